@@ -1,0 +1,28 @@
+"""One MobileNetV2 for all of OpenMMLab.
+
+Importing this package makes mmcv usable where its compiled extension is missing and registers
+`MobileNetV2Backbone` in mmengine's root registry. Neither mmdet nor mmseg is imported; the heads
+are registered by importing `mbv2_backbone.det` and `mbv2_backbone.seg`.
+"""
+
+from importlib.util import find_spec as _find_spec
+
+__version__ = '0.1.0'
+__all__ = ['MobileNetV2Backbone', '__version__']
+
+# Without the toolboxes the package still imports: running an exported model needs none of them.
+if all(_find_spec(name) for name in ('torch', 'mmengine', 'mmcv')):
+    from . import compat as _compat
+
+    _compat.prepare()
+
+    from .backbone import MobileNetV2Backbone
+else:
+
+    def __getattr__(name: str) -> object:
+        if name == 'MobileNetV2Backbone':
+            raise ImportError(
+                'MobileNetV2Backbone needs torch, mmengine and mmcv: '
+                "pip install 'mbv2_backbone[openmmlab]'"
+            )
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -1,0 +1,350 @@
+"""The SSDLite head for mmdet: convolutions, and the glue to priors, targets and losses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from mmcv.cnn import ConvModule
+from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
+from mmdet.models.utils import unpack_gt_instances
+from mmdet.registry import MODELS, TASK_UTILS
+from mmdet.structures import SampleList
+from mmdet.structures.bbox import get_box_tensor
+from mmengine.config import ConfigDict
+from mmengine.structures import InstanceData
+from torch import Tensor, nn
+
+from .losses import box_loss, classification_loss
+from .postprocess import select_candidates
+from .priors import build_priors
+from .targets import (
+    BACKGROUND,
+    IGNORED,
+    decode,
+    encode,
+    exclude_ignored,
+    match,
+    pad_boxes,
+)
+
+
+@MODELS.register_module()
+class SSDLiteHead(BaseDenseHead):
+    """SSDLite (MobileNetV2 paper, section 6.2): depthwise separable convolutions on SSD.
+
+    Takes the arguments of mmdet's `SSDHead` and has its parameter names (`cls_convs`,
+    `reg_convs`), so that an mmdet SSDLite config needs only the type changed and its checkpoint
+    loads as it is.
+
+    Args:
+        num_classes: Number of classes, background not counted.
+        in_channels: Channels of each feature map.
+        anchor_generator: Config of the priors: `SSDLitePriorGenerator` (the default, with the
+            paper's layout) or one of mmdet's.
+        bbox_coder: Config of the box coding; `target_means` and `target_stds` are used.
+        use_depthwise: Must be true; mmdet's configs pass it.
+        norm_cfg: Norm of the depthwise convolutions; `None` means `dict(type='BN')`.
+        act_cfg: Activation of the depthwise convolutions; `None` means `dict(type='ReLU6')`.
+        train_cfg: As in mmdet's SSD configs: `assigner` (`MaxIoUAssigner`), `neg_pos_ratio`,
+            `smoothl1_beta`. What is missing has mmdet's SSDLite values.
+        test_cfg: `score_thr`, `nms_pre` (a level), `nms`, `min_bbox_size`, `max_per_img`.
+        init_cfg: Weight initialisation; `None` means truncated normal, std 0.03, as in the
+            paper's configuration.
+
+    Raises:
+        ValueError: If `in_channels` does not fit the priors' levels, the assigner is not
+            `MaxIoUAssigner`, or `use_depthwise` is false.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: int = 80,
+        in_channels: Sequence[int] = (576, 1280, 512, 256, 256, 128),
+        anchor_generator: dict | None = None,
+        bbox_coder: dict | None = None,
+        use_depthwise: bool = True,
+        norm_cfg: dict | None = None,
+        act_cfg: dict | None = None,
+        train_cfg: dict | None = None,
+        test_cfg: dict | None = None,
+        init_cfg: dict | list[dict] | None = None,
+    ) -> None:
+        super().__init__(init_cfg or dict(type='TruncNormal', layer='Conv2d', std=0.03))
+        if not use_depthwise:
+            raise ValueError("SSDLiteHead is depthwise; for the plain head use mmdet's SSDHead")
+        if num_classes < 1:
+            raise ValueError(f'num_classes must be 1 or more, got {num_classes}')
+        self.num_classes = num_classes
+        self.cls_out_channels = num_classes + 1
+        self.in_channels = tuple(in_channels)
+        self.prior_generator = build_priors(anchor_generator or dict(type='SSDLitePriorGenerator'))
+        if len(self.in_channels) != self.prior_generator.num_levels:
+            raise ValueError(
+                f'in_channels names {len(self.in_channels)} feature maps, but the priors have '
+                f'{self.prior_generator.num_levels} levels; make them equal'
+            )
+        self.num_base_priors = self.prior_generator.num_base_priors
+        self.bbox_coder = TASK_UTILS.build(
+            bbox_coder or dict(type='DeltaXYWHBBoxCoder', target_stds=(0.1, 0.1, 0.2, 0.2))
+        )
+        self._coding = dict(means=self.bbox_coder.means, stds=self.bbox_coder.stds)
+        self.train_cfg = train_cfg
+        self.test_cfg = test_cfg
+        self._read_train_cfg(train_cfg or {})
+        norm_cfg = norm_cfg or dict(type='BN')
+        act_cfg = act_cfg or dict(type='ReLU6')
+        self.cls_convs = self._predictors(self.cls_out_channels, norm_cfg, act_cfg)
+        self.reg_convs = self._predictors(4, norm_cfg, act_cfg)
+        self._prior_cache: dict[tuple, tuple[Tensor, Tensor]] = {}
+
+    def _read_train_cfg(self, cfg: dict) -> None:
+        assigner = dict(cfg.get('assigner') or {})
+        kind = assigner.pop('type', 'MaxIoUAssigner')
+        if kind != 'MaxIoUAssigner':
+            raise ValueError(f"the assigner's type must be MaxIoUAssigner, got {kind}")
+        self._ignore_iof_thr = assigner.get('ignore_iof_thr', -1)
+        neg_iou_thr = assigner.get('neg_iou_thr', 0.5)
+        self._matching = dict(
+            pos_iou_thr=assigner.get('pos_iou_thr', 0.5),
+            neg_iou_thr=tuple(neg_iou_thr) if isinstance(neg_iou_thr, list) else neg_iou_thr,
+            min_pos_iou=assigner.get('min_pos_iou', 0.0),
+            match_all_best=assigner.get('gt_max_assign_all', False),
+        )
+        self._neg_pos_ratio = cfg.get('neg_pos_ratio', 3)
+        self._smoothl1_beta = cfg.get('smoothl1_beta', 1.0)
+
+    def _predictors(self, out_channels: int, norm_cfg: dict, act_cfg: dict) -> nn.ModuleList:
+        return nn.ModuleList(
+            nn.Sequential(
+                ConvModule(
+                    channels,
+                    channels,
+                    3,
+                    padding=1,
+                    groups=channels,
+                    norm_cfg=norm_cfg,
+                    act_cfg=act_cfg,
+                ),
+                nn.Conv2d(channels, num * out_channels, 1),
+            )
+            for channels, num in zip(self.in_channels, self.num_base_priors, strict=True)
+        )
+
+    def forward(self, x: tuple[Tensor, ...]) -> tuple[list[Tensor], list[Tensor]]:
+        """Predict on each feature map.
+
+        Args:
+            x: For each level `(N, in_channels, H, W)`.
+
+        Returns:
+            Class logits `(N, A * (num_classes + 1), H, W)` and box codes `(N, A * 4, H, W)` for
+            each level; the last class is background.
+        """
+        cls_scores = [conv(feature) for conv, feature in zip(self.cls_convs, x, strict=True)]
+        bbox_preds = [conv(feature) for conv, feature in zip(self.reg_convs, x, strict=True)]
+        return cls_scores, bbox_preds
+
+    def loss(self, x: tuple[Tensor, ...], batch_data_samples: SampleList) -> dict[str, Tensor]:
+        """Compute `loss_cls` and `loss_bbox`; what mmdet's detectors call in training."""
+        return self.loss_by_feat(*self(x), *self._unpack(batch_data_samples))
+
+    def loss_and_predict(
+        self,
+        x: tuple[Tensor, ...],
+        batch_data_samples: SampleList,
+        proposal_cfg: ConfigDict | None = None,
+    ) -> tuple[dict[str, Tensor], list[InstanceData]]:
+        """Compute the losses and, from the same forward pass, the detections."""
+        outs = self(x)
+        gts, metas, ignored = self._unpack(batch_data_samples)
+        predictions = self.predict_by_feat(*outs, batch_img_metas=metas, cfg=proposal_cfg)
+        return self.loss_by_feat(*outs, gts, metas, ignored), predictions
+
+    @staticmethod
+    def _unpack(batch_data_samples: SampleList) -> tuple[list, list, list]:
+        gts, ignored, metas = unpack_gt_instances(batch_data_samples)
+        return gts, metas, ignored
+
+    def loss_by_feat(
+        self,
+        cls_scores: list[Tensor],
+        bbox_preds: list[Tensor],
+        batch_gt_instances: list[InstanceData],
+        batch_img_metas: list[dict],
+        batch_gt_instances_ignore: list[InstanceData | None] | None = None,
+    ) -> dict[str, Tensor]:
+        """Compute the losses in float32, over the whole batch at once.
+
+        Args:
+            cls_scores: What `forward` returned.
+            bbox_preds: What `forward` returned.
+            batch_gt_instances: For each image `bboxes` (xyxy, pixels of the input) and `labels`.
+                A box that is not finite or has no area is left out.
+            batch_img_metas: For each image `batch_input_shape` and `pad_shape`.
+            batch_gt_instances_ignore: For each image the `bboxes` of ignored regions (crowds).
+
+        Returns:
+            `loss_cls` and `loss_bbox`, scalars.
+        """
+        priors, _ = self._priors(cls_scores, batch_img_metas)
+        with torch.autocast(priors.device.type, enabled=False):
+            logits, deltas = self._flatten(cls_scores, bbox_preds)
+            with torch.no_grad():
+                labels, targets, weights = self._targets(
+                    priors, cls_scores, batch_gt_instances, batch_img_metas,
+                    batch_gt_instances_ignore,
+                )  # fmt: skip
+                is_positive = labels < self.num_classes
+                # mmdet counts an image without positives as one.
+                avg_factor = is_positive.sum(1).clamp(min=1).sum()
+            loss_cls = classification_loss(
+                logits, labels, weights, neg_pos_ratio=self._neg_pos_ratio
+            )
+            loss_bbox = box_loss(deltas, targets, is_positive, beta=self._smoothl1_beta)
+            return dict(loss_cls=loss_cls / avg_factor, loss_bbox=loss_bbox / avg_factor)
+
+    def _targets(
+        self,
+        priors: Tensor,
+        cls_scores: list[Tensor],
+        batch_gt_instances: list[InstanceData],
+        batch_img_metas: list[dict],
+        batch_gt_instances_ignore: list[InstanceData | None] | None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return labels `(N, P)`, box codes `(N, P, 4)` and weights `(N, P)`."""
+        gt_bboxes, gt_labels, gt_mask = pad_boxes(
+            [get_box_tensor(gt.bboxes) for gt in batch_gt_instances],
+            [gt.labels for gt in batch_gt_instances],
+        )
+        excluded = self._excluded(
+            priors, cls_scores, gt_mask, batch_img_metas, batch_gt_instances_ignore
+        )
+        matched = match(priors, gt_bboxes, gt_mask, excluded=excluded, **self._matching)
+        if gt_mask.shape[1] == 0:
+            labels = torch.full_like(matched, self.num_classes)
+            targets = priors.new_zeros(*matched.shape, 4)
+        else:
+            is_positive = matched > BACKGROUND
+            index = matched.clamp(min=0)
+            labels = torch.where(is_positive, gt_labels.gather(1, index), self.num_classes)
+            boxes = gt_bboxes.gather(1, index[..., None].expand(-1, -1, 4))
+            boxes = torch.where(is_positive[..., None], boxes, priors)
+            targets = encode(priors, boxes, **self._coding)
+        return labels, targets, (matched != IGNORED).float()
+
+    def _excluded(
+        self,
+        priors: Tensor,
+        cls_scores: list[Tensor],
+        gt_mask: Tensor,
+        batch_img_metas: list[dict],
+        batch_gt_instances_ignore: list[InstanceData | None] | None,
+    ) -> Tensor | None:
+        """Find the priors `(N, P)` in the padding and in ignored regions."""
+        excluded = None
+        input_size = _input_size(batch_img_metas)
+        pad_shapes = [tuple(meta.get('pad_shape', input_size)[:2]) for meta in batch_img_metas]
+        if any(shape != input_size for shape in pad_shapes):
+            sizes = [tuple(score.shape[-2:]) for score in cls_scores]
+            flags = [
+                torch.cat(
+                    self.prior_generator.valid_flags(
+                        sizes, shape, input_size=input_size, device=priors.device
+                    )
+                )
+                for shape in pad_shapes
+            ]
+            excluded = ~torch.stack(flags)
+        if self._ignore_iof_thr > 0 and batch_gt_instances_ignore is not None:
+            boxes = [
+                priors.new_zeros(0, 4) if ignored is None else get_box_tensor(ignored.bboxes)
+                for ignored in batch_gt_instances_ignore
+            ]
+            regions, _, mask = pad_boxes(boxes)
+            in_crowd = exclude_ignored(priors, regions, mask, iof_thr=self._ignore_iof_thr)
+            # As in mmdet, a crowd excludes nothing in an image without boxes of its own.
+            in_crowd &= gt_mask.any(1, keepdim=True)
+            excluded = in_crowd if excluded is None else excluded | in_crowd
+        return excluded
+
+    def _priors(
+        self, cls_scores: list[Tensor], batch_img_metas: list[dict]
+    ) -> tuple[Tensor, Tensor]:
+        """Return the priors `(P, 4)` of the batch's input size and the level `(P,)` of each."""
+        sizes = tuple(tuple(score.shape[-2:]) for score in cls_scores)
+        key = (sizes, _input_size(batch_img_metas), cls_scores[0].device)
+        if key not in self._prior_cache:
+            levels = self.prior_generator.grid_priors(sizes, input_size=key[1], device=key[2])
+            level_of = [torch.full_like(p[:, 0], i, dtype=torch.long) for i, p in enumerate(levels)]
+            self._prior_cache = {key: (torch.cat(levels), torch.cat(level_of))}
+        return self._prior_cache[key]
+
+    def _flatten(self, cls_scores: list[Tensor], bbox_preds: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Return logits `(N, P, C + 1)` and box codes `(N, P, 4)`, both float32."""
+        logits = [
+            score.permute(0, 2, 3, 1).reshape(len(score), -1, self.cls_out_channels)
+            for score in cls_scores
+        ]
+        deltas = [pred.permute(0, 2, 3, 1).reshape(len(pred), -1, 4) for pred in bbox_preds]
+        return torch.cat(logits, 1).float(), torch.cat(deltas, 1).float()
+
+    def predict_by_feat(
+        self,
+        cls_scores: list[Tensor],
+        bbox_preds: list[Tensor],
+        score_factors: None = None,  # noqa: ARG002
+        batch_img_metas: list[dict] | None = None,
+        cfg: ConfigDict | None = None,
+        rescale: bool = False,
+        with_nms: bool = True,
+    ) -> list[InstanceData]:
+        """Turn what `forward` returned into detections.
+
+        Args:
+            cls_scores: What `forward` returned.
+            bbox_preds: What `forward` returned.
+            score_factors: Not used; part of mmdet's interface.
+            batch_img_metas: For each image `img_shape`, `batch_input_shape` and, to rescale,
+                `scale_factor`.
+            cfg: In place of `test_cfg`.
+            rescale: Give boxes in pixels of the original image.
+            with_nms: Suppress overlapping boxes of a class.
+
+        Returns:
+            For each image `bboxes` `(D, 4)` xyxy, `scores` `(D,)` and `labels` `(D,)`.
+        """
+        cfg = ConfigDict(cfg or self.test_cfg or {})
+        priors, level_of = self._priors(cls_scores, batch_img_metas)
+        with torch.autocast(priors.device.type, enabled=False), torch.no_grad():
+            logits, deltas = self._flatten(cls_scores, bbox_preds)
+            scores = logits.softmax(-1)[..., :-1]
+            results = []
+            for i, meta in enumerate(batch_img_metas):
+                top, prior_index, labels = select_candidates(
+                    scores[i],
+                    level_of,
+                    score_thr=cfg.get('score_thr', 0.0),
+                    max_per_level=cfg.get('nms_pre', -1),
+                )
+                boxes = decode(priors[prior_index], deltas[i, prior_index], **self._coding)
+                height, width = meta['img_shape'][:2]
+                if self.bbox_coder.clip_border:
+                    limit = boxes.new_tensor([width, height, width, height])
+                    boxes = boxes.clamp(min=0).minimum(limit)
+                found = InstanceData(bboxes=boxes, scores=top, labels=labels)
+                results.append(self._bbox_post_process(found, cfg, rescale, with_nms, meta))
+        return results
+
+
+def _input_size(batch_img_metas: list[dict]) -> tuple[int, int]:
+    """Return the `(height, width)` in pixels of the batch that the network saw."""
+    meta = batch_img_metas[0]
+    for key in ('batch_input_shape', 'pad_shape', 'img_shape'):
+        if key in meta:
+            return tuple(meta[key][:2])
+    raise ValueError(
+        f'the image metadata has none of batch_input_shape, pad_shape and img_shape, only '
+        f"{sorted(meta)}; use mmdet's DetDataPreprocessor and PackDetInputs"
+    )

@@ -1,0 +1,1 @@
+"""What the tools do with a config: read it, fit it to the machine, check it, run it."""

@@ -1,0 +1,123 @@
+"""Reading a config and applying what the command line says."""
+
+from __future__ import annotations
+
+import argparse
+import os.path as osp
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.registry import init_default_scope
+
+from ..errors import UserError
+
+
+def load_config(path: str, overrides: Sequence[str] | None = None) -> Config:
+    """Read a config file, apply `key=value` overrides and spread its `classes`.
+
+    Args:
+        path: A `.py`, `.json` or `.yaml` config.
+        overrides: What followed `--cfg-options`.
+
+    Raises:
+        UserError: If there is no such file, it cannot be read, or it describes no model.
+    """
+    if not osp.isfile(path):
+        raise UserError(f'no config file at {path}; the configs of this project are in configs/')
+    try:
+        cfg = Config.fromfile(path)
+        data_root = cfg.get('data_root')
+        if overrides:
+            cfg.merge_from_dict(_parse_overrides(overrides))
+        if data_root and cfg.data_root != data_root:
+            _move_data(cfg, data_root, cfg.data_root)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(
+            f'cannot read the config {path}: {type(error).__name__}: {error}'
+        ) from error
+    if 'model' not in cfg:
+        raise UserError(
+            f'{path} is no config of a model: it has no `model`, only '
+            f'{sorted(cfg.keys()) or "nothing"}; see configs/ for examples'
+        )
+    if cfg.get('work_dir') is None:
+        cfg.work_dir = osp.join('work_dirs', osp.splitext(osp.basename(path))[0])
+    spread_classes(cfg)
+    init_default_scope(cfg.get('default_scope', 'mmengine'))
+    return cfg
+
+
+def _parse_overrides(overrides: Sequence[str]) -> dict:
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction)
+    wrong = [item for item in overrides if '=' not in item]
+    if wrong:
+        raise UserError(f'--cfg-options takes key=value, got {" ".join(wrong)}')
+    return parser.parse_args(['--cfg-options', *overrides]).cfg_options
+
+
+def _move_data(node: Any, old: str, new: str) -> None:
+    """Replace the data root at the front of every path in a config, in place."""
+    items = node.items() if isinstance(node, dict) else enumerate(node)
+    for key, value in list(items):
+        if isinstance(value, (dict, list)):
+            _move_data(value, old, new)
+        elif isinstance(value, str) and value.rstrip('/') == old.rstrip('/'):
+            node[key] = new
+        elif isinstance(value, str) and value.startswith(osp.join(old, '')):
+            node[key] = osp.join(new, value[len(osp.join(old, '')) :])
+
+
+def task_of(cfg: Config) -> str:
+    """Return `det` or `seg`: which toolbox's runner conventions a config follows."""
+    return 'seg' if cfg.get('default_scope') == 'mmseg' else 'det'
+
+
+def spread_classes(cfg: Config) -> None:
+    """Let one top-level `classes` (and `palette`) drive the heads and the datasets.
+
+    Without a top-level `classes` nothing is changed. Evaluators take their classes from the
+    dataset.
+    """
+    classes = cfg.get('classes')
+    if classes is None:
+        return
+    if isinstance(classes, str) or not all(isinstance(name, str) for name in classes):
+        raise UserError(f"classes must be a list of names such as ('cat', 'dog'), got {classes!r}")
+    metainfo = dict(classes=tuple(classes))
+    if cfg.get('palette') is not None:
+        metainfo['palette'] = cfg.palette
+    for head in walk(cfg.model):
+        if 'num_classes' in head:
+            head['num_classes'] = len(classes)
+    for dataset in datasets_of(cfg):
+        if dataset.get('metainfo', {}).get('classes') != metainfo['classes']:
+            dataset['metainfo'] = ConfigDict(metainfo)
+
+
+def walk(node: Any) -> Iterator[dict]:
+    """Yield every dict inside a config value, outermost first."""
+    if isinstance(node, dict):
+        yield node
+        node = list(node.values())
+    if isinstance(node, (list, tuple)):
+        for item in node:
+            yield from walk(item)
+
+
+def datasets_of(cfg: Config, splits: Sequence[str] = ('train', 'val', 'test')) -> list[dict]:
+    """Return the configs of the datasets that read files, without wrappers, each once."""
+    found: list[dict] = []
+    for split in splits:
+        loader = cfg.get(f'{split}_dataloader')
+        loaders = loader if isinstance(loader, list) else [loader] if loader else []
+        for node in loaders:
+            found += [
+                inner
+                for inner in walk(node.get('dataset', {}))
+                if 'type' in inner and ('data_root' in inner or 'ann_file' in inner)
+            ]
+    return found

@@ -1,0 +1,177 @@
+"""Training and testing with mmengine's runner."""
+
+from __future__ import annotations
+
+import os.path as osp
+from copy import deepcopy
+
+from mmengine.config import Config, ConfigDict
+from mmengine.dist import is_main_process
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+from ..errors import UserError
+from .checkpoint import check_covers, read_state_dict
+from .checks import check_classes, check_data
+from .config import load_config, task_of
+from .machine import Machine, detect_machine, fit_config, to_memory_format
+
+
+def train(
+    config: str,
+    *,
+    work_dir: str | None = None,
+    amp: bool | None = None,
+    channels_last: bool | None = None,
+    auto_scale_lr: bool = False,
+    resume: str | None = None,
+    cfg_options: list[str] | None = None,
+    launcher: str = 'none',
+) -> None:
+    """Train a config; the flags are mmdet's.
+
+    Args:
+        config: Path of the config.
+        work_dir: Where logs and checkpoints go; default `work_dirs/<config name>`.
+        amp: Mixed precision; `None` chooses what fits the machine.
+        channels_last: Memory format; `None` chooses what fits the machine.
+        auto_scale_lr: Scale the learning rate from the config's base batch size to the real one.
+        resume: `auto` for the newest checkpoint in `work_dir`, or a checkpoint's path.
+        cfg_options: `key=value` overrides.
+        launcher: `none`, `pytorch`, `slurm` or `mpi`.
+
+    Raises:
+        UserError: If the config, the data or a checkpoint is not what it must be.
+    """
+    cfg = load_config(config, cfg_options)
+    machine = _prepare(cfg, work_dir, launcher, amp=amp, channels_last=channels_last)
+    check_classes(cfg, ('train', 'val'))
+    check_data(cfg, ('train', 'val'))
+    if auto_scale_lr:
+        if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+            raise UserError(
+                '--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=…) in the config'
+            )
+        cfg.auto_scale_lr.enable = True
+    if resume is not None:
+        cfg.resume = True
+        cfg.load_from = None if resume == 'auto' else resume
+    if cfg.get('load_from') and not osp.isfile(cfg.load_from) and '://' not in cfg.load_from:
+        raise UserError(f'no checkpoint at {cfg.load_from}')
+    runner = _build_runner(cfg, machine)
+    runner.train()
+
+
+def evaluate(
+    config: str,
+    checkpoint: str,
+    *,
+    work_dir: str | None = None,
+    out: str | None = None,
+    show_dir: str | None = None,
+    tta: bool = False,
+    channels_last: bool | None = None,
+    cfg_options: list[str] | None = None,
+    launcher: str = 'none',
+) -> dict:
+    """Evaluate a checkpoint; the flags are mmdet's.
+
+    Args:
+        config: Path of the config.
+        checkpoint: Path of the checkpoint; it must cover the whole model.
+        work_dir: Where the log and the metrics go; default `work_dirs/<config name>`.
+        out: Detection: a `.pkl` file for the predictions. Segmentation: a folder for the masks.
+        show_dir: Folder for pictures of the predictions.
+        tta: Test-time augmentation; the config's own, or with a flipped copy.
+        channels_last: Memory format; `None` chooses what fits the machine.
+        cfg_options: `key=value` overrides.
+        launcher: `none`, `pytorch`, `slurm` or `mpi`.
+
+    Returns:
+        The metrics.
+
+    Raises:
+        UserError: If the config, the data or the checkpoint is not what it must be.
+    """
+    cfg = load_config(config, cfg_options)
+    state_dict = read_state_dict(checkpoint)
+    machine = _prepare(cfg, work_dir, launcher, amp=False, channels_last=channels_last)
+    check_classes(cfg, ('test',))
+    check_data(cfg, ('test',))
+    cfg.load_from = checkpoint
+    if show_dir:
+        _draw_into(cfg, show_dir)
+    if out:
+        _dump_into(cfg, out)
+    if tta:
+        _use_tta(cfg)
+    runner = _build_runner(cfg, machine)
+    check_covers(runner.model.module if tta else runner.model, state_dict, checkpoint)
+    return runner.test()
+
+
+def _prepare(
+    cfg: Config,
+    work_dir: str | None,
+    launcher: str,
+    *,
+    amp: bool | None,
+    channels_last: bool | None,
+) -> Machine:
+    machine = detect_machine(amp=amp, channels_last=channels_last)
+    fit_config(cfg, machine)
+    cfg.launcher = launcher
+    cfg.work_dir = work_dir or cfg.work_dir
+    return machine
+
+
+def _build_runner(cfg: Config, machine: Machine) -> Runner:
+    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    to_memory_format(runner.model, machine)
+    if is_main_process():
+        runner.logger.info(str(machine))
+    return runner
+
+
+def _draw_into(cfg: Config, folder: str) -> None:
+    hook = cfg.setdefault('default_hooks', ConfigDict()).get('visualization')
+    if hook is None:
+        raise UserError('--show-dir needs default_hooks.visualization in the config')
+    hook.draw = True
+    if task_of(cfg) == 'det':
+        hook.test_out_dir = osp.abspath(folder)
+    else:
+        cfg.visualizer.save_dir = folder
+
+
+def _dump_into(cfg: Config, out: str) -> None:
+    if task_of(cfg) == 'seg':
+        cfg.test_evaluator.output_dir = out
+        cfg.test_evaluator.keep_results = True
+        return
+    if not out.endswith(('.pkl', '.pickle')):
+        raise UserError(f'--out must end in .pkl for detection, got {out}')
+    evaluators = cfg.test_evaluator
+    evaluators = list(evaluators) if isinstance(evaluators, (list, tuple)) else [evaluators]
+    cfg.test_evaluator = [*evaluators, dict(type='DumpDetResults', out_file_path=out)]
+
+
+def _use_tta(cfg: Config) -> None:
+    """Wrap the model and the test pipeline; without a `tta_pipeline`, detection gets a flip."""
+    if task_of(cfg) == 'seg' and 'tta_model' not in cfg:
+        raise UserError('--tta needs tta_model and tta_pipeline in a segmentation config')
+    if 'tta_model' not in cfg:
+        nms = deepcopy(
+            cfg.model.get('test_cfg', {}).get('nms', dict(type='nms', iou_threshold=0.5))
+        )
+        limit = cfg.model.get('test_cfg', {}).get('max_per_img', 100)
+        cfg.tta_model = dict(type='DetTTAModel', tta_cfg=dict(nms=nms, max_per_img=limit))
+    if 'tta_pipeline' not in cfg:
+        pipeline = deepcopy(cfg.test_dataloader.dataset.pipeline)
+        pack = pipeline.pop()
+        keys = (*pack.get('meta_keys', ()), 'flip', 'flip_direction')
+        flips = [dict(type='RandomFlip', prob=1.0), dict(type='RandomFlip', prob=0.0)]
+        packs = [dict(pack, meta_keys=keys)]
+        cfg.tta_pipeline = [*pipeline, dict(type='TestTimeAug', transforms=[flips, packs])]
+    cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
+    cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline

@@ -1,0 +1,62 @@
+"""What the tools share before anything heavy is imported."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+
+USER_ERROR = 2
+
+
+def build_parser(description: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument('config', help='config file, of detection or segmentation')
+    return parser
+
+
+def add_run_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that train.py and test.py have in common with mmdet's."""
+    parser.add_argument('--work-dir', help='folder for logs, metrics and checkpoints')
+    parser.add_argument(
+        '--channels-last',
+        action=argparse.BooleanOptionalAction,
+        help='memory format of weights and activations (default: on)',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        metavar='KEY=VALUE',
+        help='override settings of the config, for example train_cfg.max_epochs=3 classes="(a,b)"',
+    )
+    parser.add_argument(
+        '--launcher',
+        choices=('none', 'pytorch', 'slurm', 'mpi'),
+        default='none',
+        help='job launcher',
+    )
+    parser.add_argument(
+        '--local_rank', '--local-rank', type=int, default=0, help='set by the launcher'
+    )
+
+
+def run(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> None:
+    """Call a tool; what the user can mend ends with one message and exit code 2."""
+    if 'local_rank' in args:
+        os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    from mbv2_backbone.errors import UserError
+
+    try:
+        main(args)
+    except Exception as error:
+        cause: BaseException | None = error
+        # The registries of mmengine wrap what a constructor raises, in its own type.
+        while cause is not None and isinstance(cause.__context__, UserError):
+            cause = cause.__context__
+        if not isinstance(cause, UserError):
+            raise
+        print(f'error: {cause}', file=sys.stderr)
+        sys.exit(USER_ERROR)

@@ -1,0 +1,38 @@
+#!/usr/bin/env python
+"""Evaluate a checkpoint with the metrics of its config."""
+
+import argparse
+
+from common import add_run_flags, build_parser, run
+
+
+def parse_args() -> argparse.Namespace:
+    parser = build_parser(__doc__)
+    parser.add_argument('checkpoint', help='checkpoint of the whole model')
+    add_run_flags(parser)
+    parser.add_argument(
+        '--out', help='predictions: a .pkl file (detection) or a folder for masks (segmentation)'
+    )
+    parser.add_argument('--show-dir', help='folder for pictures of the predictions')
+    parser.add_argument('--tta', action='store_true', help='test-time augmentation')
+    return parser.parse_args()
+
+
+def main(args: argparse.Namespace) -> None:
+    from mbv2_backbone.engine.run import evaluate
+
+    evaluate(
+        args.config,
+        args.checkpoint,
+        work_dir=args.work_dir,
+        out=args.out,
+        show_dir=args.show_dir,
+        tta=args.tta,
+        channels_last=args.channels_last,
+        cfg_options=args.cfg_options,
+        launcher=args.launcher,
+    )
+
+
+if __name__ == '__main__':
+    run(main, parse_args())

@@ -1,0 +1,47 @@
+#!/usr/bin/env python
+"""Train a detector or a segmentor."""
+
+import argparse
+
+from common import add_run_flags, build_parser, run
+
+
+def parse_args() -> argparse.Namespace:
+    parser = build_parser(__doc__)
+    add_run_flags(parser)
+    parser.add_argument(
+        '--amp',
+        action=argparse.BooleanOptionalAction,
+        help='mixed precision (default: on where the GPU computes in bfloat16)',
+    )
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help="scale the learning rate to the real batch size by the config's auto_scale_lr",
+    )
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        help='go on from this checkpoint; alone, from the newest in --work-dir',
+    )
+    return parser.parse_args()
+
+
+def main(args: argparse.Namespace) -> None:
+    from mbv2_backbone.engine.run import train
+
+    train(
+        args.config,
+        work_dir=args.work_dir,
+        amp=args.amp,
+        channels_last=args.channels_last,
+        auto_scale_lr=args.auto_scale_lr,
+        resume=args.resume,
+        cfg_options=args.cfg_options,
+        launcher=args.launcher,
+    )
+
+
+if __name__ == '__main__':
+    run(main, parse_args())

@@ -17,7 +17,14 @@ model = dict(
         norm_cfg=norm_cfg,
         anchor_generator=dict(
             shapes=[
-                [(0.08, 0.08), (0.11, 0.08), (0.08, 0.11), (0.19, 0.19), (0.22, 0.16), (0.16, 0.22)],
+                [
+                    (0.08, 0.08),
+                    (0.11, 0.08),
+                    (0.08, 0.11),
+                    (0.19, 0.19),
+                    (0.22, 0.16),
+                    (0.16, 0.22),
+                ],
                 [(0.24, 0.24), (0.32, 0.32), (0.38, 0.28), (0.28, 0.38), (0.42, 0.42), (0.5, 0.5)],
                 [(0.5, 0.5), (0.6, 0.45), (0.45, 0.6)],
                 [(0.65, 0.65)],
@@ -85,7 +92,6 @@ param_scheduler = [
 ]
 optim_wrapper = dict(
     optimizer=dict(_delete_=True, type='AdamW', lr=0.002, weight_decay=0.05),
-    paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
 )
 default_hooks = dict(
     logger=dict(interval=10), checkpoint=dict(max_keep_ckpts=1, save_best='coco/bbox_mAP')

@@ -1,4 +1,4 @@
-# SSDLite-MobileNetV2 on COCO with the paper's feature maps and priors: 4.3 M parameters, 0.8 B MAdds.
+# SSDLite-MobileNetV2 on COCO with the paper's feature maps and priors: 4.3 M params, 0.8 B MAdds.
 # Published (MobileNetV2 paper, table 6): 22.1 AP on test-dev at 320.
 # torchrun --nproc_per_node=8 tools/train.py configs/ssdlite_mbv2_coco.py --launcher pytorch
 _base_ = ['./ssdlite_mbv2_coco_mmdet-taps.py']

@@ -11,7 +11,10 @@ from xml.etree.ElementTree import Element, ElementTree
 
 from mmdet.datasets import CocoDataset, VOCDataset
 from mmdet.registry import DATASETS
+from mmengine.fileio import get_local_path, load
 from mmengine.logging import print_log
+
+from ..errors import UserError
 
 MAX_NAMED = 50
 
@@ -81,7 +84,26 @@ class CheckedCocoDataset(BoxCheckMixin, CocoDataset):
 
     A box whose `area` is missing or 0 gets its width times its height, where mmdet would fail or
     drop the box without a word.
+
+    Raises:
+        UserError: If the annotation file does not have all the classes, which mmdet answers with
+            labels that belong to other classes.
     """
+
+    def load_data_list(self) -> list[dict]:
+        """Read the annotation file; see mmdet."""
+        data_list = super().load_data_list()
+        classes = self.metainfo['classes']
+        if len(self.cat_ids) != len(classes):
+            with get_local_path(self.ann_file, backend_args=self.backend_args) as path:
+                names = [item['name'] for item in load(path)['categories']]
+            missing = [name for name in classes if name not in names]
+            raise UserError(
+                f'{self.ann_file} has no category {", ".join(map(repr, missing[:6]))}; its '
+                f'categories are {", ".join(names)}. Set `classes` in the config to those that '
+                f'are meant'
+            )
+        return data_list
 
     def parse_data_info(self, raw_data_info: dict) -> dict | list[dict]:
         """Parse one image and its annotations; see mmdet."""
@@ -108,7 +130,29 @@ class CheckedVOCDataset(BoxCheckMixin, VOCDataset):
     Args:
         **kwargs: As for `VOCDataset`. Give `metainfo=dict(classes=...)` for classes other than
             Pascal's.
+
+    Raises:
+        UserError: If objects are named in the files, but none is of the classes.
     """
+
+    def load_data_list(self) -> list[dict]:
+        """Read the XML files; see mmdet. Objects of other classes are counted in the log."""
+        self._other_classes: Counter[str] = Counter()
+        data_list = super().load_data_list()
+        others = ', '.join(f'{name} ({n})' for name, n in self._other_classes.most_common(20))
+        if others and not any(info['instances'] for info in data_list):
+            raise UserError(
+                f'no object of {self.ann_file} is of the classes '
+                f'{", ".join(self.metainfo["classes"])}; the files name {others}. Set `classes` '
+                f'in the config to those that are meant'
+            )
+        if others:
+            print_log(
+                f'{self.ann_file}: left out objects of other classes: {others}',
+                logger='current',
+                level=logging.WARNING,
+            )
+        return data_list
 
     def parse_data_info(self, img_info: dict) -> dict | list[dict]:
         """Parse one XML file; see mmdet."""
@@ -119,6 +163,10 @@ class CheckedVOCDataset(BoxCheckMixin, VOCDataset):
         root = raw_ann_info.getroot()
         image_wh = _xml_size(root)
         for item in root.findall('object'):
+            name = item.findtext('name')
+            if name not in self.metainfo['classes']:
+                self._other_classes[name] += 1
+                continue
             box = tuple(
                 float(item.find(f'bndbox/{key}').text) for key in ('xmin', 'ymin', 'xmax', 'ymax')
             )
@@ -127,8 +175,7 @@ class CheckedVOCDataset(BoxCheckMixin, VOCDataset):
             problem = box_problem(corners, image_wh)
             if problem is not None:
                 root.remove(item)
-                if item.findtext('name') in self.metainfo['classes']:
-                    self.dropped_boxes.append((self._xml_name, box, problem))
+                self.dropped_boxes.append((self._xml_name, box, problem))
         return super()._parse_instance_info(raw_ann_info, minus_one)
 
 

@@ -6,10 +6,9 @@ import os.path as osp
 from collections.abc import Sequence
 
 from mmengine.config import Config
-from mmengine.registry import DATASETS, DefaultScope
 
 from ..errors import UserError
-from .config import datasets_of, walk
+from .config import datasets_of, metainfo_of, walk
 
 
 def check_data(cfg: Config, splits: Sequence[str]) -> None:
@@ -51,8 +50,8 @@ def check_classes(cfg: Config, splits: Sequence[str]) -> None:
     """
     heads = sorted({node['num_classes'] for node in walk(cfg.model) if 'num_classes' in node})
     for dataset in datasets_of(cfg, splits):
-        classes = _classes_of(dataset)
-        if classes is None or not heads:
+        classes = metainfo_of(dataset).get('classes')
+        if not classes or not heads:
             continue
         wrong = [number for number in heads if number != len(classes)]
         if wrong:
@@ -61,15 +60,3 @@ def check_classes(cfg: Config, splits: Sequence[str]) -> None:
                 f'{len(classes)} ({", ".join(classes[:6])}{", …" if len(classes) > 6 else ""}); '
                 f'put one `classes = (...)` at the top level of the config, which drives both'
             )
-
-
-def _classes_of(dataset: dict) -> tuple[str, ...] | None:
-    classes = (dataset.get('metainfo') or {}).get('classes')
-    if classes is None:
-        scope = DefaultScope.get_current_instance()
-        registered = DATASETS.switch_scope_and_registry(scope.scope_name if scope else None)
-        with registered as registry:
-            kind = dataset['type']
-            cls = registry.get(kind) if isinstance(kind, str) else kind
-        classes = getattr(cls, 'METAINFO', {}).get('classes')
-    return tuple(classes) if classes else None

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from mmengine.config import Config, ConfigDict, DictAction
-from mmengine.registry import init_default_scope
+from mmengine.registry import DATASETS, DefaultScope, init_default_scope
 
 from ..errors import UserError
 
@@ -121,3 +121,26 @@ def datasets_of(cfg: Config, splits: Sequence[str] = ('train', 'val', 'test')) -
                 if 'type' in inner and ('data_root' in inner or 'ann_file' in inner)
             ]
     return found
+
+
+def dataset_meta(cfg: Config) -> dict:
+    """Return `classes` and `palette` of the config's test data (or its other data).
+
+    Raises:
+        UserError: If neither the config nor the dataset's class names the classes.
+    """
+    for dataset in datasets_of(cfg, ('test', 'val', 'train')):
+        meta = metainfo_of(dataset)
+        if meta.get('classes'):
+            return dict(classes=tuple(meta['classes']), palette=meta.get('palette'))
+    raise UserError('no dataset of the config names its classes; put `classes = (...)` at the top')
+
+
+def metainfo_of(dataset: dict) -> dict:
+    """Return what is known of a dataset: its class's `METAINFO` under the config's `metainfo`."""
+    kind = dataset['type']
+    if isinstance(kind, str):
+        scope = DefaultScope.get_current_instance()
+        with DATASETS.switch_scope_and_registry(scope.scope_name if scope else None) as registry:
+            kind = registry.get(kind)
+    return getattr(kind, 'METAINFO', {}) | (dataset.get('metainfo') or {})

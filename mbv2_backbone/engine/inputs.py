@@ -1,0 +1,119 @@
+"""What a user points predict at: images, folders, globs and videos."""
+
+from __future__ import annotations
+
+import glob
+import os.path as osp
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import mmcv
+import numpy as np
+
+from ..errors import UserError
+
+IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
+VIDEO_SUFFIXES = ('.mp4', '.avi', '.mov', '.mkv', '.webm')
+
+
+@dataclass(frozen=True)
+class Source:
+    """One file to predict on.
+
+    Attributes:
+        path: Where it is.
+        name: Where its results go below the output folder, without suffix.
+        is_video: Whether it is a video.
+    """
+
+    path: str
+    name: str
+    is_video: bool
+
+
+def find_sources(inputs: Sequence[str]) -> list[Source]:
+    """Resolve files, folders (searched to the bottom) and glob patterns, each file once.
+
+    Raises:
+        UserError: If an input leads to no image or video.
+    """
+    sources: dict[str, Source] = {}
+    for given in inputs:
+        root = Path(given)
+        if root.is_dir():
+            paths = sorted(p for p in root.rglob('*') if _kind(p) is not None)
+            names = [str(p.relative_to(root).with_suffix('')) for p in paths]
+        else:
+            matches = [given] if root.is_file() else sorted(glob.glob(given, recursive=True))
+            paths = [Path(p) for p in matches if _kind(Path(p)) is not None]
+            names = [p.stem for p in paths]
+        if not paths:
+            raise UserError(
+                f'no image or video at {given}; give files, folders or globs with one of '
+                f'{" ".join(IMAGE_SUFFIXES + VIDEO_SUFFIXES)}'
+            )
+        for path, name in zip(paths, names, strict=True):
+            sources.setdefault(str(path), Source(str(path), name, _kind(path) == 'video'))
+    return _with_unique_names(list(sources.values()))
+
+
+def _kind(path: Path) -> str | None:
+    suffix = path.suffix.lower()
+    if suffix in IMAGE_SUFFIXES:
+        return 'image'
+    return 'video' if suffix in VIDEO_SUFFIXES else None
+
+
+def _with_unique_names(sources: list[Source]) -> list[Source]:
+    taken: dict[str, int] = {}
+    unique = []
+    for source in sources:
+        count = taken.get(source.name, 0)
+        taken[source.name] = count + 1
+        name = f'{source.name}-{count + 1}' if count else source.name
+        unique.append(Source(source.path, name, source.is_video))
+    return unique
+
+
+def image_ids(sources: Sequence[Source]) -> dict[str, int]:
+    """Number images as COCO does: by their file names where all are numbers, else from 0."""
+    stems = [osp.splitext(osp.basename(source.path))[0] for source in sources]
+    if all(stem.isdecimal() for stem in stems) and len({int(s) for s in stems}) == len(stems):
+        return {source.path: int(stem) for source, stem in zip(sources, stems, strict=True)}
+    return {source.path: i for i, source in enumerate(sources)}
+
+
+def read_image(path: str) -> np.ndarray | None:
+    """Read an image `(H, W, 3)` uint8 BGR, turned as its EXIF data says; `None` if broken."""
+    try:
+        return mmcv.imread(path)
+    except (OSError, ValueError, cv2.error):
+        return None
+
+
+class Video:
+    """The frames of a video, uint8 BGR.
+
+    Args:
+        path: A video file that OpenCV reads.
+
+    Raises:
+        UserError: If it cannot be read.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._capture = cv2.VideoCapture(path)
+        if not self._capture.isOpened() or self._capture.get(cv2.CAP_PROP_FRAME_WIDTH) <= 0:
+            raise UserError(f'cannot read the video {path}; is it whole, and is its codec known?')
+        self.fps = self._capture.get(cv2.CAP_PROP_FPS) or 25.0
+        self.num_frames = max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        while True:
+            is_read, frame = self._capture.read()
+            if not is_read:
+                self._capture.release()
+                return
+            yield frame

@@ -1,0 +1,278 @@
+"""Predicting on files: pictures with boxes or masks, and one `predictions.json`."""
+
+from __future__ import annotations
+
+import json
+import os.path as osp
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dataset import Compose
+from mmengine.registry import MODELS, VISUALIZERS
+from mmengine.structures import BaseDataElement
+from mmengine.utils import is_list_of
+from torch import nn
+
+from ..errors import UserError
+from ..progress import track
+from .checkpoint import load_weights
+from .config import dataset_meta, load_config, task_of
+from .inputs import Source, Video, find_sources, image_ids, read_image
+from .machine import detect_machine, to_memory_format
+
+
+@dataclass
+class Summary:
+    """What a prediction run did.
+
+    Attributes:
+        predictions: Path of `predictions.json`.
+        num_images: Images and video frames predicted on.
+        num_predictions: Rows in `predictions.json`.
+        unreadable: Files that could not be read.
+        video_fps: Frames a second reached, by video.
+    """
+
+    predictions: str
+    num_images: int = 0
+    num_predictions: int = 0
+    unreadable: list[str] = field(default_factory=list)
+    video_fps: dict[str, float] = field(default_factory=dict)
+
+
+class FilePredictor:
+    """A model with its test pipeline, for arrays in place of a dataset.
+
+    Args:
+        cfg: The config.
+        checkpoint: Path of a checkpoint that covers the whole model.
+        score_thr: Boxes below it are neither drawn nor written.
+    """
+
+    def __init__(self, cfg: Config, checkpoint: str, *, score_thr: float) -> None:
+        machine = detect_machine(amp=False)
+        self.task = task_of(cfg)
+        self.score_thr = score_thr
+        self.meta = dataset_meta(cfg)
+        self.model = build_model(cfg, checkpoint).to(machine.device)
+        to_memory_format(self.model, machine)
+        self.pipeline = array_pipeline(cfg)
+        self.visualizer = VISUALIZERS.build(dict(cfg.visualizer, vis_backends=None))
+        self.visualizer.dataset_meta = self.meta
+        self.category_ids = coco_category_ids(self.meta['classes'])
+        print(machine)
+
+    @torch.inference_mode()
+    def __call__(self, images: Sequence[np.ndarray]) -> list[BaseDataElement]:
+        """Predict on images `(H, W, 3)` uint8 BGR; one mmdet or mmseg data sample for each."""
+        packed = [self.pipeline(dict(img=image, img_id=i)) for i, image in enumerate(images)]
+        batch = {key: [item[key] for item in packed] for key in packed[0]}
+        return self.model.test_step(batch)
+
+    def draw(self, image: np.ndarray, sample: BaseDataElement) -> np.ndarray:
+        """Draw boxes or masks on an image `(H, W, 3)` uint8 BGR; the same comes back."""
+        options = dict(pred_score_thr=self.score_thr) if self.task == 'det' else {}
+        self.visualizer.add_datasample(
+            'prediction', image[..., ::-1], sample.cpu(), draw_gt=False, **options
+        )
+        return self.visualizer.get_image()[..., ::-1]
+
+    def rows(self, sample: BaseDataElement, image_id: int, file_name: str) -> list[dict]:
+        """Return the rows of `predictions.json` of one image, in COCO's result format."""
+        common = dict(image_id=image_id, file_name=file_name)
+        if self.task == 'seg':
+            return [common | row for row in self._mask_rows(sample)]
+        found = sample.pred_instances.cpu()
+        found = found[found.scores >= self.score_thr]
+        rows = []
+        for (x1, y1, x2, y2), score, label in zip(
+            found.bboxes.tolist(), found.scores.tolist(), found.labels.tolist(), strict=True
+        ):
+            box = [round(v, 2) for v in (x1, y1, x2 - x1, y2 - y1)]
+            rows.append(common | self._category(label) | dict(bbox=box, score=round(score, 4)))
+        return rows
+
+    def _mask_rows(self, sample: BaseDataElement) -> Iterator[dict]:
+        from pycocotools import mask as coco_mask
+
+        labels = label_map(sample)
+        for label in np.unique(labels).tolist():
+            code = coco_mask.encode(np.asfortranarray(labels == label, dtype=np.uint8))
+            code['counts'] = code['counts'].decode()
+            yield self._category(label) | dict(segmentation=code)
+
+    def _category(self, label: int) -> dict:
+        return dict(category_id=self.category_ids[label], category_name=self.meta['classes'][label])
+
+
+def predict(
+    config: str,
+    checkpoint: str,
+    inputs: Sequence[str],
+    *,
+    out: str,
+    score_thr: float = 0.3,
+    batch_size: int | None = None,
+    draw: bool = True,
+    cfg_options: Sequence[str] | None = None,
+) -> Summary:
+    """Predict on images, folders, globs and videos.
+
+    Below `out` come the pictures (`<name>.jpg`, videos as `<name>.mp4`), for segmentation the
+    label maps (`masks/<name>.png`), and `predictions.json`.
+
+    Args:
+        config: Path of the config.
+        checkpoint: Path of the checkpoint; it must cover the whole model.
+        inputs: Files, folders and glob patterns.
+        out: Output folder.
+        score_thr: Boxes below it are neither drawn nor written; in [0, 1].
+        batch_size: Images at a time; by default 8 for detection, 1 for segmentation.
+        draw: Whether pictures are written.
+        cfg_options: `key=value` overrides of the config.
+
+    Raises:
+        UserError: If the config, the checkpoint or an input is not what it must be, or no input
+            can be read.
+    """
+    sources = find_sources(inputs)
+    cfg = load_config(config, cfg_options)
+    predictor = FilePredictor(cfg, checkpoint, score_thr=score_thr)
+    batch_size = batch_size or (8 if predictor.task == 'det' else 1)
+    summary = Summary(predictions=osp.join(out, 'predictions.json'))
+    Path(out).mkdir(parents=True, exist_ok=True)
+
+    stills = [source for source in sources if not source.is_video]
+    ids = image_ids(stills)
+    rows: list[dict] = []
+    for source, image, sample in _predict_stills(predictor, stills, batch_size, summary):
+        rows += predictor.rows(sample, ids[source.path], source.path)
+        _write(predictor, Path(out), source.name, image, sample, draw=draw)
+    next_id = max(ids.values(), default=-1) + 1
+    for source in sources:
+        if source.is_video:
+            rows += _predict_video(predictor, source, out, next_id, summary, draw=draw)
+            next_id += summary.num_images
+    if not summary.num_images:
+        raise UserError(f'none of the inputs could be read: {", ".join(summary.unreadable[:5])}')
+    summary.num_predictions = len(rows)
+    with open(summary.predictions, 'w') as file:
+        json.dump(rows, file)
+    return summary
+
+
+def _predict_stills(
+    predictor: FilePredictor, sources: Sequence[Source], batch_size: int, summary: Summary
+) -> Iterator[tuple[Source, np.ndarray, BaseDataElement]]:
+    batch: list[tuple[Source, np.ndarray]] = []
+    last = sources[-1] if sources else None
+    for source in track(sources, 'Predicting', unit='images'):
+        image = read_image(source.path)
+        if image is None:
+            summary.unreadable.append(source.path)
+        else:
+            batch.append((source, image))
+        if batch and (len(batch) == batch_size or source is last):
+            samples = predictor([image for _, image in batch])
+            summary.num_images += len(batch)
+            for (done, image), sample in zip(batch, samples, strict=True):
+                yield done, image, sample
+            batch = []
+
+
+def _predict_video(
+    predictor: FilePredictor,
+    source: Source,
+    out: str,
+    first_id: int,
+    summary: Summary,
+    *,
+    draw: bool,
+) -> list[dict]:
+    video = Video(source.path)
+    writer, rows, count, begin = None, [], 0, time.perf_counter()
+    frames = track(
+        video, f'Predicting {source.name}', total=video.num_frames or None, unit='frames'
+    )
+    for frame in frames:
+        sample = predictor([frame])[0]
+        found = predictor.rows(sample, first_id + count, source.path)
+        rows += [row | dict(frame=count) for row in found]
+        count += 1
+        if draw:
+            if writer is None:
+                path = Path(out, f'{source.name}.mp4')
+                path.parent.mkdir(parents=True, exist_ok=True)
+                size = (frame.shape[1], frame.shape[0])
+                writer = cv2.VideoWriter(
+                    str(path), cv2.VideoWriter_fourcc(*'mp4v'), video.fps, size
+                )
+            writer.write(np.ascontiguousarray(predictor.draw(frame, sample)))
+    if writer is not None:
+        writer.release()
+    summary.num_images += count
+    summary.video_fps[source.path] = count / (time.perf_counter() - begin)
+    return rows
+
+
+def _write(
+    predictor: FilePredictor,
+    out: Path,
+    name: str,
+    image: np.ndarray,
+    sample: BaseDataElement,
+    *,
+    draw: bool,
+) -> None:
+    if draw:
+        path = out / f'{name}.jpg'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), predictor.draw(image, sample))
+    if predictor.task == 'seg':
+        from ..data.layouts import write_palette_png
+
+        path = out / 'masks' / f'{name}.png'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_palette_png(path, label_map(sample).astype(np.uint8), predictor.meta['palette'])
+
+
+def label_map(sample: BaseDataElement) -> np.ndarray:
+    """Return the predicted class of each pixel `(H, W)` of an mmseg data sample."""
+    return sample.pred_sem_seg.data.squeeze(0).cpu().numpy()
+
+
+def build_model(cfg: Config, checkpoint: str) -> nn.Module:
+    """Build a config's model in eval mode and fill all of it from a checkpoint."""
+    model = MODELS.build(cfg.model)
+    load_weights(model, checkpoint)
+    return model.eval()
+
+
+def array_pipeline(cfg: Config) -> Compose:
+    """Return the config's test pipeline for arrays: no files read, no annotations."""
+    steps = [dict(step) for step in cfg.test_dataloader.dataset.pipeline]
+    kinds = [step['type'] for step in steps]
+    if not is_list_of(kinds, str) or kinds[0] != 'LoadImageFromFile':
+        raise UserError(
+            f'the test pipeline must begin with LoadImageFromFile, got {kinds[0]}; predict.py '
+            f'puts the images of its own inputs there'
+        )
+    steps = [step for step in steps[1:] if 'LoadAnnotations' not in step['type']]
+    return Compose([dict(type='LoadImageFromNDArray'), *steps])
+
+
+def coco_category_ids(classes: Sequence[str]) -> list[int]:
+    """Return the category id of each class: COCO's own for its 80 classes, else from 1."""
+    from torchvision.models.detection import SSDLite320_MobileNet_V3_Large_Weights
+
+    official = SSDLite320_MobileNet_V3_Large_Weights.COCO_V1.meta['categories']
+    names = {name: i for i, name in enumerate(official) if name not in ('N/A', '__background__')}
+    if set(classes) == set(names):
+        return [names[name] for name in classes]
+    return list(range(1, len(classes) + 1))

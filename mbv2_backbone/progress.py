@@ -1,0 +1,49 @@
+"""One progress bar for all long work: what, how far, how fast, how much longer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+T = TypeVar('T')
+
+
+def track(
+    items: Iterable[T], what: str, *, total: int | None = None, unit: str = ''
+) -> Iterator[T]:
+    """Yield the items and show a bar with the rate and the remaining time on the terminal.
+
+    Args:
+        items: What is worked through.
+        what: What is being done, before the bar.
+        total: Number of items, if `items` has no length.
+        unit: What an item is, behind the rate.
+    """
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    if total is None and hasattr(items, '__len__'):
+        total = len(items)
+    columns = (
+        TextColumn('{task.description}'),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn('{task.fields[rate]}'),
+        TimeElapsedColumn(),
+        TextColumn('left'),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns) as progress:
+        task = progress.add_task(what, total=total, rate='')
+        for item in items:
+            yield item
+            speed = progress.tasks[0].finished_speed or progress.tasks[0].speed
+            progress.update(
+                task, advance=1, rate=f'{speed:.1f} {unit}/s' if speed else '', refresh=False
+            )

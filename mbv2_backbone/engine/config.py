@@ -31,7 +31,7 @@ def load_config(path: str, overrides: Sequence[str] | None = None) -> Config:
         if overrides:
             cfg.merge_from_dict(_parse_overrides(overrides))
         if data_root and cfg.data_root != data_root:
-            _move_data(cfg, data_root, cfg.data_root)
+            _move_data(cfg._cfg_dict, data_root, cfg.data_root)
     except UserError:
         raise
     except Exception as error:

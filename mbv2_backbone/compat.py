@@ -1,0 +1,265 @@
+"""Workarounds for the OpenMMLab toolboxes: one function each, called in order by `prepare`.
+
+Each docstring opens with the reason, the versions concerned and when the function can go.
+"""
+
+import ast
+import importlib.metadata
+import sys
+from collections.abc import Iterator, Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec, spec_from_file_location
+from pathlib import Path
+from types import CodeType, ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+
+_TOOLBOXES = ('mmdet', 'mmseg')
+_DISTRIBUTIONS = {
+    'mmdet': ('mmdet', 'onedl-mmdetection'),
+    'mmseg': ('mmsegmentation', 'onedl-mmsegmentation'),
+}
+
+
+def prepare() -> None:
+    """Make mmcv, mmdet and mmseg usable as they were installed; safe to call again.
+
+    Imports neither mmdet nor mmseg, and mmcv.ops only if a toolbox was imported before and has to
+    be mended.
+
+    Raises:
+        RuntimeError: a module imported earlier cannot be mended.
+    """
+    provide_ext()
+    mend_early_imports()
+    name_distributions()
+    replace_pkg_resources()
+    allow_checkpoint_classes()
+
+
+class _ExtFinder(MetaPathFinder):
+    """Finds `mmcv._ext` in `ops.py`; being last on `sys.meta_path` it yields to a compiled one."""
+
+    def __init__(self) -> None:
+        self.early_modules = [
+            module
+            for name, module in list(sys.modules.items())
+            if name.split('.')[0] in ('mmcv', *_TOOLBOXES) and module is not None
+        ]
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Return the spec of the stand-in, for `mmcv._ext` only."""
+        del path, target
+        if fullname != 'mmcv._ext':
+            return None
+        return spec_from_file_location(fullname, Path(__file__).with_name('ops.py'))
+
+
+def _ext_finder() -> _ExtFinder | None:
+    return next((finder for finder in sys.meta_path if isinstance(finder, _ExtFinder)), None)
+
+
+def provide_ext() -> None:
+    """Let `mmcv._ext` be found in `ops.py` where mmcv has no compiled extension.
+
+    Reason: `import mmcv.ops`, and with it `mmdet.models`, needs the compiled extension, which has
+    no wheel for current torch and does not build with torch >= 2.13.
+    Versions: mmcv and mmcv-lite 2.1.0, onedl-mmcv 2.3.6.
+    Delete when: a wheel of mmcv with ops installs with pip alone on current torch.
+    """
+    if _ext_finder() is None:
+        sys.meta_path.append(_ExtFinder())
+
+
+def mend_early_imports() -> None:
+    """Give modules that were imported before `provide_ext` the real ops.
+
+    Reason: the maintained forks import ops in `try:` and on failure bind functions, classes or
+    None that refuse to work, so what was imported before mbv2_backbone would stay broken; mmdet's
+    own tools/train.py imports mmdet.utils before it reads the config's custom_imports.
+    Versions: onedl-mmdetection 3.5.1, onedl-mmsegmentation 1.4.2; also mmcv.cnn.bricks.transformer
+    of mmcv 2.1.0 and onedl-mmcv 2.3.6. The official mmdet and mmseg fail instead, and an import of
+    theirs that failed can simply be repeated.
+    Delete when: `provide_ext` goes.
+
+    Raises:
+        RuntimeError: a module cannot be mended, because the ops still cannot be imported or because
+            a class was derived from a refusing one.
+    """
+    finder = _ext_finder()
+    if finder is None:
+        return
+    broken = {}
+    for module in finder.early_modules:
+        for source, names, statement in _guarded_imports(module):
+            scope = dict(vars(module))
+            if source == 'mmcv':
+                try:
+                    exec(statement, scope)
+                except ImportError as error:
+                    broken[module.__name__] = str(error)
+                    continue
+            for name in names & scope.keys():
+                stand_in = vars(module).get(name)
+                foreign = (getattr(stand_in, '__module__', None) or source).split('.')[0] != source
+                derived = [
+                    value.__name__
+                    for value in vars(module).values()
+                    if foreign and stand_in in getattr(value, '__bases__', ())
+                ]
+                if derived:
+                    broken[module.__name__] = f'{", ".join(derived)} needs {name} of {source}'
+                else:
+                    setattr(module, name, scope[name])
+    if broken:
+        listed = '; '.join(f'{name} ({why})' for name, why in sorted(broken.items()))
+        raise RuntimeError(
+            f'These modules were imported before mbv2_backbone and lack the ops of mmcv: {listed}. '
+            'Restart Python and import mbv2_backbone before mmdet and mmseg, or put '
+            "custom_imports = dict(imports=['mbv2_backbone']) at the top of the config."
+        )
+    finder.early_modules = []
+
+
+def _guarded_imports(module: ModuleType) -> Iterator[tuple[str, set[str], CodeType]]:
+    """Find `try: from mmcv.ops import …`, or from a toolbox, at the top level of a module.
+
+    Yields:
+        The package that is imported from, the names that are bound, the compiled import.
+    """
+    loader = getattr(module.__spec__, 'loader', None)
+    source = loader.get_source(module.__name__) if hasattr(loader, 'get_source') else None
+    if source is None or 'try:' not in source:
+        return
+    for node in ast.parse(source).body:
+        if not isinstance(node, ast.Try):
+            continue
+        imports = [child for child in node.body if isinstance(child, ast.ImportFrom)]
+        roots = {(child.module or '').split('.')[0] for child in imports}
+        for root in ('mmcv', *_TOOLBOXES):
+            if root in roots and find_spec(root) is not None:
+                names = {alias.asname or alias.name for child in imports for alias in child.names}
+                body = ast.Module(body=list(imports), type_ignores=[])
+                yield root, names, compile(body, module.__name__, 'exec')
+                break
+
+
+def name_distributions() -> None:
+    """Tell mmengine which distribution holds mmdet and mmseg.
+
+    Reason: `_base_ = 'mmseg::…'` looks for the distribution `mmsegmentation`; the maintained forks
+    are called onedl-mmdetection and onedl-mmsegmentation.
+    Versions: mmengine 0.10.7, onedl-mmengine 0.10.12.
+    Delete when: onedl-mmengine maps modules to the onedl distributions.
+    """
+    from mmengine.config.utils import MODULE2PACKAGE
+
+    for module, names in _DISTRIBUTIONS.items():
+        installed = [name for name in names if _distribution(name) is not None]
+        if installed:
+            MODULE2PACKAGE[module] = installed[0]
+        elif find_spec(module) is not None:
+            MODULE2PACKAGE[module] = module  # a source tree on the path, without metadata
+
+
+def _distribution(name: str) -> importlib.metadata.Distribution | None:
+    try:
+        return importlib.metadata.distribution(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def replace_pkg_resources() -> None:
+    """Let mmengine find installed packages through importlib.metadata.
+
+    Reason: `_base_ = 'mmdet::…'` asks pkg_resources, which setuptools no longer contains.
+    Versions: mmengine 0.10.7 with setuptools >= 82 or without setuptools.
+    Delete when: mmengine 0.10.7 is no longer supported; onedl-mmengine 0.10.12 does not need it.
+    """
+    from mmengine.utils import package_utils
+
+    if 'pkg_resources' not in package_utils.get_installed_path.__code__.co_names:
+        return
+    for new in (is_installed, get_installed_path):
+        old = getattr(package_utils, new.__name__)
+        for name, module in list(sys.modules.items()):
+            if name.split('.')[0] == 'mmengine' and vars(module).get(new.__name__) is old:
+                setattr(module, new.__name__, new)
+
+
+def is_installed(package: str) -> bool:
+    """Say whether a distribution, or else a module, of that name is installed."""
+    return _distribution(package) is not None or _package_dir(package) is not None
+
+
+def get_installed_path(package: str) -> str:
+    """Return the folder of the package that a distribution, or a module, of that name holds.
+
+    Raises:
+        importlib.metadata.PackageNotFoundError: there is none.
+    """
+    distribution = _distribution(package)
+    top_level = (distribution and distribution.read_text('top_level.txt')) or ''
+    for module in (package, *top_level.split()[:1]):
+        folder = _package_dir(module)
+        if folder is not None:
+            return folder
+    raise importlib.metadata.PackageNotFoundError(package)
+
+
+def _package_dir(module: str) -> str | None:
+    spec = find_spec(module)
+    return str(Path(spec.origin).parent) if spec and spec.origin else None
+
+
+def allow_checkpoint_classes() -> None:
+    """Let `torch.load(weights_only=True)` read the checkpoints that mmengine's Runner writes.
+
+    Reason: they hold HistoryBuffers and numpy scalars. With mmengine `--resume` fails;
+    onedl-mmengine allows some of it, `getattr` without limit too, and for the rest falls back to
+    weights_only=False.
+    Versions: mmengine 0.10.7 and onedl-mmengine 0.10.12 on torch >= 2.6.
+    Delete when: mmengine loads its own checkpoints with weights_only=True.
+    """
+    from mmengine.logging.history_buffer import HistoryBuffer
+
+    rebuild_array, rebuild_scalar = np.empty(0).__reduce__()[0], np.float64(0).__reduce__()[0]
+    allowed = [
+        (HistoryBuffer, 'mmengine.logging.history_buffer.HistoryBuffer'),
+        (_history_buffer_statistic, 'builtins.getattr'),
+        (np.ndarray, 'numpy.ndarray'),
+        (np.dtype, 'numpy.dtype'),
+    ]
+    for core in ('numpy.core', 'numpy._core'):  # the names that numpy 1 and numpy 2 write
+        allowed += [
+            (rebuild_scalar, f'{core}.multiarray.scalar'),
+            (rebuild_array, f'{core}.multiarray._reconstruct'),
+        ]
+    for code in '?bhilqBHILQefd':
+        dtype_class = type(np.dtype(code))
+        allowed.append((dtype_class, f'numpy.dtypes.{dtype_class.__name__}'))
+    # Pairs with a name, which torch takes from 2.6 on, outlive onedl-mmengine's `safe_globals`
+    # block, which at its end removes the bare objects that it added.
+    if torch.__version__ >= (2, 6):
+        torch.serialization.add_safe_globals(allowed)
+
+
+def _history_buffer_statistic(owner: type, name: str) -> Any:
+    """Stand for `getattr` in a pickle, for the statistics that every HistoryBuffer carries.
+
+    Raises:
+        ValueError: the pickle asks for anything else.
+    """
+    from mmengine.logging.history_buffer import HistoryBuffer
+
+    if owner is not HistoryBuffer or name not in ('min', 'max', 'current', 'mean'):
+        raise ValueError(
+            f'The checkpoint asks for the attribute {name!r} of {owner!r}; expected a statistic of '
+            'HistoryBuffer. Load it only if you trust it, with torch.load(weights_only=False).'
+        )
+    return getattr(owner, name)

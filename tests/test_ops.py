@@ -1,0 +1,398 @@
+"""mmcv's public ops, run on the stand-in, against slow oracles that follow mmcv's definition."""
+
+import itertools
+import math
+
+import mbv2_backbone  # noqa: F401  (lets mmcv.ops be imported)
+
+# isort: split
+import mmcv._ext
+import mmcv.ops
+import numpy as np
+import pytest
+import torch
+from mmcv.ops import RoIAlign, RoIPool, batched_nms, nms, nms_match, sigmoid_focal_loss, soft_nms
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+def random_boxes(count, size=20.0, dtype=torch.float32):
+    corner = torch.rand(count, 2, dtype=dtype) * size
+    return torch.cat([corner, corner + 1 + torch.rand(count, 2, dtype=dtype) * size / 2], dim=1)
+
+
+def iou(a, b, offset=0):
+    width = min(a[2], b[2]) - max(a[0], b[0]) + offset
+    height = min(a[3], b[3]) - max(a[1], b[1]) + offset
+    inter = max(width, 0) * max(height, 0)
+    area_a, area_b = ((c[2] - c[0] + offset) * (c[3] - c[1] + offset) for c in (a, b))
+    return inter / (area_a + area_b - inter)
+
+
+def slow_nms(boxes, scores, threshold, offset=0):
+    boxes, kept = boxes.double().tolist(), []
+    for index in scores.argsort(descending=True).tolist():
+        if all(iou(boxes[index], boxes[k], offset) <= threshold for k in kept):
+            kept.append(index)
+    return kept
+
+
+def slow_soft_nms(boxes, scores, threshold, sigma, min_score, method, offset):
+    """Pick the best, move the front into its place; the last takes the place of one dropped."""
+    left = [[*pair] for pair in zip(scores.tolist(), range(len(scores)), strict=True)]
+    boxes, kept = boxes.double().tolist(), []
+    while left:
+        best = max(range(len(left)), key=lambda i: left[i][0])
+        left[0], left[best] = left[best], left[0]
+        score, index = left.pop(0)
+        kept.append((index, score))
+        i = 0
+        while i < len(left):
+            overlap = iou(boxes[index], boxes[left[i][1]], offset)
+            if method == 'gaussian':
+                left[i][0] *= math.exp(-(overlap**2) / sigma)
+            elif overlap >= threshold:
+                left[i][0] *= 1 - overlap if method == 'linear' else 0
+            if left[i][0] < min_score:
+                last = left.pop()
+                left[i : i + 1] = [last] if i < len(left) else []
+            else:
+                i += 1
+    return kept
+
+
+@pytest.mark.parametrize('offset', [0, 1])
+@pytest.mark.parametrize('count', [0, 1, 60])
+def test_nms(count, offset):
+    boxes, scores = random_boxes(count), torch.rand(count)
+    dets, kept = nms(boxes, scores, 0.4, offset=offset)
+    assert kept.tolist() == slow_nms(boxes, scores, 0.4, offset)
+    torch.testing.assert_close(dets, torch.cat([boxes, scores[:, None]], 1)[kept])
+    assert count < 60 or len(kept) < 60
+
+
+def test_nms_keeps_an_overlap_equal_to_the_threshold():
+    boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 6]])  # an IoU of 0.6, rounded up in float32
+    assert nms(boxes, torch.tensor([0.9, 0.8]), 0.6)[1].tolist() == [0, 1]
+    assert nms(boxes, torch.tensor([0.9, 0.8]), 0.59)[1].tolist() == [0]
+
+
+def test_nms_score_threshold_and_max_num():
+    boxes, scores = random_boxes(60), torch.rand(60)
+    above = scores > 0.3
+    expected = above.nonzero()[:, 0][slow_nms(boxes[above], scores[above], 0.4)][:5]
+    kept = nms(boxes, scores, 0.4, score_threshold=0.3, max_num=5)[1]
+    assert kept.tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize('op', [nms, soft_nms])
+@pytest.mark.parametrize('dtype', [np.float32, np.float64])
+def test_numpy_in_numpy_out(op, dtype):
+    boxes, scores = random_boxes(20), torch.rand(20)
+    dets, kept = op(boxes.numpy().astype(dtype), scores.numpy().astype(dtype), 0.4)
+    assert isinstance(dets, np.ndarray)
+    assert isinstance(kept, np.ndarray)
+    torch.testing.assert_close(torch.from_numpy(kept), op(boxes, scores, 0.4)[1])
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_half_precision_boxes(dtype):
+    boxes, scores = random_boxes(20).to(dtype), torch.linspace(0, 1, 20).to(dtype)
+    assert nms(boxes, scores, 0.4)[1].tolist() == slow_nms(boxes, scores, 0.4)
+    dets, kept = soft_nms(boxes, scores)
+    assert dets.dtype == dtype
+    assert kept.tolist() == soft_nms(boxes.float(), scores.float())[1].tolist()
+
+
+@pytest.mark.parametrize('offset', [0, 1])
+@pytest.mark.parametrize('min_score', [1e-3, 0.2])
+@pytest.mark.parametrize('method', ['naive', 'linear', 'gaussian'])
+def test_soft_nms(method, min_score, offset):
+    boxes, scores = random_boxes(40), torch.rand(40)
+    args = (0.3, 0.5, min_score, method, offset)
+    dets, kept = soft_nms(boxes, scores, *args)
+    expected, expected_scores = zip(*slow_soft_nms(boxes, scores, *args), strict=True)
+    assert kept.tolist() == list(expected)
+    assert len(kept) < 40 or min_score < 0.2
+    torch.testing.assert_close(dets[:, :4], boxes[kept])
+    torch.testing.assert_close(dets[:, 4], torch.tensor(expected_scores))
+
+
+@pytest.mark.parametrize('method', ['naive', 'linear', 'gaussian'])
+def test_soft_nms_takes_equal_scores_in_the_order_of_mmcv(method):
+    for _ in range(50):
+        boxes = random_boxes(15, size=8, dtype=torch.float64).round()
+        scores = torch.randint(5, (15,)).double() / 4
+        args = (0.3, 0.5, 0.3, method, 1)
+        dets, kept = soft_nms(boxes, scores, *args)
+        expected, expected_scores = zip(*slow_soft_nms(boxes, scores, *args), strict=True)
+        assert kept.tolist() == list(expected)
+        torch.testing.assert_close(dets[:, 4], torch.tensor(expected_scores, dtype=torch.float64))
+
+
+def test_soft_nms_keeps_the_best_even_below_min_score():
+    dets, kept = soft_nms(random_boxes(3), torch.tensor([0.1, 0.2, 0.15]), min_score=0.5)
+    assert kept.tolist() == [1]
+    assert dets[0, 4] == torch.tensor(0.2)
+
+
+def test_soft_nms_empty_and_degenerate():
+    dets, kept = soft_nms(torch.zeros(0, 4), torch.zeros(0))
+    assert dets.shape == (0, 5)
+    assert kept.shape == (0,)
+    dets, kept = soft_nms(torch.zeros(3, 4), torch.rand(3), method='gaussian')
+    assert len(kept) == 3
+    assert dets.isfinite().all()
+
+
+def test_nms_match():
+    dets = torch.cat([random_boxes(30), torch.rand(30, 1)], dim=1)
+    left, expected = dets[:, 4].argsort(descending=True).tolist(), []
+    while left:
+        boxes = dets.double().tolist()
+        group = [i for i in left if i == left[0] or iou(boxes[left[0]], boxes[i]) >= 0.3]
+        expected.append(group)
+        left = [i for i in left if i not in group]
+    assert [group.tolist() for group in nms_match(dets, 0.3)] == expected
+    assert len(expected) < 30
+    assert nms_match(dets[:0], 0.3) == []
+
+
+@pytest.mark.parametrize('class_agnostic', [False, True])
+@pytest.mark.parametrize('kind', ['nms', 'soft_nms'])
+def test_batched_nms(kind, class_agnostic):
+    boxes, scores, labels = random_boxes(60), torch.rand(60), torch.randint(3, (60,))
+    groups = (
+        [torch.arange(60)] if class_agnostic else [(labels == i).nonzero()[:, 0] for i in range(3)]
+    )
+    expected = []
+    for group in groups:
+        if kind == 'nms':
+            kept = [
+                (i, scores[group[i]].item()) for i in slow_nms(boxes[group], scores[group], 0.4)
+            ]
+        else:
+            kept = slow_soft_nms(boxes[group], scores[group], 0.4, 0.5, 1e-3, 'linear', 0)
+        expected += [(group[i].item(), score) for i, score in kept]
+    expected.sort(key=lambda pair: -pair[1])
+    cfg = dict(type=kind, iou_threshold=0.4)
+    dets, kept = batched_nms(boxes, scores, labels, cfg, class_agnostic)
+    assert kept.tolist() == [index for index, _ in expected]
+    torch.testing.assert_close(dets[:, :4], boxes[kept])
+    torch.testing.assert_close(dets[:, 4], torch.tensor([score for _, score in expected]))
+
+
+@pytest.mark.parametrize('kind', ['nms', 'soft_nms'])
+def test_batched_nms_split_and_empty(kind):
+    boxes, scores, labels = random_boxes(60), torch.rand(60), torch.randint(3, (60,))
+    cfg = dict(type=kind, iou_threshold=0.4)
+    whole = batched_nms(boxes, scores, labels, cfg)
+    split = batched_nms(boxes, scores, labels, dict(cfg, split_thr=10, max_num=9))
+    torch.testing.assert_close(split[0], whole[0][:9])
+    assert split[1].tolist() == whole[1][:9].tolist()
+    none = batched_nms(boxes[:0], scores[:0], labels[:0], cfg, class_agnostic=True)
+    assert none[0].shape == (0, 5)
+
+
+def bilinear(plane, y, x):
+    height, width = plane.shape
+    if y < -1 or y > height or x < -1 or x > width:
+        return plane.new_zeros(())
+    y, x = min(max(y, 0), height - 1), min(max(x, 0), width - 1)
+    top, left = int(y), int(x)
+    bottom, right = min(top + 1, height - 1), min(left + 1, width - 1)
+    upper = plane[top, left] * (left + 1 - x) + plane[top, right] * (x - left)
+    lower = plane[bottom, left] * (left + 1 - x) + plane[bottom, right] * (x - left)
+    return upper * (top + 1 - y) + lower * (y - top)
+
+
+def slow_roi_align(x, rois, size, scale, ratio, mode, aligned):
+    bins = []
+    for batch, *corners in rois.tolist():
+        x1, y1, x2, y2 = (c * scale - (0.5 if aligned else 0) for c in corners)
+        width, height = x2 - x1, y2 - y1
+        if not aligned:
+            width, height = max(width, 1), max(height, 1)
+        rows = ratio or math.ceil(height / size[0])
+        cols = ratio or math.ceil(width / size[1])
+        for plane, i, j in itertools.product(x[int(batch)], range(size[0]), range(size[1])):
+            samples = [
+                bilinear(
+                    plane,
+                    y1 + (i + (r + 0.5) / rows) * height / size[0],
+                    x1 + (j + (c + 0.5) / cols) * width / size[1],
+                )
+                for r in range(rows)
+                for c in range(cols)
+            ]
+            values = torch.stack(samples or [x.new_zeros(())])
+            bins.append(values.mean() if mode == 'avg' else values.max())
+    return torch.stack(bins).view(len(rois), x.shape[1], *size)
+
+
+def assert_same_gradient(fast, slow, x):
+    """Compare outputs and the gradients of a random projection of them."""
+    results = []
+    for function in (fast, slow):
+        leaf = x.clone().requires_grad_()
+        out = function(leaf)
+        generator = torch.Generator().manual_seed(1)
+        weight = torch.rand(out.shape, generator=generator, dtype=out.dtype)
+        results.append((out.detach(), torch.autograd.grad((out * weight).sum(), leaf)[0]))
+    torch.testing.assert_close(*(out for out, _ in results))
+    torch.testing.assert_close(*(grad for _, grad in results))
+    assert results[0][1].abs().sum() > 0
+
+
+ROIS = torch.tensor(
+    [
+        [0, 2.3, 1.1, 13.9, 17.2],
+        [1, 6.2, 5.1, 8.9, 7.7],
+        [1, -5.1, -7.3, 12.4, 9.6],  # partly outside
+        [0, 10.3, 8.8, 40.2, 30.1],
+        [0, 4.6, 4.6, 4.6, 4.6],  # empty
+    ],
+    dtype=torch.float64,
+)
+
+
+@pytest.mark.parametrize('aligned', [True, False])
+@pytest.mark.parametrize('ratio', [0, 2])
+@pytest.mark.parametrize('mode', ['avg', 'max'])
+def test_roi_align(mode, ratio, aligned):
+    x = torch.randn(2, 2, 7, 9, dtype=torch.float64)
+    layer = RoIAlign((3, 2), 0.5, ratio, mode, aligned)
+    assert_same_gradient(
+        lambda x: layer(x, ROIS),
+        lambda x: slow_roi_align(x, ROIS, (3, 2), 0.5, ratio, mode, aligned),
+        x,
+    )
+
+
+def slow_roi_pool(x, rois, size, scale):
+    bins = []
+    for batch, x1, y1, x2, y2 in rois.tolist():
+        x1, y1, width, height = x1 * scale, y1 * scale, (x2 + 1 - x1) * scale, (y2 + 1 - y1) * scale
+        for plane, i, j in itertools.product(x[int(batch)], range(size[0]), range(size[1])):
+            top, left = y1 + i * height / size[0], x1 + j * width / size[1]
+            bottom, right = y1 + (i + 1) * height / size[0], x1 + (j + 1) * width / size[1]
+            cells = plane[
+                max(math.floor(top), 0) : max(math.ceil(bottom), 0),
+                max(math.floor(left), 0) : max(math.ceil(right), 0),
+            ]
+            valid = width > 0 and height > 0 and cells.numel()
+            bins.append(cells.max() if valid else x.new_zeros(()))
+    return torch.stack(bins).view(len(rois), x.shape[1], *size)
+
+
+@pytest.mark.parametrize('chunk', [1, 1 << 24])
+def test_roi_pool(chunk, monkeypatch):
+    monkeypatch.setattr(mmcv._ext, '_ROI_POOL_CHUNK', chunk)
+    x = torch.randn(2, 2, 7, 9, dtype=torch.float64)
+    inverted = torch.tensor([[1, 8.0, 2.0, 3.0, 9.0]], dtype=torch.float64)
+    rois = torch.cat([ROIS, inverted])
+    layer = RoIPool((3, 2), 0.5)
+    assert_same_gradient(lambda x: layer(x, rois), lambda x: slow_roi_pool(x, rois, (3, 2), 0.5), x)
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize('layer', [RoIAlign(2), RoIAlign(2, pool_mode='max'), RoIPool(2)])
+def test_roi_layers_in_half_precision(layer, dtype):
+    x = torch.randn(2, 2, 7, 9).to(dtype)
+    rois = ROIS.to(dtype)
+    half = x.clone().requires_grad_()
+    full = x.float().requires_grad_()
+    out, expected = layer(half, rois), layer(full, rois.float())
+    out.sum().backward()
+    expected.sum().backward()
+    assert out.dtype == half.grad.dtype == dtype
+    torch.testing.assert_close(out.float(), expected, atol=2e-2, rtol=2e-2)
+    torch.testing.assert_close(half.grad.float(), full.grad, atol=5e-2, rtol=2e-2)
+
+
+@pytest.mark.parametrize('layer', [RoIAlign(2), RoIAlign(2, pool_mode='max'), RoIPool(2)])
+def test_roi_layers_without_rois(layer):
+    x = torch.randn(2, 3, 7, 9, requires_grad=True)
+    out = layer(x, torch.zeros(0, 5))
+    out.sum().backward()
+    assert out.shape == (0, 3, 2, 2)
+    assert not x.grad.any()
+
+
+def slow_focal_loss(logits, targets, gamma, alpha, weight):
+    rows = []
+    for row, target in zip(logits, targets.tolist(), strict=True):
+        factor = 1 if weight is None or target == len(row) else weight[target]
+        prob = row.sigmoid()
+        loss = -(1 - alpha) * prob**gamma * (1 - prob).log()
+        positive = -alpha * (1 - prob) ** gamma * prob.log()
+        rows.append(torch.where(torch.arange(len(row)) == target, positive, loss) * factor)
+    return torch.stack(rows)
+
+
+@pytest.mark.parametrize('weighted', [False, True])
+@pytest.mark.parametrize(('gamma', 'alpha'), [(2.0, 0.25), (0.0, 0.5), (0.5, 0.9)])
+def test_sigmoid_focal_loss(gamma, alpha, weighted):
+    logits = torch.randn(8, 3, dtype=torch.float64) * 3
+    targets = torch.tensor([0, 1, 2, 3, 3, 2, 1, 0])  # 3 is background
+    weight = torch.rand(3, dtype=torch.float64) if weighted else None
+    for reduction, reduce in (
+        ('none', lambda loss: loss),
+        ('sum', torch.sum),
+        ('mean', lambda loss: loss.sum() / len(loss)),
+    ):
+        assert_same_gradient(
+            lambda x: sigmoid_focal_loss(x, targets, gamma, alpha, weight, reduction),  # noqa: B023
+            lambda x: reduce(slow_focal_loss(x, targets, gamma, alpha, weight)),  # noqa: B023
+            logits,
+        )
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float32])
+def test_sigmoid_focal_loss_in_the_tails(dtype):
+    logits = torch.tensor([[-200.0, 200.0], [200.0, -200.0]], dtype=dtype, requires_grad=True)
+    loss = sigmoid_focal_loss(logits, torch.tensor([0, 0]), 2.0, 0.25, None, 'none')
+    loss.sum().backward()
+    torch.testing.assert_close(loss.detach().float(), torch.tensor([[50.0, 150.0], [0.0, 0.0]]))
+    expected = torch.tensor([[-0.25, 0.75], [0.0, 0.0]])
+    torch.testing.assert_close(logits.grad.float(), expected)
+
+
+def test_sigmoid_focal_loss_without_rows():
+    logits = torch.zeros(0, 3, requires_grad=True)
+    sigmoid_focal_loss(logits, torch.zeros(0, dtype=torch.long), 2.0, 0.25, None, 'sum').backward()
+    assert logits.grad.shape == (0, 3)
+
+
+@pytest.mark.parametrize(
+    ('op', 'call'),
+    [
+        (
+            'deform_conv_forward',
+            lambda: mmcv.ops.DeformConv2d(1, 1, 3)(
+                torch.zeros(1, 1, 5, 5), torch.zeros(1, 18, 3, 3)
+            ),
+        ),
+        ('nms_rotated', lambda: mmcv.ops.nms_rotated(torch.rand(2, 5), torch.rand(2), 0.5)),
+        (
+            'softmax_focal_loss_forward',
+            lambda: mmcv.ops.softmax_focal_loss(torch.rand(2, 3), torch.zeros(2, dtype=torch.long)),
+        ),
+        (
+            'box_iou_rotated',
+            lambda: mmcv.ops.box_iou_rotated(torch.rand(2, 5), torch.rand(2, 5)),
+        ),
+    ],
+)
+def test_other_ops_refuse_by_name(op, call):
+    with pytest.raises(RuntimeError, match=f"'{op}'.*pip install"):
+        call()
+
+
+def test_nothing_was_compiled_and_it_says_so():
+    assert 'stand-in' in mmcv.ops.get_compiler_version()
+    assert 'stand-in' in mmcv.ops.get_compiling_cuda_version()
+    assert not hasattr(mmcv._ext, '__wrapped__')

@@ -263,3 +263,23 @@ def _history_buffer_statistic(owner: type, name: str) -> Any:
             'HistoryBuffer. Load it only if you trust it, with torch.load(weights_only=False).'
         )
     return getattr(owner, name)
+
+
+def join_cpu_processes(cfg: Any) -> None:
+    """Join the other processes over gloo before the Runner is built; call it under torchrun.
+
+    Reason: without a GPU mmengine's `init_dist` fails in torch.cuda.set_device, and the Runner
+    wraps the model for a GPU.
+    Versions: mmengine 0.10.7, onedl-mmengine 0.10.12.
+    Delete when: the Runner trains with `launcher='pytorch'` and backend gloo where CUDA is absent.
+    """
+    cfg.setdefault(
+        'model_wrapper_cfg',
+        dict(
+            type='MMDistributedDataParallel',
+            broadcast_buffers=False,
+            find_unused_parameters=cfg.get('find_unused_parameters', False),
+        ),
+    )
+    if not torch.distributed.is_initialized():
+        torch.distributed.init_process_group('gloo')

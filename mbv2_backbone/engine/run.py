@@ -7,9 +7,11 @@ from copy import deepcopy
 
 from mmengine.config import Config, ConfigDict
 from mmengine.dist import is_main_process
+from mmengine.model import is_model_wrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from ..compat import join_cpu_processes
 from ..errors import UserError
 from .checkpoint import check_covers, read_state_dict
 from .checks import check_classes, check_data
@@ -106,7 +108,8 @@ def evaluate(
     if tta:
         _use_tta(cfg)
     runner = _build_runner(cfg, machine)
-    check_covers(runner.model.module if tta else runner.model, state_dict, checkpoint)
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    check_covers(model.module if tta else model, state_dict, checkpoint)
     return runner.test()
 
 
@@ -121,6 +124,8 @@ def _prepare(
     machine = detect_machine(amp=amp, channels_last=channels_last)
     fit_config(cfg, machine)
     cfg.launcher = launcher
+    if launcher == 'pytorch' and machine.device == 'cpu':
+        join_cpu_processes(cfg)
     cfg.work_dir = work_dir or cfg.work_dir
     return machine
 

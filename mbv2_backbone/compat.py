@@ -269,7 +269,7 @@ def join_cpu_processes(cfg: Any) -> None:
     """Join the other processes over gloo before the Runner is built; call it under torchrun.
 
     Reason: without a GPU mmengine's `init_dist` fails in torch.cuda.set_device, and the Runner
-    wraps the model for a GPU.
+    wraps the model for the GPU of the local rank.
     Versions: mmengine 0.10.7, onedl-mmengine 0.10.12.
     Delete when: the Runner trains with `launcher='pytorch'` and backend gloo where CUDA is absent.
     """
@@ -277,6 +277,7 @@ def join_cpu_processes(cfg: Any) -> None:
         'model_wrapper_cfg',
         dict(
             type='MMDistributedDataParallel',
+            device_ids=None,
             broadcast_buffers=False,
             find_unused_parameters=cfg.get('find_unused_parameters', False),
         ),

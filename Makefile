@@ -1,0 +1,42 @@
+# make demo   install, draw the sample set, train, evaluate, write pictures
+# make test   install, run all tests
+# Needs only Python >= 3.10 with venv and pip; everything goes into .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
+WORK := work_dirs/ssdlite_mbv2_sample
+
+.PHONY: demo test lint clean
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/installed: .venv/bin/python setup.cfg constraints.txt
+	@echo '== Installing torch, the OpenMMLab stack and this package into .venv'
+	$(INSTALL) -e '.[openmmlab]'
+	@touch $@
+
+.venv/installed-dev: .venv/installed
+	@echo '== Installing the tools of the tests into .venv'
+	$(INSTALL) -e '.[openmmlab,dev]'
+	@touch $@
+
+demo: .venv/installed
+	@echo '== Drawing the sample set into data/sample'
+	$(BIN)/python tools/data.py sample
+	@echo '== Training configs/ssdlite_mbv2_sample.py; log and checkpoints in $(WORK)'
+	$(BIN)/python tools/train.py configs/ssdlite_mbv2_sample.py --work-dir $(WORK)
+	@echo '== Evaluating the held-out images with COCO metrics; log and metrics in $(WORK)'
+	$(BIN)/python tools/test.py configs/ssdlite_mbv2_sample.py $$(cat $(WORK)/last_checkpoint) --work-dir $(WORK)
+	@echo '== Predicting on held-out images; pictures and predictions.json in $(WORK)/pictures'
+	$(BIN)/python tools/predict.py configs/ssdlite_mbv2_sample.py $$(cat $(WORK)/last_checkpoint) 'data/sample/JPEGImages/val_*.jpg' --out $(WORK)/pictures
+
+test: .venv/installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+lint: .venv/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+clean:
+	rm -rf .venv build *.egg-info

@@ -1,0 +1,17 @@
+"""Pretrained weights from every ecosystem, with proof that they arrived."""
+
+from .convert import convert
+from .load import load_into, load_pretrained
+from .origin import Origin
+from .preprocessing import Preprocessing, contradiction
+from .report import Report
+
+__all__ = [
+    'Origin',
+    'Preprocessing',
+    'Report',
+    'contradiction',
+    'convert',
+    'load_into',
+    'load_pretrained',
+]

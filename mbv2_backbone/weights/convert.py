@@ -1,0 +1,208 @@
+"""Recognise a checkpoint's layout and convert it to ours."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..arch import build_architecture
+from . import keras, mmdet, mmseg, timm, torchvision
+from .origin import origin_of
+from .report import Report, first_names
+from .schema import COUNTER, tensor_shapes
+
+LAYOUTS = (torchvision, timm, mmseg, mmdet, keras)
+PUBLISHED_WIDTHS = (1.0, 0.75, 0.5, 0.35, 1.3, 1.4, 1.1, 1.2, 0.25, 0.1)
+WIDTHS = (*PUBLISHED_WIDTHS, *(round(0.05 * i, 2) for i in range(1, 61)))
+
+_CLASSIFIER = re.compile(r'(.*\.)?(classifier|head|fc|predictions|Logits|dense)[./]')
+
+# Where a checkpoint keeps its tensors. mmengine's EMAHook swaps the two on saving, so that
+# `state_dict` holds the averaged weights; timm and torchvision keep the averages apart.
+CONTAINERS = {
+    'state_dict_ema': "averaged weights of 'state_dict_ema'",
+    'model_ema': "averaged weights of 'model_ema'",
+    'state_dict': None,
+    'model': None,
+}
+
+
+def unwrap(checkpoint: Mapping[str, Any]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """Take the tensors out of a checkpoint.
+
+    Args:
+        checkpoint: A state dict, or a training checkpoint that contains one.
+
+    Returns:
+        The tensors by name, and notes on what was chosen.
+    """
+    notes: list[str] = []
+    for key, note in CONTAINERS.items():
+        inner = checkpoint.get(key)
+        if isinstance(inner, nn.Module):
+            inner = inner.state_dict()
+        if isinstance(inner, Mapping) and any(isinstance(v, Tensor) for v in inner.values()):
+            if 'ema_state_dict' in checkpoint:
+                note = "'state_dict' is mmengine's averaged weights ('ema_state_dict' the others)"
+            notes += [note] if note else []
+            checkpoint = inner
+            break
+    return {name: v for name, v in checkpoint.items() if isinstance(v, Tensor)}, tuple(notes)
+
+
+def convert(
+    checkpoint: Mapping[str, Any],
+    *,
+    prefix: str | None = None,
+    preferred_width: float | None = None,
+) -> tuple[dict[str, Tensor], Report]:
+    """Convert a state dict of any known layout to the names and axes of `MobileNetV2Backbone`.
+
+    Args:
+        checkpoint: A state dict, or a training checkpoint that contains one.
+        prefix: Where to look, such as `backbone.`; needed only where a checkpoint holds several.
+        preferred_width: The width to report where the shapes fit several.
+
+    Returns:
+        The state dict (nothing is copied that need not be), and the report.
+
+    Raises:
+        ValueError: If the layout is unknown, a part of the backbone is missing, a shape fits no
+            width, or a value is not finite.
+    """
+    state_dict, notes = unwrap(checkpoint)
+    layout, found = detect(state_dict, prefix)
+    body = {k.removeprefix(found): v for k, v in state_dict.items() if k.startswith(found)}
+    outside = [name for name in state_dict if not name.startswith(found)]
+    converted, rest = layout.to_ours(body)
+    deeper = [name for name in rest if layout.BODY.match(name)]
+    if deeper:
+        raise ValueError(
+            f'{first_names(deeper)}: no such tensor in MobileNetV2 ({layout.NAME} layout). '
+            f'{layout.describe_other(body)}'
+        )
+
+    expected = _expected_names(converted)
+    zeroed = [n for n in expected if n.endswith(COUNTER) and n not in converted]
+    missing = [n for n in expected if n not in converted and n not in zeroed]
+    if missing:
+        raise ValueError(
+            f'{len(missing)} of {len(expected)} tensors are missing in the checkpoint '
+            f'({layout.NAME} layout), in our names: {first_names(missing)}. It was saved '
+            f'incomplete, or from a changed MobileNetV2'
+        )
+    converted |= {name: torch.zeros((), dtype=torch.long) for name in zeroed}
+    converted = {name: converted[name] for name in expected}
+    width = _infer_width(converted, preferred_width)
+    _check_values(converted)
+
+    left_over: dict[str, tuple[str, ...]] = {}
+    for name in (*rest, *outside):
+        reason = 'classifier' if _CLASSIFIER.match(name) else 'not part of the backbone'
+        left_over[reason] = (*left_over.get(reason, ()), name)
+    return converted, Report(
+        layout=layout.NAME,
+        prefix=found,
+        widen_factor=width,
+        filled=len(converted),
+        total=len(expected),
+        zeroed=tuple(zeroed),
+        left_over=left_over,
+        origin=origin_of(checkpoint, layout),
+        notes=notes,
+    )
+
+
+def backbone_of(
+    checkpoint: Mapping[str, Any], prefix: str | None = None
+) -> tuple[ModuleType, dict[str, Tensor]]:
+    """Return a checkpoint's layout, and its backbone in that layout's bare names.
+
+    Raises:
+        ValueError: As `convert`, if the layout is unknown.
+    """
+    state_dict, _ = unwrap(checkpoint)
+    layout, found = detect(state_dict, prefix)
+    body = {k.removeprefix(found): v for k, v in state_dict.items() if k.startswith(found)}
+    return layout, body
+
+
+def detect(state_dict: Mapping[str, Tensor], prefix: str | None = None) -> tuple[ModuleType, str]:
+    """Return the layout and the full prefix of the only backbone, or of that under `prefix`.
+
+    Raises:
+        ValueError: If there is none, or several that `prefix` does not tell apart.
+    """
+    found = [(layout, p) for layout in LAYOUTS for p in sorted(layout.find_prefixes(state_dict))]
+    if prefix is not None:
+        wanted = prefix.rstrip('./')
+        found = [(lay, p) for lay, p in found if wanted in (p.rstrip('./'), _undistributed(p))]
+    if not found:
+        where = f" under the prefix '{prefix}'" if prefix else ''
+        sample = first_names(state_dict) or 'no tensor at all'
+        raise ValueError(
+            f'no MobileNetV2 of a known layout{where}; the checkpoint holds {sample}. Known are '
+            f'{", ".join(layout.NAME for layout in LAYOUTS)}, under any prefix'
+        )
+    if len(found) > 1 and prefix is not None:
+        found = [(lay, p) for lay, p in found if p.rstrip('./') == wanted] or found
+    if len(found) > 1:
+        raise ValueError(
+            f'the checkpoint holds {len(found)} MobileNetV2s; say which with prefix=, one of '
+            f'{", ".join(repr(p) for _, p in found)}'
+        )
+    return found[0]
+
+
+def _undistributed(prefix: str) -> str:
+    return prefix.removeprefix('module.').rstrip('./')
+
+
+def _expected_names(converted: Mapping[str, Tensor]) -> list[str]:
+    """Return every tensor's name up to the deepest unit that the checkpoint has."""
+    names = list(tensor_shapes(build_architecture()))
+    last = max((i for i, name in enumerate(names) if name in converted), default=-1)
+    unit = names[last].rsplit('.', 2)[0]
+    return [name for i, name in enumerate(names) if i <= last or name.startswith(f'{unit}.')]
+
+
+def _infer_width(converted: Mapping[str, Tensor], preferred: float | None) -> float:
+    widths = [preferred, *WIDTHS] if preferred else list(WIDTHS)
+    best: list[str] | None = None
+    nearest = widths[0]
+    for width in widths:
+        shapes = tensor_shapes(build_architecture(width))
+        wrong = [name for name, t in converted.items() if tuple(t.shape) != shapes[name]]
+        if not wrong:
+            return width
+        if best is None or len(wrong) < len(best):
+            best, nearest = wrong, width
+    shapes = tensor_shapes(build_architecture(nearest))
+    details = first_names(
+        f'{name} is {tuple(converted[name].shape)}, not {shapes[name]}' for name in best or ()
+    )
+    raise ValueError(
+        f'the shapes fit no width of MobileNetV2; nearest is {nearest:g}, where {details}. '
+        f'The checkpoint is of another network or of a pruned one'
+    )
+
+
+def _check_values(converted: Mapping[str, Tensor]) -> None:
+    integers = [
+        n for n, t in converted.items() if not t.is_floating_point() and not n.endswith(COUNTER)
+    ]
+    if integers:
+        raise ValueError(
+            f'{first_names(integers)} hold integers: a quantised checkpoint; give the float one'
+        )
+    broken = [n for n, t in converted.items() if not torch.isfinite(t).all()]
+    if broken:
+        raise ValueError(
+            f'{len(broken)} tensors hold NaN or infinity: {first_names(broken)}. The training run '
+            f'that saved them had diverged'
+        )

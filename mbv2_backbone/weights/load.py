@@ -1,0 +1,183 @@
+"""Load pretrained weights into a backbone, whole or not at all."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
+from os import PathLike
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..arch import TAP_NAMES, build_architecture
+from .convert import convert
+from .files import read_checkpoint
+from .preprocessing import contradiction, data_preprocessor_of_model, data_preprocessor_of_run
+from .report import Report, first_names
+from .schema import tensor_shapes
+from .sources import fetch
+
+INIT_CFG_KEYS = {'type', 'checkpoint', 'prefix', 'map_location', 'strict', 'allow_pickle'}
+
+
+def load_into(
+    model: nn.Module,
+    source: str | PathLike[str] | Mapping[str, Any],
+    *,
+    strict: bool = True,
+    prefix: str | None = None,
+    allow_pickle: bool = False,
+) -> Report:
+    """Load pretrained weights into a `MobileNetV2Backbone`, or raise and leave it as it was.
+
+    Args:
+        model: The backbone, or a detector or segmentor whose `backbone` it is.
+        source: A state dict, a training checkpoint, or an address (see `sources.fetch`).
+        strict: With `False`, whole layers that the source does not have keep their values (such
+            as `conv2` of an mmseg checkpoint); everything else is refused all the same.
+        prefix: Where to look in the checkpoint, such as `backbone.`.
+        allow_pickle: Let a torch file run arbitrary code on loading. Only for files you trust.
+
+    Raises:
+        ValueError: If the source does not fit the whole backbone.
+    """
+    backbone = model if hasattr(model, 'widen_factor') else getattr(model, 'backbone', model)
+    own = _own_tensors(backbone)
+    if isinstance(source, Mapping):
+        checkpoint, label = source, 'state dict'
+    else:
+        label = str(source)
+        checkpoint = read_checkpoint(fetch(label), allow_pickle=allow_pickle)
+    try:
+        converted, report = convert(
+            checkpoint, prefix=prefix, preferred_width=backbone.widen_factor
+        )
+        wanted, missing = _select(converted, own, report, backbone.widen_factor, strict)
+    except ValueError as error:
+        raise ValueError(f'cannot load {label}: {error}') from error
+
+    backbone.load_state_dict(wanted, strict=strict)
+    unused = tuple(name for name in converted if name not in own)
+    left_over = dict(report.left_over)
+    if unused:
+        left_over['after the last tap'] = unused
+    report = replace(
+        report,
+        source=label,
+        filled=len(wanted),
+        total=len(own),
+        zeroed=tuple(name for name in report.zeroed if name in wanted),
+        left_over=left_over,
+        missing=tuple(missing),
+    )
+    _warn_of_numerics(backbone, report)
+    _warn_of_preprocessing(model, report)
+    return report
+
+
+def load_pretrained(backbone: nn.Module, cfg: Mapping[str, Any]) -> Report:
+    """Do what `init_cfg=dict(type='Pretrained', checkpoint=...)` asks for, and log the report.
+
+    Args:
+        backbone: A `MobileNetV2Backbone`.
+        cfg: The `init_cfg`: `checkpoint` and optionally `prefix`, `strict` and `allow_pickle` as
+            in `load_into`. `map_location` is accepted; tensors go where the backbone is.
+
+    Raises:
+        ValueError: If a key is unknown or the checkpoint does not fit the whole backbone.
+    """
+    from mmengine.logging import print_log
+
+    unknown = set(cfg) - INIT_CFG_KEYS
+    if unknown or not cfg.get('checkpoint'):
+        problem = f'does not know {sorted(unknown)}' if unknown else 'needs a checkpoint'
+        raise ValueError(
+            f"init_cfg=dict(type='Pretrained', ...) {problem}; its keys are {sorted(INIT_CFG_KEYS)}"
+        )
+    report = load_into(
+        backbone,
+        cfg['checkpoint'],
+        strict=cfg.get('strict', True),
+        prefix=cfg.get('prefix'),
+        allow_pickle=cfg.get('allow_pickle', False),
+    )
+    print_log(f'Pretrained backbone: {report}', logger='current')
+    return report
+
+
+def _own_tensors(backbone: nn.Module) -> dict[str, Tensor]:
+    """Return the backbone's tensors, or say why pretrained weights cannot go there."""
+    if not hasattr(backbone, 'widen_factor') or not hasattr(backbone, 'feature_info'):
+        raise ValueError(
+            f'expected a MobileNetV2Backbone or a model with one as its backbone, '
+            f'got {type(backbone).__name__}'
+        )
+    own = dict(backbone.state_dict())
+    shapes = tensor_shapes(build_architecture(backbone.widen_factor))
+    units = {name.rsplit('.', 2)[0] for name in own if name.endswith('.conv.weight')}
+    wanted = [name for name in shapes if name.rsplit('.', 2)[0] in units]
+    if set(wanted) != set(own):
+        other = sorted(set(own) ^ set(wanted))
+        raise ValueError(
+            f'pretrained weights need batch norm (norm_cfg type BN or SyncBN, affine, with '
+            f'running statistics); this backbone differs in {first_names(other)}'
+        )
+    return own
+
+
+def _select(
+    converted: Mapping[str, Tensor],
+    own: Mapping[str, Tensor],
+    report: Report,
+    widen_factor: float,
+    strict: bool,
+) -> tuple[dict[str, Tensor], list[str]]:
+    """Return what goes into the backbone and the names that stay as they are."""
+    # `convert` takes the config's width wherever the whole checkpoint fits it.
+    if report.widen_factor != widen_factor:
+        wrong = [n for n in own if n in converted and converted[n].shape != own[n].shape]
+        details = first_names(
+            f'{n} is {tuple(converted[n].shape)}, not {tuple(own[n].shape)}' for n in wrong
+        )
+        raise ValueError(
+            f'this checkpoint is width {report.widen_factor:g}; the config says '
+            f'{widen_factor:g} ({len(wrong)} shapes differ{details and ": "}{details}). Set '
+            f'widen_factor={report.widen_factor:g} or take other weights'
+        )
+    missing = [name for name in own if name not in converted]
+    if missing and strict:
+        last = [tap for tap in TAP_NAMES if any(n.startswith(f'{tap}.') for n in converted)][-1]
+        raise ValueError(
+            f'{len(missing)} of the {len(own)} tensors of the backbone are not in the checkpoint '
+            f'({report.layout} layout): {first_names(missing)}. It ends with {last}; take other '
+            f'weights, or out_indices that end there, or strict=False to keep those random'
+        )
+    return {n: converted[n] for n in own if n in converted}, missing
+
+
+def _warn_of_numerics(backbone: nn.Module, report: Report) -> None:
+    """Warn where the backbone computes otherwise than the network that was trained."""
+    origin, eps = report.origin, backbone.conv1.bn.eps
+    if backbone.padding != origin.padding:
+        warnings.warn(
+            f"these weights ({report.layout} layout) were trained with padding='{origin.padding}', "
+            f"the backbone has '{backbone.padding}'. Set in the backbone:\n"
+            f"padding='{origin.padding}',",
+            stacklevel=3,
+        )
+    if not math.isclose(eps, origin.batch_norm_eps, rel_tol=1e-3):
+        warnings.warn(
+            f'these weights ({report.layout} layout) were trained with batch norm eps '
+            f'{origin.batch_norm_eps:g}, the backbone has {eps:g}. Set in the backbone:\n'
+            f"norm_cfg=dict(type='BN', eps={origin.batch_norm_eps:g}),",
+            stacklevel=3,
+        )
+
+
+def _warn_of_preprocessing(model: nn.Module, report: Report) -> None:
+    own = data_preprocessor_of_model(model)
+    problem = contradiction(report.origin.preprocessing, own or data_preprocessor_of_run())
+    if problem:
+        warnings.warn(problem, stacklevel=3)

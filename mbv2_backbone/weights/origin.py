@@ -1,0 +1,64 @@
+"""How the network of a checkpoint was trained: its input, its padding, its batch norm."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from types import ModuleType
+from typing import Any
+
+from .preprocessing import Preprocessing, data_preprocessor_of, parse_config, preprocessing_of
+
+META_KEY = 'mbv2_backbone'
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What has to be the same for weights to give the numbers that they gave.
+
+    Attributes:
+        preprocessing: The input.
+        padding: The backbone's `padding`.
+        batch_norm_eps: The `eps` in the backbone's `norm_cfg`.
+    """
+
+    preprocessing: Preprocessing
+    padding: str
+    batch_norm_eps: float
+
+    def to_meta(self) -> dict[str, Any]:
+        """Return plain values, to be kept in a checkpoint's `meta`."""
+        return {META_KEY: asdict(self)}
+
+    def __str__(self) -> str:
+        return (
+            f"input: {self.preprocessing}; padding '{self.padding}', "
+            f'batch norm eps {self.batch_norm_eps:g}'
+        )
+
+
+def origin_of(checkpoint: Mapping[str, Any], layout: ModuleType) -> Origin:
+    """Return what the checkpoint says about itself, else what its layout's library does.
+
+    `convert_weights.py` notes the origin in `meta`; mmengine keeps the whole config there.
+    """
+    meta = checkpoint.get('meta')
+    meta = meta if isinstance(meta, Mapping) else {}
+    noted = meta.get(META_KEY)
+    if isinstance(noted, Mapping):
+        try:
+            return Origin(**{**noted, 'preprocessing': Preprocessing(**noted['preprocessing'])})
+        except (KeyError, TypeError) as error:
+            raise ValueError(
+                f"the checkpoint's meta[{META_KEY!r}] was not written by convert_weights.py: "
+                f'{dict(noted)}'
+            ) from error
+    config = parse_config(meta.get('cfg'))
+    data_preprocessor = data_preprocessor_of(config)
+    backbone = (config.get('model') or {}).get('backbone') or {}
+    eps = (backbone.get('norm_cfg') or {}).get('eps')
+    return Origin(
+        preprocessing_of(data_preprocessor) if data_preprocessor else layout.PREPROCESSING,
+        backbone.get('padding', layout.PADDING),
+        layout.BATCH_NORM_EPS if eps is None else eps,
+    )

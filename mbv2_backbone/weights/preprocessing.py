@@ -1,0 +1,152 @@
+"""The input that weights were trained on, and whether a config gives them that."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How to normalise an image of range 0 to 255: `(image - mean) / std`.
+
+    Attributes:
+        mean: Per channel, on the 0 to 255 scale.
+        std: Per channel, on the 0 to 255 scale.
+        channel_order: `RGB` or `BGR`, of the image and of `mean` and `std`.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    channel_order: str = 'RGB'
+
+    @property
+    def value_range(self) -> tuple[float, float]:
+        """The least and the largest value that comes out."""
+        pairs = list(zip(self.mean, self.std, strict=True))
+        return min(-m / s for m, s in pairs), max((255 - m) / s for m, s in pairs)
+
+    def config_lines(self) -> str:
+        """Return the lines of an OpenMMLab `data_preprocessor` that agree."""
+        to_rgb = self.channel_order == 'RGB'
+        return f'mean={list(self.mean)},\nstd={list(self.std)},\nbgr_to_rgb={to_rgb},'
+
+    def __str__(self) -> str:
+        low, high = self.value_range
+        return (
+            f'{self.channel_order}, mean {list(self.mean)}, std {list(self.std)}, '
+            f'range {low:.1f} to {high:.1f}'
+        )
+
+
+IMAGENET = Preprocessing((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
+MINUS_ONE_TO_ONE = Preprocessing((127.5, 127.5, 127.5), (127.5, 127.5, 127.5))
+# Published figures differ in the third digit: 0.229 * 255 is 58.395, some configs say 58.4.
+TOLERANCE = 0.51
+
+
+def preprocessing_of(data_preprocessor: Mapping[str, Any]) -> Preprocessing:
+    """Return what a config's `data_preprocessor` does to images.
+
+    Images are taken to arrive as BGR, as OpenMMLab's loading transforms leave them.
+
+    Args:
+        data_preprocessor: The config; `mean`, `std` and `bgr_to_rgb` (mmpretrain: `to_rgb`) count.
+    """
+    to_rgb = data_preprocessor.get('bgr_to_rgb', data_preprocessor.get('to_rgb', False))
+    return Preprocessing(
+        tuple(data_preprocessor.get('mean') or (0.0, 0.0, 0.0)),
+        tuple(data_preprocessor.get('std') or (1.0, 1.0, 1.0)),
+        'RGB' if to_rgb else 'BGR',
+    )
+
+
+def contradiction(
+    expected: Preprocessing, data_preprocessor: Mapping[str, Any] | None
+) -> str | None:
+    """Say how a config's `data_preprocessor` contradicts the weights, or return `None`.
+
+    Args:
+        expected: What the weights were trained on.
+        data_preprocessor: The config. With `None` nothing is known, and nothing is said.
+    """
+    if data_preprocessor is None:
+        return None
+    actual = preprocessing_of(data_preprocessor)
+    if (
+        actual.channel_order == expected.channel_order
+        and _close(actual.mean, expected.mean)
+        and _close(actual.std, expected.std)
+    ):
+        return None
+    return (
+        f'the data_preprocessor gives {actual}, but the pretrained weights were trained on '
+        f'{expected}. Set in data_preprocessor:\n{expected.config_lines()}'
+    )
+
+
+def _close(got: Sequence[float], wanted: Sequence[float]) -> bool:
+    return len(got) == len(wanted) and all(
+        abs(g - w) <= TOLERANCE for g, w in zip(got, wanted, strict=True)
+    )
+
+
+def data_preprocessor_of_model(model: nn.Module) -> dict | None:
+    """Return what a detector's or segmentor's own `data_preprocessor` does, if it has one."""
+    module = getattr(model, 'data_preprocessor', None)
+    if module is None:
+        return None
+    normalises = hasattr(module, 'mean') and hasattr(module, 'std')
+    swaps = getattr(module, 'channel_conversion', getattr(module, '_channel_conversion', False))
+    return dict(
+        mean=module.mean.flatten().tolist() if normalises else None,
+        std=module.std.flatten().tolist() if normalises else None,
+        bgr_to_rgb=swaps,
+    )
+
+
+def data_preprocessor_of_run() -> dict | None:
+    """Return the `data_preprocessor` of the running mmengine `Runner`'s config, if there is one.
+
+    The runner publishes its config as text before weights are initialised.
+    """
+    from mmengine.logging import MessageHub
+
+    text = MessageHub.get_current_instance().get_info('cfg')
+    return data_preprocessor_of(parse_config(text))
+
+
+def data_preprocessor_of(config: Mapping[str, Any]) -> dict | None:
+    """Return a config's `data_preprocessor`: the model's own, else the shared one."""
+    own = (config.get('model') or {}).get('data_preprocessor')
+    found = own if own is not None else config.get('data_preprocessor')
+    return found if isinstance(found, dict) else None
+
+
+def parse_config(text: Any) -> dict[str, Any]:
+    """Read `model` and `data_preprocessor` from a dumped config, without running it."""
+    try:
+        statements = ast.parse(text).body
+    except (SyntaxError, TypeError, ValueError):
+        return {}
+    return {
+        target.id: _literal(node.value)
+        for node in statements
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name) and target.id in ('model', 'data_preprocessor')
+    }
+
+
+def _literal(node: ast.expr) -> Any:
+    """Evaluate literals and `dict(...)` calls; anything else becomes `None`."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == 'dict':
+        return {k.arg: _literal(k.value) for k in node.keywords if k.arg is not None}
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        return None

@@ -1,0 +1,213 @@
+"""Where checkpoints come from: local paths, web addresses and the toolboxes' short names."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import sys
+import tempfile
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable
+from os import PathLike
+from pathlib import Path
+from typing import IO
+
+from .files import file_type
+
+CHUNK_BYTES = 1 << 18
+TIMEOUT_SECONDS = 30
+TIMM_TAGS = {
+    'mobilenetv2_050': 'lamb_in1k',
+    'mobilenetv2_100': 'ra_in1k',
+    'mobilenetv2_140': 'ra_in1k',
+}
+"""The default tags of timm's pretrained MobileNetV2s; the other widths were never trained."""
+
+# A hash at the end of a name, as torchvision and OpenMMLab put it there; not a date.
+_HASH_IN_NAME = re.compile(r'-(?!20\d{6}\.)([0-9a-f]{8,64})\.\w+$')
+
+
+def fetch(address: str | PathLike[str]) -> Path:
+    """Return the local file of an address, after downloading it if need be.
+
+    A download is kept in torch's hub folder (`TORCH_HOME`), and is checked by its length, by the
+    hash in its name or after `#sha256=`, and by its first bytes. A kept file is checked again.
+
+    Args:
+        address: A local path, `http(s)://...`, `torchvision://mobilenet_v2`,
+            `timm://mobilenetv2_100.ra_in1k`, `open-mmlab://...` or `mmcls://...`.
+
+    Raises:
+        ValueError: If the address is unknown, or what came is not what was asked for.
+        RuntimeError: If the download failed.
+    """
+    address = str(address)
+    scheme, separator, name = address.partition('://')
+    if not separator:
+        return Path(address).expanduser()
+    if scheme in ('http', 'https'):
+        return _download(address)
+    if scheme not in _RESOLVERS:
+        raise ValueError(
+            f'unknown address {address}; give a local path or one of http://, https://, '
+            f'{", ".join(f"{known}://" for known in _RESOLVERS)}'
+        )
+    return _RESOLVERS[scheme](name)
+
+
+def _look_up(name: str, table: dict[str, str], where: str) -> str:
+    if name not in table:
+        near = [known for known in table if 'mobilenet_v2' in known.lower()]
+        raise ValueError(f'{where} has no {name!r}; of MobileNetV2 it has {", ".join(near)}')
+    return table[name]
+
+
+def _from_torchvision(name: str) -> Path:
+    from mmengine.runner.checkpoint import get_torchvision_models
+
+    return _download(_look_up(name, get_torchvision_models(), 'torchvision'))
+
+
+def _from_openmmlab(name: str) -> Path:
+    from mmengine.runner import checkpoint
+
+    name = checkpoint.get_deprecated_model_names().get(name, name)
+    target = _look_up(name, checkpoint.get_external_models(), 'open-mmlab')
+    # A user's own table, `open_mmlab.json`, may name files in mmengine's home.
+    return fetch(target if '://' in target else Path(checkpoint._get_mmengine_home(), target))
+
+
+def _from_mmcls(name: str) -> Path:
+    from mmengine.runner.checkpoint import get_mmcls_models
+
+    return _download(_look_up(name, get_mmcls_models(), 'mmcls'))
+
+
+def _from_timm(name: str) -> Path:
+    model, dot, tag = name.partition('.')
+    if not dot:
+        tag = _look_up(model, TIMM_TAGS, 'timm')
+    try:
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import HfHubHTTPError
+    except ImportError as error:
+        raise ImportError(
+            f"timm://{name} needs the hub's client: pip install huggingface_hub safetensors"
+        ) from error
+    try:
+        return Path(hf_hub_download(f'timm/{model}.{tag}', 'model.safetensors'))
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        raise RuntimeError(
+            f'could not get timm://{name} ({type(error).__name__}: {_first_line(error)}). '
+            f'Check the name, or download model.safetensors yourself and give its path'
+        ) from error
+
+
+_RESOLVERS: dict[str, Callable[[str], Path]] = {
+    'torchvision': _from_torchvision,
+    'timm': _from_timm,
+    'open-mmlab': _from_openmmlab,
+    'openmmlab': _from_openmmlab,
+    'mmcls': _from_mmcls,
+}
+
+
+def _download(url: str) -> Path:
+    """Return the verified file of `url` from the cache, downloaded once for all processes."""
+    from filelock import FileLock
+
+    url, _, fragment = url.partition('#')
+    file_name = Path(urllib.parse.unquote(urllib.parse.urlparse(url).path)).name
+    if not file_name:
+        raise ValueError(f'{url} names no file; give the address of the checkpoint itself')
+    in_name = _HASH_IN_NAME.search(file_name)
+    wanted = fragment.removeprefix('sha256=').lower() or (in_name[1] if in_name else '')
+    path = _cache_path(url, file_name, in_name is not None)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f'{path}.lock'):
+        if not _is_intact(path, wanted):
+            _download_to(url, path, wanted)
+    return path
+
+
+def _cache_path(url: str, file_name: str, has_hash: bool) -> Path:
+    from torch import hub
+
+    folder = Path(hub.get_dir(), 'checkpoints')
+    # Named by its hash, a file is the same wherever it comes from, and torch's own cache has it.
+    return folder / file_name if has_hash else folder / _sha256_of(url.encode())[:12] / file_name
+
+
+def _is_intact(path: Path, wanted: str) -> bool:
+    record = path.with_name(f'{path.name}.sha256')
+    if not wanted and record.is_file():
+        wanted = record.read_text().strip()
+    return path.is_file() and bool(wanted) and _sha256(path).startswith(wanted)
+
+
+def _download_to(url: str, path: Path, wanted: str) -> None:
+    request = urllib.request.Request(url, headers={'User-Agent': 'mbv2_backbone'})
+    handle, name = tempfile.mkstemp(dir=path.parent, suffix='.part')
+    partial = Path(name)
+    try:
+        with (
+            os.fdopen(handle, 'wb') as file,
+            urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response,
+        ):
+            total = int(response.headers.get('Content-Length') or 0)
+            _copy_with_progress(response, file, total, path.name)
+        got = partial.stat().st_size
+        if total and got != total:
+            raise RuntimeError(f'{url}: the connection broke off after {got} of {total} bytes')
+        file_type(partial)
+        digest = _sha256(partial)
+        if not digest.startswith(wanted):
+            raise ValueError(
+                f'{url}: expected a file whose SHA-256 begins with {wanted}, got {digest}. The '
+                f'file was changed on the way or on the server'
+            )
+        partial.replace(path)
+        path.with_name(f'{path.name}.sha256').write_text(f'{digest}\n')
+    except urllib.error.HTTPError as error:
+        raise ValueError(f'{url}: the server says {error.code} {error.reason}') from error
+    except OSError as error:
+        raise RuntimeError(
+            f'could not download {url} ({_first_line(error)}). On a machine without network, '
+            f'download it elsewhere and give its path'
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _copy_with_progress(source: IO[bytes], target: IO[bytes], total: int, name: str) -> None:
+    done, shown = 0, -1
+    end = '\r' if sys.stderr.isatty() else '\n'
+    while chunk := source.read(CHUNK_BYTES):
+        target.write(chunk)
+        done += len(chunk)
+        percent = 100 * done // total if total else done >> 20
+        # On a terminal the line is rewritten; a log gets a line every quarter.
+        if percent // (25 if end == '\n' else 1) != shown:
+            shown = percent // (25 if end == '\n' else 1)
+            of = f'of {total / 1e6:.1f} MB ({percent} %)' if total else 'MB'
+            print(f'{name}: {done / 1e6:.1f} {of}', end=end, file=sys.stderr, flush=True)
+    print(f'{name}: done', file=sys.stderr)
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open('rb') as file:
+        while chunk := file.read(CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _sha256_of(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -259,7 +259,7 @@ def test_missing_data_shows_the_layout_and_the_command(small, tmp_path):
 def test_a_missing_or_foreign_checkpoint_is_named(small, trained, tmp_path):
     wrong(lambda: evaluate(str(small), 'none.pth'), 'no checkpoint at none.pth', 'train.py')
     (tmp_path / 'text.pth').write_text('<html>not found</html>')
-    wrong(lambda: evaluate(str(small), str(tmp_path / 'text.pth')), 'text.pth', 'cannot read')
+    wrong(lambda: evaluate(str(small), str(tmp_path / 'text.pth')), 'text.pth', 'web page')
     torch.save({'state_dict': {}}, tmp_path / 'empty.pth')
     wrong(lambda: evaluate(str(small), str(tmp_path / 'empty.pth')), 'holds no model weights')
     full = str(ROOT / 'configs' / 'ssdlite_mbv2_sample.py')

@@ -35,10 +35,15 @@ def run(*args):
 def main(*args):
     sys.path.insert(0, str(TOOL.parent))
     try:
+        import common
         import convert_weights
     finally:
         sys.path.pop(0)
-    return convert_weights.main([str(arg) for arg in args])
+    try:
+        common.run(convert_weights.main, convert_weights.parse_args([str(arg) for arg in args]))
+    except SystemExit as stop:
+        return stop.code
+    return 0
 
 
 @pytest.fixture

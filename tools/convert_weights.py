@@ -10,12 +10,13 @@ Examples:
 import argparse
 import sys
 from dataclasses import replace
-from pathlib import Path
+
+from common import run
 
 RELATIVE_TOLERANCE = 1e-4
 
 
-def parse_args(argv=None):
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -46,45 +47,46 @@ def parse_args(argv=None):
     return parser.parse_args(argv)
 
 
-def main(argv=None):
-    args = parse_args(argv)
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+def main(args: argparse.Namespace) -> None:
+    from mbv2_backbone.errors import UserError
+
+    try:
+        differences = convert_file(args)
+    except (ValueError, RuntimeError, ImportError, OSError) as error:
+        raise UserError(str(error)) from error
+    if differences is not None:
+        print_differences(differences)
+
+
+def convert_file(args: argparse.Namespace) -> dict[str, tuple[float, float]] | None:
     from mbv2_backbone.weights.convert import convert
     from mbv2_backbone.weights.files import read_checkpoint
     from mbv2_backbone.weights.save import save
     from mbv2_backbone.weights.sources import fetch
 
-    try:
-        path = fetch(args.src)
-        checkpoint = read_checkpoint(path, allow_pickle=args.allow_pickle)
-        converted, report = convert(checkpoint, prefix=args.prefix)
-        save(converted, report, args.dst, to=args.to)
-        print(replace(report, source=args.src))
-        print(f'Wrote {args.dst} in the layout of {args.to}.')
-        if not args.verify:
-            return 0
-        from mbv2_backbone.weights.verify import compare_files
+    path = fetch(args.src)
+    checkpoint = read_checkpoint(path, allow_pickle=args.allow_pickle)
+    converted, report = convert(checkpoint, prefix=args.prefix)
+    save(converted, report, args.dst, to=args.to)
+    print(replace(report, source=args.src))
+    print(f'Wrote {args.dst} in the layout of {args.to}.')
+    if not args.verify:
+        return None
+    from mbv2_backbone.weights.verify import compare_files
 
-        differences = compare_files(
-            path, args.dst, prefix=args.prefix, allow_pickle=args.allow_pickle
-        )
-    except (ValueError, RuntimeError, ImportError, OSError) as error:
-        print(f'convert_weights.py: {error}', file=sys.stderr)
-        return 2
-    return print_differences(differences)
+    return compare_files(path, args.dst, prefix=args.prefix, allow_pickle=args.allow_pickle)
 
 
-def print_differences(differences):
+def print_differences(differences: dict[str, tuple[float, float]]) -> None:
     print(f'{"tap":15} {"largest difference":>18} {"largest value":>14}')
     for tap, (difference, value) in differences.items():
         print(f'{tap:15} {difference:18.2e} {value:14.2e}')
     wrong = [tap for tap, (d, v) in differences.items() if not d <= RELATIVE_TOLERANCE * v]
     if wrong or not differences:
         print(f'The networks differ at {", ".join(wrong) or "every tap"}.', file=sys.stderr)
-        return 1
+        sys.exit(1)
     print(f'The networks agree at all {len(differences)} taps.')
-    return 0
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    run(main, parse_args())

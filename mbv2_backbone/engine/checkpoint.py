@@ -8,6 +8,8 @@ import torch
 from torch import nn
 
 from ..errors import UserError
+from ..weights.convert import unwrap
+from ..weights.files import read_checkpoint
 
 
 def read_state_dict(path: str) -> dict[str, torch.Tensor]:
@@ -19,13 +21,10 @@ def read_state_dict(path: str) -> dict[str, torch.Tensor]:
     if not osp.isfile(path):
         raise UserError(f'no checkpoint at {path}; tools/train.py writes them to its --work-dir')
     try:
-        checkpoint = torch.load(path, map_location='cpu', weights_only=True)
-    except Exception as error:
-        raise UserError(
-            f'cannot read {path} as a torch checkpoint: {str(error).splitlines()[0]}'
-        ) from error
-    state_dict = checkpoint.get('state_dict', checkpoint) if isinstance(checkpoint, dict) else {}
-    if not state_dict or not all(isinstance(v, torch.Tensor) for v in state_dict.values()):
+        state_dict, _ = unwrap(read_checkpoint(path))
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    if not state_dict:
         raise UserError(f'{path} holds no model weights (a dict of tensors or its `state_dict`)')
     return {key.removeprefix('module.'): value for key, value in state_dict.items()}
 

@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..arch import TAP_NAMES, build_architecture
+from ..errors import UserError
 from .convert import convert
 from .files import read_checkpoint
 from .preprocessing import contradiction, data_preprocessor_of_model, data_preprocessor_of_run
@@ -41,22 +42,22 @@ def load_into(
         allow_pickle: Let a torch file run arbitrary code on loading. Only for files you trust.
 
     Raises:
-        ValueError: If the source does not fit the whole backbone.
+        UserError: A ValueError; if the source does not fit the whole backbone.
     """
     backbone = model if hasattr(model, 'widen_factor') else getattr(model, 'backbone', model)
     own = _own_tensors(backbone)
-    if isinstance(source, Mapping):
-        checkpoint, label = source, 'state dict'
-    else:
-        label = str(source)
-        checkpoint = read_checkpoint(fetch(label), allow_pickle=allow_pickle)
+    label = 'state dict' if isinstance(source, Mapping) else str(source)
     try:
+        if isinstance(source, Mapping):
+            checkpoint = source
+        else:
+            checkpoint = read_checkpoint(fetch(label), allow_pickle=allow_pickle)
         converted, report = convert(
             checkpoint, prefix=prefix, preferred_width=backbone.widen_factor
         )
         wanted, missing = _select(converted, own, report, backbone.widen_factor, strict)
     except ValueError as error:
-        raise ValueError(f'cannot load {label}: {error}') from error
+        raise UserError(f'cannot load {label}: {error}') from error
 
     backbone.load_state_dict(wanted, strict=strict)
     unused = tuple(name for name in converted if name not in own)
@@ -93,7 +94,7 @@ def load_pretrained(backbone: nn.Module, cfg: Mapping[str, Any]) -> Report:
     unknown = set(cfg) - INIT_CFG_KEYS
     if unknown or not cfg.get('checkpoint'):
         problem = f'does not know {sorted(unknown)}' if unknown else 'needs a checkpoint'
-        raise ValueError(
+        raise UserError(
             f"init_cfg=dict(type='Pretrained', ...) {problem}; its keys are {sorted(INIT_CFG_KEYS)}"
         )
     report = load_into(

@@ -3,11 +3,13 @@
 import glob
 import os.path as osp
 import textwrap
+import warnings
 from pathlib import Path
 
 import mmdet.models.dense_heads as mmdet_heads
 import pytest
 import torch
+import torchvision
 from mmdet.structures import DetDataSample
 from mmengine.analysis import get_model_complexity_info
 from mmengine.registry import MODELS
@@ -140,3 +142,16 @@ def test_mmdets_retinanet_takes_our_backbone(tmp_path):
     with torch.no_grad():
         scores, _ = model.eval()(torch.zeros(1, 3, 64, 64), mode='tensor')
     assert [tuple(s.shape[-2:]) for s in scores] == [(8, 8), (4, 4), (2, 2), (1, 1), (1, 1)]
+
+
+def test_the_voc_config_starts_from_torchvision_weights(tmp_path):
+    path = tmp_path / 'tv.pth'
+    theirs = randomise(torchvision.models.mobilenet_v2(weights=None))
+    torch.save(theirs.state_dict(), path)
+    options = [f'model.backbone.init_cfg.checkpoint={path}']
+    model = MODELS.build(load_config(config('ssdlite_mbv2_voc0712'), options).model)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error', UserWarning)  # padding, eps and preprocessing all agree
+        model.init_weights()
+    weight = theirs.features[18][0].weight
+    assert torch.equal(model.backbone.conv2.conv.weight, weight)

@@ -1,0 +1,1 @@
+"""Sample set, dataset fetch and dataset checks."""

@@ -1,0 +1,419 @@
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from xml.etree import ElementTree
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from mbv2_backbone.data import sample
+from mbv2_backbone.data.layouts import Instance, label_map, mask_to_polygons, voc_xml
+from mbv2_backbone.data.sample import CLASSES, PALETTE, draw_scene, generate_sample
+
+REPOSITORY = Path(__file__).parents[1]
+NUM = {'train': 30, 'val': 10}
+
+
+@pytest.fixture(scope='module')
+def made(tmp_path_factory):
+    out = tmp_path_factory.mktemp('sample') / 'set'
+    return generate_sample(out, num_train=NUM['train'], num_val=NUM['val'], size=96, seed=3)
+
+
+@pytest.fixture(scope='module', params=['train', 'val'])
+def split(request):
+    return request.param
+
+
+def contents(root, pattern='*'):
+    files = (path for path in root.rglob(pattern) if path.is_file())
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in files}
+
+
+def read_coco(root, split):
+    return json.loads((root / 'annotations' / f'{split}.json').read_text())
+
+
+def read_mask(root, file_name):
+    return Image.open(root / 'SegmentationClass' / Path(file_name).with_suffix('.png').name)
+
+
+def rasterise(polygons, height, width):
+    mask_utils = pytest.importorskip('pycocotools.mask')
+    if not polygons:
+        return np.zeros((height, width), bool)
+    runs = mask_utils.frPyObjects(polygons, height, width)
+    return mask_utils.decode(mask_utils.merge(runs)).astype(bool)
+
+
+def slow_box_xywh(mask):
+    xs = [x for x in range(mask.shape[1]) for y in range(mask.shape[0]) if mask[y, x]]
+    ys = [y for y in range(mask.shape[0]) for x in range(mask.shape[1]) if mask[y, x]]
+    return [min(xs), min(ys), max(xs) - min(xs) + 1, max(ys) - min(ys) + 1]
+
+
+def test_same_seed_same_bytes(tmp_path):
+    first, again = (
+        generate_sample(tmp_path / name, num_train=4, num_val=3, size=64) for name in 'ab'
+    )
+    other = generate_sample(tmp_path / 'c', num_train=4, num_val=3, size=64, seed=1)
+    assert contents(first.root) == contents(again.root)
+    pixels = [contents(s.root, '*.jpg') for s in (first, other)]
+    assert pixels[0].keys() == pixels[1].keys()
+    assert all(pixels[0][name] != pixels[1][name] for name in pixels[0])
+
+
+def test_val_does_not_depend_on_num_train(tmp_path):
+    few, many = (
+        generate_sample(tmp_path / str(n), num_train=n, num_val=3, size=64).root for n in (1, 5)
+    )
+    assert contents(few, 'val*') == contents(many, 'val*')
+    assert len(contents(few, 'val*')) == 3 * 3 + 3  # jpg, png and xml of each; one json, two lists
+
+
+def test_images_differ(made):
+    assert len(set(contents(made.root, '*.jpg').values())) == sum(NUM.values())
+
+
+def test_counts(made, split):
+    coco = read_coco(made.root, split)
+    assert made.images[split] == len(coco['images']) == NUM[split]
+    assert [item['name'] for item in coco['categories']] == list(CLASSES)
+    by_class = {
+        item['name']: sum(a['category_id'] == item['id'] for a in coco['annotations'])
+        for item in coco['categories']
+    }
+    assert made.boxes[split] == by_class
+    filled = {a['image_id'] for a in coco['annotations']}
+    assert made.empty[split] == sum(image['id'] not in filled for image in coco['images'])
+    for image in coco['images']:
+        assert (image['height'], image['width']) == (96, 96)
+        assert cv2.imread(str(made.root / 'JPEGImages' / image['file_name'])).shape == (96, 96, 3)
+    for path in made.paths.values():
+        assert path.is_dir()
+
+
+def test_boxes_are_tight_and_masks_agree(made, split):
+    coco = read_coco(made.root, split)
+    assert len({a['id'] for a in coco['annotations']}) == len(coco['annotations'])
+    for image in coco['images']:
+        from_polygons = np.zeros((96, 96), np.uint8)
+        for item in coco['annotations']:
+            if item['image_id'] != image['id']:
+                continue
+            mask = rasterise(item['segmentation'], 96, 96)
+            assert item['bbox'] == slow_box_xywh(mask)
+            assert item['area'] == mask.sum()
+            assert item['iscrowd'] == 0
+            assert not from_polygons[mask].any(), 'visible masks overlap'
+            from_polygons[mask] = item['category_id']
+        png = read_mask(made.root, image['file_name'])
+        assert png.mode == 'P'
+        np.testing.assert_array_equal(np.asarray(png), from_polygons)
+        colours = np.asarray(png.convert('RGB'))
+        for label, colour in enumerate([(0, 0, 0), *PALETTE]):
+            assert (colours[from_polygons == label] == colour).all()
+
+
+def test_voc_and_coco_agree(made, split):
+    coco = read_coco(made.root, split)
+    for image in coco['images']:
+        items = [a for a in coco['annotations'] if a['image_id'] == image['id']]
+        name = Path(image['file_name']).stem
+        root = ElementTree.parse(made.root / 'Annotations' / f'{name}.xml').getroot()
+        assert root.findtext('filename') == image['file_name']
+        assert [root.findtext(f'size/{k}') for k in ('width', 'height', 'depth')] == [
+            '96',
+            '96',
+            '3',
+        ]
+        objects = root.findall('object')
+        assert [o.findtext('name') for o in objects] == [
+            CLASSES[a['category_id'] - 1] for a in items
+        ]
+        for o, item in zip(objects, items, strict=True):
+            x1, y1, x2, y2 = (
+                int(o.findtext(f'bndbox/{key}')) for key in ('xmin', 'ymin', 'xmax', 'ymax')
+            )
+            assert [x1 - 1, y1 - 1, x2 - x1 + 1, y2 - y1 + 1] == item['bbox']
+            assert 1 <= x1 <= x2 <= 96
+            assert 1 <= y1 <= y2 <= 96
+            assert o.findtext('difficult') == '0'
+
+
+@pytest.mark.parametrize('task', ['Main', 'Segmentation'])
+def test_voc_lists(made, task):
+    read = {
+        split: (made.root / 'ImageSets' / task / f'{split}.txt').read_text().split()
+        for split in ('train', 'val', 'trainval')
+    }
+    for split in NUM:
+        names = [Path(i['file_name']).stem for i in read_coco(made.root, split)['images']]
+        assert read[split] == names
+    assert read['trainval'] == read['train'] + read['val']
+
+
+def test_pycocotools_reads_it(made, split):
+    COCO = pytest.importorskip('pycocotools.coco').COCO
+    coco = COCO(str(made.root / 'annotations' / f'{split}.json'))
+    assert len(coco.getImgIds()) == NUM[split]
+    for item in coco.loadAnns(coco.getAnnIds()):
+        assert coco.annToMask(item).sum() == item['area']
+
+
+def test_mmdet_coco_and_voc_read_it(made, split):
+    pytest.importorskip('mmdet')
+    from mmdet.datasets import CocoDataset, VOCDataset
+
+    shared = {
+        'data_root': str(made.root),
+        'metainfo': {'classes': CLASSES, 'palette': PALETTE},
+        'test_mode': True,
+    }
+    coco = CocoDataset(
+        ann_file=f'annotations/{split}.json', data_prefix={'img': 'JPEGImages/'}, **shared
+    )
+    voc = VOCDataset(
+        ann_file=f'ImageSets/Main/{split}.txt', data_prefix={'sub_data_root': ''}, **shared
+    )
+    assert len(coco) == len(voc) == NUM[split]
+    for a, b in zip(coco, voc, strict=True):
+        assert Path(a['img_path']).samefile(b['img_path'])
+        assert len(a['instances']) == len(b['instances'])
+        for in_coco, in_voc in zip(a['instances'], b['instances'], strict=True):
+            assert in_coco['bbox_label'] == in_voc['bbox_label']
+            x1, y1, x2, y2 = in_voc['bbox']  # VOC's last pixel is inside the box
+            assert in_coco['bbox'] == [x1, y1, x2 + 1, y2 + 1]
+            assert in_coco['ignore_flag'] == in_voc['ignore_flag'] == 0
+
+
+def test_mmseg_reads_it(made, split):
+    pytest.importorskip('mmseg')
+    from mmseg.datasets import BaseSegDataset, PascalVOCDataset
+    from mmseg.datasets.transforms import LoadAnnotations
+
+    shared = {
+        'data_root': str(made.root),
+        'ann_file': f'ImageSets/Segmentation/{split}.txt',
+        'data_prefix': {'img_path': 'JPEGImages', 'seg_map_path': 'SegmentationClass'},
+        'pipeline': [LoadAnnotations()],
+    }
+    metainfo = {'classes': ('background', *CLASSES), 'palette': [(0, 0, 0), *PALETTE]}
+    base = BaseSegDataset(img_suffix='.jpg', metainfo=metainfo, **shared)
+    # PascalVOCDataset takes no other classes than VOC's own.
+    for dataset in (base, PascalVOCDataset(**shared)):
+        assert len(dataset) == NUM[split]
+        for item in dataset:
+            expected = read_mask(made.root, Path(item['img_path']).name)
+            np.testing.assert_array_equal(item['gt_seg_map'], expected)
+            assert item['gt_seg_map'].max() <= len(CLASSES)
+
+
+@pytest.mark.parametrize('seed', range(6))
+def test_polygons_give_the_mask_back(seed):
+    rng = np.random.default_rng(seed)
+    height, width = rng.integers(20, 60, 2)
+    noise = cv2.GaussianBlur(rng.random((height, width)), (0, 0), 0.3 + seed / 2)
+    mask = noise > np.median(noise)
+    np.testing.assert_array_equal(rasterise(mask_to_polygons(mask), height, width), mask)
+
+
+@pytest.mark.parametrize(
+    'mask',
+    [
+        np.zeros((5, 7), bool),
+        np.ones((5, 7), bool),
+        np.eye(6, dtype=bool),
+        np.pad(np.ones((1, 1), bool), 2),
+        ~np.pad(np.ones((1, 1), bool), 2),
+        ~np.pad(np.eye(3, dtype=bool), 3),
+    ],
+    ids=['empty', 'full', 'diagonal', 'pixel', 'pixel hole', 'diagonal hole'],
+)
+def test_polygons_of_special_masks(mask):
+    polygons = mask_to_polygons(mask)
+    np.testing.assert_array_equal(rasterise(polygons, *mask.shape), mask)
+
+
+def test_image_without_objects_in_both_layouts():
+    assert not label_map((4, 5), []).any()
+    assert label_map((4, 5), []).shape == (4, 5)
+    root = ElementTree.fromstring(voc_xml('a.jpg', (4, 5), CLASSES, []))
+    assert root.findall('object') == []
+    assert root.findtext('size/width') == '5'
+
+
+def test_masks_follow_the_painting_order(monkeypatch):
+    """Each pixel belongs to the shape that was painted on it last."""
+    painted = []
+    paint = sample._paint
+
+    def record(rng, canvas, shape):
+        painted.append(shape)
+        paint(rng, canvas, shape)
+
+    monkeypatch.setattr(sample, '_paint', record)
+    for seed in range(25):
+        painted.clear()
+        _, instances = draw_scene(np.random.default_rng(seed), 96)
+        top = np.full((96, 96), -1)
+        for index, shape in enumerate(painted):
+            rows, columns = shape.region
+            for y, x in np.argwhere(shape.coverage >= 0.5):
+                top[rows.start + y, columns.start + x] = index
+        objects = [(i, shape) for i, shape in enumerate(painted) if shape.kind in CLASSES]
+        for (index, shape), instance in zip(objects, instances, strict=True):
+            assert CLASSES[instance.label] == shape.kind
+            np.testing.assert_array_equal(instance.mask, top == index)
+            x, y = shape.outline.T
+            area = abs((x * np.roll(y, 1) - y * np.roll(x, 1)).sum()) / 2
+            assert instance.mask.sum() >= 0.4 * area - 1
+            assert instance.occluded == ((top == index).sum() < (shape.coverage >= 0.5).sum())
+            off_canvas = shape.outline.min() < 0 or shape.outline.max() > 96
+            assert instance.truncated == off_canvas
+            if not off_canvas:
+                assert (shape.coverage >= 0.5).sum() == pytest.approx(area, rel=0.1, abs=6)
+
+
+def test_scenes_vary():
+    scenes = [draw_scene(np.random.default_rng([9, k]), 96) for k in range(150)]
+    counts = np.bincount([len(instances) for _, instances in scenes], minlength=7)
+    assert 1 <= counts[0] <= 12
+    assert (counts[1:] > 0).all()
+    assert len(counts) == 7
+    everything = [i for _, instances in scenes for i in instances]
+    labels = np.bincount([i.label for i in everything])
+    assert labels.min() > 0.7 * labels.mean()
+    assert len(labels) == len(CLASSES)
+    sides = np.array([max(i.box_xywh[2:]) for i in everything]) * 2  # at 192 px
+    assert (sides < 32).mean() > 0.1
+    assert (sides > 64).mean() > 0.1
+    assert ((sides >= 32) & (sides <= 64)).mean() > 0.4
+    assert 0.15 < np.mean([i.occluded for i in everything]) < 0.6
+    assert 0.05 < np.mean([i.truncated for i in everything]) < 0.4
+    overlapping = [
+        any(boxes_overlap(a, b) for a in instances for b in instances if a is not b)
+        for _, instances in scenes
+    ]
+    assert np.mean(overlapping) > 0.3
+    brightness = [image.mean() for image, _ in scenes]
+    assert np.std(brightness) > 20
+
+
+def boxes_overlap(a: Instance, b: Instance):
+    (ax, ay, aw, ah), (bx, by, bw, bh) = a.box_xywh, b.box_xywh
+    return ax < bx + bw and bx < ax + aw and ay < by + bh and by < ay + ah
+
+
+def fail(jobs):
+    raise AssertionError('drew again')
+
+
+def interrupt(jobs):
+    yield jobs[0]
+    raise KeyboardInterrupt
+
+
+def test_set_that_is_there_is_not_drawn_again(tmp_path):
+    first = generate_sample(tmp_path / 'set', num_train=2, num_val=1, size=64)
+    again = generate_sample(tmp_path / 'set', num_train=2, num_val=1, size=64, track=fail)
+    assert (first.is_new, again.is_new) == (True, False)
+    assert (again.root, again.images, again.empty, again.boxes) == (
+        first.root,
+        first.images,
+        first.empty,
+        first.boxes,
+    )
+
+
+@pytest.mark.parametrize('change', [{'num_train': 3}, {'num_val': 2}, {'size': 65}, {'seed': 1}])
+def test_other_set_needs_force(tmp_path, change):
+    first = {'num_train': 2, 'num_val': 1, 'size': 64, 'seed': 0}
+    generate_sample(tmp_path / 'set', **first)
+    before = contents(tmp_path)
+    with pytest.raises(ValueError, match=r'another sample set .*--force'):
+        generate_sample(tmp_path / 'set', **first | change)
+    assert contents(tmp_path) == before
+    changed = generate_sample(tmp_path / 'set', **first | change, force=True)
+    assert changed.is_new
+    plain = generate_sample(tmp_path / 'plain', **first | change)
+    assert contents(changed.root) == contents(plain.root)
+
+
+@pytest.mark.parametrize('name', ['notes.txt', 'sample.json'])
+@pytest.mark.parametrize('force', [False, True])
+def test_foreign_folder_is_left_alone(tmp_path, name, force):
+    (tmp_path / name).write_text('{"mine": 1}')
+    with pytest.raises(ValueError, match='is not a sample set'):
+        generate_sample(tmp_path, num_train=1, num_val=1, size=64, force=force)
+    assert contents(tmp_path) == {name: b'{"mine": 1}'}
+
+
+def test_empty_folder_is_used(tmp_path):
+    assert generate_sample(tmp_path, num_train=1, num_val=1, size=64).is_new
+    assert (tmp_path / 'sample.json').is_file()
+
+
+def test_interrupted_drawing_leaves_nothing(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        generate_sample(tmp_path / 'set', num_train=2, num_val=1, size=64, track=interrupt)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_interrupted_replacement_keeps_the_old_set(tmp_path):
+    generate_sample(tmp_path / 'set', num_train=2, num_val=1, size=64)
+    before = contents(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        generate_sample(
+            tmp_path / 'set', num_train=3, num_val=1, size=64, force=True, track=interrupt
+        )
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ('name', 'value'), [('num_train', 0), ('num_val', 0), ('size', 63), ('seed', -1)]
+)
+def test_numbers_out_of_range(tmp_path, name, value):
+    with pytest.raises(ValueError, match=f'{name} must be at least .*, got {value}'):
+        generate_sample(tmp_path / 'set', **{name: value})
+
+
+def run_tool(*arguments):
+    return subprocess.run(
+        [sys.executable, str(REPOSITORY / 'tools' / 'data.py'), *arguments],
+        env={**os.environ, 'PYTHONPATH': str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_tool_helps_at_once():
+    start = time.perf_counter()
+    asked = run_tool('sample', '--help')
+    assert time.perf_counter() - start < 2
+    assert asked.returncode == 0
+    assert '--num-train' in asked.stdout
+
+
+def test_tool_draws_and_refuses(tmp_path):
+    out = tmp_path / 'set'
+    arguments = ('sample', '--out', str(out), '--num-train', '3', '--size', '64', '--num-val', '2')
+    drawn = run_tool(*arguments)
+    assert drawn.returncode == 0, drawn.stderr
+    assert str(out / 'annotations') in drawn.stdout
+    assert '5/5' in drawn.stderr
+    assert 'images/s' in drawn.stderr
+    rows = {line.split()[0]: line.split()[1:] for line in drawn.stdout.splitlines()[-2:]}
+    for split in ('train', 'val'):
+        items = read_coco(out, split)['annotations']
+        counts = [sum(a['category_id'] == k for a in items) for k in range(1, 5)]
+        assert [int(n) for n in rows[split][2:]] == [*counts, len(items)]
+    refused = run_tool(*arguments, '--seed', '1')
+    assert refused.returncode == 2
+    assert '--force' in refused.stderr
+    assert 'Traceback' not in refused.stderr

@@ -1,0 +1,87 @@
+#!/usr/bin/env python
+"""Make and handle data sets.
+
+Examples:
+    python tools/data.py sample
+    python tools/data.py sample --out data/sample_256 --size 256 --num-train 2000
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+
+from common import run
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(metavar='COMMAND', required=True)
+    sample = commands.add_parser(
+        'sample',
+        help='draw the sample set, in COCO and in VOC layout',
+        description='Draw the sample set, in COCO and in VOC layout with masks.',
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    sample.add_argument('--out', default='data/sample', help='folder to write')
+    sample.add_argument('--num-train', type=int, default=600, help='number of training images')
+    sample.add_argument('--num-val', type=int, default=100, help='number of held-out images')
+    sample.add_argument('--size', type=int, default=192, help='height and width in pixels')
+    sample.add_argument('--seed', type=int, default=0, help='the same seed gives the same set')
+    sample.add_argument(
+        '--force', action='store_true', help='draw again and replace a sample set that is there'
+    )
+    sample.set_defaults(command=draw_sample)
+    return parser.parse_args()
+
+
+def draw_sample(args: argparse.Namespace) -> None:
+    from mbv2_backbone.data.sample import generate_sample
+    from mbv2_backbone.errors import UserError
+
+    try:
+        summary = generate_sample(
+            args.out,
+            num_train=args.num_train,
+            num_val=args.num_val,
+            size=args.size,
+            seed=args.seed,
+            force=args.force,
+            track=progress,
+        )
+    except OSError as error:
+        raise UserError(f'cannot write the sample set to {args.out}: {error}') from error
+    print(f'{"drew" if summary.is_new else "found, nothing to draw:"} {summary.root}')
+    for content, path in summary.paths.items():
+        print(f'  {content:24} {path}')
+    names = list(next(iter(summary.boxes.values())))
+    print(f'{"":8}' + ''.join(f'{title:>10}' for title in ('images', 'empty', *names, 'boxes')))
+    for split, boxes in summary.boxes.items():
+        row = (summary.images[split], summary.empty[split], *boxes.values(), sum(boxes.values()))
+        print(f'{split:8}' + ''.join(f'{number:>10}' for number in row))
+
+
+def progress(jobs: Sequence) -> Iterator:
+    """Yield the jobs under a progress bar with rate and remaining time, on stderr."""
+    from rich import progress as bars
+    from rich.console import Console
+
+    class Rate(bars.ProgressColumn):
+        def render(self, task):
+            return f'{task.speed or 0:.0f} images/s'
+
+    columns = (
+        bars.BarColumn(),
+        bars.MofNCompleteColumn(),
+        Rate(),
+        bars.TimeRemainingColumn(),
+    )
+    with bars.Progress(*columns, console=Console(stderr=True)) as bar:
+        yield from bar.track(jobs)
+
+
+if __name__ == '__main__':
+    arguments = parse_args()
+    run(arguments.command, arguments)

@@ -10,7 +10,13 @@ classes = ('RBC', 'WBC', 'Platelets')
 
 norm_cfg = dict(type='BN', eps=0.001, momentum=0.1)
 model = dict(
-    backbone=dict(norm_cfg=norm_cfg),
+    backbone=dict(
+        norm_cfg=norm_cfg,
+        init_cfg=[
+            dict(type='Kaiming', layer='Conv2d'),
+            dict(type='Constant', val=1, layer='_BatchNorm'),
+        ],
+    ),
     neck=dict(norm_cfg=norm_cfg),
     bbox_head=dict(
         num_classes=len(classes),
@@ -41,6 +47,20 @@ voc = dict(
     data_prefix=dict(sub_data_root=''),
     metainfo=dict(classes=classes, palette=[(220, 60, 60), (70, 90, 220), (240, 200, 40)]),
 )
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadAnnotations', with_bbox=True),
+    dict(
+        type='RandomCrop',
+        crop_size=(0.5, 0.5),
+        crop_type='relative_range',
+        allow_negative_crop=True,
+    ),
+    dict(type='Resize', scale=(320, 320), keep_ratio=False),
+    dict(type='RandomFlip', prob=[0.3, 0.2, 0.2], direction=['horizontal', 'vertical', 'diagonal']),
+    dict(type='PhotoMetricDistortion'),
+    dict(type='PackDetInputs'),
+]
 train_dataloader = dict(
     batch_size=16,
     num_workers=2,
@@ -48,9 +68,7 @@ train_dataloader = dict(
         _delete_=True,
         type='RepeatDataset',
         times=4,
-        dataset=dict(
-            ann_file='ImageSets/Main/train.txt', pipeline={{_base_.train_pipeline}}, **voc
-        ),
+        dataset=dict(ann_file='ImageSets/Main/train.txt', pipeline=train_pipeline, **voc),
     ),
 )
 test_pipeline = [
@@ -96,4 +114,9 @@ optim_wrapper = dict(
 default_hooks = dict(
     logger=dict(interval=10), checkpoint=dict(max_keep_ckpts=1, save_best='coco/bbox_mAP')
 )
+custom_hooks = [
+    dict(type='NumClassCheckHook'),
+    dict(type='CheckInvalidLossHook', interval=50, priority='VERY_LOW'),
+    dict(type='EMAHook', ema_type='ExpMomentumEMA', momentum=0.003, priority=49),
+]
 auto_scale_lr = dict(base_batch_size=16)

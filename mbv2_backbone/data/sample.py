@@ -26,14 +26,18 @@ MIN_VISIBLE = 0.4  # an object of which less than this can be seen is not placed
 MIN_SIZE = 64
 
 MARKER = 'sample.json'
-_VERSION = 2  # raised when the drawing changes, so that an older set is not taken for this one
+_VERSION = 3  # raised when the drawing changes, so that an older set is not taken for this one
 _EMPTY_IMAGES = 0.02
 _OBJECT_COUNTS = (0.16, 0.24, 0.24, 0.18, 0.11, 0.07)  # probability of 1, 2, ... 6 objects
 _CLUTTER = ('bar', 'bar', 'blob', 'cross', 'arc')  # belongs to no class
 _SUPERSAMPLE = 8
-# Ranges of hue, saturation and value: toys on a table. Every class takes every colour.
+# Ranges of hue, saturation and value: toys on a table. A class has a usual hue, as things in the
+# world do, and takes any other often enough that the shape has to be seen.
 _MUTED = ((0, 0.05, 0.25), (1, 0.45, 0.85))
 _VIVID = ((0, 0.45, 0.4), (1, 1, 1))
+_USUAL_HUE = {'disc': 0.97, 'square': 0.58, 'triangle': 0.36, 'star': 0.14}
+_HUE_SPREAD = 0.1
+_UNUSUAL = 0.2
 _PLACEMENTS = 12
 
 
@@ -377,7 +381,7 @@ def _paint(rng: np.random.Generator, canvas: np.ndarray, shape: _Shape) -> None:
     weights = shape.coverage / max(shape.coverage.sum(), 1)
     below = np.einsum('hwc,hw->c', patch, weights)
     # Always six draws: rounding of the pixels must not shift what is drawn after.
-    hsv_range = _VIVID if shape.kind in CLASSES or rng.random() < 0.4 else _MUTED
+    hsv_range = _hsv_range(rng, shape.kind)
     candidates = _colours(rng, hsv_range, 6)
     distances = np.linalg.norm(candidates - below, axis=1)
     colour = candidates[np.argmax(distances > 0.35)]
@@ -388,6 +392,17 @@ def _paint(rng: np.random.Generator, canvas: np.ndarray, shape: _Shape) -> None:
         rim = 1 - cv2.erode(shape.coverage, np.ones((3, 3)), borderValue=1)
         surface *= 1 + rng.uniform(-0.6, 0.4) * rim[..., None]
     patch += shape.coverage[..., None] * (surface - patch)
+
+
+def _hsv_range(rng: np.random.Generator, kind: str) -> tuple:
+    is_odd = rng.random() < (_UNUSUAL if kind in CLASSES else 0.4)
+    if kind not in CLASSES:
+        return _VIVID if is_odd else _MUTED
+    if is_odd:
+        return _VIVID
+    low, high = _VIVID
+    hue = _USUAL_HUE[kind]
+    return (hue - _HUE_SPREAD, *low[1:]), (hue + _HUE_SPREAD, *high[1:])
 
 
 def _cast_shadow(rng: np.random.Generator, canvas: np.ndarray, shape: _Shape) -> None:

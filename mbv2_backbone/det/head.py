@@ -10,23 +10,15 @@ from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
 from mmdet.models.utils import unpack_gt_instances
 from mmdet.registry import MODELS, TASK_UTILS
 from mmdet.structures import SampleList
-from mmdet.structures.bbox import get_box_tensor
 from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
+from .assigner import TargetBuilder
 from .losses import box_loss, classification_loss
 from .postprocess import select_candidates
 from .priors import build_priors
-from .targets import (
-    BACKGROUND,
-    IGNORED,
-    decode,
-    encode,
-    exclude_ignored,
-    match,
-    pad_boxes,
-)
+from .targets import decode
 
 
 @MODELS.register_module()
@@ -92,28 +84,17 @@ class SSDLiteHead(BaseDenseHead):
         self._coding = dict(means=self.bbox_coder.means, stds=self.bbox_coder.stds)
         self.train_cfg = train_cfg
         self.test_cfg = test_cfg
-        self._read_train_cfg(train_cfg or {})
+        train_cfg = train_cfg or {}
+        self._build_targets = TargetBuilder(
+            train_cfg.get('assigner'), num_classes=num_classes, **self._coding
+        )
+        self._neg_pos_ratio = train_cfg.get('neg_pos_ratio', 3)
+        self._smoothl1_beta = train_cfg.get('smoothl1_beta', 1.0)
         norm_cfg = norm_cfg or dict(type='BN')
         act_cfg = act_cfg or dict(type='ReLU6')
         self.cls_convs = self._predictors(self.cls_out_channels, norm_cfg, act_cfg)
         self.reg_convs = self._predictors(4, norm_cfg, act_cfg)
         self._prior_cache: dict[tuple, tuple[Tensor, Tensor]] = {}
-
-    def _read_train_cfg(self, cfg: dict) -> None:
-        assigner = dict(cfg.get('assigner') or {})
-        kind = assigner.pop('type', 'MaxIoUAssigner')
-        if kind != 'MaxIoUAssigner':
-            raise ValueError(f"the assigner's type must be MaxIoUAssigner, got {kind}")
-        self._ignore_iof_thr = assigner.get('ignore_iof_thr', -1)
-        neg_iou_thr = assigner.get('neg_iou_thr', 0.5)
-        self._matching = dict(
-            pos_iou_thr=assigner.get('pos_iou_thr', 0.5),
-            neg_iou_thr=tuple(neg_iou_thr) if isinstance(neg_iou_thr, list) else neg_iou_thr,
-            min_pos_iou=assigner.get('min_pos_iou', 0.0),
-            match_all_best=assigner.get('gt_max_assign_all', False),
-        )
-        self._neg_pos_ratio = cfg.get('neg_pos_ratio', 3)
-        self._smoothl1_beta = cfg.get('smoothl1_beta', 1.0)
 
     def _predictors(self, out_channels: int, norm_cfg: dict, act_cfg: dict) -> nn.ModuleList:
         return nn.ModuleList(
@@ -191,83 +172,34 @@ class SSDLiteHead(BaseDenseHead):
         priors, _ = self._priors(cls_scores, batch_img_metas)
         with torch.autocast(priors.device.type, enabled=False):
             logits, deltas = self._flatten(cls_scores, bbox_preds)
-            with torch.no_grad():
-                labels, targets, weights = self._targets(
-                    priors, cls_scores, batch_gt_instances, batch_img_metas,
-                    batch_gt_instances_ignore,
-                )  # fmt: skip
-                is_positive = labels < self.num_classes
-                # mmdet counts an image without positives as one.
-                avg_factor = is_positive.sum(1).clamp(min=1).sum()
+            labels, targets, weights = self._build_targets(
+                priors,
+                batch_gt_instances,
+                batch_gt_instances_ignore,
+                self._in_padding(cls_scores, batch_img_metas),
+            )
+            is_positive = labels < self.num_classes
+            # mmdet counts an image without positives as one.
+            avg_factor = is_positive.sum(1).clamp(min=1).sum()
             loss_cls = classification_loss(
                 logits, labels, weights, neg_pos_ratio=self._neg_pos_ratio
             )
             loss_bbox = box_loss(deltas, targets, is_positive, beta=self._smoothl1_beta)
             return dict(loss_cls=loss_cls / avg_factor, loss_bbox=loss_bbox / avg_factor)
 
-    def _targets(
-        self,
-        priors: Tensor,
-        cls_scores: list[Tensor],
-        batch_gt_instances: list[InstanceData],
-        batch_img_metas: list[dict],
-        batch_gt_instances_ignore: list[InstanceData | None] | None,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return labels `(N, P)`, box codes `(N, P, 4)` and weights `(N, P)`."""
-        gt_bboxes, gt_labels, gt_mask = pad_boxes(
-            [get_box_tensor(gt.bboxes) for gt in batch_gt_instances],
-            [gt.labels for gt in batch_gt_instances],
-        )
-        excluded = self._excluded(
-            priors, cls_scores, gt_mask, batch_img_metas, batch_gt_instances_ignore
-        )
-        matched = match(priors, gt_bboxes, gt_mask, excluded=excluded, **self._matching)
-        if gt_mask.shape[1] == 0:
-            labels = torch.full_like(matched, self.num_classes)
-            targets = priors.new_zeros(*matched.shape, 4)
-        else:
-            is_positive = matched > BACKGROUND
-            index = matched.clamp(min=0)
-            labels = torch.where(is_positive, gt_labels.gather(1, index), self.num_classes)
-            boxes = gt_bboxes.gather(1, index[..., None].expand(-1, -1, 4))
-            boxes = torch.where(is_positive[..., None], boxes, priors)
-            targets = encode(priors, boxes, **self._coding)
-        return labels, targets, (matched != IGNORED).float()
-
-    def _excluded(
-        self,
-        priors: Tensor,
-        cls_scores: list[Tensor],
-        gt_mask: Tensor,
-        batch_img_metas: list[dict],
-        batch_gt_instances_ignore: list[InstanceData | None] | None,
-    ) -> Tensor | None:
-        """Find the priors `(N, P)` in the padding and in ignored regions."""
-        excluded = None
+    def _in_padding(self, cls_scores: list[Tensor], batch_img_metas: list[dict]) -> Tensor | None:
+        """Find the priors `(N, P)` beside images that were padded to the size of the batch."""
         input_size = _input_size(batch_img_metas)
         pad_shapes = [tuple(meta.get('pad_shape', input_size)[:2]) for meta in batch_img_metas]
-        if any(shape != input_size for shape in pad_shapes):
-            sizes = [tuple(score.shape[-2:]) for score in cls_scores]
-            flags = [
-                torch.cat(
-                    self.prior_generator.valid_flags(
-                        sizes, shape, input_size=input_size, device=priors.device
-                    )
-                )
-                for shape in pad_shapes
-            ]
-            excluded = ~torch.stack(flags)
-        if self._ignore_iof_thr > 0 and batch_gt_instances_ignore is not None:
-            boxes = [
-                priors.new_zeros(0, 4) if ignored is None else get_box_tensor(ignored.bboxes)
-                for ignored in batch_gt_instances_ignore
-            ]
-            regions, _, mask = pad_boxes(boxes)
-            in_crowd = exclude_ignored(priors, regions, mask, iof_thr=self._ignore_iof_thr)
-            # As in mmdet, a crowd excludes nothing in an image without boxes of its own.
-            in_crowd &= gt_mask.any(1, keepdim=True)
-            excluded = in_crowd if excluded is None else excluded | in_crowd
-        return excluded
+        if all(shape == input_size for shape in pad_shapes):
+            return None
+        sizes = [tuple(score.shape[-2:]) for score in cls_scores]
+        kwargs = dict(input_size=input_size, device=cls_scores[0].device)
+        flags = [
+            torch.cat(self.prior_generator.valid_flags(sizes, shape, **kwargs))
+            for shape in pad_shapes
+        ]
+        return ~torch.stack(flags)
 
     def _priors(
         self, cls_scores: list[Tensor], batch_img_metas: list[dict]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +14,10 @@ from mmengine.config import Config
 from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
 from torch import nn
+
+# From glibc's malloc.h; the limit is the largest int.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_MALLOC_LIMIT = 2**31 - 1
 
 
 @OPTIM_WRAPPERS.register_module()
@@ -57,9 +63,14 @@ class Machine:
             if self.num_processes > 1
             else '1 process'
         )
+        loading = (
+            f'at most {self.max_workers} loader workers'
+            if self.max_workers
+            else 'loading in the training process'
+        )
         return (
             f'Running on {self.device} ({name}), {processes}, {self.precision}, {memory_format}, '
-            f'at most {self.max_workers} loader workers'
+            f'{loading}'
         )
 
 
@@ -85,7 +96,8 @@ def detect_machine(*, amp: bool | None = None, channels_last: bool | None = None
         precision='float32' if not amp else 'bfloat16' if has_bf16 else 'float16',
         channels_last=True if channels_last is None else channels_last,
         num_processes=int(os.environ.get('WORLD_SIZE', 1)),
-        max_workers=cpu_count(),
+        # On a CPU the loaders would take the cores that the network computes on.
+        max_workers=cpu_count() if has_cuda else max(0, cpu_count() - 2),
     )
 
 
@@ -101,9 +113,26 @@ def fit_config(cfg: Config, machine: Machine) -> None:
         loader = cfg.get(f'{split}_dataloader')
         if loader and loader.get('num_workers', 0) > machine.max_workers:
             loader.num_workers = machine.max_workers
+            if machine.max_workers == 0:
+                loader.persistent_workers = False
+                loader.pop('prefetch_factor', None)
 
 
 def to_memory_format(model: nn.Module, machine: Machine) -> None:
     """Put the weights into the machine's memory format; activations follow them."""
     if machine.channels_last:
         model.to(memory_format=torch.channels_last)
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep what is freed for the next step instead of giving it back to the kernel.
+
+    A training step on a CPU frees and takes hundreds of large buffers; by default each is mapped
+    and zeroed anew, and the step is bound by page faults. Other C libraries are left alone.
+    """
+    if not sys.platform.startswith('linux'):
+        return
+    mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, _MALLOC_LIMIT)
+        mallopt(_M_TRIM_THRESHOLD, _MALLOC_LIMIT)

@@ -16,7 +16,7 @@ from ..errors import UserError
 from .checkpoint import check_covers, read_state_dict
 from .checks import check_classes, check_data
 from .config import load_config, task_of
-from .machine import Machine, detect_machine, fit_config, to_memory_format
+from .machine import Machine, detect_machine, fit_config, keep_freed_memory, to_memory_format
 
 
 def train(
@@ -123,6 +123,8 @@ def _prepare(
 ) -> Machine:
     machine = detect_machine(amp=amp, channels_last=channels_last)
     fit_config(cfg, machine)
+    if machine.device == 'cpu':
+        keep_freed_memory()
     cfg.launcher = launcher
     if launcher == 'pytorch' and machine.device == 'cpu':
         join_cpu_processes(cfg)

@@ -7,15 +7,17 @@ import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 
 from mbv2_backbone.engine.inputs import find_sources
-from mbv2_backbone.engine.machine import detect_machine
+from mbv2_backbone.engine.machine import detect_machine, fit_config
 from mbv2_backbone.engine.predict import coco_category_ids, predict
 from mbv2_backbone.engine.run import evaluate, train
 from mbv2_backbone.errors import UserError
@@ -112,9 +114,20 @@ def test_test_time_augmentation(trained, small, tmp_path):
     assert 0 <= metrics['coco/bbox_mAP'] <= 1
 
 
-def test_amp_trains_with_finite_losses(small, tmp_path):
-    train(str(small), work_dir=str(tmp_path), amp=True, cfg_options=['train_cfg.max_epochs=1'])
-    assert np.isfinite([line['loss'] for line in scalars(tmp_path)]).all()
+@pytest.mark.parametrize('amp', [False, True])
+def test_losses_stay_finite_at_cocos_learning_rate_from_the_first_step(small, tmp_path, amp):
+    path = tmp_path / 'sgd.py'
+    path.write_text(
+        textwrap.dedent(f"""
+        _base_ = {str(small)!r}
+        optim_wrapper = dict(optimizer=dict(_delete_=True, type='SGD', lr=0.015, momentum=0.9))
+        param_scheduler = []
+        """)
+    )
+    train(str(path), work_dir=str(tmp_path), amp=amp)
+    losses = [line['loss'] for line in scalars(tmp_path)]
+    assert len(losses) == 6
+    assert np.isfinite(losses).all()
 
 
 def test_boxes_that_cannot_be_trained_on_do_no_harm(small, sample_set, tmp_path):
@@ -219,6 +232,11 @@ def test_machine_defaults():
         assert (machine.device, machine.backend, machine.precision) == ('cpu', 'gloo', 'float32')
         assert detect_machine(amp=True).precision == 'bfloat16'
     assert machine.channels_last
+    loader = dict(num_workers=4, persistent_workers=True, prefetch_factor=2)
+    cfg = Config(dict(train_dataloader=loader, optim_wrapper=dict(type='OptimWrapper')))
+    fit_config(cfg, replace(machine, max_workers=0, precision='float16'))
+    assert cfg.train_dataloader == dict(num_workers=0, persistent_workers=False)
+    assert cfg.optim_wrapper == dict(type='AmpOptimWrapper', loss_scale='dynamic')
     assert not detect_machine(channels_last=False).channels_last
 
 

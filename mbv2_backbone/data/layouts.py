@@ -26,6 +26,8 @@ _FOLDERS = (
     'ImageSets/Segmentation',
 )
 
+BACKGROUND = (0, 0, 0)  # colour of label 0 in the masks, RGB
+
 
 @dataclass(frozen=True)
 class Instance:
@@ -182,7 +184,9 @@ def write_set(
         xml = voc_xml(f'{name}.jpg', size_hw, classes, instances)
         (root / 'Annotations' / f'{name}.xml').write_text(xml)
         labels = label_map(size_hw, instances)
-        write_palette_png(root / 'SegmentationClass' / f'{name}.png', labels, palette_rgb)
+        write_palette_png(
+            root / 'SegmentationClass' / f'{name}.png', labels, [BACKGROUND, *palette_rgb]
+        )
         image_id = len(split_images) + 1
         split_images.append(
             {
@@ -238,9 +242,15 @@ def _count(
 def write_palette_png(
     path: Path, labels: np.ndarray, palette_rgb: Sequence[tuple[int, int, int]]
 ) -> None:
-    """Write a semantic map as an 8-bit palette PNG; index 0 is black, 255 is VOC's void cream."""
+    """Write a semantic map as an 8-bit palette PNG.
+
+    Args:
+        path: File to write.
+        labels: ``(H, W)`` uint8.
+        palette_rgb: Colours of the labels from 0 on; 255 has the cream of VOC's void.
+    """
     colours = np.zeros((256, 3), np.uint8)
-    colours[1 : len(palette_rgb) + 1] = palette_rgb
+    colours[: len(palette_rgb)] = palette_rgb
     colours[255] = (224, 224, 192)
     image = Image.fromarray(labels)
     image.putpalette(colours.tobytes())

@@ -253,7 +253,7 @@ def _random_shape(
     """Choose outline, extent and place; some objects are put against an earlier one."""
     unit = size / 192
     if kind in CLASSES:
-        extent = np.clip(rng.lognormal(math.log(54), 0.42), 16, 110) * unit
+        extent = np.clip(rng.lognormal(math.log(54), 0.46), 16, 110) * unit
     else:
         extent = rng.uniform(30, 150) * unit if kind == 'bar' else rng.uniform(14, 50) * unit
     outline = _outline(rng, kind)

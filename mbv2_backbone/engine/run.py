@@ -129,6 +129,8 @@ def _prepare(
     if launcher == 'pytorch' and machine.device == 'cpu':
         join_cpu_processes(cfg)
     cfg.work_dir = work_dir or cfg.work_dir
+    # Under a fixed name a second run in one process would draw into the folder of the first.
+    cfg.get('visualizer', {}).pop('name', None)
     return machine
 
 

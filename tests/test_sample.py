@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mbv2_backbone.data import sample
+from mbv2_backbone.data import scenes
 from mbv2_backbone.data.layouts import Instance, label_map, mask_to_polygons, voc_xml
-from mbv2_backbone.data.sample import CLASSES, PALETTE, draw_scene, generate_sample
+from mbv2_backbone.data.sample import generate_sample
+from mbv2_backbone.data.scenes import CLASSES, PALETTE, draw_scene
 
 REPOSITORY = Path(__file__).parents[1]
 NUM = {'train': 30, 'val': 10}
@@ -251,13 +252,13 @@ def test_image_without_objects_in_both_layouts():
 def test_masks_follow_the_painting_order(monkeypatch):
     """Each pixel belongs to the shape that was painted on it last."""
     painted = []
-    paint = sample._paint
+    paint = scenes._paint
 
     def record(rng, canvas, shape):
         painted.append(shape)
         paint(rng, canvas, shape)
 
-    monkeypatch.setattr(sample, '_paint', record)
+    monkeypatch.setattr(scenes, '_paint', record)
     for seed in range(25):
         painted.clear()
         _, instances = draw_scene(np.random.default_rng(seed), 96)

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from mbv2_backbone.data.sample import CLASSES, PALETTE
+from mbv2_backbone.data.scenes import CLASSES, PALETTE
 from mbv2_backbone.engine.predict import predict
 from mbv2_backbone.engine.run import evaluate, train
 from mbv2_backbone.errors import UserError

@@ -11,7 +11,7 @@ T = TypeVar('T')
 def track(
     items: Iterable[T], what: str, *, total: int | None = None, unit: str = ''
 ) -> Iterator[T]:
-    """Yield the items and show a bar with the rate and the remaining time on the terminal.
+    """Yield the items and show a bar with the rate and the remaining time on stderr.
 
     Args:
         items: What is worked through.
@@ -19,6 +19,7 @@ def track(
         total: Number of items, if `items` has no length.
         unit: What an item is, behind the rate.
     """
+    from rich.console import Console
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -39,11 +40,9 @@ def track(
         TextColumn('left'),
         TimeRemainingColumn(),
     )
-    with Progress(*columns) as progress:
+    with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task(what, total=total, rate='')
         for item in items:
             yield item
             speed = progress.tasks[0].finished_speed or progress.tasks[0].speed
-            progress.update(
-                task, advance=1, rate=f'{speed:.1f} {unit}/s' if speed else '', refresh=False
-            )
+            progress.update(task, advance=1, rate=f'{speed:.1f} {unit}/s' if speed else '')

@@ -9,7 +9,7 @@ Examples:
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from functools import partial
 
 from common import run
 
@@ -40,6 +40,7 @@ def parse_args() -> argparse.Namespace:
 def draw_sample(args: argparse.Namespace) -> None:
     from mbv2_backbone.data.sample import generate_sample
     from mbv2_backbone.errors import UserError
+    from mbv2_backbone.progress import track
 
     try:
         summary = generate_sample(
@@ -49,7 +50,7 @@ def draw_sample(args: argparse.Namespace) -> None:
             size=args.size,
             seed=args.seed,
             force=args.force,
-            track=progress,
+            track=partial(track, what='Drawing', unit='images'),
         )
     except OSError as error:
         raise UserError(f'cannot write the sample set to {args.out}: {error}') from error
@@ -61,25 +62,6 @@ def draw_sample(args: argparse.Namespace) -> None:
     for split, boxes in summary.boxes.items():
         row = (summary.images[split], summary.empty[split], *boxes.values(), sum(boxes.values()))
         print(f'{split:8}' + ''.join(f'{number:>10}' for number in row))
-
-
-def progress(jobs: Sequence) -> Iterator:
-    """Yield the jobs under a progress bar with rate and remaining time, on stderr."""
-    from rich import progress as bars
-    from rich.console import Console
-
-    class Rate(bars.ProgressColumn):
-        def render(self, task):
-            return f'{task.speed or 0:.0f} images/s'
-
-    columns = (
-        bars.BarColumn(),
-        bars.MofNCompleteColumn(),
-        Rate(),
-        bars.TimeRemainingColumn(),
-    )
-    with bars.Progress(*columns, console=Console(stderr=True)) as bar:
-        yield from bar.track(jobs)
 
 
 if __name__ == '__main__':

@@ -281,8 +281,9 @@ def test_a_missing_or_foreign_checkpoint_is_named(small, trained, tmp_path):
     torch.save({'state_dict': {}}, tmp_path / 'empty.pth')
     wrong(lambda: evaluate(str(small), str(tmp_path / 'empty.pth')), 'holds no model weights')
     full = str(ROOT / 'configs' / 'ssdlite_mbv2_sample.py')
+    (tmp_path / 'nothing').mkdir()
     wrong(
-        lambda: predict(full, str(trained[0] / 'epoch_2.pth'), [str(ROOT)], out=str(tmp_path)),
+        lambda: predict(full, 'none.pth', [str(tmp_path / 'nothing')], out=str(tmp_path)),
         'no image or video',
     )
     image = tmp_path / 'a.png'

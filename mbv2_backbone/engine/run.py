@@ -150,6 +150,7 @@ def _draw_into(cfg: Config, folder: str) -> None:
     if task_of(cfg) == 'det':
         hook.test_out_dir = osp.abspath(folder)
     else:
+        hook.interval = 1  # the official mmseg draws every 50th image otherwise
         cfg.visualizer.save_dir = folder
 
 

@@ -170,7 +170,10 @@ def _split_init_cfg(
     init_cfg: dict | list[dict] | None,
 ) -> tuple[dict | None, dict | list[dict] | None]:
     """Take the pretrained checkpoint out of an `init_cfg`; the rest is mmengine's to apply."""
-    cfgs = [init_cfg] if isinstance(init_cfg, dict) else list(init_cfg or ())
+    cfgs = [init_cfg] if isinstance(init_cfg, (dict, str)) else list(init_cfg or ())
+    wrong = [cfg for cfg in cfgs if not isinstance(cfg, dict)]
+    if wrong:
+        raise ValueError(f'init_cfg must be a dict or a list of dicts, got {wrong[0]!r}')
     pretrained = [cfg for cfg in cfgs if cfg.get('type') == 'Pretrained']
     if len(pretrained) > 1:
         raise ValueError(f'init_cfg names {len(pretrained)} pretrained checkpoints; give one')

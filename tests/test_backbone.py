@@ -225,6 +225,7 @@ def test_channels_last_and_contiguous_agree():
         (dict(padding='valid'), r"\('symmetric', 'same'\)"),
         (dict(frozen_stages=9), 'conv2 too'),
         (dict(frozen_stages=-2), 'conv2 too'),
+        (dict(init_cfg='weights.pth'), 'must be a dict'),
     ],
 )
 def test_wrong_arguments_are_refused_with_the_valid_ones(kwargs, said):

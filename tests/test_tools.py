@@ -166,16 +166,17 @@ def test_predict_on_a_folder_a_glob_and_a_video(trained, small, sample_set, tmp_
     for path in frames:
         writer.write(cv2.imread(str(path)))
     writer.release()
+    (tmp_path / 'second.mp4').write_bytes((tmp_path / 'clip.mp4').read_bytes())
     result = tool(
         'predict', small, trained[0] / 'epoch_2.pth', tmp_path / 'in',
         f'{sample_set}/JPEGImages/{frames[4].stem}*', tmp_path / 'clip.mp4',
-        '--out', tmp_path / 'out', '--score-thr', 0.01,
+        tmp_path / 'second.mp4', '--out', tmp_path / 'out', '--score-thr', 0.01,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr[-3000:]
     assert 'broken.jpg' in result.stdout
     assert 'frames/s' in result.stdout
     rows = json.loads((tmp_path / 'out/predictions.json').read_text())
-    assert {row['image_id'] for row in rows} <= set(range(4 + 5 + 1))
+    assert {row['image_id'] for row in rows} <= set(range(5 + 5 + 5))
     for row in rows:
         assert 1 <= row['category_id'] <= 4
         assert row['category_name'] in ('disc', 'square', 'triangle', 'star')
@@ -184,6 +185,11 @@ def test_predict_on_a_folder_a_glob_and_a_video(trained, small, sample_set, tmp_
         assert max(x + w, y + h) <= 96.1
         assert row['score'] >= 0.01
     assert {row['frame'] for row in rows if 'frame' in row} <= set(range(5))
+    # Five stills, then the frames of one video after the other.
+    for name, first_id in (('clip.mp4', 5), ('second.mp4', 10)):
+        frames_of = [row for row in rows if row['file_name'].endswith(name)]
+        assert frames_of
+        assert all(row['image_id'] == first_id + row['frame'] for row in frames_of)
     for path in frames[:3]:
         assert cv2.imread(str(tmp_path / 'out/deep' / path.name)).shape == (96, 96, 3)
     clip = cv2.VideoCapture(str(tmp_path / 'out/clip.mp4'))

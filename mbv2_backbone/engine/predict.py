@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.dataset import Compose
+from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import MODELS, VISUALIZERS
 from mmengine.structures import BaseDataElement
 from mmengine.utils import is_list_of
@@ -72,8 +72,7 @@ class FilePredictor:
     def __call__(self, images: Sequence[np.ndarray]) -> list[BaseDataElement]:
         """Predict on images `(H, W, 3)` uint8 BGR; one mmdet or mmseg data sample for each."""
         packed = [self.pipeline(dict(img=image, img_id=i)) for i, image in enumerate(images)]
-        batch = {key: [item[key] for item in packed] for key in packed[0]}
-        return self.model.test_step(batch)
+        return self.model.test_step(pseudo_collate(packed))
 
     def draw(self, image: np.ndarray, sample: BaseDataElement) -> np.ndarray:
         """Draw boxes or masks on an image `(H, W, 3)` uint8 BGR; the same comes back."""
@@ -157,8 +156,9 @@ def predict(
     next_id = max(ids.values(), default=-1) + 1
     for source in sources:
         if source.is_video:
+            before = summary.num_images
             rows += _predict_video(predictor, source, out, next_id, summary, draw=draw)
-            next_id += summary.num_images
+            next_id += summary.num_images - before
     if not summary.num_images:
         raise UserError(f'none of the inputs could be read: {", ".join(summary.unreadable[:5])}')
     summary.num_predictions = len(rows)

@@ -1,0 +1,66 @@
+"""What our decode heads share: they know the output stride that they were built for."""
+
+from __future__ import annotations
+
+import torch
+from mmseg.models.decode_heads.decode_head import BaseDecodeHead
+from mmseg.structures import SegDataSample
+from torch import Tensor
+
+from .strides import check_stride
+
+
+class StrideCheckedHead(BaseDecodeHead):
+    """A decode head that refuses a feature map of another output stride than its own.
+
+    Args:
+        output_stride: Of the deepest feature map that the head takes: 8, 16 or 32.
+        norm_cfg: mmcv's config of the norm layers; `None` means `dict(type='BN')`.
+        align_corners: How maps are resized. True fits inputs of 16 k + 1 pixels (513), where the
+            cells of a map lie on every 16th pixel, the last one included.
+        **kwargs: As for mmseg's `BaseDecodeHead`.
+    """
+
+    def __init__(
+        self,
+        *,
+        output_stride: int = 16,
+        norm_cfg: dict | None = None,
+        align_corners: bool = True,
+        **kwargs: object,
+    ) -> None:
+        super().__init__(
+            norm_cfg=norm_cfg or dict(type='BN'), align_corners=align_corners, **kwargs
+        )
+        self.output_stride = output_stride
+
+    def loss(
+        self, inputs: tuple[Tensor, ...], batch_data_samples: list[SegDataSample], train_cfg: dict
+    ) -> dict[str, Tensor]:
+        """Compute the losses; see mmseg.
+
+        Raises:
+            ValueError: If backbone and head differ in output stride.
+        """
+        self._check_stride(inputs, batch_data_samples[0].gt_sem_seg.shape[-2:])
+        return super().loss(inputs, batch_data_samples, train_cfg)
+
+    def predict(
+        self, inputs: tuple[Tensor, ...], batch_img_metas: list[dict], test_cfg: dict
+    ) -> Tensor:
+        """Compute logits `(N, num_classes, H, W)` at the network's input size; see mmseg.
+
+        Raises:
+            ValueError: If backbone and head differ in output stride.
+        """
+        meta = batch_img_metas[0]
+        size = meta['img_shape']
+        # As in mmseg, a torch.Size marks a window of sliding inference.
+        if not isinstance(size, torch.Size):
+            size = meta.get('pad_shape', size)
+        self._check_stride(inputs, size[:2])
+        return super().predict(inputs, batch_img_metas, test_cfg)
+
+    def _check_stride(self, inputs: tuple[Tensor, ...], input_hw: tuple[int, int]) -> None:
+        index = self.in_index[-1] if isinstance(self.in_index, (list, tuple)) else self.in_index
+        check_stride(inputs[index].shape[2:], input_hw, self.output_stride, type(self).__name__)

@@ -12,6 +12,8 @@ from mmengine.registry import DATASETS, DefaultScope, init_default_scope
 
 from ..errors import UserError
 
+_CLASS_KEYS = {'classes', 'seg_classes'}
+
 
 def load_config(path: str, overrides: Sequence[str] | None = None) -> Config:
     """Read a config file, apply `key=value` overrides and spread its `classes`.
@@ -46,6 +48,7 @@ def load_config(path: str, overrides: Sequence[str] | None = None) -> Config:
     if cfg.get('work_dir') is None:
         cfg.work_dir = osp.join('work_dirs', osp.splitext(osp.basename(path))[0])
     spread_classes(cfg)
+    match_output_stride(cfg)
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     return cfg
 
@@ -72,7 +75,12 @@ def _move_data(node: Any, old: str, new: str) -> None:
 
 
 def task_of(cfg: Config) -> str:
-    """Return `det` or `seg`: which toolbox's runner conventions a config follows."""
+    """Return `det`, `seg` or `joint`: what a config's model predicts.
+
+    A joint model predicts boxes and masks and follows mmdet's runner conventions.
+    """
+    if 'bbox_head' in cfg.model and 'decode_head' in cfg.model:
+        return 'joint'
     return 'seg' if cfg.get('default_scope') == 'mmseg' else 'det'
 
 
@@ -80,22 +88,57 @@ def spread_classes(cfg: Config) -> None:
     """Let one top-level `classes` (and `palette`) drive the heads and the datasets.
 
     Without a top-level `classes` nothing is changed. Evaluators take their classes from the
-    dataset.
+    dataset. In a joint model `seg_classes` (and `seg_palette`) are those of the masks; by default
+    a background and then `classes`.
     """
     classes = cfg.get('classes')
     if classes is None:
         return
-    if isinstance(classes, str) or not all(isinstance(name, str) for name in classes):
-        raise UserError(f"classes must be a list of names such as ('cat', 'dog'), got {classes!r}")
-    metainfo = dict(classes=tuple(classes))
+    metainfo = dict(classes=_class_names(classes, 'classes'))
     if cfg.get('palette') is not None:
         metainfo['palette'] = cfg.palette
     for head in walk(cfg.model):
         if 'num_classes' in head:
             head['num_classes'] = len(classes)
+    if task_of(cfg) == 'joint':
+        metainfo |= _spread_seg_classes(cfg)
     for dataset in datasets_of(cfg):
-        if dataset.get('metainfo', {}).get('classes') != metainfo['classes']:
+        if any(
+            dataset.get('metainfo', {}).get(k) != metainfo[k] for k in _CLASS_KEYS & {*metainfo}
+        ):
             dataset['metainfo'] = ConfigDict(metainfo)
+
+
+def _spread_seg_classes(cfg: Config) -> dict:
+    """Let the classes of a joint model's masks drive its decode head; return their metainfo."""
+    names = _class_names(cfg.get('seg_classes') or ('background', *cfg.classes), 'seg_classes')
+    metainfo = dict(seg_classes=names)
+    if cfg.get('seg_palette') is not None:
+        metainfo['seg_palette'] = cfg.seg_palette
+    elif cfg.get('palette') is not None and len(names) == len(cfg.palette) + 1:
+        metainfo['seg_palette'] = [(0, 0, 0), *cfg.palette]
+    for head in walk(cfg.model.decode_head):
+        if 'num_classes' in head:
+            head['num_classes'] = len(names)
+    return metainfo
+
+
+def _class_names(names: Sequence[str], key: str) -> tuple[str, ...]:
+    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+        raise UserError(f"{key} must be a list of names such as ('cat', 'dog'), got {names!r}")
+    return tuple(names)
+
+
+def match_output_stride(cfg: Config) -> None:
+    """Let decode heads that know an output stride follow the backbone's, in place.
+
+    So one override, `model.backbone.output_stride=8`, evaluates a checkpoint at another stride.
+    """
+    output_stride = cfg.model.get('backbone', {}).get('output_stride')
+    for part in ('decode_head', 'auxiliary_head'):
+        for head in walk(cfg.model.get(part)):
+            if output_stride is not None and 'output_stride' in head:
+                head['output_stride'] = output_stride
 
 
 def walk(node: Any) -> Iterator[dict]:

@@ -109,6 +109,8 @@ def fit_config(cfg: Config, machine: Machine) -> None:
     elif machine.precision == 'float16':
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.loss_scale = 'dynamic'
+    if machine.device == 'cpu':
+        cfg.pop('sync_bn', None)  # torch's SyncBatchNorm runs on GPUs only
     for split in ('train', 'val', 'test'):
         loader = cfg.get(f'{split}_dataloader')
         if loader and loader.get('num_workers', 0) > machine.max_workers:

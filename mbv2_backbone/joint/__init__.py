@@ -1,0 +1,6 @@
+"""Detection and segmentation in one pass. Importing this registers the model and its metric."""
+
+from .metric import JointSemSegMetric
+from .model import JointModel
+
+__all__ = ['JointModel', 'JointSemSegMetric']

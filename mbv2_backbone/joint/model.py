@@ -1,0 +1,118 @@
+"""One backbone pass, boxes and masks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mmdet.models import SingleStageDetector
+from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample
+from mmengine.structures import PixelData
+from mmseg.models.utils import resize
+from mmseg.structures import SegDataSample
+from torch import Tensor
+
+
+@MODELS.register_module()
+class JointModel(SingleStageDetector):
+    """A detection head and a segmentation head on the feature maps of one backbone.
+
+    Boxes come from an mmdet head, masks from an mmseg head; each keeps its own losses, which are
+    added. mmdet's runner conventions hold: `DetDataSample`, `DetDataPreprocessor` (with
+    `pad_seg=True`), `gt_sem_seg` from `LoadAnnotations(with_seg=True)`.
+
+    Args:
+        backbone: Config of the backbone.
+        neck: Config of the neck between the backbone and `bbox_head`; `None` for none.
+        bbox_head: Config of the detection head.
+        decode_head: Config of the segmentation head (`mmseg.DeepLabV3Head`); its `in_index` counts
+            the backbone's feature maps.
+        det_indices: Which of the backbone's feature maps the neck (or `bbox_head`) takes.
+        **kwargs: As for `SingleStageDetector`.
+    """
+
+    def __init__(
+        self,
+        *,
+        backbone: dict,
+        neck: dict | None = None,
+        bbox_head: dict,
+        decode_head: dict,
+        det_indices: Sequence[int] = (0, 1),
+        **kwargs: object,
+    ) -> None:
+        super().__init__(backbone=backbone, neck=neck, bbox_head=bbox_head, **kwargs)
+        self.decode_head = MODELS.build(decode_head)
+        self.det_indices = tuple(det_indices)
+
+    def extract_feat(self, batch_inputs: Tensor) -> tuple[Tensor, ...]:
+        """Return the backbone's feature maps of normalised images `(N, 3, H, W)`."""
+        return tuple(self.backbone(batch_inputs))
+
+    def det_feats(self, feats: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Return what the detection head takes, from the backbone's feature maps."""
+        chosen = tuple(feats[i] for i in self.det_indices)
+        return self.neck(chosen) if self.with_neck else chosen
+
+    def loss(
+        self, batch_inputs: Tensor, batch_data_samples: list[DetDataSample]
+    ) -> dict[str, Tensor]:
+        """Compute the losses of both heads; those of the segmentation head start with `seg.`."""
+        feats = self.extract_feat(batch_inputs)
+        losses = self.bbox_head.loss(self.det_feats(feats), batch_data_samples)
+        masks = [
+            SegDataSample(
+                metainfo=sample.metainfo, gt_sem_seg=PixelData(data=sample.gt_sem_seg.sem_seg)
+            )
+            for sample in batch_data_samples
+        ]
+        seg_losses = self.decode_head.loss(feats, masks, self.train_cfg)
+        return losses | {f'seg.{name}': value for name, value in seg_losses.items()}
+
+    def predict(
+        self, batch_inputs: Tensor, batch_data_samples: list[DetDataSample], rescale: bool = True
+    ) -> list[DetDataSample]:
+        """Predict boxes and masks.
+
+        Args:
+            batch_inputs: Normalised images `(N, 3, H, W)`.
+            batch_data_samples: One sample an image; see mmdet.
+            rescale: Give boxes and masks in pixels of the original images.
+
+        Returns:
+            The samples, each with `pred_instances` and with `pred_sem_seg.sem_seg`, the class
+            `(1, H, W)` of each pixel, long.
+        """
+        feats = self.extract_feat(batch_inputs)
+        found = self.bbox_head.predict(self.det_feats(feats), batch_data_samples, rescale=rescale)
+        samples = self.add_pred_to_datasample(batch_data_samples, found)
+        input_hw = tuple(batch_inputs.shape[2:])
+        logits = self.decode_head.predict(feats, [dict(img_shape=input_hw)], self.test_cfg)
+        for sample, image_logits in zip(samples, logits, strict=True):
+            labels = self._label_map(image_logits, sample, rescale=rescale)
+            sample.pred_sem_seg = PixelData(sem_seg=labels[None])
+        return samples
+
+    def _label_map(self, logits: Tensor, sample: DetDataSample, *, rescale: bool) -> Tensor:
+        """Cut the padding off logits `(C, H, W)`, resize them and choose the best class."""
+        height, width = sample.img_shape[:2]
+        logits = logits[:, :height, :width]
+        if rescale:
+            logits = resize(
+                logits[None],
+                size=sample.ori_shape[:2],
+                mode='bilinear',
+                align_corners=self.decode_head.align_corners,
+                warning=False,
+            )[0]
+        return logits.argmax(0)
+
+    def _forward(
+        self,
+        batch_inputs: Tensor,
+        batch_data_samples: list[DetDataSample] | None = None,  # noqa: ARG002
+    ) -> tuple[list[Tensor], list[Tensor], Tensor]:
+        """Return class scores and box codes of each level, and segmentation logits."""
+        feats = self.extract_feat(batch_inputs)
+        cls_scores, bbox_preds = self.bbox_head(self.det_feats(feats))
+        return cls_scores, bbox_preds, self.decode_head(feats)

@@ -26,7 +26,6 @@ model = dict(
         align_corners=False,
         dropout_ratio=0.0,
         norm_cfg=dict(type='BN', eps=0.001, momentum=0.1),
-        loss_decode=dict(type='mmseg.CrossEntropyLoss', avg_non_ignore=True),
     ),
 )
 
@@ -67,6 +66,11 @@ val_evaluator = [
         metric='bbox',
         classwise=True,
     ),
-    dict(type='JointSemSegMetric'),
+    dict(type='JointIoUMetric'),
 ]
 test_evaluator = val_evaluator
+# mmdet's NumClassCheckHook wants one class count in all heads; our tools check each head.
+custom_hooks = [
+    dict(type='CheckInvalidLossHook', interval=50, priority='VERY_LOW'),
+    dict(type='EMAHook', ema_type='ExpMomentumEMA', momentum=0.005, priority=49),
+]

@@ -28,7 +28,6 @@ model = dict(
         num_classes=21,
         dropout_ratio=0.1,
         output_stride=16,
-        loss_decode=dict(type='CrossEntropyLoss', avg_non_ignore=True),
     ),
     test_cfg=dict(mode='whole'),
 )

@@ -1,7 +1,16 @@
-"""SSDLite for mmdet. Importing this registers the head, the priors and the datasets."""
+"""SSDLite for mmdet. Importing this registers the head, the priors, datasets and transforms."""
 
 from .datasets import CheckedCocoDataset, CheckedVOCDataset
 from .head import SSDLiteHead
 from .priors import SSDLitePriorGenerator
+from .transforms import FastPhotoMetricDistortion, LoadImageLazily, RandomExpandCropResize
 
-__all__ = ['CheckedCocoDataset', 'CheckedVOCDataset', 'SSDLiteHead', 'SSDLitePriorGenerator']
+__all__ = [
+    'CheckedCocoDataset',
+    'CheckedVOCDataset',
+    'FastPhotoMetricDistortion',
+    'LoadImageLazily',
+    'RandomExpandCropResize',
+    'SSDLiteHead',
+    'SSDLitePriorGenerator',
+]

@@ -1,6 +1,6 @@
 """Detection and segmentation in one pass. Importing this registers the model and its metric."""
 
-from .metric import JointSemSegMetric
+from .metric import JointIoUMetric
 from .model import JointModel
 
-__all__ = ['JointModel', 'JointSemSegMetric']
+__all__ = ['JointIoUMetric', 'JointModel']

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from mmdet.evaluation import SemSegMetric
+from collections.abc import Sequence
+
 from mmdet.registry import METRICS
+
+from ..seg.metrics import ClassIoUMetric
 
 
 @METRICS.register_module()
-class JointSemSegMetric(SemSegMetric):
-    """mmdet's `SemSegMetric` on `seg_classes` of the data set's metainfo.
+class JointIoUMetric(ClassIoUMetric):
+    """`ClassIoUMetric` on the masks of mmdet's data samples.
 
-    `classes` are those of the boxes; masks have a background besides.
+    Classes and colours are `seg_classes` and `seg_palette` of the data set's metainfo: the masks
+    have a background, the boxes have none. Results are `seg/mIoU` and so on.
     """
+
+    default_prefix = 'seg'
 
     @property
     def dataset_meta(self) -> dict | None:
@@ -22,7 +28,18 @@ class JointSemSegMetric(SemSegMetric):
     def dataset_meta(self, meta: dict) -> None:
         if not meta.get('seg_classes'):
             raise ValueError(
-                'JointSemSegMetric needs seg_classes in the metainfo of the data set; put '
+                'JointIoUMetric needs seg_classes in the metainfo of the data set; put '
                 "`seg_classes = ('background', ...)` at the top level of the config"
             )
-        self._dataset_meta = dict(meta, classes=meta['seg_classes'])
+        self._dataset_meta = dict(
+            meta, classes=meta['seg_classes'], palette=meta.get('seg_palette')
+        )
+
+    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
+        """Compare one batch with the truth."""
+        keys = ('pred_sem_seg', 'gt_sem_seg')
+        renamed = [
+            sample | {key: dict(data=sample[key]['sem_seg']) for key in keys if key in sample}
+            for sample in data_samples
+        ]
+        super().process(data_batch, renamed)

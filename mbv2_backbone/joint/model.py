@@ -62,7 +62,8 @@ class JointModel(SingleStageDetector):
         losses = self.bbox_head.loss(self.det_feats(feats), batch_data_samples)
         masks = [
             SegDataSample(
-                metainfo=sample.metainfo, gt_sem_seg=PixelData(data=sample.gt_sem_seg.sem_seg)
+                metainfo=sample.metainfo,
+                gt_sem_seg=PixelData(data=sample.gt_sem_seg.sem_seg.long()),
             )
             for sample in batch_data_samples
         ]

@@ -1,7 +1,22 @@
-"""DeepLabV3 for mmseg. Importing this registers the heads."""
+"""DeepLabV3 for mmseg. Importing this registers the heads, losses, data sets and transforms."""
 
+from .camvid import CamVidDataset
+from .datasets import LoadLabelMap
 from .deeplabv3 import DeepLabV3Head
 from .deeplabv3plus import DeepLabV3PlusHead
+from .losses import PixelCrossEntropyLoss
 from .lraspp import MobileLRASPPHead
+from .metrics import ClassIoUMetric
+from .transforms import FastPhotoMetricDistortion, RandomResizeCropFlip
 
-__all__ = ['DeepLabV3Head', 'DeepLabV3PlusHead', 'MobileLRASPPHead']
+__all__ = [
+    'CamVidDataset',
+    'ClassIoUMetric',
+    'DeepLabV3Head',
+    'DeepLabV3PlusHead',
+    'FastPhotoMetricDistortion',
+    'LoadLabelMap',
+    'MobileLRASPPHead',
+    'PixelCrossEntropyLoss',
+    'RandomResizeCropFlip',
+]

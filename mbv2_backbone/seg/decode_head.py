@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import torch
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
+from mmseg.models.utils import resize
 from mmseg.structures import SegDataSample
-from torch import Tensor
+from torch import Tensor, nn
 
+from .losses import pixel_accuracy
 from .strides import check_stride
 
 
@@ -16,6 +18,7 @@ class StrideCheckedHead(BaseDecodeHead):
     Args:
         output_stride: Of the deepest feature map that the head takes: 8, 16 or 32.
         norm_cfg: mmcv's config of the norm layers; `None` means `dict(type='BN')`.
+        loss_decode: Config of the loss, or of several; `None` means `PixelCrossEntropyLoss`.
         align_corners: How maps are resized. True fits inputs of 16 k + 1 pixels (513), where the
             cells of a map lie on every 16th pixel, the last one included.
         **kwargs: As for mmseg's `BaseDecodeHead`.
@@ -26,11 +29,15 @@ class StrideCheckedHead(BaseDecodeHead):
         *,
         output_stride: int = 16,
         norm_cfg: dict | None = None,
+        loss_decode: dict | list[dict] | None = None,
         align_corners: bool = True,
         **kwargs: object,
     ) -> None:
         super().__init__(
-            norm_cfg=norm_cfg or dict(type='BN'), align_corners=align_corners, **kwargs
+            norm_cfg=norm_cfg or dict(type='BN'),
+            loss_decode=loss_decode or dict(type='mmseg.PixelCrossEntropyLoss'),
+            align_corners=align_corners,
+            **kwargs,
         )
         self.output_stride = output_stride
 
@@ -44,6 +51,24 @@ class StrideCheckedHead(BaseDecodeHead):
         """
         self._check_stride(inputs, batch_data_samples[0].gt_sem_seg.shape[-2:])
         return super().loss(inputs, batch_data_samples, train_cfg)
+
+    def loss_by_feat(
+        self, seg_logits: Tensor, batch_data_samples: list[SegDataSample]
+    ) -> dict[str, Tensor]:
+        """Compute the losses of logits `(N, num_classes, h, w)`; see mmseg."""
+        labels = self._stack_batch_gt(batch_data_samples)
+        logits = resize(
+            seg_logits, size=labels.shape[2:], mode='bilinear', align_corners=self.align_corners
+        )
+        weight = self.sampler.sample(logits, labels) if self.sampler is not None else None
+        labels = labels.squeeze(1)
+        losses: dict[str, Tensor] = {}
+        several = isinstance(self.loss_decode, nn.ModuleList)
+        for loss in self.loss_decode if several else [self.loss_decode]:
+            value = loss(logits, labels, weight=weight, ignore_index=self.ignore_index)
+            losses[loss.loss_name] = losses.get(loss.loss_name, 0) + value
+        losses['acc_seg'] = pixel_accuracy(logits, labels, ignore_index=self.ignore_index)
+        return losses
 
     def predict(
         self, inputs: tuple[Tensor, ...], batch_img_metas: list[dict], test_cfg: dict

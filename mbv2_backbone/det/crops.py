@@ -1,0 +1,170 @@
+"""Which window of an image a training step sees, and its pixels: the maths of the transforms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import ceil, floor
+
+import cv2
+import numpy as np
+
+Window = tuple[int, int, int, int]  # x1, y1, x2, y2 in pixels, right and lower edge excluded
+
+TRIES_PER_MODE = 50  # mmdet's
+
+
+def sample_expansion(
+    image_wh: tuple[int, int], ratio_range: tuple[float, float], prob: float
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Draw a canvas and where the image lies on it, with the random numbers of mmdet's `Expand`.
+
+    Returns:
+        Width and height of the canvas; left and top edge of the image on it, in pixels.
+    """
+    w, h = image_wh
+    if np.random.uniform(0, 1) > prob:
+        return image_wh, (0, 0)
+    ratio = np.random.uniform(*ratio_range)
+    left = int(np.random.uniform(0, w * ratio - w))
+    top = int(np.random.uniform(0, h * ratio - h))
+    return (int(w * ratio), int(h * ratio)), (left, top)
+
+
+def sample_crop(
+    boxes: np.ndarray,
+    canvas_wh: tuple[int, int],
+    min_ious: Sequence[float],
+    min_crop_size: float,
+    max_rounds: int,
+) -> Window | None:
+    """Draw a crop with the random numbers, and to the result, of mmdet's `MinIoURandomCrop`.
+
+    Args:
+        boxes: `(N, 4)` float32 xyxy on the canvas.
+        canvas_wh: Width and height of the canvas in pixels.
+        min_ious: One of these, or "any crop", or "no crop" is drawn in each round.
+        min_crop_size: Smallest side of the crop as a share of the canvas.
+        max_rounds: "No crop" is taken after so many rounds; mmdet would go on.
+
+    Returns:
+        The crop, or `None` for the whole canvas.
+    """
+    w, h = canvas_wh
+    modes = (1, *min_ious, 0)
+    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    if len(boxes):
+        smallest = float(areas.min()) * (1 + 1e-5)  # more than what float32 may round off
+        right, lower, left, upper = *boxes[:, 2:].min(0).tolist(), *boxes[:, :2].max(0).tolist()
+    draw = np.random.random_sample
+    for _ in range(max_rounds):
+        min_iou = modes[np.random.randint(len(modes))]
+        if min_iou == 1:
+            return None
+        for _ in range(TRIES_PER_MODE):
+            new_w = min_crop_size * w + (w - min_crop_size * w) * draw()
+            new_h = min_crop_size * h + (h - min_crop_size * h) * draw()
+            if new_h / new_w < 0.5 or new_h / new_w > 2:
+                continue
+            # mmdet calls uniform(w - new_w), whose upper limit is the default, 1.
+            x = w - new_w + (1.0 - (w - new_w)) * draw()
+            y = h - new_h + (1.0 - (h - new_h)) * draw()
+            x1, y1, x2, y2 = crop = int(x), int(y), int(x + new_w), int(y + new_h)
+            if x2 == x1 or y2 == y1:
+                continue
+            if len(boxes) == 0:
+                return crop
+            if min_iou > 0:
+                # Most crops miss a box or are too large for the smallest: no need for every IoU.
+                if x1 >= right or y1 >= lower or x2 <= left or y2 <= upper:
+                    continue
+                if smallest < min_iou * (x2 - x1) * (y2 - y1):
+                    continue
+                if _smallest_iou(crop, boxes, areas) < min_iou:
+                    continue
+            if centres_inside(boxes, crop).any():
+                return crop
+    return None
+
+
+def _smallest_iou(crop: Window, boxes: np.ndarray, areas: np.ndarray) -> float:
+    """Least IoU of the crop and a box, in float32 as mmdet computes it."""
+    patch = np.array(crop, np.float32)
+    wh = (np.minimum(patch[2:], boxes[:, 2:]) - np.maximum(patch[:2], boxes[:, :2])).clip(min=0)
+    overlap = wh[:, 0] * wh[:, 1]
+    union = (patch[2] - patch[0]) * (patch[3] - patch[1]) + areas - overlap
+    return float((overlap / np.maximum(union, np.float32(1e-6))).min())
+
+
+def centres_inside(boxes: np.ndarray, crop: Window) -> np.ndarray:
+    """Tell `(N,)` which of the boxes `(N, 4)` xyxy have their centre within the crop."""
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+    return ((centres > np.array(crop[:2])) & (centres < np.array(crop[2:]))).all(1)
+
+
+def reduction_of(window: Window, size_wh: tuple[int, int]) -> int:
+    """Return the largest of 8, 4, 2, 1 by which the image may shrink and still not be enlarged.
+
+    Example:
+        >>> reduction_of((-300, 0, 700, 700), (320, 320))
+        2
+    """
+    x1, y1, x2, y2 = window
+    fits = min((x2 - x1) / size_wh[0], (y2 - y1) / size_wh[1])
+    return next((factor for factor in (8, 4, 2) if factor <= fits), 1)
+
+
+def resample_window(
+    img: np.ndarray,
+    window: Window,
+    size_wh: tuple[int, int],
+    fill: Sequence[float],
+    reduction: int = 1,
+) -> np.ndarray:
+    """Resample a window of an image, bilinear; only what is seen of the image is computed.
+
+    A window within the image gives what `cv2.resize` gives for that crop. One that reaches past
+    it gives what `cv2.resize` gives on a canvas of `fill`, but for rounding and but for the
+    outermost pixels of an enlarged window, which blend with what lies beside the window.
+
+    Args:
+        img: `(H, W, C)`, C up to 4.
+        window: In pixels of the full image; may lie partly or wholly outside.
+        size_wh: Width and height of the result.
+        fill: C values for what lies outside the image.
+        reduction: The full image is so many times the size of `img`.
+
+    Returns:
+        `(size_h, size_w, C)` of the type of `img`.
+    """
+    x1, y1, x2, y2 = window
+    height, width = img.shape[:2]
+    if reduction == 1 and x1 >= 0 and y1 >= 0 and x2 <= width and y2 <= height:
+        return cv2.resize(img[y1:y2, x1:x2], size_wh, interpolation=cv2.INTER_LINEAR)
+    step_x, offset_x, left, right = _seen(x1, x2, size_wh[0], width, reduction)
+    step_y, offset_y, top, bottom = _seen(y1, y2, size_wh[1], height, reduction)
+    seen = cv2.warpAffine(
+        img,
+        np.array([[step_x, 0, offset_x], [0, step_y, offset_y]]),
+        (right - left, bottom - top),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=fill,
+    )
+    around = (top, size_wh[1] - bottom, left, size_wh[0] - right)
+    return cv2.copyMakeBorder(seen, *around, cv2.BORDER_CONSTANT, value=fill)
+
+
+def _seen(
+    start: int, stop: int, size: int, length: int, reduction: int
+) -> tuple[float, float, int, int]:
+    """Find, along one axis, the pixels of the result for which the image counts.
+
+    Returns:
+        Distance of two pixels of the result on the (reduced) image; where on it the first of
+        those for which it counts lies; that first one; the one after the last.
+    """
+    step = (stop - start) / (size * reduction)
+    origin = start / reduction + 0.5 * step - 0.5
+    first = min(max(0, ceil((-1 - origin) / step)), size - 1)
+    last = min(max(first + 1, floor((length - origin) / step) + 1), size)
+    return step, origin + first * step, first, last

@@ -15,9 +15,13 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
 from torch import nn
 
+from . import hooks  # noqa: F401  (registers DeferredRuntimeInfoHook)
+
 # From glibc's malloc.h; the limit is the largest int.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _MALLOC_LIMIT = 2**31 - 1
+
+FUSED_OPTIMIZERS = ('SGD', 'Adam', 'AdamW')  # torch updates all weights in one call
 
 
 @OPTIM_WRAPPERS.register_module()
@@ -103,6 +107,10 @@ def detect_machine(*, amp: bool | None = None, channels_last: bool | None = None
 
 def fit_config(cfg: Config, machine: Machine) -> None:
     """Write a machine's choices into a config, in place."""
+    cfg.setdefault('default_hooks', {})['runtime_info'] = dict(type='DeferredRuntimeInfoHook')
+    optimizer = cfg.get('optim_wrapper', {}).get('optimizer', {})
+    if optimizer.get('type') in FUSED_OPTIMIZERS:
+        optimizer.setdefault('fused', True)
     cfg.setdefault('env_cfg', {}).setdefault('dist_cfg', {})['backend'] = machine.backend
     if machine.precision == 'bfloat16':
         cfg.optim_wrapper.type = 'Bf16OptimWrapper'

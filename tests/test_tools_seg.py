@@ -3,28 +3,40 @@
 import json
 import textwrap
 from pathlib import Path
+from shutil import copyfile
 
 import cv2
 import numpy as np
 import pytest
+import torch
+from mmengine.registry import DATASETS, MODELS, init_default_scope
+from mmengine.structures import PixelData
+from mmseg.datasets import PascalVOCDataset
+from mmseg.structures import SegDataSample
 from PIL import Image
 from pycocotools import mask as coco_mask
+from util import randomise
 
 from mbv2_backbone.data.scenes import CLASSES, PALETTE
+from mbv2_backbone.engine.checks import check_masks
+from mbv2_backbone.engine.config import load_config
+from mbv2_backbone.engine.drawing import Painter, legend_strip, overlay
+from mbv2_backbone.engine.palettes import class_palette, file_palette
 from mbv2_backbone.engine.predict import predict
 from mbv2_backbone.engine.run import evaluate, train
 from mbv2_backbone.errors import UserError
+from mbv2_backbone.seg.metrics import ClassIoUMetric
 
 
 @pytest.fixture(scope='module')
 def seg(sample_set, tmp_path_factory):
-    """A trained FCN: its config, checkpoint and data."""
+    """An FCN that was trained and then given random weights: config, checkpoint and data."""
     folder = tmp_path_factory.mktemp('seg')
     path = folder / 'fcn.py'
     path.write_text(
         textwrap.dedent(f"""
         _base_ = 'mmseg::_base_/default_runtime.py'
-        custom_imports = dict(imports=['mbv2_backbone'])
+        custom_imports = dict(imports=['mbv2_backbone', 'mbv2_backbone.seg.datasets'])
         classes = ('background', *{CLASSES!r})
         palette = [(0, 0, 0), *{PALETTE!r}]
         norm_cfg = dict(type='BN')
@@ -69,11 +81,34 @@ def seg(sample_set, tmp_path_factory):
     )
     work_dir = folder / 'work'
     train(str(path), work_dir=str(work_dir))
-    return str(path), str(work_dir / 'iter_12.pth'), sample_set
+    # So little trained it would say background everywhere; random weights say all classes.
+    model = randomise(MODELS.build(load_config(str(path)).model), seed=4)
+    torch.save(dict(state_dict=model.state_dict()), folder / 'model.pth')
+    return str(path), str(folder / 'model.pth'), sample_set
 
 
-def test_evaluate_writes_masks_and_pictures(seg, tmp_path):
-    config, checkpoint, _ = seg
+NAMES = ('background', *CLASSES)
+COLOURS = [(0, 0, 0), *PALETTE]
+
+
+def slow_iou(predicted, truth):
+    """IoU and accuracy of each class in percent, pixel sets in the plainest way."""
+    scores = {}
+    for label, name in enumerate(NAMES):
+        both = sum(
+            int(((p == label) & (t == label)).sum()) for p, t in zip(predicted, truth, strict=True)
+        )
+        either = sum(
+            int(((p == label) | (t == label)).sum()) for p, t in zip(predicted, truth, strict=True)
+        )
+        there = sum(int((t == label).sum()) for t in truth)
+        scores |= {f'IoU/{name}': 100 * both / either} if either else {}
+        scores |= {f'Acc/{name}': 100 * both / there} if there else {}
+    return scores
+
+
+def test_evaluate_tells_every_class_and_writes_masks_and_pictures(seg, tmp_path, capfd):
+    config, checkpoint, sample_set = seg
     metrics = evaluate(
         config,
         checkpoint,
@@ -81,9 +116,199 @@ def test_evaluate_writes_masks_and_pictures(seg, tmp_path):
         out=str(tmp_path / 'masks'),
         show_dir=str(tmp_path / 'shown'),
     )
-    assert 0 <= metrics['mIoU'] <= 100
-    assert len(list((tmp_path / 'masks').glob('*.png'))) == 8
-    assert len([*(tmp_path / 'shown').rglob('*.png'), *(tmp_path / 'shown').rglob('*.jpg')]) == 8
+    masks = sorted((tmp_path / 'masks').rglob('*.png'))
+    assert [mask.name for mask in masks] == [f'val_{i:05d}.png' for i in range(8)]
+    predicted = [np.asarray(Image.open(mask)) for mask in masks]
+    truth = [np.asarray(Image.open(sample_set / 'SegmentationClass' / m.name)) for m in masks]
+    for mask in masks:
+        assert Image.open(mask).mode == 'P'
+        assert Image.open(mask).getpalette()[:15] == [v for colour in COLOURS for v in colour]
+    assert len(np.unique(predicted)) == 5
+    expected = slow_iou(predicted, truth)
+    assert {key: value for key, value in metrics.items() if '/' in key} == pytest.approx(
+        expected, abs=0.006
+    )
+    ious = [value for key, value in expected.items() if key.startswith('IoU')]
+    assert metrics['mIoU'] == pytest.approx(sum(ious) / len(ious), abs=0.006)
+
+    table = [line for line in capfd.readouterr().out.splitlines() if line.startswith('|')]
+    rows = [[cell.strip() for cell in line.strip('|').split('|')] for line in table]
+    assert rows[0] == ['Class', 'IoU', 'Acc']
+    assert [row[0] for row in rows[1:]] == list(NAMES)
+    assert float(rows[1][1]) == pytest.approx(metrics['IoU/background'], abs=0.006)
+    written = json.loads(next((tmp_path / 'work').glob('*/*.json')).read_text())
+    assert written['IoU/background'] == metrics['IoU/background']
+
+    pictures = sorted((tmp_path / 'shown').rglob('*'))
+    assert [p.name for p in pictures] == [f'val_{i:05d}.jpg' for i in range(8)]
+    height, width, _ = cv2.imread(str(pictures[0])).shape  # two panels, captions and a legend
+    assert width > 2 * 96
+    assert height > 96 + 20
+
+
+def test_images_of_one_name_in_two_folders_stay_apart(seg, tmp_path):
+    config, checkpoint, sample_set = seg
+    for i, folder in enumerate(('a', 'b')):
+        for kind, suffix in (('JPEGImages', 'jpg'), ('SegmentationClass', 'png')):
+            (tmp_path / kind / folder).mkdir(parents=True)
+            copyfile(
+                sample_set / kind / f'val_0000{i}.{suffix}',
+                tmp_path / kind / folder / f'x.{suffix}',
+            )
+    evaluate(
+        config,
+        checkpoint,
+        work_dir=str(tmp_path / 'work'),
+        out=str(tmp_path / 'masks'),
+        show_dir=str(tmp_path / 'shown'),
+        cfg_options=[f'test_dataloader.dataset.data_root={tmp_path}',
+                     'test_dataloader.dataset.ann_file='],
+    )  # fmt: skip
+    for root, suffix in (('masks', 'png'), ('shown', 'jpg')):
+        files = [path for path in (tmp_path / root).rglob('*') if path.is_file()]
+        assert sorted(str(f.relative_to(tmp_path / root)) for f in files) == [
+            f'a/x.{suffix}', f'b/x.{suffix}']  # fmt: skip
+    assert len({(tmp_path / 'masks' / f / 'x.png').read_bytes() for f in 'ab'}) == 2
+
+
+def recoded(sample_set, root, change):
+    """The sample set with other masks: `change(name, labels)` gives pixels, or None for none."""
+    for folder in ('JPEGImages', 'ImageSets'):
+        (root / folder).symlink_to(sample_set / folder)
+    (root / 'SegmentationClass').mkdir(parents=True)
+    for path in (sample_set / 'SegmentationClass').glob('*.png'):
+        pixels = change(path.stem, np.array(Image.open(path)))
+        if pixels is not None:
+            Image.fromarray(pixels).save(root / 'SegmentationClass' / path.name)
+
+
+def test_colours_give_the_metrics_of_indices(seg, tmp_path):
+    config, checkpoint, sample_set = seg
+    recoded(sample_set, tmp_path, lambda name, labels: np.array(COLOURS, np.uint8)[labels])
+    data_root = f'test_dataloader.dataset.data_root={tmp_path}'
+    expected = evaluate(config, checkpoint, work_dir=str(tmp_path / 'a'))
+    with pytest.raises(UserError, match='8 of 8 masks cannot be trained on'):
+        evaluate(config, checkpoint, work_dir=str(tmp_path / 'b'), cfg_options=[data_root])
+    loader = 'test_dataloader.dataset.pipeline.2.type=LoadLabelMap'
+    metrics = evaluate(
+        config, checkpoint, work_dir=str(tmp_path / 'b'), cfg_options=[data_root, loader]
+    )
+    assert metrics == expected
+
+
+def test_wrong_masks_are_refused_before_training(seg, tmp_path, monkeypatch):
+    def spoil(name, labels):
+        if name == 'train_00003':
+            labels[0, :7] = 9
+        if name == 'train_00005':
+            labels = labels[:-1]
+        return labels if name != 'val_00002' else None
+
+    recoded(seg[2], tmp_path, spoil)
+    work_dir = str(tmp_path / 'work')
+    options = [f'{split}_dataloader.dataset.data_root={tmp_path}' for split in ('train', 'val')]
+    with pytest.raises(UserError) as error:
+        train(seg[0], work_dir=work_dir, cfg_options=options)
+    text = str(error.value)
+    assert '3 of 32 masks' in text
+    assert 'train_00003.png has the value 9 on 7 pixels; the classes are 0-4, and 255 is' in text
+    assert 'train_00005.png is 96x95 pixels, but its image is 96x96' in text
+    assert 'val_00002.png does not exist' in text
+
+    cfg = load_config(seg[0], [*options, f'work_dir={work_dir}', 'launcher=pytorch'])
+    monkeypatch.setenv('RANK', '1')
+    check_masks(cfg, ('train',))
+    monkeypatch.setenv('RANK', '0')
+    with pytest.raises(UserError, match='2 of 24 masks'):
+        check_masks(cfg, ('train',))
+    cfg.check_masks = False
+    check_masks(cfg, ('train',))
+
+
+def test_what_makes_labels_vanish_is_refused(seg, tmp_path):
+    def check(*options):
+        cfg = load_config(seg[0], [f'work_dir={tmp_path}', *options])
+        check_masks(cfg, ('train', 'val'))
+
+    check()
+    with pytest.raises(UserError, match='reduce_zero_label=True makes 0'):
+        check('train_dataloader.dataset.reduce_zero_label=True')
+    with pytest.raises(UserError, match=r'val_evaluator\.ignore_index=4'):
+        check('val_evaluator.ignore_index=4')
+    with pytest.raises(UserError, match='finds no image'):
+        check('train_dataloader.dataset.img_suffix=.bmp', 'train_dataloader.dataset.ann_file=')
+
+
+def test_reduce_zero_label_comes_back_in_the_masks(tmp_path):
+    metric = ClassIoUMetric(mask_dir=str(tmp_path), iou_metrics=['mIoU'])
+    metric.dataset_meta = dict(
+        classes=('wall', 'sky', 'sea'), palette=[(9, 9, 9), [5, 5, 5], (1, 2, 3)]
+    )
+    predicted = torch.tensor([[[0, 1], [1, 0]]])
+    sample = dict(
+        pred_sem_seg=dict(data=predicted),
+        gt_sem_seg=dict(data=torch.tensor([[[0, 1], [255, 1]]])),
+        img_path='some/where/x.y.jpg',
+        reduce_zero_label=True,
+    )
+    metric.process({}, [sample, sample])
+    mask = Image.open(tmp_path / 'x.y.png')
+    assert np.array_equal(np.asarray(mask), predicted[0].numpy() + 1)
+    assert mask.getpalette()[:12] == [0, 0, 0, 9, 9, 9, 5, 5, 5, 1, 2, 3]
+    metrics = metric.compute_metrics(metric.results)
+    assert {k: v for k, v in metrics.items() if '/' in k} == {
+        'IoU/wall': 50, 'IoU/sky': 50, 'Acc/wall': 100, 'Acc/sky': 50}  # fmt: skip
+
+
+def test_picked_classes_keep_their_colours():
+    init_default_scope('mmseg')
+    voc = PascalVOCDataset.METAINFO
+    picked = dict(type='PascalVOCDataset', metainfo=dict(classes=('dog', 'background')))
+    places = [voc['classes'].index(name) for name in ('dog', 'background')]
+    assert class_palette(picked) == [voc['palette'][i] for i in places]
+    assert file_palette(picked) == voc['palette']
+    assert class_palette(dict(type='PascalVOCDataset')) == voc['palette']
+    own = dict(type='BaseSegDataset', metainfo=dict(classes=('a', 'b')), lazy_init=True)
+    assert class_palette(own) == DATASETS.build(own).metainfo['palette']
+
+
+def test_overlay_and_legend():
+    image = np.full((20, 30, 3), 100, np.uint8)
+    labels = np.zeros((20, 30), np.uint8)
+    labels[:, 10:], labels[:, 20:] = 1, 255
+    drawn = overlay(image, labels, [(0, 0, 0), (250, 10, 20)])
+    assert drawn[0, 0].tolist() == [45, 45, 45]
+    assert drawn[0, 15].tolist() == pytest.approx([45 + 11, 45 + 5.5, 45 + 137.5], abs=1)
+    assert (drawn[:, 20:] == 100).all()
+    sample = SegDataSample(pred_sem_seg=PixelData(data=torch.tensor(labels % 255)[None]))
+    painter = Painter(('one', 'a rather long name', 'two'), [(0, 0, 0), (250, 10, 20), (1, 2, 3)])
+    picture = painter.prediction(image, sample)
+    assert (picture[:20, 30:] == 255).all()  # wider than the image: the name must fit
+    assert (picture[20:] == (20, 10, 250)).all(axis=-1).any()
+    assert not (picture[20:] == (3, 2, 1)).all(axis=-1).any()
+    whole = painter.prediction(image, sample, whole_legend=True)
+    assert (whole[20:] == (3, 2, 1)).all(axis=-1).any()
+
+
+def test_a_video_has_all_classes_in_its_legend_so_that_frames_are_of_one_size(seg, tmp_path):
+    writer = cv2.VideoWriter(
+        str(tmp_path / 'film.mp4'), cv2.VideoWriter_fourcc(*'mp4v'), 5, (128, 96)
+    )
+    for frame in np.random.default_rng(3).integers(0, 255, (4, 96, 128, 3)).astype(np.uint8):
+        writer.write(frame)
+    writer.release()
+    background_only = str(Path(seg[1]).parent / 'work' / 'iter_12.pth')
+    summary = predict(
+        seg[0], background_only, [str(tmp_path / 'film.mp4')], out=str(tmp_path / 'out')
+    )
+    assert summary.num_images == 4
+    rows = json.loads(Path(summary.predictions).read_text())
+    assert len({row['category_name'] for row in rows}) < 5
+    film = cv2.VideoCapture(str(tmp_path / 'out' / 'film.mp4'))
+    legend = legend_strip(list(zip(NAMES, COLOURS, strict=True)), 128, (96, 128))
+    for _ in range(4):
+        assert film.read()[1].shape == (96 + legend.shape[0], 128, 3)
+    assert not film.read()[0]
 
 
 def test_predict_writes_palette_masks_and_run_lengths_that_agree(seg, tmp_path):
@@ -105,7 +330,8 @@ def test_predict_writes_palette_masks_and_run_lengths_that_agree(seg, tmp_path):
                 assert row['category_name'] == ('background', *CLASSES)[row['category_id'] - 1]
                 again[coco_mask.decode(row['segmentation']) > 0] = row['category_id'] - 1
         assert np.array_equal(again, labels)
-        assert cv2.imread(str(tmp_path / f'{name}.jpg')).shape == (96, 96, 3)
+        height, width, _ = cv2.imread(str(tmp_path / f'{name}.jpg')).shape
+        assert (height > 96, width) == (True, 96)  # the legend stands below
 
 
 def test_a_class_count_that_differs_is_named(seg, tmp_path):

@@ -14,17 +14,20 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
-from mmengine.registry import MODELS, VISUALIZERS
+from mmengine.registry import MODELS
 from mmengine.structures import BaseDataElement
 from mmengine.utils import is_list_of
 from torch import nn
 
+from ..data.layouts import write_palette_png
 from ..errors import UserError
 from ..progress import track
 from .checkpoint import load_weights
 from .config import dataset_meta, load_config, task_of
+from .drawing import Painter, box_visualizer, mask_labels
 from .inputs import Source, Video, find_sources, image_ids, read_image
 from .machine import detect_machine, to_memory_format
+from .palettes import mask_meta
 
 
 @dataclass
@@ -59,13 +62,21 @@ class FilePredictor:
         machine = detect_machine(amp=False)
         self.task = task_of(cfg)
         self.score_thr = score_thr
-        self.meta = dataset_meta(cfg)
+        self.classes = dataset_meta(cfg)['classes']
         self.model = build_model(cfg, checkpoint).to(machine.device)
         to_memory_format(self.model, machine)
         self.pipeline = array_pipeline(cfg)
-        self.visualizer = VISUALIZERS.build(dict(cfg.visualizer, vis_backends=None))
-        self.visualizer.dataset_meta = self.meta
-        self.category_ids = coco_category_ids(self.meta['classes'])
+        masks = dict(classes=(), palette=()) if self.task == 'det' else mask_meta(cfg)
+        self.painter = Painter(
+            masks['classes'],
+            masks['palette'],
+            box_visualizer=None if self.task == 'seg' else box_visualizer(cfg),
+            score_thr=score_thr,
+        )
+        # One id for a class of boxes and masks; the background of masks comes last.
+        self.category_ids = dict(zip(self.classes, coco_category_ids(self.classes), strict=True))
+        for name in masks['classes']:
+            self.category_ids.setdefault(name, max(self.category_ids.values()) + 1)
         print(machine)
 
     @torch.inference_mode()
@@ -74,40 +85,35 @@ class FilePredictor:
         packed = [self.pipeline(dict(img=image, img_id=i)) for i, image in enumerate(images)]
         return self.model.test_step(pseudo_collate(packed))
 
-    def draw(self, image: np.ndarray, sample: BaseDataElement) -> np.ndarray:
-        """Draw boxes or masks on an image `(H, W, 3)` uint8 BGR; the same comes back."""
-        options = dict(pred_score_thr=self.score_thr) if self.task == 'det' else {}
-        self.visualizer.add_datasample(
-            'prediction', image[..., ::-1], sample.cpu(), draw_gt=False, **options
-        )
-        return self.visualizer.get_image()[..., ::-1]
-
     def rows(self, sample: BaseDataElement, image_id: int, file_name: str) -> list[dict]:
         """Return the rows of `predictions.json` of one image, in COCO's result format."""
-        common = dict(image_id=image_id, file_name=file_name)
-        if self.task == 'seg':
-            return [common | row for row in self._mask_rows(sample)]
+        rows: list[dict] = []
+        if 'pred_instances' in sample:
+            rows += self._box_rows(sample)
+        if 'pred_sem_seg' in sample:
+            rows += self._mask_rows(sample)
+        return [dict(image_id=image_id, file_name=file_name) | row for row in rows]
+
+    def _box_rows(self, sample: BaseDataElement) -> Iterator[dict]:
         found = sample.pred_instances.cpu()
         found = found[found.scores >= self.score_thr]
-        rows = []
         for (x1, y1, x2, y2), score, label in zip(
             found.bboxes.tolist(), found.scores.tolist(), found.labels.tolist(), strict=True
         ):
             box = [round(v, 2) for v in (x1, y1, x2 - x1, y2 - y1)]
-            rows.append(common | self._category(label) | dict(bbox=box, score=round(score, 4)))
-        return rows
+            yield self._category(self.classes[label]) | dict(bbox=box, score=round(score, 4))
 
     def _mask_rows(self, sample: BaseDataElement) -> Iterator[dict]:
         from pycocotools import mask as coco_mask
 
-        labels = label_map(sample)
+        labels = mask_labels(sample, 'pred_sem_seg')
         for label in np.unique(labels).tolist():
             code = coco_mask.encode(np.asfortranarray(labels == label, dtype=np.uint8))
             code['counts'] = code['counts'].decode()
-            yield self._category(label) | dict(segmentation=code)
+            yield self._category(self.painter.classes[label]) | dict(segmentation=code)
 
-    def _category(self, label: int) -> dict:
-        return dict(category_id=self.category_ids[label], category_name=self.meta['classes'][label])
+    def _category(self, name: str) -> dict:
+        return dict(category_id=self.category_ids[name], category_name=name)
 
 
 def predict(
@@ -132,7 +138,8 @@ def predict(
         inputs: Files, folders and glob patterns.
         out: Output folder.
         score_thr: Boxes below it are neither drawn nor written; in [0, 1].
-        batch_size: Images at a time; by default 8 for detection, 1 for segmentation.
+        batch_size: Images at a time; by default 1 for segmentation alone, whose images differ in
+            size, else 8.
         draw: Whether pictures are written.
         cfg_options: `key=value` overrides of the config.
 
@@ -143,7 +150,7 @@ def predict(
     sources = find_sources(inputs)
     cfg = load_config(config, cfg_options)
     predictor = FilePredictor(cfg, checkpoint, score_thr=score_thr)
-    batch_size = batch_size or (8 if predictor.task == 'det' else 1)
+    batch_size = batch_size or (1 if predictor.task == 'seg' else 8)
     summary = Summary(predictions=osp.join(out, 'predictions.json'))
     Path(out).mkdir(parents=True, exist_ok=True)
 
@@ -206,14 +213,15 @@ def _predict_video(
         rows += [row | dict(frame=count) for row in found]
         count += 1
         if draw:
+            picture = predictor.painter.prediction(frame, sample, whole_legend=True)
             if writer is None:
                 path = Path(out, f'{source.name}.mp4')
                 path.parent.mkdir(parents=True, exist_ok=True)
-                size = (frame.shape[1], frame.shape[0])
+                size = (picture.shape[1], picture.shape[0])
                 writer = cv2.VideoWriter(
                     str(path), cv2.VideoWriter_fourcc(*'mp4v'), video.fps, size
                 )
-            writer.write(np.ascontiguousarray(predictor.draw(frame, sample)))
+            writer.write(np.ascontiguousarray(picture))
     if writer is not None:
         writer.release()
     summary.num_images += count
@@ -233,18 +241,12 @@ def _write(
     if draw:
         path = out / f'{name}.jpg'
         path.parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(path), predictor.draw(image, sample))
-    if predictor.task == 'seg':
-        from ..data.layouts import write_palette_png
-
+        cv2.imwrite(str(path), predictor.painter.prediction(image, sample))
+    labels = mask_labels(sample, 'pred_sem_seg')
+    if labels is not None:
         path = out / 'masks' / f'{name}.png'
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_palette_png(path, label_map(sample).astype(np.uint8), predictor.meta['palette'])
-
-
-def label_map(sample: BaseDataElement) -> np.ndarray:
-    """Return the predicted class of each pixel `(H, W)` of an mmseg data sample."""
-    return sample.pred_sem_seg.data.squeeze(0).cpu().numpy()
+        write_palette_png(path, labels, predictor.painter.palette)
 
 
 def build_model(cfg: Config, checkpoint: str) -> nn.Module:
@@ -263,7 +265,8 @@ def array_pipeline(cfg: Config) -> Compose:
             f'the test pipeline must begin with LoadImageFromFile, got {kinds[0]}; predict.py '
             f'puts the images of its own inputs there'
         )
-    steps = [step for step in steps[1:] if 'LoadAnnotations' not in step['type']]
+    loaders = ('LoadAnnotations', 'LoadLabelMap')
+    steps = [step for step in steps[1:] if not step['type'].endswith(loaders)]
     return Compose([dict(type='LoadImageFromNDArray'), *steps])
 
 

@@ -13,10 +13,12 @@ from mmengine.runner import Runner
 
 from ..compat import join_cpu_processes
 from ..errors import UserError
+from . import drawing  # noqa: F401  (registers PictureHook)
 from .checkpoint import check_covers, read_state_dict
-from .checks import check_classes, check_data
-from .config import load_config, task_of
+from .checks import check_classes, check_data, check_masks
+from .config import datasets_of, load_config, task_of, walk
 from .machine import Machine, detect_machine, fit_config, keep_freed_memory, to_memory_format
+from .palettes import fill_palettes
 
 
 def train(
@@ -49,6 +51,7 @@ def train(
     machine = _prepare(cfg, work_dir, launcher, amp=amp, channels_last=channels_last)
     check_classes(cfg, ('train', 'val'))
     check_data(cfg, ('train', 'val'))
+    check_masks(cfg, ('train', 'val'))
     if auto_scale_lr:
         if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
             raise UserError(
@@ -82,7 +85,7 @@ def evaluate(
         config: Path of the config.
         checkpoint: Path of the checkpoint; it must cover the whole model.
         work_dir: Where the log and the metrics go; default `work_dirs/<config name>`.
-        out: Detection: a `.pkl` file for the predictions. Segmentation: a folder for the masks.
+        out: A `.pkl` file for the predictions of a model with boxes, or a folder for the masks.
         show_dir: Folder for pictures of the predictions.
         tta: Test-time augmentation; the config's own, or with a flipped copy.
         channels_last: Memory format; `None` chooses what fits the machine.
@@ -100,6 +103,7 @@ def evaluate(
     machine = _prepare(cfg, work_dir, launcher, amp=False, channels_last=channels_last)
     check_classes(cfg, ('test',))
     check_data(cfg, ('test',))
+    check_masks(cfg, ('test',))
     cfg.load_from = checkpoint
     if show_dir:
         _draw_into(cfg, show_dir)
@@ -123,6 +127,8 @@ def _prepare(
 ) -> Machine:
     machine = detect_machine(amp=amp, channels_last=channels_last)
     fit_config(cfg, machine)
+    if task_of(cfg) != 'det':
+        _fit_seg(cfg)
     if machine.device == 'cpu':
         keep_freed_memory()
     cfg.launcher = launcher
@@ -142,34 +148,61 @@ def _build_runner(cfg: Config, machine: Machine) -> Runner:
     return runner
 
 
+def _fit_seg(cfg: Config) -> None:
+    """Let mmseg's metric tell the numbers of each class, and our loader know the colours."""
+    from ..seg import metrics  # noqa: F401  (registers ClassIoUMetric)
+
+    fill_palettes(cfg)
+    for split in ('val', 'test'):
+        for metric in walk(cfg.get(f'{split}_evaluator')):
+            if metric.get('type') in ('IoUMetric', 'mmseg.IoUMetric'):
+                metric['type'] = 'mmseg.ClassIoUMetric'
+
+
 def _draw_into(cfg: Config, folder: str) -> None:
+    if task_of(cfg) != 'det':
+        hook = dict(type='PictureHook', folder=folder, image_root=_image_root(cfg))
+        cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), hook]
+        return
     hook = cfg.setdefault('default_hooks', ConfigDict()).get('visualization')
     if hook is None:
         raise UserError('--show-dir needs default_hooks.visualization in the config')
     hook.draw = True
-    if task_of(cfg) == 'det':
-        hook.test_out_dir = osp.abspath(folder)
-    else:
-        hook.interval = 1  # the official mmseg draws every 50th image otherwise
-        cfg.visualizer.save_dir = folder
+    hook.test_out_dir = osp.abspath(folder)
 
 
 def _dump_into(cfg: Config, out: str) -> None:
-    if task_of(cfg) == 'seg':
-        cfg.test_evaluator.output_dir = out
-        cfg.test_evaluator.keep_results = True
-        return
-    if not out.endswith(('.pkl', '.pickle')):
-        raise UserError(f'--out must end in .pkl for detection, got {out}')
     evaluators = cfg.test_evaluator
     evaluators = list(evaluators) if isinstance(evaluators, (list, tuple)) else [evaluators]
-    cfg.test_evaluator = [*evaluators, dict(type='DumpDetResults', out_file_path=out)]
+    task, is_pickle = task_of(cfg), out.endswith(('.pkl', '.pickle'))
+    if is_pickle and task == 'seg':
+        raise UserError(f'--out must be a folder for the masks of a segmentation, got {out}')
+    if task == 'det' and not is_pickle:
+        raise UserError(f'--out must end in .pkl for detection, got {out}')
+    if is_pickle:
+        cfg.test_evaluator = [*evaluators, dict(type='DumpDetResults', out_file_path=out)]
+        return
+    for metric in evaluators:
+        if metric.type.endswith('IoUMetric'):
+            metric.mask_dir, metric.image_root = out, _image_root(cfg)
+        elif task == 'seg':  # such as CityscapesMetric
+            metric.output_dir, metric.keep_results = out, True
+
+
+def _image_root(cfg: Config) -> str:
+    """Return the folder that all test images are below."""
+    folders = []
+    for dataset in datasets_of(cfg, ('test',)):
+        prefix = dataset.get('data_prefix') or {}
+        folder = prefix.get('img_path') or prefix.get('img') or ''  # mmseg's name and mmdet's
+        folders.append(osp.join(dataset.get('data_root') or '', folder))
+    return osp.commonpath([osp.abspath(folder) for folder in folders])
 
 
 def _use_tta(cfg: Config) -> None:
     """Wrap the model and the test pipeline; without a `tta_pipeline`, detection gets a flip."""
-    if task_of(cfg) == 'seg' and 'tta_model' not in cfg:
-        raise UserError('--tta needs tta_model and tta_pipeline in a segmentation config')
+    if task_of(cfg) != 'det' and 'tta_model' not in cfg:
+        raise UserError('--tta needs tta_model and tta_pipeline in a config with masks')
     if 'tta_model' not in cfg:
         nms = deepcopy(
             cfg.model.get('test_cfg', {}).get('nms', dict(type='nms', iou_threshold=0.5))

@@ -1,0 +1,69 @@
+"""The loader of masks that are coded in any of the usual ways."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+from mmcv.transforms import BaseTransform
+from mmengine.fileio import get
+from mmseg.registry import TRANSFORMS
+
+from .masks import MaskCoding, Value, decode_mask, read_mask
+
+
+@TRANSFORMS.register_module()
+class LoadLabelMap(BaseTransform):
+    """Load a mask of palette indices, grey values or colours, in place of `LoadAnnotations`.
+
+    Reads `seg_map_path`, `reduce_zero_label` and `label_map` of the sample; adds `gt_seg_map`,
+    `(H, W)` uint8. A sample without a `seg_map_path` passes through: mmseg's inference functions
+    hand over images alone.
+
+    Args:
+        palette: Colour of each class in the files, RGB, for masks that are coded in colours. The
+            tools of this project fill in the palette of the dataset.
+        ignore: Indices and colours in the files that are ignored; so are 255 and VOC's cream.
+        ignore_unknown: Whether colours that are not in the palette are ignored, too.
+        backend_args: mmengine's file backend.
+
+    Raises:
+        UserError: In use, for a mask that cannot be read without guessing.
+    """
+
+    def __init__(
+        self,
+        *,
+        palette: Sequence[Sequence[int]] | None = None,
+        ignore: Sequence[Value] = (),
+        ignore_unknown: bool = False,
+        backend_args: dict | None = None,
+    ) -> None:
+        super().__init__()
+        self.palette = palette
+        self.ignore = ignore
+        self.ignore_unknown = ignore_unknown
+        self.backend_args = backend_args
+
+    def transform(self, results: dict) -> dict:
+        """Load the mask of one sample, in place."""
+        path = results.get('seg_map_path')
+        if path is None:
+            return results
+        coding = MaskCoding(
+            reduce_zero_label=results.get('reduce_zero_label', False),
+            label_map=results.get('label_map'),
+            palette=self.palette,
+            ignore=self.ignore,
+            ignore_unknown=self.ignore_unknown,
+        )
+        with io.BytesIO(get(path, backend_args=self.backend_args)) as file:
+            results['gt_seg_map'] = decode_mask(read_mask(file, path), coding, path)
+        results.setdefault('seg_fields', []).append('gt_seg_map')
+        return results
+
+    def __repr__(self) -> str:
+        return (
+            f'{type(self).__name__}(ignore={self.ignore}, ignore_unknown={self.ignore_unknown}, '
+            f'palette={self.palette})'
+        )

@@ -189,3 +189,26 @@ def test_predict_draws_both_in_one_picture_and_writes_rows_of_both(trained, samp
     assert labels.shape == (96, 96)
     assert labels.max() < 5
     assert cv2.imread(str(tmp_path / f'{image.stem}.jpg')) is not None
+
+
+@pytest.mark.parametrize(('output_stride', 'expected'), [(32, '0.75'), (16, '1.49')])
+def test_the_phones_model_costs_ssdlite_and_a_head(output_stride, expected):
+    """VOC's 20 classes at 320 px; SSDLite alone: 3.36 M, 0.72 B."""
+    cfg = load_config(str(ROOT / 'configs' / 'ssdlite_mbv2_voc0712.py'))
+
+    def cost():
+        model = MODELS.build(cfg.model).eval()
+        model.forward = model._forward
+        found = get_model_complexity_info(model, (3, 320, 320), show_table=False, show_arch=False)
+        return sum(p.numel() for p in model.parameters()), f'{found["flops"] / 1e9:.2f}'
+
+    assert cost() == (3_355_833, '0.72')
+    cfg.model.update(
+        type='JointModel',
+        det_indices=(0, 2),
+        decode_head=dict(type='mmseg.DeepLabV3Head', in_index=1, output_stride=output_stride),
+    )
+    cfg.model.backbone.update(
+        out_indices=('layer6.expand', 'layer7', 'conv2'), output_stride=output_stride
+    )
+    assert cost() == (3_657_678, expected)

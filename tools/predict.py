@@ -8,7 +8,7 @@ from common import build_parser, run
 
 def parse_args() -> argparse.Namespace:
     parser = build_parser(__doc__)
-    parser.add_argument('checkpoint', help='checkpoint of the whole model')
+    parser.add_argument('checkpoint', help='checkpoint of the whole model, or an exported file')
     parser.add_argument('inputs', nargs='+', help='images, folders, globs, videos')
     parser.add_argument('--out', default='predictions', help='output folder')
     parser.add_argument('--score-thr', type=float, default=0.3, help='least score of a box')

@@ -8,7 +8,7 @@ from common import add_run_flags, build_parser, run
 
 def parse_args() -> argparse.Namespace:
     parser = build_parser(__doc__)
-    parser.add_argument('checkpoint', help='checkpoint of the whole model')
+    parser.add_argument('checkpoint', help='checkpoint of the whole model, or an exported file')
     add_run_flags(parser)
     parser.add_argument(
         '--out', help='predictions: a .pkl file (detection) or a folder for masks (segmentation)'

@@ -20,6 +20,9 @@ from mmengine.utils import is_list_of
 from torch import nn
 
 from ..data.layouts import write_palette_png
+from ..deploy.fold import folded
+from ..deploy.openmmlab import with_exported
+from ..deploy.runtimes import is_exported
 from ..errors import UserError
 from ..progress import track
 from .checkpoint import load_weights
@@ -54,7 +57,7 @@ class FilePredictor:
 
     Args:
         cfg: The config.
-        checkpoint: Path of a checkpoint that covers the whole model.
+        checkpoint: Path of a checkpoint that covers the whole model, or of an exported file.
         score_thr: Boxes below it are neither drawn nor written.
     """
 
@@ -63,9 +66,10 @@ class FilePredictor:
         self.task = task_of(cfg)
         self.score_thr = score_thr
         self.classes = dataset_meta(cfg)['classes']
-        self.model = build_model(cfg, checkpoint).to(machine.device)
+        source = with_exported(cfg, checkpoint) if is_exported(checkpoint) else cfg
+        self.model = build_model(source, checkpoint).to(machine.device)
         to_memory_format(self.model, machine)
-        self.pipeline = array_pipeline(cfg)
+        self.pipeline = array_pipeline(source)
         masks = dict(classes=(), palette=()) if self.task == 'det' else mask_meta(cfg)
         self.painter = Painter(
             masks['classes'],
@@ -134,7 +138,8 @@ def predict(
 
     Args:
         config: Path of the config.
-        checkpoint: Path of the checkpoint; it must cover the whole model.
+        checkpoint: Path of the checkpoint, which must cover the whole model, or of an exported
+            file.
         inputs: Files, folders and glob patterns.
         out: Output folder.
         score_thr: Boxes below it are neither drawn nor written; in [0, 1].
@@ -250,10 +255,18 @@ def _write(
 
 
 def build_model(cfg: Config, checkpoint: str) -> nn.Module:
-    """Build a config's model in eval mode and fill all of it from a checkpoint."""
+    """Build a config's model for prediction.
+
+    Args:
+        cfg: The config.
+        checkpoint: A checkpoint that covers the whole model, whose batch norms are then folded
+            into the convolutions before them; or the exported file that `cfg` was fitted to.
+    """
     model = MODELS.build(cfg.model)
+    if is_exported(checkpoint):
+        return model.eval()
     load_weights(model, checkpoint)
-    return model.eval()
+    return folded(model, strict=False)
 
 
 def array_pipeline(cfg: Config) -> Compose:

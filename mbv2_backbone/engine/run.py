@@ -12,6 +12,8 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from ..compat import join_cpu_processes
+from ..deploy.openmmlab import with_exported
+from ..deploy.runtimes import is_exported
 from ..errors import UserError
 from . import drawing  # noqa: F401  (registers PictureHook)
 from .checkpoint import check_covers, read_state_dict
@@ -83,7 +85,8 @@ def evaluate(
 
     Args:
         config: Path of the config.
-        checkpoint: Path of the checkpoint; it must cover the whole model.
+        checkpoint: Path of the checkpoint, which must cover the whole model, or of an exported
+            file.
         work_dir: Where the log and the metrics go; default `work_dirs/<config name>`.
         out: A `.pkl` file for the predictions of a model with boxes, or a folder for the masks.
         show_dir: Folder for pictures of the predictions.
@@ -99,21 +102,27 @@ def evaluate(
         UserError: If the config, the data or the checkpoint is not what it must be.
     """
     cfg = load_config(config, cfg_options)
-    state_dict = read_state_dict(checkpoint)
+    is_file = is_exported(checkpoint)
+    if is_file and tta:
+        raise UserError('--tta needs a checkpoint; an exported file has one fixed graph')
+    state_dict = {} if is_file else read_state_dict(checkpoint)
     machine = _prepare(cfg, work_dir, launcher, amp=False, channels_last=channels_last)
     check_classes(cfg, ('test',))
     check_data(cfg, ('test',))
     check_masks(cfg, ('test',))
-    cfg.load_from = checkpoint
+    cfg.load_from = None if is_file else checkpoint
     if show_dir:
         _draw_into(cfg, show_dir)
     if out:
         _dump_into(cfg, out)
     if tta:
         _use_tta(cfg)
+    if is_file:
+        cfg = with_exported(cfg, checkpoint)
     runner = _build_runner(cfg, machine)
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    check_covers(model.module if tta else model, state_dict, checkpoint)
+    if not is_file:
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        check_covers(model.module if tta else model, state_dict, checkpoint)
     return runner.test()
 
 

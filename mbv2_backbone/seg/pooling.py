@@ -33,11 +33,11 @@ class ImagePooling(nn.Module):
         pooled = F.adaptive_avg_pool2d(x, 1)
         norm = self.conv.norm if self.conv.with_norm else None
         if norm is not None and norm.training and len(x) == 1 and _needs_a_batch(norm):
-            norm.eval()
-            try:
-                pooled = self.conv(pooled)
-            finally:
-                norm.train()
+            pooled = self.conv(pooled, activate=False, norm=False)
+            pooled = F.batch_norm(
+                pooled, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps
+            )
+            pooled = self.conv.activate(pooled) if self.conv.with_activation else pooled
         else:
             pooled = self.conv(pooled)
         return F.interpolate(pooled, size=x.shape[2:], mode='bilinear', align_corners=True)

@@ -1,0 +1,152 @@
+"""Images before and after an exported network, in numpy alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from os import PathLike, fspath
+
+import numpy as np
+
+from ..errors import UserError
+
+_COEFFICIENT_BITS = 11  # of OpenCV's fixed-point bilinear resize
+
+
+def read_image(path: str | PathLike) -> np.ndarray:
+    """Read a file as `(H, W, 3)` uint8 RGB, turned as its EXIF data says. Needs Pillow.
+
+    Raises:
+        UserError: If there is no Pillow, no such file, or it is no whole image.
+    """
+    try:
+        from PIL import Image, ImageOps, UnidentifiedImageError
+    except ImportError as error:
+        raise UserError(
+            'reading an image file needs Pillow: pip install pillow; or give a uint8 RGB array'
+        ) from error
+    try:
+        with Image.open(path) as image:
+            return np.asarray(ImageOps.exif_transpose(image).convert('RGB'))
+    except FileNotFoundError as error:
+        raise UserError(f'no image at {fspath(path)}') from error
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise UserError(f'{fspath(path)} cannot be read as an image: {error}') from error
+
+
+def check_image(image: np.ndarray) -> np.ndarray:
+    """Return an image as it is, or refuse it.
+
+    Raises:
+        UserError: If it is not `(H, W, 3)` uint8 with at least one pixel.
+    """
+    if not isinstance(image, np.ndarray):
+        raise UserError(f'expected a path or a uint8 RGB array (H, W, 3), got {type(image)}')
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise UserError(
+            f'expected a uint8 RGB array (H, W, 3), got {image.dtype} {image.shape}; grey images '
+            f'need np.repeat(image[..., None], 3, 2), floats (image * 255).astype(np.uint8)'
+        )
+    return image
+
+
+def resize(image: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
+    """Resize `(H, W, C)` uint8 bilinearly, bit for bit as `cv2.resize` does.
+
+    The test pipelines of mmdet and mmseg use that, so an exported file sees what they see.
+    """
+    height, width = image.shape[:2]
+    if (height, width) == tuple(size_hw):
+        return image
+    left, fraction = _positions(width, size_hw[1])
+    is_inside = (left >= 0) & (left < width - 1)  # OpenCV repeats the border in x …
+    low, high = _coefficients(np.where(is_inside, fraction, 0))
+    left = left.clip(0, width - 1)
+    columns = image[:, left] * low[:, None]
+    columns += image[:, np.minimum(left + 1, width - 1)] * high[:, None]
+    columns >>= 4
+    top, fraction = _positions(height, size_hw[0])  # … and keeps the weights in y
+    low, high = _coefficients(fraction)
+    rows = (columns[top.clip(0, height - 1)] * low[:, None, None]) >> 16
+    rows += (columns[(top + 1).clip(0, height - 1)] * high[:, None, None]) >> 16
+    return ((rows + 2) >> 2).clip(0, 255).astype(np.uint8)
+
+
+def _positions(old: int, new: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return for each new cell the old one before it, and how far it lies beyond that."""
+    position = ((np.arange(new) + 0.5) * (old / new) - 0.5).astype(np.float32)
+    before = np.floor(position).astype(np.int64)
+    return before, (position - before).astype(np.float32)
+
+
+def _coefficients(fraction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    scale = np.float32(1 << _COEFFICIENT_BITS)
+    high = np.rint(fraction.astype(np.float32) * scale).astype(np.int32)
+    low = np.rint((np.float32(1) - fraction.astype(np.float32)) * scale).astype(np.int32)
+    return low, high
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where an image lies in the network's input.
+
+    Attributes:
+        original_size: `(height, width)` of the image, in pixels.
+        placed_size: `(height, width)` that it has in the input, from the upper left corner.
+    """
+
+    original_size: tuple[int, int]
+    placed_size: tuple[int, int]
+
+    def boxes_back(self, boxes: np.ndarray) -> np.ndarray:
+        """Map boxes `(D, 4)` xyxy of the input to pixels of the image, clipped to it."""
+        height, width = self.original_size
+        scale = np.array(self.original_size[::-1]) / np.array(self.placed_size[::-1])
+        limit = np.array([width, height, width, height], np.float32)
+        return (boxes * np.tile(scale, 2)).clip(0, limit).astype(np.float32)
+
+    def mask_back(self, mask: np.ndarray) -> np.ndarray:
+        """Map a mask `(H, W)` of the input to the image; each pixel takes the nearest value."""
+        mask = mask[: self.placed_size[0], : self.placed_size[1]]
+        if mask.shape == self.original_size:
+            return mask
+        rows, columns = (
+            ((np.arange(new) + 0.5) * old / new).astype(np.int64)
+            for old, new in zip(mask.shape, self.original_size, strict=True)
+        )
+        return mask[rows[:, None], columns]
+
+
+def place(
+    image: np.ndarray,
+    input_size: tuple[int, int],
+    *,
+    fit: str,
+    within: tuple[int, int] | None,
+    pad_value: tuple[int, int, int],
+) -> tuple[np.ndarray, Placement]:
+    """Bring an image to the size of the network's input.
+
+    Args:
+        image: `(H, W, 3)` uint8.
+        input_size: `(height, width)` in pixels.
+        fit: `stretch`, or `pad`: resized with its ratio kept, then padded at the right and below.
+        within: With `pad`, the longest and the shortest side that it is resized to; `None` only
+            makes smaller what is too large.
+        pad_value: RGB of the padding.
+
+    Returns:
+        The input `(height, width, 3)` uint8, and where the image lies in it.
+    """
+    original = image.shape[:2]
+    if fit == 'stretch':
+        return resize(image, input_size), Placement(original, input_size)
+    factor = min(new / old for new, old in zip(input_size, original, strict=True))
+    if within is None:
+        factor = min(factor, 1.0)
+    else:
+        factor = min(factor, within[0] / max(original), within[1] / min(original))
+    placed = tuple(max(1, int(size * factor + 0.5)) for size in original)
+    canvas = np.empty((*input_size, 3), np.uint8)
+    canvas[...] = pad_value
+    canvas[: placed[0], : placed[1]] = resize(image, placed)
+    return canvas, Placement(original, placed)

@@ -1,0 +1,139 @@
+"""What an exported file says about itself: sizes, labels, thresholds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+
+from ..errors import UserError
+
+FORMAT = 1
+PREFIX = 'mbv2_backbone'
+
+
+@dataclass(frozen=True)
+class Detection:
+    """How boxes come out of the network.
+
+    Attributes:
+        classes: Names, by label.
+        palette: A colour (RGB, 0 to 255) a class, or `None`.
+        score_thr: A score must be above it.
+        iou_thr: Of two boxes of a class that overlap more, the better one is kept.
+        nms_pre: Pairs of box and class that a level may give to the suppression; -1 is all.
+        max_per_img: Boxes of an image at most; -1 is all.
+        min_bbox_size: Width and height, in pixels of the input, must be above it; less than 0
+            asks for nothing.
+        level_sizes: Number of boxes of each level, in the order of the raw outputs.
+    """
+
+    classes: tuple[str, ...]
+    palette: tuple[tuple[int, int, int], ...] | None
+    score_thr: float
+    iou_thr: float
+    nms_pre: int
+    max_per_img: int
+    min_bbox_size: float
+    level_sizes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """What the values of a mask mean.
+
+    Attributes:
+        classes: Names, by value.
+        palette: A colour (RGB, 0 to 255) a class, or `None`.
+    """
+
+    classes: tuple[str, ...]
+    palette: tuple[tuple[int, int, int], ...] | None
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What is written into every exported file.
+
+    Attributes:
+        input_size: `(height, width)` of the image that the file takes, in pixels.
+        fit: How other images are brought to that size: `stretch`, or `pad` (resized with their
+            ratio kept, then padded at the right and below).
+        within: With `pad`, the longest and the shortest side that an image is resized to, in
+            pixels; `None` only makes smaller what is too large.
+        pad_value: RGB of the padding, 0 to 255.
+        batch_size: Images of a call; `None` is any number.
+        is_raw: Scores, boxes and logits come out, in place of final boxes and masks.
+        precision: `float32` or `int8`.
+        detection: `None` if the file gives no boxes.
+        segmentation: `None` if the file gives no masks.
+        format: Version of this description.
+    """
+
+    input_size: tuple[int, int]
+    fit: str
+    within: tuple[int, int] | None
+    pad_value: tuple[int, int, int]
+    batch_size: int | None
+    is_raw: bool
+    precision: str
+    detection: Detection | None
+    segmentation: Segmentation | None
+    format: int = FORMAT
+
+    @property
+    def task(self) -> str:
+        """`det`, `seg` or `joint`."""
+        if self.detection and self.segmentation:
+            return 'joint'
+        return 'det' if self.detection else 'seg'
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Names of the outputs, in order."""
+        names: tuple[str, ...] = ()
+        if self.detection:
+            names += ('scores', 'boxes') if self.is_raw else ('boxes', 'scores', 'labels')
+        if self.segmentation:
+            names += ('logits',) if self.is_raw else ('mask',)
+        return names
+
+    def to_strings(self) -> dict[str, str]:
+        """Return one JSON text a field, for the key-value stores of the file formats."""
+        return {'task': json.dumps(self.task)} | {
+            key: json.dumps(value) for key, value in asdict(self).items()
+        }
+
+    @classmethod
+    def from_strings(cls, strings: Mapping[str, str], path: str) -> Metadata:
+        """Undo `to_strings`.
+
+        Args:
+            strings: What a file holds.
+            path: Of the file, for the message.
+
+        Raises:
+            UserError: If the file was not written by this package, or by a newer one.
+        """
+        try:
+            values = {field.name: json.loads(strings[field.name]) for field in fields(cls)}
+            if values['format'] > FORMAT:
+                raise UserError(f'{path} was exported by a newer mbv2_backbone; update this one')
+            for name, kind in (('detection', Detection), ('segmentation', Segmentation)):
+                if values[name] is not None:
+                    values[name] = kind(**_as_tuples(values[name]))
+        except (KeyError, TypeError, json.JSONDecodeError) as error:
+            raise UserError(
+                f'{path} does not say what it holds ({type(error).__name__}: {error}); '
+                f'only files that tools/export.py wrote can be run here'
+            ) from error
+        return cls(**_as_tuples(values))
+
+
+def _as_tuples(values: dict) -> dict:
+    return {
+        key: tuple(tuple(v) if isinstance(v, list) else v for v in value)
+        if isinstance(value, list)
+        else value
+        for key, value in values.items()
+    }

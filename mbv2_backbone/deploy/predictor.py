@@ -1,0 +1,148 @@
+"""Running an exported file: one import, one call, boxes out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from os import PathLike
+
+import numpy as np
+
+from ..errors import UserError
+from .boxes import select_boxes
+from .image import Placement, check_image, place, read_image
+from .metadata import Metadata
+from .runtimes import load_runtime
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What was found on one image; arrays without a row where the file gives no boxes.
+
+    Attributes:
+        boxes: `(D, 4)` float32 xyxy in pixels of the image, by falling score.
+        scores: `(D,)` float32 in [0, 1].
+        labels: `(D,)` int64.
+        names: The class of each box.
+        mask: `(H, W)` of the image, the class of each pixel; `None` where the file gives none.
+    """
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    labels: np.ndarray
+    names: tuple[str, ...]
+    mask: np.ndarray | None
+
+
+class Predictor:
+    """An exported model, run with numpy and its runtime alone.
+
+    Args:
+        path: A file that `tools/export.py` wrote. `.onnx` runs under onnxruntime or openvino,
+            `.xml` under openvino, `.pt2` under torch, `.pte` under executorch.
+        runtime: Which of them; by default the first named.
+        threads: CPU threads; by default the runtime's own choice.
+
+    Attributes:
+        metadata: Sizes, labels, palette and thresholds of the file.
+
+    Raises:
+        UserError: If the file or its runtime is missing, or the file is not one of ours.
+
+    Example:
+        >>> predictor = Predictor('ssdlite.onnx')  # doctest: +SKIP
+        >>> predictor('street.jpg').boxes  # doctest: +SKIP
+    """
+
+    def __init__(
+        self, path: str | PathLike, *, runtime: str | None = None, threads: int | None = None
+    ) -> None:
+        self._run = load_runtime(str(path), runtime, threads=threads)
+        self.metadata: Metadata = self._run.metadata
+
+    def __call__(self, image: str | PathLike | np.ndarray) -> Prediction:
+        """Predict on one image.
+
+        Args:
+            image: A path, or `(H, W, 3)` uint8 RGB of any size.
+
+        Raises:
+            UserError: If it cannot be read as an image, or is an array of another kind.
+        """
+        return self.predict([image])[0]
+
+    def predict(self, images: Sequence[str | PathLike | np.ndarray]) -> list[Prediction]:
+        """Predict on several images, in one call of the network where the file allows it."""
+        arrays = [
+            image if isinstance(image, np.ndarray) else read_image(_checked_path(image))
+            for image in images
+        ]
+        placed = [
+            place(
+                check_image(array),
+                self.metadata.input_size,
+                fit=self.metadata.fit,
+                within=self.metadata.within,
+                pad_value=self.metadata.pad_value,
+            )
+            for array in arrays
+        ]
+        step = self.metadata.batch_size or max(1, len(placed))
+        results: list[Prediction] = []
+        for start in range(0, len(placed), step):
+            batch = placed[start : start + step]
+            inputs = np.stack([array for array, _ in batch])
+            # A file of a fixed batch size gets its last batch filled up.
+            missing = (self.metadata.batch_size or 0) - len(inputs)
+            if missing > 0:
+                inputs = np.concatenate([inputs, np.repeat(inputs[-1:], missing, 0)])
+            outputs = self._run(inputs)
+            results += [self._result(outputs, i, where) for i, (_, where) in enumerate(batch)]
+        return results
+
+    def run(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """Run the network alone.
+
+        Args:
+            images: `(N, H, W, 3)` uint8 RGB of the file's own input size and batch size.
+
+        Returns:
+            The file's outputs, by name (`metadata.output_names`).
+
+        Raises:
+            UserError: If the images have another shape or type.
+        """
+        batch, size = self.metadata.batch_size, self.metadata.input_size
+        expected = (batch or len(images), *size, 3)
+        if images.dtype != np.uint8 or images.shape != expected:
+            raise UserError(
+                f'expected uint8 images of shape {("N" if batch is None else batch, *size, 3)}, '
+                f'got {images.dtype} {images.shape}; calling the predictor resizes any image'
+            )
+        return self._run(images)
+
+    def _result(self, outputs: dict[str, np.ndarray], i: int, where: Placement) -> Prediction:
+        boxes = np.zeros((0, 4), np.float32)
+        scores, labels, names, mask = boxes[:, 0], np.zeros(0, np.int64), (), None
+        if self.metadata.detection:
+            rules = self.metadata.detection
+            if self.metadata.is_raw:
+                boxes, scores, labels = select_boxes(
+                    outputs['scores'][i], outputs['boxes'][i], rules
+                )
+            else:
+                found = outputs['labels'][i] >= 0
+                boxes, scores = outputs['boxes'][i][found], outputs['scores'][i][found]
+                labels = outputs['labels'][i][found].astype(np.int64)
+            boxes = where.boxes_back(boxes)
+            names = tuple(rules.classes[label] for label in labels)
+        if self.metadata.segmentation:
+            mask = outputs['logits'][i].argmax(0) if self.metadata.is_raw else outputs['mask'][i]
+            mask = where.mask_back(mask).astype(np.uint8)
+        return Prediction(boxes, scores, labels, names, mask)
+
+
+def _checked_path(image: object) -> str | PathLike:
+    if not isinstance(image, (str, PathLike)):
+        raise UserError(f'expected a path or a uint8 RGB array (H, W, 3), got {type(image)}')
+    return image

@@ -1,0 +1,198 @@
+"""The programs that run exported files, behind one call: images in, named arrays out."""
+
+from __future__ import annotations
+
+import json
+import os.path as osp
+from collections.abc import Mapping
+from importlib import import_module
+from types import ModuleType
+from typing import Protocol
+
+import numpy as np
+
+from ..errors import UserError
+from .metadata import PREFIX, Metadata
+
+SUFFIXES = ('.onnx', '.xml', '.pt2', '.pte')
+RUNTIMES = {
+    'onnxruntime': ('.onnx',),
+    'openvino': ('.onnx', '.xml'),
+    'torch': ('.pt2',),
+    'executorch': ('.pte',),
+}
+METADATA_FILE = 'metadata.json'
+
+
+class Runtime(Protocol):
+    """A loaded file.
+
+    Attributes:
+        metadata: What the file says of itself.
+    """
+
+    metadata: Metadata
+
+    def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """Run images `(N, H, W, 3)` uint8 RGB; returns `metadata.output_names`."""
+        ...
+
+
+def is_exported(path: str) -> bool:
+    """Tell by its suffix whether a file is an exported model, not a checkpoint."""
+    return str(path).endswith(SUFFIXES)
+
+
+def sidecar(path: str) -> str:
+    """Return where the metadata of a `.pte` file lies, which has no place for it."""
+    return osp.splitext(path)[0] + '.json'
+
+
+def load_runtime(path: str, runtime: str | None = None, *, threads: int | None = None) -> Runtime:
+    """Load an exported file.
+
+    Args:
+        path: What `tools/export.py` wrote.
+        runtime: One of `RUNTIMES`; by default the first that runs such a file.
+        threads: CPU threads; by default the runtime's own choice.
+
+    Raises:
+        UserError: If there is no such file, the runtime is not installed or does not run such a
+            file, or the file is broken or not one of ours.
+    """
+    path = str(path)
+    fitting = [name for name, suffixes in RUNTIMES.items() if path.endswith(suffixes)]
+    if not fitting:
+        raise UserError(f'{path} is no exported model; they end in {", ".join(SUFFIXES)}')
+    runtime = runtime or fitting[0]
+    if runtime not in fitting:
+        raise UserError(f'{runtime} does not run {path}; {" and ".join(fitting)} can')
+    if not osp.isfile(path):
+        raise UserError(f'no exported model at {path}; tools/export.py writes them')
+    kinds = dict(
+        onnxruntime=OnnxRuntime, openvino=OpenVino, torch=TorchProgram, executorch=ExecuTorch
+    )
+    return kinds[runtime](path, threads)
+
+
+def _import(name: str) -> ModuleType:
+    try:
+        return import_module(name)
+    except ImportError as error:
+        package = name.split('.')[0]
+        raise UserError(
+            f'this file needs {package}, which cannot be imported ({error}): pip install {package}'
+        ) from error
+
+
+def _broken(path: str, error: Exception) -> UserError:
+    first = str(error).strip().split('\n')[0][:300]
+    return UserError(f'{path} cannot be loaded, is it whole? {type(error).__name__}: {first}')
+
+
+class OnnxRuntime:
+    """A `.onnx` file under onnxruntime, on the CPU."""
+
+    def __init__(self, path: str, threads: int | None) -> None:
+        ort = _import('onnxruntime')
+        options = ort.SessionOptions()
+        options.log_severity_level = 3
+        if threads:
+            options.intra_op_num_threads = threads
+        try:
+            self._session = ort.InferenceSession(path, options, providers=['CPUExecutionProvider'])
+        except Exception as error:
+            raise _broken(path, error) from error
+        stored = self._session.get_modelmeta().custom_metadata_map
+        self.metadata = Metadata.from_strings(stored, path)
+        self._names = list(self.metadata.output_names)
+
+    def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """See `Runtime`."""
+        outputs = self._session.run(self._names, {'image': images})
+        return dict(zip(self._names, outputs, strict=True))
+
+
+class OpenVino:
+    """An `.xml` file (its `.bin` beside it) or a `.onnx` file under OpenVINO, on the CPU."""
+
+    def __init__(self, path: str, threads: int | None) -> None:
+        ov = _import('openvino')
+        settings = {'PERFORMANCE_HINT': 'LATENCY', 'INFERENCE_PRECISION_HINT': 'f32'}
+        if threads:
+            settings['INFERENCE_NUM_THREADS'] = threads
+        core = ov.Core()
+        try:
+            model = core.read_model(path)
+            self.metadata = Metadata.from_strings(_openvino_info(model, path), path)
+            self._compiled = core.compile_model(model, 'CPU', settings)
+        except UserError:
+            raise
+        except Exception as error:
+            raise _broken(path, error) from error
+        self._request = self._compiled.create_infer_request()
+
+    def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """See `Runtime`."""
+        self._request.infer({'image': images}, share_inputs=True)
+        return {
+            name: self._request.get_tensor(name).data.copy() for name in self.metadata.output_names
+        }
+
+
+def _openvino_info(model: object, path: str) -> Mapping[str, str]:
+    if model.has_rt_info([PREFIX]):
+        info = model.get_rt_info([PREFIX]).value
+        return {key: getattr(value, 'value', value) for key, value in info.items()}
+    if path.endswith('.onnx') and model.has_rt_info(['framework']):
+        info = model.get_rt_info(['framework']).value
+        return {key: getattr(value, 'value', value) for key, value in info.items()}
+    return {}
+
+
+class TorchProgram:
+    """A `.pt2` file of `torch.export`."""
+
+    def __init__(self, path: str, threads: int | None) -> None:
+        self._torch = _import('torch')
+        if threads:
+            self._torch.set_num_threads(threads)
+        extra = {METADATA_FILE: ''}
+        try:
+            program = self._torch.export.load(path, extra_files=extra)
+        except Exception as error:
+            raise _broken(path, error) from error
+        text = extra[METADATA_FILE] or '{}'
+        self.metadata = Metadata.from_strings(json.loads(text), path)
+        self._module = program.module()
+
+    def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """See `Runtime`."""
+        with self._torch.inference_mode():
+            outputs = self._module(self._torch.from_numpy(np.ascontiguousarray(images)))
+        arrays = [output.numpy() for output in outputs]
+        return dict(zip(self.metadata.output_names, arrays, strict=True))
+
+
+class ExecuTorch:
+    """A `.pte` file under ExecuTorch's runtime; its metadata lies in a `.json` beside it."""
+
+    def __init__(self, path: str, threads: int | None) -> None:
+        module = _import('executorch.runtime')
+        self._torch = _import('torch')
+        del threads  # the runtime takes its own choice
+        if not osp.isfile(sidecar(path)):
+            raise UserError(f'{path} needs {sidecar(path)} beside it; tools/export.py wrote both')
+        with open(sidecar(path)) as file:
+            self.metadata = Metadata.from_strings(json.load(file), path)
+        try:
+            self._program = module.Runtime.get().load_program(path)
+            self._method = self._program.load_method('forward')
+        except Exception as error:
+            raise _broken(path, error) from error
+
+    def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """See `Runtime`."""
+        outputs = self._method.execute([self._torch.from_numpy(np.ascontiguousarray(images))])
+        arrays = [output.numpy().copy() for output in outputs]
+        return dict(zip(self.metadata.output_names, arrays, strict=True))

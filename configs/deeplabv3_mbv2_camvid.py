@@ -28,10 +28,13 @@ model = dict(
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations'),
-    dict(type='RandomResize', scale=(480, 360), ratio_range=(0.75, 1.75), keep_ratio=True),
-    dict(type='RandomCrop', crop_size=crop_size, cat_max_ratio=0.75),
-    dict(type='RandomFlip', prob=0.5),
-    dict(type='PhotoMetricDistortion'),
+    dict(
+        type='RandomResizeCropFlip',
+        scale=(480, 360),
+        ratio_range=(0.75, 1.75),
+        crop_size=crop_size,
+    ),
+    dict(type='FastPhotoMetricDistortion'),
     dict(type='PackSegInputs'),
 ]
 test_pipeline = [

@@ -15,6 +15,26 @@ model = dict(
     data_preprocessor=dict(size=(769, 769), test_cfg=dict(size=(1025, 2049))),
     decode_head=dict(num_classes=19),
 )
-train_dataloader = dict(batch_size=4, num_workers=4)
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadAnnotations'),
+    dict(
+        type='RandomResizeCropFlip',
+        scale=(2048, 1024),
+        ratio_range=(0.5, 2.0),
+        crop_size=(769, 769),
+    ),
+    dict(type='FastPhotoMetricDistortion'),
+    dict(type='PackSegInputs'),
+]
+# Images keep their size and are padded to 16 k + 1 pixels.
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadAnnotations'),
+    dict(type='PackSegInputs'),
+]
+train_dataloader = dict(batch_size=4, num_workers=4, dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+test_dataloader = val_dataloader
 optim_wrapper = dict(optimizer=dict(weight_decay=4e-5))
 auto_scale_lr = dict(base_batch_size=16)

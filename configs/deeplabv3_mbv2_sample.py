@@ -11,13 +11,12 @@ data_help = 'Draw it with: python tools/data.py sample'
 classes = ('background', 'disc', 'square', 'triangle', 'star')
 palette = [(0, 0, 0), (220, 20, 60), (0, 130, 200), (60, 180, 75), (255, 200, 0)]
 
-size = (97, 97)
+size = (145, 145)
 norm_cfg = dict(type='BN', eps=0.001, momentum=0.1)
 model = dict(
     data_preprocessor=dict(size=size, test_cfg=dict(size=size)),
     backbone=dict(
         widen_factor=0.5,
-        output_stride=8,
         norm_cfg=norm_cfg,
         init_cfg=[
             dict(type='Kaiming', layer='Conv2d'),
@@ -28,22 +27,26 @@ model = dict(
         in_channels=160,
         channels=128,
         num_classes=len(classes),
-        output_stride=8,
         norm_cfg=norm_cfg,
         dropout_ratio=0.0,
+        loss_decode=dict(type='PixelCrossEntropyLoss', class_weight=(0.4, 1.0, 1.0, 1.0, 1.0)),
     ),
 )
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations'),
-    dict(type='RandomResize', scale=(96, 96), ratio_range=(0.8, 1.3), keep_ratio=True),
-    dict(type='RandomCrop', crop_size=size, cat_max_ratio=0.95),
-    dict(type='RandomFlip', prob=0.5),
+    dict(
+        type='RandomResizeCropFlip',
+        scale=(144, 144),
+        ratio_range=(1.0, 1.4),
+        crop_size=size,
+        cat_max_ratio=0.95,
+    ),
     dict(type='PackSegInputs'),
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=(96, 96), keep_ratio=True),
+    dict(type='Resize', scale=(144, 144), keep_ratio=True),
     dict(type='LoadAnnotations'),
     dict(type='PackSegInputs'),
 ]
@@ -73,8 +76,8 @@ test_dataloader = val_dataloader
 val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
 test_evaluator = val_evaluator
 
-max_iters = 700
-train_cfg = dict(max_iters=max_iters, val_interval=350)
+max_iters = 1000
+train_cfg = dict(max_iters=max_iters, val_interval=500)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
     dict(
@@ -87,7 +90,7 @@ param_scheduler = [
     ),
 ]
 optim_wrapper = dict(optimizer=dict(_delete_=True, type='AdamW', lr=0.003, weight_decay=0.01))
-default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=350, max_keep_ckpts=1))
+default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=500, max_keep_ckpts=1))
 custom_hooks = [
     dict(type='EMAHook', ema_type='MomentumAnnealingEMA', momentum=0.005, gamma=20, priority=49),
 ]

@@ -14,14 +14,17 @@ mim download mmdet --dataset voc2012 --dest data
 The masks of SegmentationClassAug and ImageSets/Segmentation/aug.txt come from the SBD data set, as
 mmseg's guide says: python tools/dataset_converters/voc_aug.py of mmsegmentation."""
 
-crop_size = (513, 513)
 # The paper's augmentation: the image at half to twice its size (the long side of VOC's is 500).
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations'),
-    dict(type='RandomResize', scale=(500, 500), ratio_range=(0.5, 2.0), keep_ratio=True),
-    dict(type='RandomCrop', crop_size=crop_size),
-    dict(type='RandomFlip', prob=0.5),
+    dict(
+        type='RandomResizeCropFlip',
+        scale=(500, 500),
+        ratio_range=(0.5, 2.0),
+        crop_size=(513, 513),
+        cat_max_ratio=1.0,
+    ),
     dict(type='PackSegInputs'),
 ]
 # Images keep their size and are padded to 513 pixels, as in the paper.

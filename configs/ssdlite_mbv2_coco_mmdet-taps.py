@@ -13,6 +13,17 @@ model = dict(
     backbone=dict(type='MobileNetV2Backbone'),
     bbox_head=dict(type='SSDLiteHead'),
 )
-train_dataloader = dict(dataset=dict(dataset=dict(type='CheckedCocoDataset')))
+# mmdet's Expand, MinIoURandomCrop, Resize and PhotoMetricDistortion: the same choices, in one step.
+train_pipeline = [
+    dict(type='LoadImageLazily'),
+    dict(type='LoadAnnotations', with_bbox=True),
+    dict(type='RandomExpandCropResize', scale=(320, 320)),
+    dict(type='RandomFlip', prob=0.5),
+    dict(type='FastPhotoMetricDistortion'),
+    dict(type='PackDetInputs'),
+]
+train_dataloader = dict(
+    dataset=dict(dataset=dict(type='CheckedCocoDataset', pipeline=train_pipeline))
+)
 val_dataloader = dict(dataset=dict(type='CheckedCocoDataset'))
 test_dataloader = val_dataloader

@@ -23,7 +23,7 @@ from mbv2_backbone.engine.run import evaluate, train
 from mbv2_backbone.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
-TOOLS = ('train', 'test', 'predict', 'data', 'convert_weights')
+TOOLS = ('train', 'test', 'predict', 'data', 'convert_weights', 'export')
 
 
 def tool(name, *args, cwd=None):
@@ -208,8 +208,11 @@ def test_predict_finds_what_evaluate_finds(trained, small, sample_set, tmp_path)
         got = [row for row in rows if row['file_name'] == path]
         expected = sample['pred_instances']
         assert [r['score'] for r in got] == pytest.approx(expected['scores'].tolist(), abs=1e-3)
-        corners = [[x, y, x + w, y + h] for x, y, w, h in (r['bbox'] for r in got)]
-        np.testing.assert_allclose(corners, expected['bboxes'], atol=0.1)
+        corners = np.array([[x, y, x + w, y + h] for x, y, w, h in (r['bbox'] for r in got)])
+        # Nearly equal scores may change places: predict folds the batch norms.
+        far = np.abs(corners[:, None] - expected['bboxes'].numpy()).max(-1)
+        assert far.min(0).max() < 0.1
+        assert far.min(1).max() < 0.1
 
 
 def test_sources(tmp_path):

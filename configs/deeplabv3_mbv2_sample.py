@@ -76,8 +76,8 @@ test_dataloader = val_dataloader
 val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
 test_evaluator = val_evaluator
 
-max_iters = 1000
-train_cfg = dict(max_iters=max_iters, val_interval=500)
+max_iters = 750
+train_cfg = dict(max_iters=max_iters, val_interval=375)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
     dict(
@@ -90,7 +90,7 @@ param_scheduler = [
     ),
 ]
 optim_wrapper = dict(optimizer=dict(_delete_=True, type='AdamW', lr=0.003, weight_decay=0.01))
-default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=500, max_keep_ckpts=1))
+default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=375, max_keep_ckpts=1))
 custom_hooks = [
     dict(type='EMAHook', ema_type='MomentumAnnealingEMA', momentum=0.005, gamma=20, priority=49),
 ]

@@ -1,0 +1,91 @@
+"""What a measurement ran on."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import warnings
+from collections.abc import Callable
+
+import cv2
+import torch
+
+from .. import __version__
+from ..engine.machine import Machine, cpu_count
+
+# Import name and the distributions that may hold it.
+_DISTRIBUTIONS = {
+    'torchvision': ('torchvision',),
+    'mmengine': ('onedl-mmengine', 'mmengine'),
+    'mmcv': ('onedl-mmcv', 'mmcv', 'mmcv-lite'),
+    'mmdet': ('onedl-mmdetection', 'mmdet'),
+    'mmseg': ('onedl-mmsegmentation', 'mmsegmentation'),
+    'timm': ('timm',),
+    'opencv': ('opencv-python', 'opencv-python-headless'),
+    'onnxruntime': ('onnxruntime',),
+    'openvino': ('openvino',),
+}
+_BUSY_LOAD = 0.5  # of the cores
+
+
+def set_threads(threads: int | None) -> int:
+    """Let torch and OpenCV compute on as many threads; `None` keeps torch's choice.
+
+    Returns:
+        The number of threads.
+    """
+    threads = threads or torch.get_num_threads()
+    torch.set_num_threads(threads)
+    cv2.setNumThreads(threads if threads > 1 else 0)
+    return threads
+
+
+def synchronizer(machine: Machine) -> Callable[[], object] | None:
+    """Return what waits for the machine's device, if it computes on its own."""
+    return torch.cuda.synchronize if machine.device == 'cuda' else None
+
+
+def describe(machine: Machine) -> dict:
+    """Describe the machine: CPU, GPU, threads and how busy it is before the measurement."""
+    load = os.getloadavg()[0] if hasattr(os, 'getloadavg') else 0.0
+    if load > _BUSY_LOAD * cpu_count():
+        warnings.warn(
+            f'the machine is busy (load {load:.1f} on {cpu_count()} cores): the times mean little',
+            stacklevel=2,
+        )
+    return dict(
+        cpu=_cpu_name(),
+        cores=cpu_count(),
+        threads=torch.get_num_threads(),
+        gpu=torch.cuda.get_device_name() if machine.device == 'cuda' else None,
+        load_before=round(load, 2),
+        system=f'{platform.system()} {platform.machine()}',
+        ours_runs_in=f'{machine.precision}, '
+        f'{"channels_last" if machine.channels_last else "contiguous"}',
+    )
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of this package, Python and what the measurements compare."""
+    found = dict(
+        mbv2_backbone=__version__, python=platform.python_version(), torch=torch.__version__
+    )
+    for name, distributions in _DISTRIBUTIONS.items():
+        for distribution in distributions:
+            try:
+                version = importlib.metadata.version(distribution)
+            except importlib.metadata.PackageNotFoundError:
+                continue
+            found[name] = version if distribution == name else f'{version} ({distribution})'
+            break
+    return found
+
+
+def _cpu_name() -> str:
+    try:
+        with open('/proc/cpuinfo') as file:
+            names = [line.split(':', 1)[1].strip() for line in file if 'model name' in line]
+    except OSError:
+        names = []
+    return names[0] if names else platform.processor() or platform.machine()

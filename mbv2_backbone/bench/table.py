@@ -1,0 +1,114 @@
+"""Markdown tables of the results in JSON files, and putting them into a document."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import UserError
+
+
+def newest(results: Sequence[dict]) -> list[dict]:
+    """Keep the last of the results that measure the same with the same settings on one machine."""
+    kept: dict[str, dict] = {}
+    for result in results:
+        machine = {key: result['machine'].get(key) for key in ('cpu', 'gpu', 'threads')}
+        names = [row['name'] for row in result['rows']]
+        same = [result['work'], result['config'], result['settings'], machine, names]
+        key = json.dumps(same, sort_keys=True)
+        kept.pop(key, None)  # so that the order is that of the last ones
+        kept[key] = result
+    return list(kept.values())
+
+
+def speed_table(results: Sequence[dict]) -> str:
+    """Return Markdown: timed results in one table, others in their own, commands, machines."""
+    results = newest(results)
+    parts = []
+    timed = [r for r in results if r['reference'] is not None]
+    if timed:
+        parts.append(_timed(timed))
+    for result in results:
+        if result['reference'] is None:
+            columns = [key for key in result['rows'][0] if key not in ('series', 'milliseconds')]
+            rows = [[_cell(row.get(column)) for column in columns] for row in result['rows']]
+            if result['work'] == 'scaling':
+                continue  # that is a plot
+            parts.append(f'{_title(result)}:\n\n{markdown_table(columns, rows)}')
+    notes = dict.fromkeys(note for result in results for note in result['notes'])
+    parts.append('\n'.join(f'- {note}.' for note in notes))
+    loads: dict[str, list[float]] = {}
+    for result in results:
+        loads.setdefault(_machine(result), []).append(result['machine']['load_before'])
+    for machine, values in loads.items():
+        parts.append(f'Measured on {machine}; load before: {min(values)} to {max(values)}.')
+    commands = dict.fromkeys(result['command'] for result in results)
+    parts.append('Repeat it with:\n\n```sh\n' + '\n'.join(commands) + '\n```')
+    return '\n\n'.join(part for part in parts if part)
+
+
+def _timed(results: Sequence[dict]) -> str:
+    header = ['work', 'by', 'median ms (quartiles)', 'times as fast (quartiles)']
+    rows = []
+    for result in results:
+        for i, row in enumerate(result['rows']):
+            time, ratio = row['milliseconds'], row['times_as_fast']
+            is_reference = row['name'] == result['reference']
+            rows.append(
+                [
+                    _title(result) if i == 0 else '',
+                    row['name'],
+                    f'{time["median"]:.1f} ({time["q1"]:.1f} to {time["q3"]:.1f})',
+                    '1'
+                    if is_reference
+                    else f'**{ratio["median"]:.2f}** ({ratio["q1"]:.2f} to {ratio["q3"]:.2f})',
+                ]
+            )
+    return markdown_table(header, rows)
+
+
+def _title(result: dict) -> str:
+    settings = ', '.join(f'{k} {_cell(v)}' for k, v in result['settings'].items() if k != 'rounds')
+    return f'{result["work"]}, `{result["config"]}`' + (f', {settings}' if settings else '')
+
+
+def _machine(result: dict) -> str:
+    machine, versions = result['machine'], result['versions']
+    what = machine['gpu'] or machine['cpu']
+    shown = ('python', 'torch', 'torchvision', 'mmdet', 'mmseg', 'timm', 'onnxruntime', 'openvino')
+    named = ', '.join(f'{name} {versions[name]}' for name in shown if name in versions)
+    return (
+        f'{what}, {machine["threads"]} of {machine["cores"]} cores, ours in '
+        f'{machine["ours_runs_in"]}, {named}'
+    )
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, (list, tuple)):
+        return 'x'.join(map(str, value))
+    return f'{value:,}' if isinstance(value, (int, float)) else str(value or '')
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table."""
+    lines = [header, ['---'] * len(header), *rows]
+    return '\n'.join('| ' + ' | '.join(map(str, line)) + ' |' for line in lines)
+
+
+def put_between(path: str, name: str, content: str) -> None:
+    """Replace what stands between `<!-- NAME:begin -->` and `<!-- NAME:end -->` in a file.
+
+    Raises:
+        UserError: If the file has not one pair of these lines.
+    """
+    begin, end = f'<!-- {name}:begin -->', f'<!-- {name}:end -->'
+    try:
+        text = Path(path).read_text()
+    except OSError as error:
+        raise UserError(f'cannot read {path}: {error}') from error
+    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
+        raise UserError(f'{path} needs one line {begin} and after it one line {end}')
+    head, rest = text.split(begin)
+    tail = rest.split(end)[1]
+    Path(path).write_text(f'{head}{begin}\n{content}\n{end}{tail}')

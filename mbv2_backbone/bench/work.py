@@ -1,0 +1,307 @@
+"""One function for each kind of work: what the command line asks for, as results."""
+
+from __future__ import annotations
+
+import tempfile
+from argparse import Namespace
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from mmengine.config import Config
+
+from ..engine.config import load_config, task_of
+from ..engine.machine import Machine, detect_machine, keep_freed_memory
+from ..errors import UserError
+from .machine import set_threads, synchronizer
+from .models import input_size, set_size
+from .peers import check_peers, default_peers
+from .report import make_result, timed_rows
+from .timing import Call, time_in_turn
+
+Results = list[dict]
+
+
+def _load(args: Namespace) -> tuple[Config, Machine]:
+    for name in ('batch_size', 'rounds', 'files', 'images', 'threads'):
+        value = getattr(args, name, None)
+        if isinstance(value, int) and value < 1:
+            raise UserError(f'--{name.replace("_", "-")} must be 1 or more, got {value}')
+    for side in getattr(args, 'size', None) or ():
+        if side < 32:
+            raise UserError(f'--size must be 32 or more, got {side}')
+    return load_config(args.config, args.cfg_options), detect_machine(
+        amp=getattr(args, 'amp', None)
+    )
+
+
+def _timed(
+    args: Namespace,
+    machine: Machine,
+    calls: Mapping[str, Call],
+    notes: Sequence[str],
+    *,
+    reference: str,
+    batch_size: int = 1,
+    work: str | None = None,
+    **settings: object,
+) -> dict:
+    wait = synchronizer(machine)
+    seconds = time_in_turn(calls, rounds=args.rounds, warmup=args.warmup, synchronize=wait)
+    return make_result(
+        work or args.work,
+        config=args.config,
+        machine=machine,
+        settings=settings | dict(rounds=args.rounds),
+        rows=timed_rows(seconds, batch_size=batch_size, reference=reference),
+        notes=notes,
+        reference=reference,
+    )
+
+
+def _peers(args: Namespace, cfg: Config, allowed: Sequence[str]) -> tuple[str, ...]:
+    peers = tuple(dict.fromkeys(args.peer)) if args.peer else default_peers(cfg)
+    check_peers(cfg, peers, allowed, args.work)
+    return peers
+
+
+def complexity(args: Namespace) -> Results:
+    """Count parameters and multiply-adds."""
+    from .complexity import complexity_rows
+
+    cfg, machine = _load(args)
+    peers = _peers(args, cfg, ('mmdet', 'mmseg', 'torchvision'))
+    size = input_size(cfg, args.size)
+    return [
+        make_result(
+            'complexity',
+            config=args.config,
+            machine=machine,
+            settings=dict(size=size),
+            rows=complexity_rows(cfg, peers, size),
+            notes=[
+                "MAdds by mmengine's count; an auxiliary head counts in the parameters of mmseg, "
+                'which the shares leave out'
+            ],
+        )
+    ]
+
+
+def backbone(args: Namespace) -> Results:
+    """Time the backbone."""
+    from .backbone import backbone_calls
+
+    cfg, machine = _load(args)
+    args.peer = args.peer or ['torchvision']
+    peers = _peers(args, cfg, ('torchvision', 'timm'))
+    threads = set_threads(args.threads)
+    size = input_size(cfg, args.size)
+    calls, notes = backbone_calls(
+        cfg,
+        peers,
+        machine,
+        batch_size=args.batch_size,
+        size=size,
+        runtimes=args.runtimes,
+        threads=threads,
+    )
+    reference = f'{peers[0]}, contiguous'
+    settings = dict(batch=args.batch_size, size=size)
+    return [
+        _timed(
+            args, machine, calls, notes, reference=reference, batch_size=args.batch_size, **settings
+        )
+    ]
+
+
+def train(args: Namespace) -> Results:
+    """Time training steps, or measure their memory."""
+    from .memory import STEPS, memory_rows
+    from .training import KEPT_MEMORY, training_calls
+
+    cfg, machine = _load(args)
+    peers = _peers(args, cfg, ('mmdet', 'mmseg', 'torchvision'))
+    threads = set_threads(args.threads)
+    size = input_size(cfg, args.size, training=True)
+    batch_size = args.batch_size or cfg.train_dataloader.batch_size
+    settings = dict(batch=batch_size, size=size)
+    if args.peak_memory:
+        rows = memory_rows(
+            args.config,
+            peers,
+            batch_size=batch_size,
+            size=size,
+            threads=threads,
+            cfg_options=args.cfg_options or (),
+        )
+        notes = [
+            f'each in a process of its own, {STEPS} steps; `step` is the peak above what was taken '
+            'before the first, `peak` is all'
+        ]
+        return [
+            make_result(
+                'peak memory of train',
+                config=args.config,
+                machine=machine,
+                settings=settings,
+                rows=rows,
+                notes=notes,
+            )
+        ]
+    is_kept = machine.device == 'cpu' and args.keep_freed_memory
+    if is_kept:
+        keep_freed_memory()
+    calls, notes = training_calls(
+        cfg,
+        peers,
+        machine,
+        batch_size=batch_size,
+        size=size,
+        peer_channels_last=args.peer_channels_last,
+    )
+    if is_kept:
+        notes.append(KEPT_MEMORY)
+    elif machine.device == 'cpu':
+        settings['freed memory'] = 'not kept'
+    return [
+        _timed(args, machine, calls, notes, reference=peers[0], batch_size=batch_size, **settings)
+    ]
+
+
+def data(args: Namespace) -> Results:
+    """Time the training pipeline."""
+    from .pipelines import draw_infos, pipeline_calls, read_infos
+
+    cfg, machine = _load(args)
+    if task_of(cfg) == 'joint':
+        raise UserError(
+            '`data` of a joint config has no peer: no toolbox ships a pipeline for boxes and masks '
+            'together; measure the detection or the segmentation config'
+        )
+    peers = _peers(args, cfg, ('mmdet', 'mmseg'))
+    set_threads(args.threads)
+    with tempfile.TemporaryDirectory() as folder:
+        infos = None if args.images else read_infos(cfg, args.files)
+        files = "the config's own data"
+        if infos is None:
+            infos, files = draw_infos(cfg, folder, args.files, args.images)
+            if not args.images:
+                files = f"the config's data is missing: {files}"
+        calls, notes = pipeline_calls(cfg, peers, infos)
+        notes = [*notes, files, f'a call loads {len(infos)} files']
+        return [
+            _timed(
+                args,
+                machine,
+                calls,
+                notes,
+                reference=peers[0],
+                batch_size=len(infos),
+                files=len(infos),
+            )
+        ]
+
+
+def predict(args: Namespace) -> Results:
+    """Time prediction."""
+    from .prediction import prediction_calls
+
+    cfg, machine = _load(args)
+    peers = _peers(args, cfg, ('mmdet', 'mmseg', 'torchvision'))
+    threads = set_threads(args.threads)
+    size = input_size(cfg, args.size)
+    if args.size:
+        set_size(cfg, size)
+    calls, notes = prediction_calls(
+        cfg,
+        peers,
+        machine,
+        batch_size=args.batch_size,
+        size=size,
+        candidates=args.candidates,
+        exported=args.exported,
+        threads=threads,
+    )
+    settings = dict(batch=args.batch_size, size=size)
+    return [
+        _timed(
+            args, machine, calls, notes, reference=peers[0], batch_size=args.batch_size, **settings
+        )
+    ]
+
+
+def evaluate(args: Namespace) -> Results:
+    """Time COCO's metrics."""
+    from .evaluation import evaluation_calls
+
+    cfg, machine = _load(args)
+    set_threads(args.threads)
+    with tempfile.TemporaryDirectory() as folder:
+        calls, notes = evaluation_calls(
+            cfg, Path(folder), num_images=args.images, detections=args.detections
+        )
+        return [
+            _timed(
+                args,
+                machine,
+                calls,
+                notes,
+                reference='mmdet',
+                batch_size=args.images,
+                images=args.images,
+                detections=args.detections,
+            )
+        ]
+
+
+def startup(args: Namespace) -> Results:
+    """Time the start of training."""
+    from .startup import startup_calls
+
+    _, machine = _load(args)
+    with tempfile.TemporaryDirectory() as folder:
+        first, helps, notes = startup_calls(
+            args.config, args.train_tool, Path(folder), batch_size=args.batch_size
+        )
+        return [
+            _timed(
+                args, machine, first, notes, reference='mmdet', batch=args.batch_size,
+                batch_size=args.batch_size,
+            ),
+            _timed(args, machine, helps, notes[:1], reference='mmdet --help', work='help text'),
+        ]  # fmt: skip
+
+
+def scaling(args: Namespace) -> Results:
+    """Plot time against multiply-adds."""
+    from .scaling import plot, scaling_rows, slopes, verdict
+
+    cfg, machine = _load(args)
+    set_threads(args.threads)
+    size = input_size(cfg, args.size)
+    rows = scaling_rows(cfg, machine, size=size, rounds=args.rounds, warmup=args.warmup)
+    try:
+        plot(rows, args.out, f'{Path(args.config).stem}, backbone, {machine.device}')
+    except (OSError, ValueError) as error:
+        raise UserError(f'cannot write the plot to {args.out}: {error}') from error
+    return [
+        make_result(
+            'scaling',
+            config=args.config,
+            machine=machine,
+            settings=dict(size=size, rounds=args.rounds),
+            rows=rows,
+            notes=[verdict(slopes(rows)), f'plot in {args.out}'],
+        )
+    ]
+
+
+WORK: dict[str, Callable[[Namespace], Results]] = dict(
+    complexity=complexity,
+    backbone=backbone,
+    train=train,
+    data=data,
+    predict=predict,
+    evaluate=evaluate,
+    startup=startup,
+    scaling=scaling,
+)

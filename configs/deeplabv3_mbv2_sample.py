@@ -29,7 +29,7 @@ model = dict(
         num_classes=len(classes),
         norm_cfg=norm_cfg,
         dropout_ratio=0.0,
-        loss_decode=dict(type='PixelCrossEntropyLoss', class_weight=(0.4, 1.0, 1.0, 1.0, 1.0)),
+        loss_decode=dict(type='PixelCrossEntropyLoss', class_weight=(0.6, 1.0, 1.0, 1.0, 1.0)),
     ),
 )
 train_pipeline = [
@@ -57,7 +57,7 @@ voc = dict(
     metainfo=dict(classes=classes, palette=palette),
 )
 train_dataloader = dict(
-    batch_size=16,
+    batch_size=12,
     num_workers=2,
     persistent_workers=True,
     sampler=dict(type='InfiniteSampler', shuffle=True),
@@ -76,8 +76,8 @@ test_dataloader = val_dataloader
 val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
 test_evaluator = val_evaluator
 
-max_iters = 750
-train_cfg = dict(max_iters=max_iters, val_interval=375)
+max_iters = 850
+train_cfg = dict(max_iters=max_iters, val_interval=425)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
     dict(
@@ -90,8 +90,8 @@ param_scheduler = [
     ),
 ]
 optim_wrapper = dict(optimizer=dict(_delete_=True, type='AdamW', lr=0.003, weight_decay=0.01))
-default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=375, max_keep_ckpts=1))
+default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=425, max_keep_ckpts=1))
 custom_hooks = [
     dict(type='EMAHook', ema_type='MomentumAnnealingEMA', momentum=0.005, gamma=20, priority=49),
 ]
-auto_scale_lr = dict(base_batch_size=16)
+auto_scale_lr = dict(base_batch_size=12)

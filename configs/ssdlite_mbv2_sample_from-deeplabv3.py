@@ -9,7 +9,7 @@ model = dict(
         init_cfg=dict(
             _delete_=True,
             type='Pretrained',
-            checkpoint='work_dirs/deeplabv3_mbv2_sample/iter_750.pth',
+            checkpoint='work_dirs/deeplabv3_mbv2_sample/iter_850.pth',
             strict=False,
         )
     )

@@ -2,11 +2,18 @@ import mbv2_backbone  # noqa: F401, I001  (before any toolbox, as users do)
 
 import pytest
 import torch
+from mmengine.registry import DefaultScope
 
 
 @pytest.fixture(autouse=True)
 def _seeded():
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope='module', autouse=True)
+def _no_scope_of_other_tests():
+    # The last config that was loaded decides where registries look; files must not depend on it.
+    DefaultScope._instance_dict.clear()
 
 
 @pytest.fixture(scope='session')

@@ -12,7 +12,11 @@ from mbv2_backbone.engine.config import datasets_of, load_config, task_of
 from mbv2_backbone.engine.machine import Machine, fit_config
 
 CONFIGS = osp.join(osp.dirname(osp.dirname(osp.abspath(__file__))), 'configs')
-ALL = sorted(glob.glob(osp.join(CONFIGS, '*deeplabv3*.py')))
+ALL = sorted(
+    path
+    for path in glob.glob(osp.join(CONFIGS, '*deeplabv3*.py'))
+    if not path.endswith('_from-deeplabv3.py')  # a detector
+)
 
 
 def config(name):

@@ -66,8 +66,10 @@ class FilePredictor:
         self.task = task_of(cfg)
         self.score_thr = score_thr
         self.classes = dataset_meta(cfg)['classes']
-        source = with_exported(cfg, checkpoint) if is_exported(checkpoint) else cfg
-        self.model = build_model(source, checkpoint).to(machine.device)
+        is_file = is_exported(checkpoint)
+        source = with_exported(cfg, checkpoint) if is_file else cfg
+        model = build_model(source, checkpoint)
+        self.model = (model if is_file else folded(model, strict=False)).to(machine.device)
         to_memory_format(self.model, machine)
         self.pipeline = array_pipeline(source)
         masks = dict(classes=(), palette=()) if self.task == 'det' else mask_meta(cfg)
@@ -255,18 +257,14 @@ def _write(
 
 
 def build_model(cfg: Config, checkpoint: str) -> nn.Module:
-    """Build a config's model for prediction.
+    """Build a config's model in eval mode and fill all of it from a checkpoint.
 
-    Args:
-        cfg: The config.
-        checkpoint: A checkpoint that covers the whole model, whose batch norms are then folded
-            into the convolutions before them; or the exported file that `cfg` was fitted to.
+    An exported file, to which `cfg` was fitted by `with_exported`, brings its own weights.
     """
     model = MODELS.build(cfg.model)
-    if is_exported(checkpoint):
-        return model.eval()
-    load_weights(model, checkpoint)
-    return folded(model, strict=False)
+    if not is_exported(checkpoint):
+        load_weights(model, checkpoint)
+    return model.eval()
 
 
 def array_pipeline(cfg: Config) -> Compose:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from mmengine.config import Config
 
+from ..bench.timing import quartiles, time_in_turn
 from ..errors import UserError
-from .latency import latencies
 from .openmmlab import evaluate_exported
 from .predictor import Predictor
 
@@ -66,7 +66,9 @@ def measure(cfg: Config, float_path: str, int8_path: str, image: np.ndarray) -> 
     if not before:
         raise UserError(f'the test evaluator of the config gives none of {", ".join(_METRICS)}')
     predictors = [Predictor(path) for path in (float_path, int8_path)]
-    times = latencies({str(i): (lambda p=p: p(image)) for i, p in enumerate(predictors)})
+    calls = {str(i): (lambda p=p: p(image)) for i, p in enumerate(predictors)}
+    seconds = time_in_turn(calls, rounds=30, warmup=5)
+    times = {name: quartiles(values)['median'] * 1000 for name, values in seconds.items()}
     return Quantised(
         path=int8_path,
         metrics={name: (before[name], after[name]) for name in before},

@@ -8,6 +8,7 @@ import pytest
 from mbv2_backbone.bench import plan, report, table
 from mbv2_backbone.engine.config import load_config
 from mbv2_backbone.errors import UserError
+from mbv2_backbone.markdown import put_between
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -57,13 +58,13 @@ def test_the_table_shows_the_newest_and_goes_between_its_marks(tmp_path):
     path = tmp_path / 'README.md'
     path.write_text('before\n<!-- speed:begin -->\nold\n<!-- speed:end -->\nafter\n')
     for _ in range(2):
-        table.put_between(str(path), 'speed', text)
+        put_between(str(path), 'speed', text)
         assert path.read_text() == (
             f'before\n<!-- speed:begin -->\n{text}\n<!-- speed:end -->\nafter\n'
         )
     path.write_text('no marks')
     with pytest.raises(UserError, match='speed:begin'):
-        table.put_between(str(path), 'speed', text)
+        put_between(str(path), 'speed', text)
 
 
 RATES = plan.Rates(step=1000.0, step_source='x', pipeline=100.0, metric_seconds=36.0, cores=16)

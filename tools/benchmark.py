@@ -144,7 +144,8 @@ def measure(args: argparse.Namespace) -> None:
 
 def write_table(args: argparse.Namespace) -> None:
     from mbv2_backbone.bench.report import read_json
-    from mbv2_backbone.bench.table import put_between, speed_table
+    from mbv2_backbone.bench.table import speed_table
+    from mbv2_backbone.markdown import put_between
 
     text = speed_table([result for path in args.files for result in read_json(path)])
     if args.into:
@@ -156,7 +157,7 @@ def write_table(args: argparse.Namespace) -> None:
 def write_plan(args: argparse.Namespace) -> None:
     from mbv2_backbone.bench.plan import plan_markdown, read_rates
     from mbv2_backbone.bench.report import read_json
-    from mbv2_backbone.bench.table import put_between
+    from mbv2_backbone.markdown import put_between
 
     results = [result for path in args.files for result in read_json(path)]
     text = plan_markdown(*read_rates(results, step=args.gpu_images_per_second, cores=args.cores))

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from math import ceil
 
 from ..errors import UserError
-from .table import markdown_table, newest
+from ..markdown import markdown_table
+from .table import newest
 
 TRAIN_IMAGES = 117_266  # of COCO train2017, those with boxes
 VAL_IMAGES = 5_000

@@ -1,12 +1,11 @@
-"""Markdown tables of the results in JSON files, and putting them into a document."""
+"""Markdown tables of the results in JSON files."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 
-from ..errors import UserError
+from ..markdown import markdown_table
 
 
 def newest(results: Sequence[dict]) -> list[dict]:
@@ -88,27 +87,3 @@ def _cell(value: object) -> str:
     if isinstance(value, (list, tuple)):
         return 'x'.join(map(str, value))
     return f'{value:,}' if isinstance(value, (int, float)) else str(value or '')
-
-
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table."""
-    lines = [header, ['---'] * len(header), *rows]
-    return '\n'.join('| ' + ' | '.join(map(str, line)) + ' |' for line in lines)
-
-
-def put_between(path: str, name: str, content: str) -> None:
-    """Replace what stands between `<!-- NAME:begin -->` and `<!-- NAME:end -->` in a file.
-
-    Raises:
-        UserError: If the file has not one pair of these lines.
-    """
-    begin, end = f'<!-- {name}:begin -->', f'<!-- {name}:end -->'
-    try:
-        text = Path(path).read_text()
-    except OSError as error:
-        raise UserError(f'cannot read {path}: {error}') from error
-    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
-        raise UserError(f'{path} needs one line {begin} and after it one line {end}')
-    head, rest = text.split(begin)
-    tail = rest.split(end)[1]
-    Path(path).write_text(f'{head}{begin}\n{content}\n{end}{tail}')

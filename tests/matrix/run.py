@@ -1,0 +1,149 @@
+#!/usr/bin/env python3
+"""Install the package beside each supported combination of versions, and use it there.
+
+    python tests/matrix/run.py                      every row
+    python tests/matrix/run.py py3.11-official      one row
+    python tests/matrix/run.py --table README.md    put the outcome into a document
+
+Needs Python only. Each row gets a venv under .matrix/, which goes when it has passed, and its
+outcome is kept in docs/compatibility.json. A Python that this machine lacks is skipped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from mbv2_backbone.markdown import markdown_table, put_between  # noqa: E402
+
+RESULTS = ROOT / 'docs' / 'compatibility.json'
+
+
+@dataclass(frozen=True)
+class Row:
+    """A combination; without `torch` it is the newest that pip finds."""
+
+    python: str
+    stack: str  # an extra of setup.cfg
+    torch: str = ''
+    torchvision: str = ''
+
+    @property
+    def name(self) -> str:
+        torch = f'-torch{self.torch}' if self.torch else ''
+        return f'py{self.python}-{self.stack}{torch}'
+
+    @property
+    def requirements(self) -> list[str]:
+        pins = [f'torch=={self.torch}.*', f'torchvision=={self.torchvision}.*']
+        return ['-e', f'.[{self.stack}]', *(pins if self.torch else [])]
+
+
+ROWS = (
+    Row('3.10', 'openmmlab'),
+    Row('3.11', 'openmmlab'),
+    Row('3.12', 'openmmlab'),
+    Row('3.13', 'openmmlab'),
+    Row('3.11', 'openmmlab', '2.6', '0.21'),
+    Row('3.12', 'openmmlab', '2.9', '0.24'),
+    Row('3.10', 'official', '2.6', '0.21'),
+    Row('3.11', 'official'),
+    Row('3.12', 'official'),
+)
+
+
+def find_python(version: str) -> str | None:
+    """Return an interpreter of this version, on the path or of pyenv."""
+    versions = Path(os.environ.get('PYENV_ROOT', Path.home() / '.pyenv'), 'versions')
+    candidates = [*versions.glob(f'{version}.*/bin/python'), shutil.which(f'python{version}')]
+    for candidate in filter(None, candidates):
+        asked = subprocess.run([candidate, '--version'], capture_output=True, text=True)
+        if asked.stdout.startswith(f'Python {version}.'):
+            return str(candidate)
+    return None
+
+
+def try_row(row: Row, python: str) -> dict:
+    """Install and use one row; returns its outcome."""
+    venv = ROOT / '.matrix' / row.name
+    shutil.rmtree(venv, ignore_errors=True)
+    subprocess.run([python, '-m', 'venv', venv], check=True)
+    pip = [venv / 'bin' / 'pip', 'install', '--quiet', '--disable-pip-version-check']
+    smoke = [venv / 'bin' / 'python', ROOT / 'tests' / 'matrix' / 'smoke.py']
+    for command in ([*pip, '--no-compile', *row.requirements], smoke):
+        result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        if result.returncode != 0:
+            print(result.stdout[-5000:], result.stderr[-5000:], sep='\n')
+            return dict(row=row.name, passed=False, versions={})
+    shutil.rmtree(venv)
+    return dict(row=row.name, passed=True, versions=json.loads(result.stdout.splitlines()[-1]))
+
+
+def load() -> dict[str, dict]:
+    """Return the outcomes so far, by row."""
+    return json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
+
+
+def table(outcomes: dict[str, dict]) -> str:
+    """Return Markdown: a line for each row that was tried."""
+    header = ('row', 'Python', 'torch', 'torchvision', 'mmengine', 'mmcv', 'mmdet', 'mmseg', '')
+    columns = (
+        ('python',),
+        ('torch',),
+        ('torchvision',),
+        ('onedl-mmengine', 'mmengine'),
+        ('onedl-mmcv', 'mmcv-lite'),
+        ('onedl-mmdetection', 'mmdet'),
+        ('onedl-mmsegmentation', 'mmsegmentation'),
+    )
+    lines = []
+    for row in ROWS:
+        if row.name not in outcomes:
+            continue
+        outcome = outcomes[row.name]
+        found = outcome['versions']
+        cells = [next((found[n] for n in names if n in found), '') for names in columns]
+        lines.append([f'`{row.name}`', *cells, 'works' if outcome['passed'] else 'fails'])
+    return markdown_table(header, lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    names = [row.name for row in ROWS]
+    parser.add_argument('rows', nargs='*', metavar='ROW', help=', '.join(names))
+    parser.add_argument('--table', metavar='FILE', help='only write the table into this file')
+    args = parser.parse_args()
+    if unknown := set(args.rows) - set(names):
+        parser.error(f'no row {", ".join(sorted(unknown))}; there are {", ".join(names)}')
+    if args.table:
+        put_between(args.table, 'compatibility', table(load()))
+        return 0
+    failed = []
+    for row in ROWS:
+        if args.rows and row.name not in args.rows:
+            continue
+        python = find_python(row.python)
+        if python is None:
+            print(f'{row.name}: skipped, there is no Python {row.python} here', flush=True)
+            continue
+        outcome = try_row(row, python)
+        RESULTS.write_text(json.dumps({**load(), row.name: outcome}, indent=1) + '\n')
+        print(f'{row.name}: {"passed" if outcome["passed"] else "FAILED"}', flush=True)
+        if not outcome['passed']:
+            failed.append(row.name)
+    return 1 if failed else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,12 +1,15 @@
 # make demo   install, draw the sample set, train, evaluate, write pictures
 # make test   install, run all tests
+# make matrix install each supported combination of versions, and use it; needs the disk's space
 # Needs only Python >= 3.10 with venv and pip; everything goes into .venv.
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 WORK := work_dirs/ssdlite_mbv2_sample
+# Where it is set, each of many processes compiles torch and the toolboxes anew.
+unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint matrix clean
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
@@ -38,5 +41,8 @@ lint: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+matrix:
+	$(PYTHON) tests/matrix/run.py $(ROWS)
+
 clean:
-	rm -rf .venv build *.egg-info
+	rm -rf .venv .matrix build *.egg-info

@@ -4,7 +4,9 @@ Each docstring opens with the reason, the versions concerned and when the functi
 """
 
 import ast
+import functools
 import importlib.metadata
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from importlib.abc import MetaPathFinder
@@ -17,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
+FAST_START = 'MBV2_BACKBONE_FAST_START'  # 0 in the environment: start as the toolboxes do
 _TOOLBOXES = ('mmdet', 'mmseg')
 _DISTRIBUTIONS = {
     'mmdet': ('mmdet', 'onedl-mmdetection'),
@@ -33,11 +36,30 @@ def prepare() -> None:
     Raises:
         RuntimeError: a module imported earlier cannot be mended.
     """
+    start_fast()
     provide_ext()
     mend_early_imports()
     name_distributions()
     replace_pkg_resources()
     allow_checkpoint_classes()
+
+
+@functools.cache
+def start_fast() -> None:
+    """Load heavy packages on first use, and spare mmengine's Runner what it does not need.
+
+    Reason, versions and when to delete: see `lazy_imports` and `startup`.
+    """
+    if os.environ.get(FAST_START) == '0':
+        return
+    from . import lazy_imports
+
+    lazy_imports.install()  # before mmengine's files that startup imports
+    from . import startup
+
+    startup.lay_out_configs()
+    startup.defer_figure()
+    startup.defer_dynamo()
 
 
 class _ExtFinder(MetaPathFinder):

@@ -6,7 +6,6 @@ import os.path as osp
 from collections.abc import Sequence
 
 import cv2
-import matplotlib
 import mmcv
 import numpy as np
 from mmengine.config import Config
@@ -22,8 +21,6 @@ from .config import dataset_meta, task_of
 from .palettes import mask_meta
 
 OPACITY = 0.55
-# matplotlib comes with mmengine, and its font has the letters of most class names.
-_FONT = osp.join(matplotlib.get_data_path(), 'fonts', 'ttf', 'DejaVuSans.ttf')
 
 
 class Painter:
@@ -240,7 +237,10 @@ def caption_strip(
 
 
 def _font(size_hw: tuple[int, int]) -> ImageFont.FreeTypeFont:
-    return ImageFont.truetype(_FONT, min(40, max(11, min(size_hw) // 28)))
+    import matplotlib  # comes with mmengine, and its font has the letters of most class names
+
+    path = osp.join(matplotlib.get_data_path(), 'fonts', 'ttf', 'DejaVuSans.ttf')
+    return ImageFont.truetype(path, min(40, max(11, min(size_hw) // 28)))
 
 
 def _text_width(text: str, font: ImageFont.FreeTypeFont) -> int:

@@ -1,0 +1,158 @@
+"""What a start of mmengine's Runner does without need, or long before there is need.
+
+Versions of all: mmengine 0.10.7, onedl-mmengine 0.10.12, torch 2.15.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import inspect
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.visualization import Visualizer
+from torch.optim import Optimizer
+
+_LINE_LENGTH = 79  # as yapf lays out configs for mmengine
+_CACHED = '__dynamo_disable'  # where torch._compile keeps the disabled form of a function
+
+
+def lay_out_configs() -> None:
+    """Let configs be written by `lay_out` in place of yapf.
+
+    Reason: the Runner has yapf format the whole config four times, a second or more each.
+    Delete when: mmengine formats a config once, or fast.
+    """
+
+    def pretty_text(self: Config) -> str:
+        options = vars(self)
+        is_formatted = options['_format_python_code']
+        options['_format_python_code'] = False
+        try:
+            text = written.fget(self)
+        finally:
+            options['_format_python_code'] = is_formatted
+        return lay_out(text) if is_formatted else text
+
+    written = Config.pretty_text
+    Config.pretty_text = property(pretty_text, doc=written.__doc__)
+
+
+def lay_out(code: str) -> str:
+    """Lay out assignments of literals and calls: what fits on no line has one item a line."""
+    lines = []
+    for node in ast.parse(code).body:
+        if isinstance(node, ast.Assign):
+            target = ast.unparse(node.targets[0])
+            lines.append(f'{target} = {_value(node.value, 0, len(target) + 3)}')
+        else:
+            lines.append(ast.unparse(node))
+    return '\n'.join(lines) + '\n'
+
+
+def _value(node: ast.expr, indent: int, used: int) -> str:
+    """Lay out a value on lines that begin at `indent` and of whose first `used` are taken."""
+    text = ast.unparse(node)
+    items: list[tuple[str, ast.expr]] = []
+    if isinstance(node, ast.Call) and not node.args:
+        items = [(f'{k.arg}=' if k.arg else '**', k.value) for k in node.keywords]
+        brackets = f'{ast.unparse(node.func)}(', ')'
+    elif isinstance(node, ast.Dict) and None not in node.keys:
+        items = [(f'{ast.unparse(k)}: ', v) for k, v in zip(node.keys, node.values, strict=True)]
+        brackets = '{', '}'
+    elif isinstance(node, (ast.List, ast.Tuple)):
+        items = [('', item) for item in node.elts]
+        brackets = ('[', ']') if isinstance(node, ast.List) else ('(', ')')
+    if not items or used + len(text) < _LINE_LENGTH:
+        return text
+    inner = indent + 4
+    lines = [f'{key}{_value(item, inner, inner + len(key))},' for key, item in items]
+    begin = '\n' + ' ' * inner
+    return f'{brackets[0]}{begin}{begin.join(lines)}\n{" " * indent}{brackets[1]}'
+
+
+def defer_figure() -> None:
+    """Let the Visualizer make its matplotlib figure when it first draws.
+
+    Reason: the Runner always builds a Visualizer, and matplotlib takes most of a second to load.
+    Delete when: mmengine makes the figure on first use.
+    """
+
+    def initialize_fig(self: Visualizer, cfg: dict) -> tuple:
+        make = functools.cache(lambda: initialize(self, cfg))
+        return tuple(_Part(make, index) for index in range(3))
+
+    def dpi(self: Visualizer) -> float:
+        value = vars(self)['dpi']
+        return value() if callable(value) else value
+
+    initialize = Visualizer._initialize_fig
+    Visualizer._initialize_fig = initialize_fig
+    Visualizer.dpi = property(dpi, lambda self, value: vars(self).update(dpi=value))
+
+
+class _Part:
+    """The canvas, the figure or the axes, made when something is asked of them."""
+
+    def __init__(self, make: Callable[[], tuple], index: int) -> None:
+        self._make, self._index = make, index
+
+    def get_dpi(self) -> Callable[[], float]:
+        """Return how to get the resolution, which `__init__` reads before anything is drawn."""
+        return lambda: self._make()[self._index].get_dpi()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._make()[self._index], name)
+
+
+def defer_dynamo() -> None:
+    """Let optimizers work without torch._dynamo until something else has loaded it.
+
+    Reason: building and stepping an optimizer imports the compiler, sympy and triton with it, to
+    tell it where not to compile; that takes as long as importing torch.
+    Delete when: torch.optim no longer imports torch._dynamo.
+    """
+    for method in vars(Optimizer).values():
+        function = getattr(method, '__wrapped__', None)
+        if function is not None and not hasattr(function, _CACHED):
+            setattr(function, _CACHED, _disabled_later(function))
+    for optimizer in vars(torch.optim).values():
+        step = vars(optimizer).get('step') if inspect.isclass(optimizer) else None
+        if step is not None and step.__code__.co_name == '_use_grad':
+            optimizer.step = _step(step)
+
+
+def _is_dynamo_loaded() -> bool:
+    return 'torch._dynamo' in sys.modules
+
+
+def _disabled_later(function: Callable) -> Callable:
+    """Wrap a function that is not to be compiled, for when there is a compiler."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if not _is_dynamo_loaded():
+            return function(*args, **kwargs)
+        disabled = torch._dynamo.disable(function)
+        setattr(function, _CACHED, disabled)
+        return disabled(*args, **kwargs)
+
+    call._torchdynamo_disable = True  # the compiler, which may load in between, leaves it alone
+    return call
+
+
+def _step(step: Callable) -> Callable:
+    """Do what torch's `_use_grad_for_differentiable` does, without loading the compiler."""
+    function = step.__wrapped__
+
+    @functools.wraps(function)
+    def call(self: Optimizer, *args: Any, **kwargs: Any) -> Any:
+        if _is_dynamo_loaded():
+            return step(self, *args, **kwargs)
+        with torch.set_grad_enabled(self.defaults['differentiable']):
+            return function(self, *args, **kwargs)
+
+    return call

@@ -36,7 +36,7 @@ class MobileNetV2Backbone(BaseModule):
         frozen_stages: -1 trains all; 0 freezes `conv1`, k from 1 to 7 also `layer1`..`layerk`,
             8 all, `conv2` included: no gradient, and batch norms in eval mode.
         norm_cfg: mmcv's config of the norm layers; `None` means `dict(type='BN')`.
-        act_cfg: mmcv's config of the activations; `None` means `dict(type='ReLU6')`.
+        act_cfg: mmcv's config of the activations; `None` means `dict(type='LeanReLU6')`.
         norm_eval: Keep all batch norms in eval mode.
         with_cp: Recompute the blocks' activations in the backward pass to save memory.
         init_cfg: mmengine's weight initialisation; `None` means Kaiming. With
@@ -90,9 +90,7 @@ class MobileNetV2Backbone(BaseModule):
         self.feature_info: tuple[FeatureInfo, ...] = tuple(architecture.taps[t] for t in taps)
         self._taps = frozenset(taps)
 
-        conv = conv_factory(
-            padding, norm_cfg or dict(type='BN'), act_cfg or dict(type='ReLU6', inplace=True)
-        )
+        conv = conv_factory(padding, norm_cfg or dict(type='BN'), act_cfg or dict(type='LeanReLU6'))
         self.conv1 = conv(3, architecture.stem_channels, 3, stride=2)
         self.layers: list[str] = ['conv1']
         last_tap = taps[-1]

@@ -12,6 +12,7 @@ from util import images, randomise
 
 from mbv2_backbone import MobileNetV2Backbone
 from mbv2_backbone.arch import TAP_NAMES
+from mbv2_backbone.blocks import LeanReLU6
 
 WIDTHS = (0.25, 0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
 LAYERS = tuple(f'layer{i}' for i in range(1, 8))
@@ -250,3 +251,31 @@ def test_classifier_included_it_has_the_papers_parameters():
     backbone = MobileNetV2Backbone(out_indices=('conv2',))
     params = sum(p.numel() for p in backbone.parameters()) + 1280 * 1000 + 1000
     assert params == 3_504_872  # torchvision's count; paper, table 4: 3.4 M
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
+def test_the_activation_is_relu6_without_a_copy(dtype):
+    x = (images(2, 3, 5, 7) * 5).to(dtype)
+    x[:, :, 0, :3] = torch.tensor([0.0, 6.0, 7.0])
+    grad = images(2, 3, 5, 7, seed=2).to(dtype)
+    kept, results = {}, {}
+    for kind in (nn.ReLU6, LeanReLU6):
+        leaf = x.clone().requires_grad_()
+        inner = leaf * 1
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda t, kind=kind: (kept.setdefault(kind, t.data_ptr()), t)[1], lambda t: t
+        ):
+            out = kind(inplace=True)(inner)
+        results[kind] = (out, *torch.autograd.grad(out, leaf, grad))
+        assert (kept[kind] == out.data_ptr()) == (kind is LeanReLU6)
+    for found, expected in zip(results[LeanReLU6], results[nn.ReLU6], strict=True):
+        assert torch.equal(found, expected)
+
+
+def test_the_activation_leaves_inputs_alone_where_it_must():
+    x = images(1, 2, 3, 3).requires_grad_()
+    assert torch.equal(LeanReLU6(inplace=False)(x), x.clamp(0, 6))
+    assert x.min() < 0
+    activation = LeanReLU6(inplace=True).eval()
+    assert torch.equal(activation(x * 1), x.clamp(0, 6))
+    assert type(activation(x * 1).grad_fn).__name__ == 'HardtanhBackward0'

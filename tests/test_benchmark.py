@@ -1,8 +1,9 @@
 """The parts of the benchmark: timing, peers, inputs, and every kind of work."""
 
 import json
+import os
 import re
-import subprocess
+import signal
 import sys
 import time
 from argparse import Namespace
@@ -15,7 +16,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from torch import nn
 
-from mbv2_backbone.bench import pipelines, prediction, report, scaling, startup
+from mbv2_backbone.bench import pipelines, prediction, report, scaling, startup, steps
 from mbv2_backbone.bench.backbone import build_backbone
 from mbv2_backbone.bench.complexity import PARTS, count_model
 from mbv2_backbone.bench.evaluation import evaluation_calls
@@ -39,6 +40,7 @@ from mbv2_backbone.bench.peers import (
     timm_backbone,
     torchvision_backbone,
 )
+from mbv2_backbone.bench.steps import StepJob, StepProcess
 from mbv2_backbone.bench.timing import quartiles, time_in_turn, times_as_fast
 from mbv2_backbone.bench.training import ours_step, peer_step
 from mbv2_backbone.bench.work import WORK
@@ -267,21 +269,46 @@ def test_a_step_at_learning_rate_zero_keeps_the_weights(peer, monkeypatch):
     assert sum(float(buffer.abs().sum()) for buffer in moved) > 0
 
 
+def step_job(name, **kwargs):
+    path = str(ROOT / 'configs' / f'{name}.py')
+    return StepJob(path, **dict(batch_size=2, size=SIZE, threads=1) | kwargs)
+
+
 def test_checkpointing_lowers_the_peak_memory_of_a_step():
-    path = str(ROOT / 'configs' / 'ssdlite_mbv2_sample.py')
-    rows = memory_rows(path, (), batch_size=8, size=(192, 192), threads=1)
+    rows = memory_rows(step_job('ssdlite_mbv2_sample', batch_size=8, size=(192, 192)), ())
     step = {row['name']: row['step MiB'] for row in rows}
     assert list(step) == ['ours', 'ours, with_cp']
     assert 0 < step['ours, with_cp'] < 0.9 * step['ours']
 
 
-def test_a_process_that_dies_is_reported(monkeypatch):
-    def run(command, **kwargs):
-        return subprocess.CompletedProcess(command, -9, '', 'some trouble')
+def report_process(job):
+    return os.getpid(), job
 
-    monkeypatch.setattr(subprocess, 'run', run)
-    with pytest.raises(UserError, match=r'memory of ours failed with exit code -9'):
-        memory_rows('any.py', (), batch_size=1, size=SIZE, threads=1)
+
+def die(job):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_job_has_a_process_of_its_own():
+    job = step_job('ssdlite_mbv2_sample', who='mmdet')
+    process = StepProcess(job)
+    first, again = process.ask(report_process), process.ask(report_process)
+    assert first == again
+    assert first[0] != os.getpid()
+    assert first[1] == job
+
+
+def test_a_process_that_dies_is_reported():
+    with pytest.raises(UserError, match=r'process of mmdet died.*smaller --batch-size than 2'):
+        StepProcess(step_job('ssdlite_mbv2_sample', who='mmdet')).ask(die)
+
+
+def test_only_ours_keeps_freed_memory(monkeypatch):
+    kept = []
+    monkeypatch.setattr(steps, 'keep_freed_memory', lambda: kept.append(1))
+    for wanted, kwargs in ((0, dict(who='mmdet')), (0, dict(keeps_memory=False)), (1, dict())):
+        steps.build_step(step_job('ssdlite_mbv2_sample', **kwargs))
+        assert len(kept) == wanted
 
 
 def test_learning_rate_zero_is_for_every_group():

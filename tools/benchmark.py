@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Measure ours beside a peer, alternately in one process, at equal threads, input and batch.
+"""Measure ours beside a peer, alternately, at equal threads, input and batch.
 
 Examples:
     python tools/benchmark.py complexity configs/ssdlite_mbv2_coco.py
@@ -17,6 +17,7 @@ from common import run
 
 PEERS = ('mmdet', 'mmseg', 'torchvision', 'timm')
 RUNTIMES = ('onnxruntime', 'openvino')
+EXPORTED_RUNTIMES = (*RUNTIMES, *(f'{name}-int8' for name in RUNTIMES))
 
 
 def parse_args() -> argparse.Namespace:
@@ -81,7 +82,7 @@ def parse_args() -> argparse.Namespace:
         '--keep-freed-memory',
         action=argparse.BooleanOptionalAction,
         default=True,
-        help='as tools/train.py does on a CPU; it speeds up the peers, too',
+        help='in ours, as tools/train.py does on a CPU; without it, all run in one process',
     )
     train.add_argument(
         '--amp', action=argparse.BooleanOptionalAction, help='as for tools/train.py, for ours'
@@ -98,6 +99,9 @@ def parse_args() -> argparse.Namespace:
     add_flags(predict, 'peer', 'batch', 'size', 'threads')
     predict.add_argument(
         '--candidates', type=int, default=300, help='boxes above the threshold in an image'
+    )
+    predict.add_argument(
+        '--runtimes', nargs='+', choices=EXPORTED_RUNTIMES, default=[], help='export it to these'
     )
     predict.add_argument(
         '--exported', nargs='+', metavar='FILE', default=[], help='files of tools/export.py, too'

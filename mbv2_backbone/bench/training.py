@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from mmengine.config import Config
 from torch import nn
@@ -13,59 +11,8 @@ from ..engine.config import task_of
 from ..engine.machine import Machine, fit_config, to_memory_format
 from .inputs import Size, training_batch
 from .models import build_optimizer, build_random, class_counts, set_size
-from .peers import (
-    MENDED_NORM,
-    NO_WEIGHTS,
-    peer_config,
-    torchvision_detector,
-    torchvision_segmentor,
-)
+from .peers import peer_config, torchvision_detector, torchvision_segmentor
 from .timing import Call
-
-NOTES = (
-    NO_WEIGHTS + '; the learning rate is 0, so that each step does the same work',
-    'drawn images and annotations, 7 boxes an image on average, the same for all',
-)
-KEPT_MEMORY = (
-    'ours keeps freed memory (glibc mallopt, as tools/train.py does); in one process that speeds '
-    'the peer up, too; --no-keep-freed-memory measures without'
-)
-
-
-def training_calls(
-    cfg: Config,
-    peers: Sequence[str],
-    machine: Machine,
-    *,
-    batch_size: int,
-    size: Size,
-    peer_channels_last: bool = False,
-) -> tuple[dict[str, Call], list[str]]:
-    """Prepare the steps that are timed.
-
-    Args:
-        cfg: Our config.
-        peers: Of `mmdet`, `mmseg`, `torchvision`.
-        machine: What ours is fitted to.
-        batch_size: Images in a step.
-        size: Height and width of the images.
-        peer_channels_last: Also time each peer in that memory format.
-
-    Returns:
-        The calls by name, ours first, and notes.
-    """
-    calls = {'ours': ours_step(cfg, machine, batch_size=batch_size, size=size)}
-    notes = list(NOTES)
-    for peer in peers:
-        step = dict(batch_size=batch_size, size=size)
-        calls[peer] = peer_step(peer, cfg, machine, **step)
-        if peer_channels_last:
-            calls[f'{peer}, channels_last'] = peer_step(
-                peer, cfg, machine, channels_last=True, **step
-            )
-        if peer == 'mmseg':
-            notes.append(MENDED_NORM)
-    return calls, notes
 
 
 def ours_step(

@@ -10,7 +10,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from ..engine.config import load_config, task_of
-from ..engine.machine import Machine, detect_machine, keep_freed_memory
+from ..engine.machine import Machine, detect_machine
 from ..errors import UserError
 from .machine import set_threads, synchronizer
 from .models import input_size, set_size
@@ -116,23 +116,24 @@ def backbone(args: Namespace) -> Results:
 def train(args: Namespace) -> Results:
     """Time training steps, or measure their memory."""
     from .memory import STEPS, memory_rows
-    from .training import KEPT_MEMORY, training_calls
+    from .steps import StepJob, training_calls
 
     cfg, machine = _load(args)
     peers = _peers(args, cfg, ('mmdet', 'mmseg', 'torchvision'))
-    threads = set_threads(args.threads)
-    size = input_size(cfg, args.size, training=True)
-    batch_size = args.batch_size or cfg.train_dataloader.batch_size
-    settings = dict(batch=batch_size, size=size)
+    is_kept = machine.device == 'cpu' and args.keep_freed_memory
+    job = StepJob(
+        config=args.config,
+        batch_size=args.batch_size or cfg.train_dataloader.batch_size,
+        size=input_size(cfg, args.size, training=True),
+        threads=set_threads(args.threads),
+        cfg_options=tuple(args.cfg_options or ()),
+        amp=args.amp,
+        keeps_memory=is_kept,
+    )
+    settings = dict(batch=job.batch_size, size=job.size)
+    if machine.device == 'cpu' and not is_kept:
+        settings['freed memory'] = 'not kept'
     if args.peak_memory:
-        rows = memory_rows(
-            args.config,
-            peers,
-            batch_size=batch_size,
-            size=size,
-            threads=threads,
-            cfg_options=args.cfg_options or (),
-        )
         notes = [
             f'each in a process of its own, {STEPS} steps; `step` is the peak above what was taken '
             'before the first, `peak` is all'
@@ -143,27 +144,23 @@ def train(args: Namespace) -> Results:
                 config=args.config,
                 machine=machine,
                 settings=settings,
-                rows=rows,
+                rows=memory_rows(job, peers),
                 notes=notes,
             )
         ]
-    is_kept = machine.device == 'cpu' and args.keep_freed_memory
-    if is_kept:
-        keep_freed_memory()
     calls, notes = training_calls(
-        cfg,
-        peers,
-        machine,
-        batch_size=batch_size,
-        size=size,
-        peer_channels_last=args.peer_channels_last,
+        job, peers, own_processes=is_kept, peer_channels_last=args.peer_channels_last
     )
-    if is_kept:
-        notes.append(KEPT_MEMORY)
-    elif machine.device == 'cpu':
-        settings['freed memory'] = 'not kept'
     return [
-        _timed(args, machine, calls, notes, reference=peers[0], batch_size=batch_size, **settings)
+        _timed(
+            args,
+            machine,
+            calls,
+            notes,
+            reference=peers[0],
+            batch_size=job.batch_size,
+            **settings,
+        )
     ]
 
 
@@ -218,6 +215,7 @@ def predict(args: Namespace) -> Results:
         batch_size=args.batch_size,
         size=size,
         candidates=args.candidates,
+        runtimes=args.runtimes,
         exported=args.exported,
         threads=threads,
     )

@@ -151,7 +151,9 @@ def encode(
     offset = ((bboxes[..., :2] + bboxes[..., 2:]) - (priors[..., :2] + priors[..., 2:])) * 0.5
     log_wh = torch.log((bboxes[..., 2:] - bboxes[..., :2]) / prior_wh)
     deltas = torch.cat([offset / prior_wh, log_wh], dim=-1)
-    return (deltas - deltas.new_tensor(means)) / deltas.new_tensor(stds)
+    # Tensors of means and stds would be copied to the GPU in every step, which waits for it.
+    columns = zip(deltas.unbind(-1), means, stds, strict=True)
+    return torch.stack([(column - mean) / std for column, mean, std in columns], dim=-1)
 
 
 def decode(

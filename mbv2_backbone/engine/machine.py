@@ -49,7 +49,7 @@ class Machine:
         precision: `float32`, `bfloat16` or `float16` (with loss scaling).
         channels_last: Whether weights and activations are kept in that memory format.
         num_processes: Processes that train together.
-        max_workers: Loader processes at most.
+        max_workers: Loader processes of each process at most.
     """
 
     device: str
@@ -83,6 +83,15 @@ def cpu_count() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
 
 
+def cores_of_process() -> int:
+    """Return this process's share of the cores, where several train on one node."""
+    if 'LOCAL_WORLD_SIZE' in os.environ:  # torchrun's processes share what it may use
+        return max(1, cpu_count() // int(os.environ['LOCAL_WORLD_SIZE']))
+    # Slurm may have bound each task to its own cores already.
+    tasks = int(os.environ.get('SLURM_NTASKS_PER_NODE', 1))
+    return max(1, min(cpu_count(), os.cpu_count() // tasks))
+
+
 def detect_machine(*, amp: bool | None = None, channels_last: bool | None = None) -> Machine:
     """Choose what fits this machine.
 
@@ -101,7 +110,7 @@ def detect_machine(*, amp: bool | None = None, channels_last: bool | None = None
         channels_last=True if channels_last is None else channels_last,
         num_processes=int(os.environ.get('WORLD_SIZE', 1)),
         # On a CPU the loaders would take the cores that the network computes on.
-        max_workers=cpu_count() if has_cuda else max(0, cpu_count() - 2),
+        max_workers=cores_of_process() if has_cuda else max(0, cores_of_process() - 2),
     )
 
 

@@ -208,21 +208,29 @@ def test_box_loss_against_the_loop():
 
 @pytest.mark.parametrize('max_per_level', [-1, 1, 5, 1000])
 def test_selection_against_the_loop(max_per_level):
-    scores, level_of = torch.rand(20, 3), torch.arange(20) // 8
-    got = select_candidates(scores, level_of, score_thr=0.4, max_per_level=max_per_level)
+    logits, level_of = torch.randn(2, 20, 4), torch.arange(20) // 8
+    scores = logits.softmax(-1)
+    got = select_candidates(logits, level_of, score_thr=0.3, max_per_level=max_per_level)
     expected = []
-    for level in range(3):
-        rows = [
-            (scores[p, c].item(), p, c)
-            for p in range(20)
-            for c in range(3)
-            if level_of[p] == level and scores[p, c] > 0.4
-        ]
-        rows.sort(reverse=True)
-        expected += rows if max_per_level < 0 else rows[:max_per_level]
-    assert list(zip(*(t.tolist() for t in got), strict=True)) == sorted(expected, reverse=True)
+    for n in range(2):
+        found = []
+        for level in range(3):
+            rows = [
+                (scores[n, p, c].item(), p, c)
+                for p in range(20)
+                for c in range(3)
+                if level_of[p] == level and scores[n, p, c] > 0.3
+            ]
+            rows.sort(reverse=True)
+            found += rows if max_per_level < 0 else rows[:max_per_level]
+        expected += [(n, p, c) for _, p, c in sorted(found, reverse=True)]
+    columns = (got.image, got.prior, got.label)
+    assert list(zip(*(t.tolist() for t in columns), strict=True)) == expected
+    torch.testing.assert_close(got.score, scores[columns])
 
 
 def test_selection_of_nothing():
-    got = select_candidates(torch.rand(4, 2), torch.zeros(4).long(), score_thr=1.0, max_per_level=9)
-    assert [len(t) for t in got] == [0, 0, 0]
+    got = select_candidates(
+        torch.rand(2, 4, 3), torch.zeros(4).long(), score_thr=1.0, max_per_level=9
+    )
+    assert [len(t) for t in got] == [0, 0, 0, 0]

@@ -1,4 +1,4 @@
-"""COCO metrics on drawn annotations and detections: the config's metric beside mmdet's."""
+"""COCO metrics on drawn annotations and detections: what our tools run beside mmdet's."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from mmengine.config import Config
 from mmengine.evaluator import Evaluator
 from mmengine.registry import DefaultScope
 
+from ..det.metrics import FastCocoMetric, installed_backends
 from ..engine.config import walk
 from ..errors import UserError
 from .inputs import BOXES_PER_IMAGE, random_boxes
@@ -47,6 +48,8 @@ def evaluation_calls(
         raise UserError('`evaluate` needs a config whose val_evaluator is a COCO metric for boxes')
     ann_file, samples = _draw(folder, names, num_images, detections)
     ours = dict(deepcopy(metrics[0]), ann_file=str(ann_file), metric='bbox')
+    if ours['type'] in ('CocoMetric', 'mmdet.CocoMetric'):
+        ours['type'] = f'mmdet.{FastCocoMetric.__name__}'  # as our tools do
     theirs = dict(type='CocoMetric', ann_file=str(ann_file), metric='bbox')
     calls = {
         'ours': _evaluator(ours, None, names, samples),
@@ -54,7 +57,8 @@ def evaluation_calls(
     }
     notes = [
         f'{num_images} drawn images, {BOXES_PER_IMAGE} boxes and {detections} detections each, '
-        f'{num_classes} classes; ours is {ours["type"]}, mmdet runs CocoMetric'
+        f'{num_classes} classes; ours is {ours["type"]} on '
+        f'{installed_backends()[0]}, mmdet runs CocoMetric'
     ]
     return calls, notes
 

@@ -6,6 +6,7 @@ import os.path as osp
 import tempfile
 from collections.abc import Sequence
 from contextlib import redirect_stdout
+from copy import deepcopy
 from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
@@ -33,6 +34,7 @@ from .peers import (
     torchvision_detector,
     torchvision_segmentor,
 )
+from .runtimes import exported_predictors
 from .timing import Call
 
 PHOTO_SIZE = (480, 640)  # of the images that a detector gets
@@ -47,6 +49,7 @@ def prediction_calls(
     batch_size: int,
     size: Size,
     candidates: int,
+    runtimes: Sequence[str] = (),
     exported: Sequence[str] = (),
     threads: int = 1,
 ) -> tuple[dict[str, Call], list[str]]:
@@ -59,6 +62,7 @@ def prediction_calls(
         batch_size: Images in a call.
         size: Height and width that the network sees.
         candidates: Boxes above the score threshold in an image, set for each detector.
+        runtimes: Of `EXPORTED_RUNTIMES`: our model is exported to each.
         exported: Files that tools/export.py wrote; each runs under every runtime that can.
         threads: Threads of the runtimes.
 
@@ -70,13 +74,20 @@ def prediction_calls(
     photo_size = size if task == 'seg' else PHOTO_SIZE
     images = [picture(rng, photo_size) for _ in range(max(batch_size, _SETTLE_IMAGES))]
     shown = images[:batch_size]
-    calls = {'ours': _ours(cfg, images, shown, candidates)}
+    model = build_random(cfg)
+    _prepare(model, array_pipeline(cfg), images, cfg, candidates)
+    calls = {'ours': _ours(cfg, model, shown), 'ours, eager': _eager(cfg, model, machine, shown)}
     notes = [
         f'{NO_WEIGHTS}, batch norms that have seen {_SETTLE_IMAGES} images; pictures of '
         f'{photo_size[1]}x{photo_size[0]} in memory'
     ]
     if task != 'seg':
         notes.append(f'each detector is set to {candidates} candidates an image')
+    if runtimes:
+        predictors = exported_predictors(
+            cfg, model, runtimes, _rgb(images), batch_size=batch_size, threads=threads
+        )
+        calls |= {f'ours, {name}': _on(found, shown) for name, found in predictors.items()}
     for peer in peers:
         if peer == 'torchvision':
             calls[peer] = _torchvision(cfg, machine, images, shown, size, candidates)
@@ -104,7 +115,6 @@ def exported_calls(
     Raises:
         UserError: If no installed runtime runs a file.
     """
-    rgb = [np.ascontiguousarray(image[..., ::-1]) for image in images]
     calls: dict[str, Call] = {}
     for path in paths:
         names = [
@@ -116,19 +126,33 @@ def exported_calls(
             raise UserError(f'{path}: none of {", ".join(RUNTIMES)} that runs it is installed')
         for name in names:
             predictor = Predictor(path, runtime=name, threads=threads)
-            calls[f'{Path(path).name}, {name}'] = lambda predictor=predictor: predictor.predict(rgb)
+            calls[f'{Path(path).name}, {name}'] = _on(predictor, images)
     return calls
 
 
-def _ours(cfg: Config, images: list[np.ndarray], shown: list[np.ndarray], candidates: int) -> Call:
-    """Predict as tools/predict.py does, with a checkpoint of random weights."""
-    model = build_random(cfg)
-    _prepare(model, array_pipeline(cfg), images, cfg, candidates)
+def _on(predictor: Predictor, images: Sequence[np.ndarray]) -> Call:
+    rgb = _rgb(images)
+    return lambda: predictor.predict(rgb)
+
+
+def _rgb(images: Sequence[np.ndarray]) -> list[np.ndarray]:
+    return [np.ascontiguousarray(image[..., ::-1]) for image in images]
+
+
+def _ours(cfg: Config, model: nn.Module, shown: list[np.ndarray]) -> Call:
+    """Predict as tools/predict.py does: batch norms folded, in the machine's memory format."""
     with tempfile.TemporaryDirectory() as folder, redirect_stdout(StringIO()):
         path = osp.join(folder, 'random.pth')
         torch.save(dict(state_dict=model.state_dict()), path)
         predictor = FilePredictor(cfg, path, score_thr=0.0)
     return lambda: predictor(shown)
+
+
+def _eager(cfg: Config, model: nn.Module, machine: Machine, shown: list[np.ndarray]) -> Call:
+    """Predict with the model as it is trained."""
+    pipeline = array_pipeline(cfg)
+    model = deepcopy(model).to(machine.device)
+    return torch.no_grad()(lambda: model.test_step(_packed(pipeline, shown)))
 
 
 def _toolbox(

@@ -3,12 +3,18 @@
 from .datasets import CheckedCocoDataset, CheckedVOCDataset
 from .head import SSDLiteHead
 from .priors import SSDLitePriorGenerator
-from .transforms import FastPhotoMetricDistortion, LoadImageLazily, RandomExpandCropResize
+from .transforms import (
+    FastPhotoMetricDistortion,
+    LoadImageAsAnnotated,
+    LoadImageLazily,
+    RandomExpandCropResize,
+)
 
 __all__ = [
     'CheckedCocoDataset',
     'CheckedVOCDataset',
     'FastPhotoMetricDistortion',
+    'LoadImageAsAnnotated',
     'LoadImageLazily',
     'RandomExpandCropResize',
     'SSDLiteHead',

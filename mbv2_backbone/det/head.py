@@ -10,13 +10,14 @@ from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
 from mmdet.models.utils import unpack_gt_instances
 from mmdet.registry import MODELS, TASK_UTILS
 from mmdet.structures import SampleList
+from mmdet.utils import reduce_mean
 from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from .assigner import TargetBuilder
 from .losses import box_loss, classification_loss
-from .postprocess import select_candidates
+from .postprocess import is_plain_nms, select_candidates, split_by_image, suppress_and_split
 from .priors import build_priors
 from .targets import decode
 
@@ -37,7 +38,7 @@ class SSDLiteHead(BaseDenseHead):
         bbox_coder: Config of the box coding; `target_means` and `target_stds` are used.
         use_depthwise: Must be true; mmdet's configs pass it.
         norm_cfg: Norm of the depthwise convolutions; `None` means `dict(type='BN')`.
-        act_cfg: Activation of the depthwise convolutions; `None` means `dict(type='ReLU6')`.
+        act_cfg: Activation of the depthwise convolutions; `None` means `dict(type='LeanReLU6')`.
         train_cfg: As in mmdet's SSD configs: `assigner` (`MaxIoUAssigner`), `neg_pos_ratio`,
             `smoothl1_beta`. What is missing has mmdet's SSDLite values.
         test_cfg: `score_thr`, `nms_pre` (a level), `nms`, `min_bbox_size`, `max_per_img`.
@@ -91,7 +92,7 @@ class SSDLiteHead(BaseDenseHead):
         self._neg_pos_ratio = train_cfg.get('neg_pos_ratio', 3)
         self._smoothl1_beta = train_cfg.get('smoothl1_beta', 1.0)
         norm_cfg = norm_cfg or dict(type='BN')
-        act_cfg = act_cfg or dict(type='ReLU6')
+        act_cfg = act_cfg or dict(type='LeanReLU6')
         self.cls_convs = self._predictors(self.cls_out_channels, norm_cfg, act_cfg)
         self.reg_convs = self._predictors(4, norm_cfg, act_cfg)
         self._prior_cache: dict[tuple, tuple[Tensor, Tensor]] = {}
@@ -179,8 +180,9 @@ class SSDLiteHead(BaseDenseHead):
                 self._in_padding(cls_scores, batch_img_metas),
             )
             is_positive = labels < self.num_classes
-            # mmdet counts an image without positives as one.
-            avg_factor = is_positive.sum(1).clamp(min=1).sum()
+            # mmdet counts an image without positives as one. Gradients are averaged over processes,
+            # so the mean of their factors makes them those of one process with all the images.
+            avg_factor = reduce_mean(is_positive.sum(1).clamp(min=1).sum().float())
             loss_cls = classification_loss(
                 logits, labels, weights, neg_pos_ratio=self._neg_pos_ratio
             )
@@ -251,23 +253,30 @@ class SSDLiteHead(BaseDenseHead):
         priors, level_of = self._priors(cls_scores, batch_img_metas)
         with torch.autocast(priors.device.type, enabled=False), torch.no_grad():
             logits, deltas = self._flatten(cls_scores, bbox_preds)
-            scores = logits.softmax(-1)[..., :-1]
-            results = []
-            for i, meta in enumerate(batch_img_metas):
-                top, prior_index, labels = select_candidates(
-                    scores[i],
-                    level_of,
-                    score_thr=cfg.get('score_thr', 0.0),
-                    max_per_level=cfg.get('nms_pre', -1),
+            found = select_candidates(
+                logits,
+                level_of,
+                score_thr=cfg.get('score_thr', 0.0),
+                max_per_level=cfg.get('nms_pre', -1),
+            )
+            boxes = decode(priors[found.prior], deltas[found.image, found.prior], **self._coding)
+            if self.bbox_coder.clip_border:
+                sides = boxes.new_tensor([meta['img_shape'][1::-1] for meta in batch_img_metas])
+                boxes = boxes.clamp(min=0).minimum(sides.repeat(1, 2)[found.image])
+            if with_nms and is_plain_nms(cfg.get('nms')):
+                return suppress_and_split(
+                    boxes,
+                    found,
+                    batch_img_metas,
+                    cfg,
+                    num_classes=self.num_classes,
+                    rescale=rescale,
                 )
-                boxes = decode(priors[prior_index], deltas[i, prior_index], **self._coding)
-                height, width = meta['img_shape'][:2]
-                if self.bbox_coder.clip_border:
-                    limit = boxes.new_tensor([width, height, width, height])
-                    boxes = boxes.clamp(min=0).minimum(limit)
-                found = InstanceData(bboxes=boxes, scores=top, labels=labels)
-                results.append(self._bbox_post_process(found, cfg, rescale, with_nms, meta))
-        return results
+            results = split_by_image(boxes, found, len(batch_img_metas))
+            return [
+                self._bbox_post_process(result, cfg, rescale, with_nms, meta)
+                for result, meta in zip(results, batch_img_metas, strict=True)
+            ]
 
 
 def _input_size(batch_img_metas: list[dict]) -> tuple[int, int]:

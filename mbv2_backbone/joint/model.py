@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from mmdet.models import SingleStageDetector
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
@@ -97,16 +98,17 @@ class JointModel(SingleStageDetector):
     def _label_map(self, logits: Tensor, sample: DetDataSample, *, rescale: bool) -> Tensor:
         """Cut the padding off logits `(C, H, W)`, resize them and choose the best class."""
         height, width = sample.img_shape[:2]
-        logits = logits[:, :height, :width]
+        # With the classes of a pixel side by side both steps are several times as fast.
+        logits = logits[None, :, :height, :width].contiguous(memory_format=torch.channels_last)
         if rescale:
             logits = resize(
-                logits[None],
+                logits,
                 size=sample.ori_shape[:2],
                 mode='bilinear',
                 align_corners=self.decode_head.align_corners,
                 warning=False,
-            )[0]
-        return logits.argmax(0)
+            )
+        return logits[0].permute(1, 2, 0).argmax(-1)
 
     def _forward(
         self,

@@ -27,7 +27,7 @@ model = dict(
 )
 train_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='LoadAnnotations'),
+    dict(type='LoadLabelMap'),
     dict(
         type='RandomResizeCropFlip',
         scale=(480, 360),

@@ -7,8 +7,12 @@ from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
 from mmseg.datasets import BaseSegDataset
 from mmseg.registry import TRANSFORMS
+from PIL import Image
 
+from mbv2_backbone.seg import datasets
 from mbv2_backbone.seg import transforms as module
+from mbv2_backbone.seg.datasets import LoadLabelMap
+from mbv2_backbone.seg.masks import read_mask
 from mbv2_backbone.seg.transforms import (
     RandomResizeCropFlip,
     crop_of_labels,
@@ -208,6 +212,31 @@ def test_colours_are_the_very_same_as_mmsegs():
         got, fast_next = run(fast, dict(img=img), seed)
         assert fast_next == stock_next
         assert np.array_equal(got['img'], expected['img']), seed
+
+
+def test_grey_files_are_decoded_apart_and_to_the_same_labels(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        datasets, 'read_mask', lambda file, name: calls.append(name) or read(file, name)
+    )
+    read, calls = read_mask, []
+    labels = patches(np.random.default_rng(0), 31, 45)
+    grey = Image.fromarray(labels)
+    palette = Image.fromarray(labels)
+    palette.putpalette([7] * 768)
+    for name, image, kwargs in [
+        ('grey', grey, {}), ('translucent', grey, dict(transparency=1)), ('palette', palette, {}),
+        ('deep', Image.fromarray(labels.astype(np.uint16)), {}),
+    ]:  # fmt: skip
+        image.save(tmp_path / f'{name}.png', **kwargs)
+        path = str(tmp_path / f'{name}.png')
+        got = LoadLabelMap()(dict(seg_map_path=path, label_map={1: 9}))['gt_seg_map']
+        assert np.array_equal(got, np.where(labels == 1, 9, labels)), name
+        assert got.dtype == np.uint8
+    assert calls == [str(tmp_path / f'{name}.png') for name in ('palette', 'deep')]
+    broken = tmp_path / 'broken.png'
+    broken.write_bytes((tmp_path / 'grey.png').read_bytes()[:60])
+    with pytest.raises(OSError, match='truncated'):
+        LoadLabelMap()(dict(seg_map_path=str(broken)))
 
 
 def test_whole_pipeline_packs_what_mmsegs_packs(tmp_path):

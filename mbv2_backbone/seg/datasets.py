@@ -9,7 +9,7 @@ from mmcv.transforms import BaseTransform
 from mmengine.fileio import get
 from mmseg.registry import TRANSFORMS
 
-from .masks import MaskCoding, Value, decode_mask, read_mask
+from .masks import MaskCoding, Value, decode_mask, read_grey_png, read_mask
 
 
 @TRANSFORMS.register_module()
@@ -57,8 +57,11 @@ class LoadLabelMap(BaseTransform):
             ignore=self.ignore,
             ignore_unknown=self.ignore_unknown,
         )
-        with io.BytesIO(get(path, backend_args=self.backend_args)) as file:
-            results['gt_seg_map'] = decode_mask(read_mask(file, path), coding, path)
+        data = get(path, backend_args=self.backend_args)
+        pixels = read_grey_png(data)
+        if pixels is None:
+            pixels = read_mask(io.BytesIO(data), path)
+        results['gt_seg_map'] = decode_mask(pixels, coding, path)
         results.setdefault('seg_fields', []).append('gt_seg_map')
         return results
 

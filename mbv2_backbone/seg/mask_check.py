@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from ..progress import track
+from ..data.image_files import read_image_facts
+from ..data.scan import scan_files
 from .masks import (
     COLOUR_MODES,
     INDEX_MODES,
@@ -31,7 +30,6 @@ from .masks import (
 
 # More values than labels exist: one of them is wrong, and it is among those that are kept.
 _MAX_VALUES = 300
-_UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
 @dataclass(frozen=True)
@@ -42,9 +40,10 @@ class MaskFacts:
         format: PIL's name of the file format, such as `PNG`.
         mode: PIL's name of the kind of pixels, such as `P` for palette indices.
         size_wh: Width and height of the mask in pixels.
-        image_wh: Width and height of its image, turned as its EXIF data says.
+        image_wh: Width and height of its image, turned as its EXIF data says; zeros for a broken
+            image, which is none of the mask's business.
         counts: Pixels by value: an index, or a colour RGB or RGBA.
-        error: Why the mask or its image cannot be read; the rest is empty then.
+        error: Why the mask cannot be read; the rest is empty then.
     """
 
     format: str = ''
@@ -86,50 +85,21 @@ def scan_masks(pairs: Sequence[tuple[str, str]], cache: Path) -> list[MaskFacts]
         pairs: Paths of a mask and its image.
         cache: JSON file for what is found out; made with its folder.
     """
-    known = _read_cache(cache)
-    stamps = {pair: [_stamp(path) for path in pair] for pair in pairs}
-    todo = [p for p in stamps if None in stamps[p] or known.get(p[0], [None])[0] != stamps[p]]
-    if todo:
-        # Reading waits for disks and networks, decoding leaves Python's lock.
-        pool = ThreadPoolExecutor(max(4, os.cpu_count() or 1))
-        try:
-            results = pool.map(lambda pair: read_facts(*pair), todo)
-            results = track(results, 'Checking masks', total=len(todo), unit='masks')
-            known |= {
-                pair[0]: [stamps[pair], facts] for pair, facts in zip(todo, results, strict=True)
-            }
-        finally:
-            pool.shutdown(cancel_futures=True)
-        _write_cache(cache, known)
-    return [known[mask][1] for mask, _ in pairs]
-
-
-def _stamp(path: str) -> list[int] | None:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return [status.st_mtime_ns, status.st_size]
-
-
-def _read_cache(path: Path) -> dict[str, list]:
-    try:
-        stored = json.loads(path.read_text())
-        return {mask: [stamp, _facts(fields)] for mask, (stamp, fields) in stored.items()}
-    except (OSError, ValueError, TypeError):  # absent, cut off or of another version
-        return {}
+    return scan_files(
+        pairs,
+        read_facts,
+        cache,
+        to_json=asdict,
+        from_json=_facts,
+        what='Checking masks',
+        unit='masks',
+    )
 
 
 def _facts(fields: dict) -> MaskFacts:
     counts = ((tuple(v) if isinstance(v, list) else v, n) for v, n in fields.pop('counts'))
     size_wh, image_wh = (tuple(fields.pop(key)) for key in ('size_wh', 'image_wh'))
     return MaskFacts(**fields, size_wh=size_wh, image_wh=image_wh, counts=tuple(counts))
-
-
-def _write_cache(path: Path, known: dict[str, list]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    stored = {mask: [stamp, asdict(facts)] for mask, (stamp, facts) in known.items()}
-    path.write_text(json.dumps(stored, separators=(',', ':')))
 
 
 def read_facts(mask: str, image: str) -> MaskFacts:
@@ -140,18 +110,9 @@ def read_facts(mask: str, image: str) -> MaskFacts:
         with Image.open(mask) as picture:
             counts = tuple(_count_values(picture).most_common(_MAX_VALUES))
             file_format, mode, size_wh = picture.format, picture.mode, picture.size
-    except _UNREADABLE as error:
+    except Exception as error:  # on damaged files Pillow raises almost anything
         return MaskFacts(error=f'cannot be read: {error}')
-    try:
-        return MaskFacts(file_format, mode, size_wh, _image_wh(image), counts)
-    except _UNREADABLE as error:
-        return MaskFacts(error=f'has an image that cannot be read: {error}')
-
-
-def _image_wh(path: str) -> tuple[int, int]:
-    with Image.open(path) as image:
-        is_on_its_side = image.getexif().get(0x0112, 1) >= 5
-        return image.size[::-1] if is_on_its_side else image.size
+    return MaskFacts(file_format, mode, size_wh, read_image_facts(image).seen_wh, counts)
 
 
 def _count_values(image: Image.Image) -> Counter[Value]:
@@ -176,7 +137,7 @@ def mask_problem(facts: MaskFacts, rules: MaskRules) -> Problem | None:
     problem = format_problem(facts.format, facts.mode)
     if problem:
         return problem
-    if facts.size_wh != facts.image_wh:
+    if any(facts.image_wh) and facts.size_wh != facts.image_wh:
         mask, image = ('x'.join(map(str, wh)) for wh in (facts.size_wh, facts.image_wh))
         return Problem(
             f'is {mask} pixels, but its image is {image}', 'masks and images must be of one size'

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, NamedTuple
 
+import cv2
 import numpy as np
 from PIL import Image
 
@@ -85,6 +86,19 @@ def read_mask(file: str | IO[bytes], name: str) -> np.ndarray:
     return pixels[..., :3] if pixels.ndim == 3 else pixels
 
 
+def read_grey_png(data: bytes) -> np.ndarray | None:
+    """Decode a PNG file of 8-bit grey values, which takes OpenCV half as long as PIL.
+
+    Args:
+        data: The file.
+
+    Returns:
+        `(H, W)` uint8, or `None` for any other file, a broken one included.
+    """
+    is_grey = data[:8] == b'\x89PNG\r\n\x1a\n' and data[24:26] == b'\x08\x00'
+    return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE) if is_grey else None
+
+
 def format_problem(file_format: str, mode: str) -> Problem | None:
     """Tell why no mask can be stored in a file format with a kind of pixels (PIL's names)."""
     if file_format == 'JPEG':
@@ -111,11 +125,11 @@ def decode_mask(pixels: np.ndarray, coding: MaskCoding, name: str) -> np.ndarray
         UserError: If an index is no uint8, or a colour is not in the palette.
     """
     if pixels.ndim == 2:
-        if pixels.size and not 0 <= pixels.min() <= pixels.max() <= 255:
+        if pixels.dtype.itemsize > 1 and not 0 <= pixels.min() <= pixels.max() <= 255:
             raise UserError(
                 f'{name} has values from {pixels.min()} to {pixels.max()}; expected 0 to 255'
             )
-        return index_labels(coding)[pixels.astype(np.uint8)]
+        return cv2.LUT(pixels.astype(np.uint8, copy=False), index_labels(coding))
     if not coding.palette:
         raise UserError(f'{name} {NO_PALETTE}')
     labels = map_colours(pixels, colour_labels(coding))

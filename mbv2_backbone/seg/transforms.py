@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import ceil
 
 import cv2
@@ -35,7 +36,7 @@ def is_varied(seg_map: np.ndarray, cat_max_ratio: float, ignore_index: int) -> b
         ignore_index: The label that is not counted.
     """
     total = seg_map.size - np.count_nonzero(seg_map == ignore_index)
-    # One class mostly settles it, and to count one is ten times faster than to count all.
+    # One class mostly settles it, and to count one is several times faster than to count all.
     guess = int(_count(seg_map[::8, ::8], ignore_index).argmax())
     count = np.count_nonzero(seg_map == guess) if guess != ignore_index else 0
     if count >= cat_max_ratio * total:
@@ -47,7 +48,8 @@ def is_varied(seg_map: np.ndarray, cat_max_ratio: float, ignore_index: int) -> b
 
 
 def _count(seg_map: np.ndarray, ignore_index: int) -> np.ndarray:
-    counts = np.bincount(seg_map.ravel(), minlength=256)
+    labels = np.ascontiguousarray(seg_map)
+    counts = cv2.calcHist([labels], [0], None, [256], (0, 256)).ravel().astype(np.int64)
     if 0 <= ignore_index < 256:
         counts[ignore_index] = 0
     return counts
@@ -231,14 +233,20 @@ class FastPhotoMetricDistortion(PhotoMetricDistortion):
         if not np.random.randint(2):
             return img
         alpha = np.random.uniform(self.saturation_lower, self.saturation_upper)
-        h, s, v = cv2.split(cv2.cvtColor(img, cv2.COLOR_BGR2HSV))
-        return cv2.cvtColor(cv2.merge((h, self.convert(s, alpha), v)), cv2.COLOR_HSV2BGR)
+        return _change_hsv(img, 1, lambda saturation: self.convert(saturation, alpha))
 
     def hue(self, img: np.ndarray) -> np.ndarray:
         """Turn the hue half of the time."""
         if not np.random.randint(2):
             return img
         turn = np.random.randint(-self.hue_delta, self.hue_delta)
-        h, s, v = cv2.split(cv2.cvtColor(img, cv2.COLOR_BGR2HSV))
-        h = cv2.LUT(h, ((np.arange(256) + turn) % 180).astype(np.uint8))
-        return cv2.cvtColor(cv2.merge((h, s, v)), cv2.COLOR_HSV2BGR)
+        turned = ((np.arange(256) + turn) % 180).astype(np.uint8)
+        return _change_hsv(img, 0, lambda hue: cv2.LUT(hue, turned))
+
+
+def _change_hsv(
+    img: np.ndarray, channel: int, change: Callable[[np.ndarray], np.ndarray]
+) -> np.ndarray:
+    hsv = cv2.cvtColor(img, cv2.COLOR_BGR2HSV)
+    cv2.insertChannel(change(cv2.extractChannel(hsv, channel)), hsv, channel)
+    return cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)

@@ -7,102 +7,167 @@ import os.path as osp
 from collections import Counter
 from collections.abc import Sequence
 from math import isfinite
-from xml.etree.ElementTree import Element, ElementTree
+from typing import Any
 
 from mmdet.datasets import CocoDataset, VOCDataset
+from mmdet.datasets.api_wrappers import COCO
 from mmdet.registry import DATASETS
-from mmengine.fileio import get_local_path, load
+from mmengine.fileio import get
 from mmengine.logging import print_log
 
+from ..data.broken import ROUNDING
+from ..data.image_files import read_image_facts
 from ..errors import UserError
+from .annotations import VocObject, as_box, box_problem, check_coco, cut_box, read_voc
 
 MAX_NAMED = 50
 
 
-def box_problem(xyxy: Sequence[float], image_wh: tuple[int, int] | None = None) -> str | None:
-    """Tell why a box cannot be trained on.
+class CheckedDatasetMixin:
+    """Names what is wrong with the annotations, and loads images as these expect them.
 
-    Args:
-        xyxy: Corners in pixels, right and lower edge excluded.
-        image_wh: Width and height of the image, if known.
-
-    Returns:
-        `not finite`, `inverted`, `zero area`, `outside the image`, or `None` if the box is sound.
-
-    Example:
-        >>> box_problem((4, 4, 4, 9)), box_problem((4, 4, 8, 9))
-        ('zero area', None)
-    """
-    if not all(isfinite(value) for value in xyxy):
-        return 'not finite'
-    x1, y1, x2, y2 = xyxy
-    if x2 < x1 or y2 < y1:
-        return 'inverted'
-    if x2 == x1 or y2 == y1:
-        return 'zero area'
-    if x2 <= 0 or y2 <= 0:
-        return 'outside the image'
-    if image_wh is not None and (x1 >= image_wh[0] or y1 >= image_wh[1]):
-        return 'outside the image'
-    return None
-
-
-class BoxCheckMixin:
-    """Collects the boxes that were dropped while a dataset was read and logs them once.
+    A box that no loss can take is left out, one that reaches beyond its image is cut. In the
+    pipeline `LoadImageFromFile` gives way to `LoadImageAsAnnotated`.
 
     Attributes:
         dropped_boxes: `(file, box, problem)` of each dropped box; boxes as they stand in the
             file: xywh for COCO, xyxy for VOC.
+        cut_boxes: The same for boxes that reached beyond their image by more than a pixel.
     """
 
+    def __init__(self, *, pipeline: Sequence[Any] = (), **kwargs: Any) -> None:
+        super().__init__(pipeline=[_as_annotated(step) for step in pipeline], **kwargs)
+
     def load_data_list(self) -> list[dict]:
-        """Read the annotations, then log what was dropped."""
-        self.dropped_boxes: list[tuple[str, tuple[float, ...], str]] = []
+        """Read the annotations, then log what is wrong with them.
+
+        Raises:
+            UserError: If they name no image.
+        """
+        self.dropped_boxes: list[tuple[str, Any, str]] = []
+        self.cut_boxes: list[tuple[str, Any, str]] = []
         data_list = super().load_data_list()
-        if self.dropped_boxes:
-            print_log(self._describe_dropped(), logger='current', level=logging.WARNING)
+        if not data_list:
+            raise UserError(f'{self.ann_file} names no image')
+        self._warn_of('Dropped', 'box(es)', 'that cannot be trained on', self.dropped_boxes)
+        self._warn_of('Cut', 'box(es)', 'at the edges of their images', self.cut_boxes)
         return data_list
 
-    def _describe_dropped(self) -> str:
-        reasons = Counter(problem for _, _, problem in self.dropped_boxes)
+    def filter_data(self) -> list[dict]:
+        """Filter as mmdet does, and log which images are too small.
+
+        Raises:
+            UserError: If none is left.
+        """
+        kept = super().filter_data()
+        if not kept:
+            raise UserError(
+                f'none of the {len(self.data_list)} images of {self.ann_file} is left by '
+                f'filter_cfg={self.filter_cfg}'
+            )
+        ids = {info['img_id'] for info in kept}
+        min_size = (self.filter_cfg or {}).get('min_size', 0)
+        left_out = [
+            (osp.basename(info['img_path']), (info['width'], info['height']), 'is too small')
+            for info in self.data_list
+            if info['img_id'] not in ids and min(info['width'], info['height']) < min_size
+        ]
+        self._warn_of('Left out', 'image(s)', f'smaller than {min_size} px', left_out)
+        return kept
+
+    def _warn_of(
+        self, done: str, what: str, why: str, found: Sequence[tuple[str, Any, str]]
+    ) -> None:
+        if not found:
+            return
+        reasons = Counter(problem for _, _, problem in found)
         lines = [
-            f'Dropped {len(self.dropped_boxes)} box(es) of {self.ann_file} that cannot be trained '
-            f'on: {", ".join(f"{count} {reason}" for reason, count in reasons.items())}.'
+            f'{done} {len(found)} {what} of {self.ann_file} {why}: '
+            f'{", ".join(f"{count} {reason}" for reason, count in reasons.items())}.'
         ]
-        lines += [
-            f'  {file}: {tuple(box)} {problem}'
-            for file, box, problem in self.dropped_boxes[:MAX_NAMED]
-        ]
-        if len(self.dropped_boxes) > MAX_NAMED:
-            lines.append(f'  and {len(self.dropped_boxes) - MAX_NAMED} more')
-        return '\n'.join(lines)
+        lines += [f'  {file}: {value} {problem}' for file, value, problem in found[:MAX_NAMED]]
+        if len(found) > MAX_NAMED:
+            lines.append(f'  and {len(found) - MAX_NAMED} more')
+        _warn('\n'.join(lines))
+
+    def _cut(self, file: str, box: Any, xyxy: Sequence[float], wh: tuple[int, int]) -> Sequence:
+        cut = cut_box(xyxy, wh)
+        if max(abs(new - old) for new, old in zip(cut, xyxy, strict=True)) > ROUNDING:
+            self.cut_boxes.append((file, box, 'reaches beyond the image'))
+        return cut
+
+
+def _as_annotated(step: Any) -> Any:
+    """Put our loader in the place of mmcv's, inside of other steps, too."""
+    if isinstance(step, (list, tuple)):
+        return [_as_annotated(inner) for inner in step]
+    if not isinstance(step, dict):
+        return step
+    step = {key: _as_annotated(value) for key, value in step.items()}
+    if step.get('type') == 'LoadImageFromFile':
+        step['type'] = 'mmdet.LoadImageAsAnnotated'
+    return step
+
+
+def _warn(text: str) -> None:
+    print_log(text, logger='current', level=logging.WARNING)
+
+
+class _CheckedCoco(COCO):
+    """pycocotools' reader, which looks at what it read before it builds its tables."""
+
+    def __init__(self, path: str) -> None:
+        try:
+            super().__init__(path)
+        except UserError as error:
+            raise UserError(f'{path} {error}') from error
+        except (ValueError, AssertionError, RecursionError) as error:
+            raise UserError(f'{path} is no JSON as COCO has it: {error}') from error
+
+    def createIndex(self) -> None:  # noqa: N802
+        """Build the tables; see pycocotools."""
+        check_coco(self.dataset)
+        super().createIndex()
 
 
 @DATASETS.register_module()
-class CheckedCocoDataset(BoxCheckMixin, CocoDataset):
+class CheckedCocoDataset(CheckedDatasetMixin, CocoDataset):
     """mmdet's `CocoDataset` without zero-area, inverted, outside and non-finite boxes.
 
     A box whose `area` is missing or 0 gets its width times its height, where mmdet would fail or
     drop the box without a word.
 
     Raises:
-        UserError: If the annotation file does not have all the classes, which mmdet answers with
-            labels that belong to other classes.
+        UserError: If the file cannot be read; if an id is there twice; if it does not have all
+            the classes or has them in another order, which mmdet answers with labels that belong
+            to other classes.
     """
 
-    def load_data_list(self) -> list[dict]:
-        """Read the annotation file; see mmdet."""
-        data_list = super().load_data_list()
-        classes = self.metainfo['classes']
-        if len(self.cat_ids) != len(classes):
-            with get_local_path(self.ann_file, backend_args=self.backend_args) as path:
-                names = [item['name'] for item in load(path)['categories']]
-            missing = [name for name in classes if name not in names]
+    def COCOAPI(self, path: str) -> COCO:  # noqa: N802
+        """Read the file; mmdet's name for what does."""
+        coco = _CheckedCoco(path)
+        classes = list(self.metainfo['classes'])
+        names = [item['name'] for item in coco.dataset['categories']]
+        missing = [name for name in classes if name not in names]
+        if missing:
             raise UserError(
                 f'{self.ann_file} has no category {", ".join(map(repr, missing[:6]))}; its '
                 f'categories are {", ".join(names)}. Set `classes` in the config to those that '
                 f'are meant'
             )
+        ordered = [name for name in names if name in classes]
+        if ordered != classes:
+            raise UserError(
+                f'{self.ann_file} has its categories in another order than the config, and mmdet '
+                f'numbers them by the file; set `classes = {tuple(ordered)}` in the config'
+            )
+        return coco
+
+    def load_data_list(self) -> list[dict]:
+        """Read the annotation file; see mmdet."""
+        self._other_classes: Counter[str] = Counter()
+        data_list = super().load_data_list()
+        _warn_of_other_classes(self.ann_file, self._other_classes)
         return data_list
 
     def parse_data_info(self, raw_data_info: dict) -> dict | list[dict]:
@@ -110,76 +175,140 @@ class CheckedCocoDataset(BoxCheckMixin, CocoDataset):
         image = raw_data_info['raw_img_info']
         sound = []
         for annotation in raw_data_info['raw_ann_info']:
-            x, y, w, h = (float(value) for value in annotation['bbox'])
-            problem = box_problem((x, y, x + w, y + h), (image['width'], image['height']))
-            if problem is None:
-                if not annotation.get('area', 0) > 0:
-                    annotation['area'] = w * h
-                sound.append(annotation)
-            elif not annotation.get('ignore', False):
-                self.dropped_boxes.append((image['file_name'], (x, y, w, h), problem))
-        return super().parse_data_info(
-            dict(raw_ann_info=sound, raw_img_info=raw_data_info['raw_img_info'])
-        )
+            category = annotation['category_id']
+            if annotation.get('ignore', False):
+                continue
+            if category in self.cat2label:
+                if self._has_sound_box(annotation, image):
+                    sound.append(annotation)
+            elif category in self.coco.cats:
+                self._other_classes[self.coco.cats[category]['name']] += 1
+            else:
+                box = (image['file_name'], annotation.get('bbox'), f'unknown category {category!r}')
+                self.dropped_boxes.append(box)
+        return super().parse_data_info(dict(raw_ann_info=sound, raw_img_info=image))
+
+    def _has_sound_box(self, annotation: dict, image: dict) -> bool:
+        """Cut the box of an annotation at the edges of its image, in place, or drop it."""
+        file, wh = image['file_name'], (image['width'], image['height'])
+        box = as_box(annotation.get('bbox'))
+        if box is None:
+            given = annotation.get('bbox')
+            self.dropped_boxes.append((file, given, 'not four numbers'))
+            return False
+        x, y, w, h = box
+        problem = box_problem((x, y, x + w, y + h), wh)
+        if problem is None:
+            x1, y1, x2, y2 = self._cut(file, box, (x, y, x + w, y + h), wh)
+            w, h = x2 - x1, y2 - y1
+            # mmdet leaves such boxes out without a word.
+            problem = 'smaller than a pixel' if w < 1 or h < 1 else None
+        if problem is not None:
+            self.dropped_boxes.append((file, box, problem))
+            return False
+        annotation['bbox'] = [x1, y1, w, h]
+        area = as_box([annotation.get('area', 0)] * 4)
+        annotation['area'] = area[0] if area and area[0] > 0 else w * h
+        return True
 
 
 @DATASETS.register_module()
-class CheckedVOCDataset(BoxCheckMixin, VOCDataset):
+class CheckedVOCDataset(CheckedDatasetMixin, VOCDataset):
     """mmdet's `VOCDataset` without zero-area, inverted, outside and non-finite boxes.
+
+    An XML file that does not say how large its image is gets the size from the image.
 
     Args:
         **kwargs: As for `VOCDataset`. Give `metainfo=dict(classes=...)` for classes other than
             Pascal's.
 
     Raises:
-        UserError: If objects are named in the files, but none is of the classes.
+        UserError: If an XML file is missing or cannot be read, or if objects are named in the
+            files, but none is of the classes.
     """
 
     def load_data_list(self) -> list[dict]:
         """Read the XML files; see mmdet. Objects of other classes are counted in the log."""
         self._other_classes: Counter[str] = Counter()
+        self._broken_files: list[str] = []
         data_list = super().load_data_list()
-        others = ', '.join(f'{name} ({n})' for name, n in self._other_classes.most_common(20))
+        if self._broken_files:
+            shown = [f'  {problem}' for problem in self._broken_files[:MAX_NAMED]]
+            raise UserError(
+                f'{len(self._broken_files)} annotation file(s) of {self.ann_file} cannot be read; '
+                f'mend them or take them off that list:\n' + '\n'.join(shown)
+            )
+        others = self._other_classes.most_common(20)
         if others and not any(info['instances'] for info in data_list):
             raise UserError(
                 f'no object of {self.ann_file} is of the classes '
-                f'{", ".join(self.metainfo["classes"])}; the files name {others}. Set `classes` '
-                f'in the config to those that are meant'
+                f'{", ".join(self.metainfo["classes"])}; the files name {_counted(others)}. Set '
+                f'`classes` in the config to those that are meant'
             )
-        if others:
-            print_log(
-                f'{self.ann_file}: left out objects of other classes: {others}',
-                logger='current',
-                level=logging.WARNING,
-            )
-        return data_list
+        _warn_of_other_classes(self.ann_file, self._other_classes)
+        return self._each_once(data_list)
+
+    def _each_once(self, data_list: list[dict]) -> list[dict]:
+        counts = Counter(info['img_id'] for info in data_list)
+        doubles = [name for name, count in counts.items() if count > 1]
+        if doubles:
+            _warn(f'{self.ann_file} names images twice; taken once: {", ".join(doubles[:10])}')
+        return list({info['img_id']: info for info in data_list}.values())
 
     def parse_data_info(self, img_info: dict) -> dict | list[dict]:
         """Parse one XML file; see mmdet."""
-        self._xml_name = osp.basename(img_info['xml_path'])
-        return super().parse_data_info(img_info)
+        path = osp.join(self.sub_data_root, img_info['file_name'])
+        info = dict(
+            img_path=path, img_id=img_info['img_id'], xml_path=img_info['xml_path'], instances=[]
+        )
+        try:
+            wh, objects = read_voc(get(img_info['xml_path'], backend_args=self.backend_args))
+        except (OSError, UserError) as error:
+            reason = 'does not exist' if isinstance(error, FileNotFoundError) else error
+            self._broken_files.append(f'{img_info["xml_path"]} {reason}')
+            return info
+        if wh is None:
+            facts = read_image_facts(path)
+            wh = facts.seen_wh
+            if facts.error:
+                self._broken_files.append(
+                    f'{img_info["xml_path"]} does not say how large its image is, and that '
+                    f'{facts.error}'
+                )
+        info['width'], info['height'] = wh
+        for item in objects:
+            if item.name in self.cat2label:
+                info['instances'] += self._instances(osp.basename(img_info['xml_path']), item, wh)
+            else:
+                self._other_classes[item.name] += 1
+        return info
 
-    def _parse_instance_info(self, raw_ann_info: ElementTree, minus_one: bool = True) -> list[dict]:
-        root = raw_ann_info.getroot()
-        image_wh = _xml_size(root)
-        for item in root.findall('object'):
-            name = item.findtext('name')
-            if name not in self.metainfo['classes']:
-                self._other_classes[name] += 1
-                continue
-            box = tuple(
-                float(item.find(f'bndbox/{key}').text) for key in ('xmin', 'ymin', 'xmax', 'ymax')
+    def _instances(self, file: str, item: VocObject, wh: tuple[int, int]) -> list[dict]:
+        """Return what mmdet makes of an object; nothing if its box is not sound."""
+        if item.box is None:
+            self.dropped_boxes.append((file, None, 'not four numbers'))
+            return []
+        # mmdet cuts to whole pixels and counts from 0, files count from 1.
+        xyxy = [int(v) - 1 if isfinite(v) else v for v in item.box]
+        problem = box_problem(xyxy, wh)
+        if problem is not None:
+            self.dropped_boxes.append((file, item.box, problem))
+            return []
+        x1, y1, x2, y2 = self._cut(file, item.box, xyxy, wh)
+        is_small = min(x2 - x1, y2 - y1) < (self.bbox_min_size or 0)
+        return [
+            dict(
+                bbox=[x1, y1, x2, y2],
+                bbox_label=self.cat2label[item.name],
+                ignore_flag=int(item.is_difficult or is_small),
             )
-            # mmdet cuts to whole pixels and, from the second on, counts from 0.
-            corners = [int(v) - minus_one if isfinite(v) else v for v in box]
-            problem = box_problem(corners, image_wh)
-            if problem is not None:
-                root.remove(item)
-                self.dropped_boxes.append((self._xml_name, box, problem))
-        return super()._parse_instance_info(raw_ann_info, minus_one)
+        ]
 
 
-def _xml_size(root: Element) -> tuple[int, int] | None:
-    """Return width and height from a VOC annotation, or `None` where it says 0 or nothing."""
-    width, height = (int(root.findtext(f'size/{key}', '0')) for key in ('width', 'height'))
-    return (width, height) if width > 0 and height > 0 else None
+def _counted(others: Sequence[tuple[str, int]]) -> str:
+    return ', '.join(f'{name} ({count})' for name, count in others)
+
+
+def _warn_of_other_classes(ann_file: str, others: Counter[str]) -> None:
+    if others:
+        _warn(f'{ann_file}: left out objects of other classes: {_counted(others.most_common(20))}')

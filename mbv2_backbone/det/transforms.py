@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from math import ceil, log
+from typing import Any
 
 import cv2
 import mmcv
 import numpy as np
 import torch
-from mmcv.transforms import BaseTransform
+from mmcv.transforms import BaseTransform, LoadImageFromFile
 from mmcv.transforms.utils import avoid_cache_randomness
 from mmdet.datasets.transforms import PhotoMetricDistortion
 from mmdet.registry import TRANSFORMS
@@ -18,6 +19,8 @@ from mmdet.structures.bbox import HorizontalBoxes, autocast_box_type
 from mmengine.fileio import get
 from PIL import Image
 
+from ..data.broken import BrokenSampleError, check_boxes_fit
+from ..data.image_files import EXIF_ORIENTATION
 from .crops import (
     Window,
     centres_inside,
@@ -27,7 +30,6 @@ from .crops import (
     sample_expansion,
 )
 
-EXIF_ORIENTATION = 0x0112
 REDUCED_FLAGS = {
     1: cv2.IMREAD_COLOR,
     2: cv2.IMREAD_REDUCED_COLOR_2,
@@ -37,20 +39,60 @@ REDUCED_FLAGS = {
 
 
 @TRANSFORMS.register_module()
+class LoadImageAsAnnotated(LoadImageFromFile):
+    """mmcv's `LoadImageFromFile`, which turns a photo only if its annotations are for the turned.
+
+    Some tools write boxes for a photo as it is seen, turned by its EXIF data, others for the
+    pixels as they are stored. The width and height that stand beside the boxes tell which.
+    `CheckedCocoDataset` and `CheckedVOCDataset` put it in the place of mmcv's loader.
+
+    Required key: img_path; optional width, height and instances. Added keys: as for mmcv's.
+
+    Raises:
+        BrokenSampleError: Neither way the size is that of the annotations, and boxes do not fit.
+    """
+
+    def __init__(self, *, color_type: str = 'color', **kwargs: Any) -> None:
+        super().__init__(color_type=color_type, **kwargs)
+        self._as_stored = None
+        if color_type in ('color', 'grayscale'):  # the others are as stored anyway
+            self._as_stored = LoadImageFromFile(
+                color_type=f'{color_type}_ignore_orientation', **kwargs
+            )
+
+    def transform(self, results: dict) -> dict | None:
+        """Load the image."""
+        loaded = super().transform(results)
+        if loaded is None:
+            return None
+        if self._as_stored is not None and is_on_its_side(loaded):
+            loaded = self._as_stored.transform(loaded)
+        check_boxes_fit(loaded)
+        return loaded
+
+
+def is_on_its_side(results: dict) -> bool:
+    """Tell whether the sides of a loaded image are those that its annotations state, swapped."""
+    stated = results.get('height'), results.get('width')
+    return tuple(results['img_shape']) == stated[::-1] != stated
+
+
+@TRANSFORMS.register_module()
 class LoadImageLazily(BaseTransform):
     """Reads an image file, but leaves JPEG data to be decoded by `RandomExpandCropResize`.
 
     That transform knows which part is seen and how small, and decodes accordingly. Files that are
-    no plain JPEG (PNG, rotated by EXIF data, CMYK) are decoded here, as `LoadImageFromFile` does.
+    no plain JPEG (PNG, rotated by EXIF data, CMYK) are decoded here, as `LoadImageAsAnnotated`
+    does.
 
-    Required key: img_path. Added keys: img_bytes (bytes) or img (`(H, W, 3)` uint8 BGR),
-    img_shape, ori_shape.
+    Required key: img_path; optional width, height and instances. Added keys: img_bytes (bytes) or
+    img (`(H, W, 3)` uint8 BGR), img_shape, ori_shape.
 
     Args:
         backend_args: Of mmengine's file backend; `None` for the local disk.
 
     Raises:
-        ValueError: The file is no image that OpenCV reads.
+        BrokenSampleError: The file is no image that OpenCV reads, or boxes do not fit it.
     """
 
     def __init__(self, *, backend_args: dict | None = None) -> None:
@@ -62,12 +104,19 @@ class LoadImageLazily(BaseTransform):
         size = plain_jpeg_size(data)
         if size is not None:
             results['img_bytes'] = data
-            shape = size[::-1]
+            results['img_shape'] = size[::-1]
         else:
-            results['img'] = _decode(data, cv2.IMREAD_COLOR, results['img_path'])
-            shape = results['img'].shape[:2]
-        results['img_shape'] = results['ori_shape'] = shape
+            self._decode_into(results, data, cv2.IMREAD_COLOR)
+            if is_on_its_side(results):
+                flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+                self._decode_into(results, data, flags)
+        results['ori_shape'] = results['img_shape']
+        check_boxes_fit(results)
         return results
+
+    def _decode_into(self, results: dict, data: bytes, flags: int) -> None:
+        results['img'] = _decode(data, flags, results['img_path'])
+        results['img_shape'] = results['img'].shape[:2]
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}(backend_args={self.backend_args})'
@@ -88,7 +137,7 @@ def plain_jpeg_size(data: bytes) -> tuple[int, int] | None:
 def _decode(data: bytes, flags: int, path: str) -> np.ndarray:
     img = mmcv.imfrombytes(data, flag=flags, backend='cv2') if data else None
     if img is None:
-        raise ValueError(
+        raise BrokenSampleError(
             f'expected an image at {path}; OpenCV cannot decode its {len(data)} bytes. '
             f'Replace the file or take it out of the annotations'
         )

@@ -32,10 +32,12 @@ def check_data(cfg: Config, splits: Sequence[str]) -> None:
         splits: Any of `train`, `val`, `test`.
 
     Raises:
-        UserError: It shows the expected layout with what is there and what is not.
+        UserError: It shows the expected layout with what is there and what is not; or annotations
+            are a pickle.
     """
     paths: dict[str, bool] = {}
     for dataset in datasets_of(cfg, splits):
+        _refuse_pickles(dataset)
         paths |= {path: osp.exists(path) for path in expected_paths(dataset)}
     if all(paths.values()):
         return
@@ -45,6 +47,16 @@ def check_data(cfg: Config, splits: Sequence[str]) -> None:
         lines.append(cfg.data_help.strip())
     lines.append('Data elsewhere? Link it there, or override the config: --cfg-options data_root=…')
     raise UserError('\n'.join(lines))
+
+
+def _refuse_pickles(dataset: dict) -> None:
+    for key in ('ann_file', 'proposal_file'):
+        path = dataset.get(key) or ''
+        if path.endswith(('.pkl', '.pickle')):
+            raise UserError(
+                f'{key}={path} is a pickle, which can hold any code and runs it when it is read; '
+                f'give the annotations as JSON'
+            )
 
 
 def expected_paths(dataset: dict) -> list[str]:
@@ -96,7 +108,7 @@ def check_masks(cfg: Config, splits: Sequence[str]) -> None:
     Raises:
         UserError: It names the files, what is wrong with them, and what to do.
     """
-    if task_of(cfg) == 'det' or not cfg.get('check_masks', True) or not _is_first_process(cfg):
+    if task_of(cfg) == 'det' or not cfg.get('check_masks', True) or not is_first_process(cfg):
         return
     from ..seg.mask_check import mask_problem, scan_masks  # detection does without mmseg
 
@@ -128,7 +140,8 @@ def check_masks(cfg: Config, splits: Sequence[str]) -> None:
         raise UserError('\n'.join(text))
 
 
-def _is_first_process(cfg: Config) -> bool:
+def is_first_process(cfg: Config) -> bool:
+    """Tell whether this is the one process of several that speaks and writes."""
     # The checks come before the processes join, so mmengine.dist does not know yet.
     return int(os.environ.get(_RANK_OF_LAUNCHER.get(cfg.get('launcher'), ''), 0)) == 0
 

@@ -11,6 +11,7 @@ from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.registry import DATASETS, DefaultScope, init_default_scope
 
 from ..errors import UserError
+from .safe_config import check_is_data, is_data
 
 _CLASS_KEYS = {'classes', 'seg_classes'}
 
@@ -28,6 +29,8 @@ def load_config(path: str, overrides: Sequence[str] | None = None) -> Config:
     if not osp.isfile(path):
         raise UserError(f'no config file at {path}; the configs of this project are in configs/')
     try:
+        if is_data(path):
+            check_is_data(path)
         cfg = Config.fromfile(path)
         data_root = cfg.get('data_root')
         if overrides:

@@ -1,0 +1,27 @@
+"""What a check finds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Level = Literal['ok', 'warning', 'error']
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report.
+
+    Attributes:
+        level: `error` is what keeps a config from training.
+        what: What was found.
+        mend: The command, or what else to do, that mends it; empty if all is well.
+    """
+
+    level: Level
+    what: str
+    mend: str = ''
+
+    def __str__(self) -> str:
+        text = f'{self.level:8} ' + self.what.replace('\n', '\n' + ' ' * 9)
+        return text + (f'\n{"":9}mend: {self.mend}' if self.mend else '')

@@ -1,0 +1,307 @@
+"""Broken images: found before training where that is cheap, replaced where they turn up."""
+
+from __future__ import annotations
+
+import logging
+import os.path as osp
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.dataset import BaseDataset, Compose
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.registry import HOOKS, TRANSFORMS
+from mmengine.runner import Runner
+
+from ..data.broken import BrokenSampleError, check_boxes_fit
+from ..data.image_files import ImageFacts, can_be_decoded, read_image_facts
+from ..data.scan import scan_files
+from ..errors import UserError
+from .checks import is_first_process
+from .config import datasets_of
+
+RECORD = 'broken_images.txt'
+MAX_BROKEN = 0.05  # of the images to train on
+MAX_NAMED = 10
+MIN_SIDE = 8
+MANY_PIXELS = 50 * 10**6
+
+
+class BrokenImages:
+    """The images of a run that were found to be broken, in a file that all its processes share.
+
+    Args:
+        record: The file, one image a line.
+    """
+
+    def __init__(self, record: str) -> None:
+        self.record = Path(record)
+
+    def add(self, path: str) -> bool:
+        """Note an image; return whether it is new."""
+        if path in self.paths():
+            return False
+        self.record.parent.mkdir(parents=True, exist_ok=True)
+        with self.record.open('a') as file:
+            file.write(f'{path}\n')
+        return True
+
+    def paths(self) -> set[str]:
+        """Return the images noted so far."""
+        return set(self.record.read_text().splitlines()) if self.record.exists() else set()
+
+    def size(self) -> int:
+        """Return the bytes of the file, which tell at little cost whether images were added."""
+        return self.record.stat().st_size if self.record.exists() else 0
+
+
+@TRANSFORMS.register_module()
+class ReplaceBrokenImages:
+    """Runs a pipeline; a sample whose image or mask is broken gives way to another one.
+
+    Each broken file is named once in the log of a run.
+
+    Args:
+        steps: The pipeline.
+        record: File that names the broken images.
+    """
+
+    def __init__(self, *, steps: Sequence[dict], record: str) -> None:
+        self.pipeline = Compose(steps)
+        self.broken = BrokenImages(record)
+
+    def __call__(self, results: dict) -> dict | None:
+        """Return what the pipeline makes of a sample; `None` asks mmengine for another."""
+        paths = [results[key] for key in ('img_path', 'seg_map_path') if results.get(key)]
+        try:
+            return self.pipeline(results)
+        except BrokenSampleError as error:
+            problem = decode_problem(paths[0]) or str(error)
+            path = paths[0]
+        except Exception:
+            # Whatever a decoder raises; a fault of our own must not pass for one of the file.
+            found = ((path, decode_problem(path)) for path in paths)
+            path, problem = next((pair for pair in found if pair[1]), (None, None))
+            if path is None:
+                raise
+        if self.broken.add(path):
+            _warn(f'{path} {problem}; other images take its place')
+        return None
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}({self.pipeline!r})'
+
+
+def decode_problem(path: str) -> str | None:
+    """Tell why an image or mask cannot be decoded; `None` if it can, or is not on this machine."""
+    if '://' in path:
+        return None
+    facts = read_image_facts(path)
+    if facts.error:
+        return facts.error
+    return None if can_be_decoded(path) else 'cannot be decoded'
+
+
+def watch_images(cfg: Config) -> None:
+    """Let a run check the headers of its images and replace those that turn out broken, in place.
+
+    `max_broken_images` in the config is the share of training images that may be broken, by
+    default 0.05. `check_images = False` leaves out the check before the first iteration.
+    """
+    record = osp.join(cfg.work_dir, RECORD)
+    if is_first_process(cfg):
+        Path(record).unlink(missing_ok=True)  # another run in this folder had other files
+    for dataset in datasets_of(cfg, ('train',)):
+        steps = dataset.get('pipeline') or []
+        if steps and steps[0].get('type') == 'ReplaceBrokenImages':  # the config of another run
+            steps = steps[0]['steps']
+        if steps:
+            dataset['pipeline'] = [dict(type='ReplaceBrokenImages', steps=steps, record=record)]
+    hook = dict(
+        type='BrokenImagesHook',
+        record=record,
+        max_share=cfg.get('max_broken_images', MAX_BROKEN),
+        check_first=cfg.get('check_images', True),
+    )
+    others = [h for h in cfg.get('custom_hooks') or [] if h.get('type') != hook['type']]
+    cfg.custom_hooks = [*others, hook]
+
+
+@HOOKS.register_module()
+class BrokenImagesHook(Hook):
+    """Checks the images before the first iteration, and ends a run with too many broken ones.
+
+    Images to evaluate on must all be whole: a figure for fewer of them would be another figure.
+
+    Args:
+        record: File that names the broken images of the run.
+        max_share: Of the images to train on, that may be broken; in [0, 1].
+        check_first: Whether to read the headers of all images first. What is found out is kept in
+            the folder of `record`, by the files' times and sizes.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def __init__(self, *, record: str, max_share: float, check_first: bool) -> None:
+        self.broken = BrokenImages(record)
+        self.cache = Path(record).with_name('images.json')
+        self.max_share = max_share
+        self.check_first = check_first
+        self._num_images = 0
+        self._seen_size = 0
+
+    def before_train(self, runner: Runner) -> None:
+        """Check the images to train and to validate on.
+
+        Raises:
+            UserError: If too many are broken.
+        """
+        to_train = samples_of(runner.train_loop.dataloader.dataset)
+        self._num_images = len({sample['img_path'] for sample in to_train})
+        if not self.check_first or not is_main_process():
+            return
+        checked = self._check(to_train)
+        for path, problem in checked.items():
+            if self.broken.add(path):
+                _warn(f'{path} {problem}; other images take its place')
+        self._refuse_too_many()
+        if runner.val_loop is not None:
+            self._refuse_any(samples_of(runner.val_loop.dataloader.dataset))
+
+    def before_test(self, runner: Runner) -> None:
+        """Check the images to test on.
+
+        Raises:
+            UserError: If one is broken.
+        """
+        if self.check_first and is_main_process():
+            self._refuse_any(samples_of(runner.test_loop.dataloader.dataset))
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | None = None,
+        outputs: dict | None = None,
+    ) -> None:
+        """Look whether the loaders found broken images.
+
+        Raises:
+            UserError: If there are too many by now.
+        """
+        del runner, batch_idx, data_batch, outputs
+        size = self.broken.size()
+        if size != self._seen_size:
+            self._seen_size = size
+            self._refuse_too_many()
+
+    def _refuse_too_many(self) -> None:
+        count = len(self.broken.paths())
+        if count > self.max_share * self._num_images:
+            raise UserError(
+                f'{count} of {self._num_images} images to train on are broken, more than '
+                f'max_broken_images={self.max_share} in the config allows; they are listed in '
+                f'{self.broken.record}. Mend them, or take them out of the annotations'
+            )
+
+    def _refuse_any(self, samples: Sequence[dict]) -> None:
+        broken = self._check(samples)
+        if broken:
+            lines = [f'{len(broken)} of {len(samples)} images to evaluate on are broken:']
+            lines += [f'  {path} {problem}' for path, problem in [*broken.items()][:MAX_NAMED]]
+            lines.append('Mend them, or take them out of the annotations.')
+            raise UserError('\n'.join(lines))
+
+    def _check(self, samples: Sequence[dict]) -> dict[str, str]:
+        broken, notes = check_samples(samples, self.cache)
+        for note in notes:
+            _warn(note)
+        return broken
+
+
+def check_samples(samples: Sequence[dict], cache: Path) -> tuple[dict[str, str], list[str]]:
+    """Read the headers of images, and compare them with their annotations.
+
+    Args:
+        samples: From `samples_of`; images that are not on this machine are left out.
+        cache: JSON file for what is found out.
+
+    Returns:
+        What is wrong with the broken images, by path; what is unusual about others.
+    """
+    local = {s['img_path']: s for s in samples if '://' not in s['img_path']}
+    facts = scan_files(
+        [(path,) for path in local],
+        read_image_facts,
+        cache,
+        to_json=asdict,
+        from_json=_facts_from_json,
+        what='Checking images',
+        unit='images',
+    )
+    broken, unusual = {}, defaultdict(list)
+    for (path, sample), fact in zip(local.items(), facts, strict=True):
+        problem, note = judge(fact, sample)
+        if problem:
+            broken[path] = problem
+        if note:
+            unusual[note].append(path)
+    notes = []
+    for note, paths in unusual.items():
+        more = f' and {len(paths) - MAX_NAMED} more' if len(paths) > MAX_NAMED else ''
+        notes.append(f'{len(paths)} image(s) {note}: {", ".join(paths[:MAX_NAMED])}{more}')
+    return broken, notes
+
+
+def samples_of(dataset: Any) -> list[dict]:
+    """Return what is known of each sample of a dataset, without loading it."""
+    if isinstance(dataset, BaseDataset):
+        return [dataset.get_data_info(i) for i in range(len(dataset))]
+    inner = getattr(dataset, 'datasets', None) or [dataset.dataset]
+    return [sample for part in inner for sample in samples_of(part)]
+
+
+def _facts_from_json(fields: dict) -> ImageFacts:
+    """Undo `asdict`."""
+    return ImageFacts(**dict(fields, stored_wh=tuple(fields['stored_wh'])))
+
+
+def judge(facts: ImageFacts, sample: dict) -> tuple[str, str]:
+    """Say what is wrong and what is unusual about an image.
+
+    Args:
+        facts: Of the file.
+        sample: With `width`, `height` and `instances` if annotations state them.
+
+    Returns:
+        What is wrong, so that it cannot be trained on; what is unusual, and what is made of it.
+        Both empty for most images.
+    """
+    if facts.error:
+        return facts.error, ''
+    stated = sample.get('width'), sample.get('height')
+    if None not in stated and stated != facts.seen_wh:
+        if stated == facts.stored_wh:
+            return '', 'are not turned as their EXIF data says, to fit their annotations'
+        width, height = facts.seen_wh
+        try:
+            check_boxes_fit(dict(sample, img_shape=(height, width)))
+        except BrokenSampleError as error:
+            return str(error), ''
+        return '', 'have another size than their annotations say; their boxes fit all the same'
+    if facts.orientation != 1 and sample.get('instances') and facts.seen_wh == facts.stored_wh:
+        return '', 'are turned by EXIF data; boxes are taken for those of the turned image'
+    if min(facts.seen_wh) < MIN_SIDE:
+        return '', f'are less than {MIN_SIDE} pixels wide or high'
+    if facts.seen_wh[0] * facts.seen_wh[1] > MANY_PIXELS:
+        return '', f'have more than {MANY_PIXELS // 10**6} million pixels and take long to decode'
+    return '', f'are {facts.kind}, read as 8-bit colour' if facts.kind else ''
+
+
+def _warn(text: str) -> None:
+    print_log(text, logger='current', level=logging.WARNING)

@@ -1,0 +1,28 @@
+"""The checkpoints that mmengine's Runner loads by itself, read without running code."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..errors import UserError
+from .files import read_checkpoint
+from .sources import fetch
+
+
+def refuse_code_in_checkpoints() -> None:
+    """Let mmengine read checkpoints of every address as `read_checkpoint` does.
+
+    mmengine on torch before 2.6, and onedl-mmengine on any torch where a file is not safe, unpickle
+    it with all that it carries.
+    """
+    from mmengine.runner.checkpoint import CheckpointLoader
+
+    CheckpointLoader.register_scheme(list(CheckpointLoader._schemes), _load, force=True)
+
+
+def _load(address: str, map_location: Any = None, **_: Any) -> dict[str, Any]:
+    del map_location  # tensors go where the model is
+    try:
+        return read_checkpoint(fetch(address))
+    except ValueError as error:
+        raise UserError(f'cannot load {address}: {error}') from error

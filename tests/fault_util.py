@@ -1,0 +1,59 @@
+"""Image files with the faults that real data sets have."""
+
+import io
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+ORIENTATION = 0x0112
+
+
+def picture(width=80, height=60, seed=0):
+    """Smooth colours `(H, W, 3)` uint8 RGB that JPEG keeps."""
+    small = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), np.uint8)
+    return cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+def jpeg(image, orientation=1):
+    """JPEG data of an array or of a PIL image, to be turned as EXIF says."""
+    image = image if isinstance(image, Image.Image) else Image.fromarray(image)
+    exif = Image.Exif()
+    if orientation != 1:
+        exif[ORIENTATION] = orientation
+    buffer = io.BytesIO()
+    image.save(buffer, 'JPEG', quality=95, exif=exif)
+    return buffer.getvalue()
+
+
+def png16(image):
+    """A PNG of 16 bits a channel."""
+    return cv2.imencode('.png', image.astype(np.uint16) * 257)[1].tobytes()
+
+
+def faulty_images(folder):
+    """Write one image of each kind into a folder, all `.jpg` for VOC's sake.
+
+    Returns:
+        Width and height as an annotation tool states them, by the name of the image.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    whole = jpeg(picture())
+    files = dict(
+        sound=whole,
+        truncated=whole[: len(whole) // 2],
+        zero=b'',
+        text=b'<html>404</html>',
+        gray=jpeg(Image.fromarray(picture()).convert('L')),
+        cmyk=jpeg(Image.fromarray(picture()).convert('CMYK')),
+        png16=png16(picture()),
+        turned=jpeg(picture(), 6),  # annotated as it is seen
+        raw=jpeg(picture(), 6),  # annotated as its pixels are stored
+        tiny=jpeg(picture(1, 1)),
+    )
+    for name, data in files.items():
+        (folder / f'{name}.jpg').write_bytes(data)
+    sizes = dict.fromkeys([*files, 'missing'], (80, 60))
+    return sizes | dict(turned=(60, 80), tiny=(1, 1))

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os.path as osp
+import zipfile
+from collections.abc import Callable
+from os import PathLike
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -10,6 +14,8 @@ from torch import nn
 from ..errors import UserError
 from ..weights.convert import unwrap
 from ..weights.files import read_checkpoint
+
+LAST_CHECKPOINT = 'last_checkpoint'  # mmengine's file that names the newest
 
 
 def read_state_dict(path: str) -> dict[str, torch.Tensor]:
@@ -58,3 +64,65 @@ def load_weights(model: nn.Module, path: str) -> None:
     state_dict = read_state_dict(path)
     check_covers(model, state_dict, path)
     model.load_state_dict(state_dict, strict=False)
+
+
+def last_checkpoint(work_dir: str | PathLike[str]) -> str | None:
+    """Return what `last_checkpoint` in a work folder names, if that file exists."""
+    pointer = Path(work_dir, LAST_CHECKPOINT)
+    path = pointer.read_text().strip() if pointer.is_file() else ''
+    return path if osp.isfile(path) else None
+
+
+def check_resumable(path: str) -> None:
+    """Refuse a file that training cannot go on from.
+
+    Raises:
+        UserError: If there is no such file, it is damaged, or it holds weights only.
+    """
+    if not osp.isfile(path):
+        raise UserError(f'no checkpoint at {path}')
+    try:
+        checkpoint = read_checkpoint(path)
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()  # torch does not look at the checksums
+    except (ValueError, zipfile.BadZipFile) as error:
+        raise UserError(str(error)) from error
+    if damaged:
+        raise UserError(f'{path} is damaged: the checksum of {damaged} is wrong')
+    if 'optimizer' not in checkpoint or 'iter' not in checkpoint.get('meta', {}):
+        raise UserError(f'{path} holds weights, but no state of a training to go on from')
+
+
+def newest_resumable(work_dir: str | PathLike[str], warn: Callable[[str], None]) -> str | None:
+    """Find the checkpoint to go on from: the one last named, or else the newest good one.
+
+    Args:
+        work_dir: The folder of a run.
+        warn: Told of each file that is skipped and of the one used in its place.
+
+    Returns:
+        Its path; `None` if there are no checkpoints.
+
+    Raises:
+        UserError: If there are checkpoints, but none is good.
+    """
+    files = [path for path in Path(work_dir).glob('*.pth') if not path.name.startswith('best_')]
+    found = [str(path) for path in sorted(files, key=lambda p: p.stat().st_mtime, reverse=True)]
+    named = last_checkpoint(work_dir)
+    paths = list(dict.fromkeys([named, *found] if named else found))
+    problems: list[str] = []
+    for path in paths:
+        try:
+            check_resumable(path)
+        except UserError as error:
+            problems.append(str(error))
+            continue
+        if problems:
+            warn(f'{"; ".join(problems)}. Going on from {path}, the newest that is whole.')
+        return path
+    if problems:
+        raise UserError(
+            f'nothing in {work_dir} to go on from: {"; ".join(problems)}. '
+            f'Train without --resume to begin anew'
+        )
+    return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from mmengine.dist import all_reduce
 from mmengine.hooks import LoggerHook, RuntimeInfoHook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
@@ -15,7 +16,8 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
     """mmengine's `RuntimeInfoHook` that reads the losses only when they are logged.
 
     The stock hook calls `.item()` on every loss after every step, and so waits for the GPU each
-    time. The logged values are the same.
+    time. The logged values are the same; of several processes, whose images differ, they are the
+    mean.
     """
 
     def before_train(self, runner: Runner) -> None:
@@ -52,6 +54,8 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
         pending, self._pending = getattr(self, '_pending', []), []
         if not pending:
             return
-        names, values = zip(*pending, strict=True)
-        for name, value in zip(names, torch.stack(values).tolist(), strict=True):
+        names, scalars = zip(*pending, strict=True)
+        values = torch.stack(scalars)
+        all_reduce(values, 'mean')
+        for name, value in zip(names, values.tolist(), strict=True):
             runner.message_hub.update_scalar(name, value)

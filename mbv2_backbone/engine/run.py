@@ -15,12 +15,17 @@ from ..compat import join_cpu_processes
 from ..deploy.openmmlab import with_exported
 from ..deploy.runtimes import is_exported
 from ..errors import UserError
+from ..weights.runner import refuse_code_in_checkpoints
 from . import drawing  # noqa: F401  (registers PictureHook)
-from .checkpoint import check_covers, read_state_dict
+from .broken_images import watch_images
+from .checkpoint import check_covers, check_resumable, newest_resumable, read_state_dict
 from .checks import check_classes, check_data, check_masks
 from .config import datasets_of, load_config, task_of, walk
+from .loops import end_loader_processes
 from .machine import Machine, detect_machine, fit_config, keep_freed_memory, to_memory_format
 from .palettes import fill_palettes
+from .robust import make_robust
+from .signals import StopHook, stop_signals
 
 
 def train(
@@ -42,12 +47,15 @@ def train(
         amp: Mixed precision; `None` chooses what fits the machine.
         channels_last: Memory format; `None` chooses what fits the machine.
         auto_scale_lr: Scale the learning rate from the config's base batch size to the real one.
-        resume: `auto` for the newest checkpoint in `work_dir`, or a checkpoint's path.
+        resume: `auto` for the newest good checkpoint in `work_dir`, if there is any, or a
+            checkpoint's path.
         cfg_options: `key=value` overrides.
         launcher: `none`, `pytorch`, `slurm` or `mpi`.
 
     Raises:
-        UserError: If the config, the data or a checkpoint is not what it must be.
+        UserError: If the config, the data or a checkpoint is not what it must be, or if too many
+            steps in a row are not finite.
+        SystemExit: On Ctrl-C (130) or SIGTERM (143), once a checkpoint is saved.
     """
     cfg = load_config(config, cfg_options)
     machine = _prepare(cfg, work_dir, launcher, amp=amp, channels_last=channels_last)
@@ -60,13 +68,40 @@ def train(
                 '--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=…) in the config'
             )
         cfg.auto_scale_lr.enable = True
-    if resume is not None:
-        cfg.resume = True
-        cfg.load_from = None if resume == 'auto' else resume
-    if cfg.get('load_from') and not osp.isfile(cfg.load_from) and '://' not in cfg.load_from:
-        raise UserError(f'no checkpoint at {cfg.load_from}')
+    make_robust(cfg)
+    notes = _choose_start(cfg, resume)
     runner = _build_runner(cfg, machine)
-    runner.train()
+    for note in notes:
+        runner.logger.warning(note)
+    with stop_signals() as stop:
+        runner.register_hook(StopHook(stop))
+        try:
+            runner.train()
+        finally:
+            end_loader_processes(runner)
+
+
+def _choose_start(cfg: Config, resume: str | None) -> list[str]:
+    """Write into a config the checkpoint to go on from; return what is to be said about it.
+
+    The file is read as a test, so that nothing that is damaged or carries code comes further.
+    """
+    if resume is None and cfg.get('resume'):
+        resume = cfg.get('load_from') or 'auto'
+    notes: list[str] = []
+    if resume == 'auto':
+        cfg.resume = False
+        path = newest_resumable(cfg.work_dir, warn=notes.append)
+        if path is None:
+            return [f'There is no checkpoint in {cfg.work_dir} to go on from; this is a new run.']
+        cfg.resume, cfg.load_from = True, path
+    elif resume is not None:
+        if '://' not in resume:
+            check_resumable(resume)
+        cfg.resume, cfg.load_from = True, resume
+    elif cfg.get('load_from') and '://' not in cfg.load_from:
+        read_state_dict(cfg.load_from)
+    return notes
 
 
 def evaluate(
@@ -138,20 +173,33 @@ def _prepare(
     fit_config(cfg, machine)
     if task_of(cfg) != 'det':
         _fit_seg(cfg)
+    if task_of(cfg) != 'seg':
+        from ..det import metrics  # noqa: F401  (registers FastCocoMetric)
+
+        _exchange_metric(cfg, 'mmdet.CocoMetric', 'mmdet.FastCocoMetric')
     if machine.device == 'cpu':
         keep_freed_memory()
     cfg.launcher = launcher
     if launcher == 'pytorch' and machine.device == 'cpu':
         join_cpu_processes(cfg)
     cfg.work_dir = work_dir or cfg.work_dir
+    watch_images(cfg)
     # Under a fixed name a second run in one process would draw into the folder of the first.
     cfg.get('visualizer', {}).pop('name', None)
     return machine
 
 
 def _build_runner(cfg: Config, machine: Machine) -> Runner:
+    refuse_code_in_checkpoints()
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-    to_memory_format(runner.model, machine)
+    if is_model_wrapper(runner.model):
+        # torch shares out gradients by the memory format that the weights have when they are
+        # wrapped; changed later, it would permute the gradients of the first step.
+        model = runner.model.module
+        to_memory_format(model, machine)
+        runner.model = runner.wrap_model(cfg.get('model_wrapper_cfg'), model)
+    else:
+        to_memory_format(runner.model, machine)
     if is_main_process():
         runner.logger.info(str(machine))
     return runner
@@ -162,10 +210,14 @@ def _fit_seg(cfg: Config) -> None:
     from ..seg import metrics  # noqa: F401  (registers ClassIoUMetric)
 
     fill_palettes(cfg)
+    _exchange_metric(cfg, 'mmseg.IoUMetric', 'mmseg.ClassIoUMetric')
+
+
+def _exchange_metric(cfg: Config, stock: str, ours: str) -> None:
     for split in ('val', 'test'):
         for metric in walk(cfg.get(f'{split}_evaluator')):
-            if metric.get('type') in ('IoUMetric', 'mmseg.IoUMetric'):
-                metric['type'] = 'mmseg.ClassIoUMetric'
+            if metric.get('type') in (stock, stock.split('.')[1]):
+                metric['type'] = ours
 
 
 def _draw_into(cfg: Config, folder: str) -> None:

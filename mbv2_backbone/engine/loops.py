@@ -1,0 +1,113 @@
+"""Training loops that go on from any iteration as if they had never stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from copy import deepcopy
+from typing import Any
+
+from mmengine.dist import get_rank
+from mmengine.registry import LOOPS
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
+
+from .seeding import seed_step
+
+
+def placed_loader(config: dict, *, endless: bool) -> dict:
+    """Return a loader's config with its batch sampler wrapped in a `PlacedBatchSampler`.
+
+    Raises:
+        ValueError: If it is no config but a loader that was already built.
+    """
+    if not isinstance(config, dict):
+        raise ValueError(
+            f'the training loop needs the config of a loader, got a {type(config).__name__}'
+        )
+    config = deepcopy(config)
+    config['batch_sampler'] = dict(
+        type='PlacedBatchSampler',
+        batch_sampler=config.pop('batch_sampler', None),
+        drop_last=config.pop('drop_last', False),
+        endless=endless,
+    )
+    return config
+
+
+@LOOPS.register_module()
+class ResumableEpochLoop(EpochBasedTrainLoop):
+    """mmengine's `EpochBasedTrainLoop` that can begin in the middle of an epoch.
+
+    Attributes:
+        first_batch: Where the next epoch begins; `ResumeHook` sets it.
+    """
+
+    def __init__(self, runner: Runner, dataloader: dict, **kwargs: Any) -> None:
+        super().__init__(runner, placed_loader(dataloader, endless=False), **kwargs)
+        self.first_batch = 0
+        self.batches: Iterator | None = None
+
+    def run_epoch(self) -> None:
+        """Iterate over what is left of an epoch."""
+        self.runner.call_hook('before_train_epoch')
+        self.runner.model.train()
+        first, self.first_batch = self.first_batch, 0
+        self.dataloader.batch_sampler.start(
+            (self.runner.seed, get_rank(), self._epoch), epoch=self._epoch, first=first
+        )
+        self.batches = iter(self.dataloader)
+        for i, batch in enumerate(self.batches, first):
+            self.run_iter(i, batch)
+        self.runner.call_hook('after_train_epoch')
+        self._epoch += 1
+
+    def run_iter(self, idx: int, data_batch: Any) -> None:
+        """Make one step, with its own random numbers."""
+        seed_step(self.runner.seed, get_rank(), self._iter)
+        super().run_iter(idx, data_batch)
+
+
+@LOOPS.register_module()
+class ResumableIterLoop(IterBasedTrainLoop):
+    """mmengine's `IterBasedTrainLoop` that loads nothing of what was trained on before."""
+
+    def __init__(self, runner: Runner, dataloader: dict, **kwargs: Any) -> None:
+        super().__init__(runner, placed_loader(dataloader, endless=True), **kwargs)
+        self.batches: Iterator | None = None
+
+    def run(self) -> Any:
+        """Train from the present iteration on."""
+        self.runner.call_hook('before_train')
+        self.runner.call_hook('before_train_epoch')
+        self.dataloader.batch_sampler.start(
+            (self.runner.seed, get_rank()), epoch=0, first=self._iter
+        )
+        self.batches = iter(self.dataloader)
+        while self._iter < self._max_iters and not self.stop_training:
+            self.runner.model.train()
+            self.run_iter(next(self.batches))
+            self._decide_current_val_interval()
+            is_due = self._iter % self.val_interval == 0 or self._iter == self._max_iters
+            if self.runner.val_loop is not None and self._iter >= self.val_begin and is_due:
+                self.runner.val_loop.run()
+        self.runner.call_hook('after_train_epoch')
+        self.runner.call_hook('after_train')
+        return self.runner.model
+
+    def run_iter(self, data_batch: Any) -> None:
+        """Make one step, with its own random numbers."""
+        seed_step(self.runner.seed, get_rank(), self._iter)
+        super().run_iter(data_batch)
+
+
+def end_loader_processes(runner: Runner) -> None:
+    """End the processes that load for training and validation.
+
+    Left to themselves they are waited for at the end of the program, several seconds each.
+    """
+    loops = (runner._train_loop, runner._val_loop)
+    loaders = [getattr(loop, 'dataloader', None) for loop in loops]
+    iterators = [getattr(loops[0], 'batches', None)]
+    iterators += [getattr(loader, '_iterator', None) for loader in loaders]
+    for iterator in iterators:
+        if hasattr(iterator, '_shutdown_workers'):
+            iterator._shutdown_workers()

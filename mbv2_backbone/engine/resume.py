@@ -1,0 +1,64 @@
+"""What mmengine's checkpoints lack to go on as if a run had never stopped."""
+
+from __future__ import annotations
+
+import torch
+from mmengine.dist import get_world_size
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+
+
+@HOOKS.register_module()
+class ResumeHook(Hook):
+    """Saves and restores the sampler's seed, its place in the epoch and accumulated gradients.
+
+    For `ResumableEpochLoop` and `ResumableIterLoop`. Random numbers come from the place in the run
+    (see `seeding`), the rest is in the checkpoint already: weights, EMA, optimizer, loss scale,
+    schedules, history.
+
+    Gradients in the middle of an accumulation differ between processes; with several of them
+    those are lost, as mmengine warns.
+    """
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Add the state to a checkpoint's `meta` and `gradients`."""
+        loader = runner.train_dataloader
+        checkpoint['meta'].setdefault('batch_in_epoch', 0)
+        checkpoint['meta']['batches_per_epoch'] = len(loader)
+        checkpoint['meta']['sampler_seed'] = getattr(_sampler(runner), 'seed', None)
+        if not runner.optim_wrapper.should_update() and get_world_size() == 1:
+            checkpoint['gradients'] = {
+                name: param.grad.cpu()
+                for name, param in _model(runner).named_parameters()
+                if param.grad is not None
+            }
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Take the state from a checkpoint that is resumed."""
+        if not runner._resume:
+            return
+        meta = checkpoint['meta']
+        if meta.get('sampler_seed') is not None:
+            _sampler(runner).seed = meta['sampler_seed']
+        for name, param in _model(runner).named_parameters():
+            if name in checkpoint.get('gradients', {}):
+                gradient = checkpoint['gradients'][name]
+                param.grad = torch.empty_like(param).copy_(gradient)
+        first = meta.get('batch_in_epoch', 0)
+        if first and meta['batches_per_epoch'] != len(runner.train_dataloader):
+            runner.logger.warning(
+                f'The checkpoint was saved after {first} of {meta["batches_per_epoch"]} batches of '
+                f'an epoch, which now has {len(runner.train_dataloader)}; this epoch begins anew.'
+            )
+            first = 0
+        runner.train_loop.first_batch = first
+
+
+def _sampler(runner: Runner) -> object:
+    return runner.train_dataloader.batch_sampler.sampler
+
+
+def _model(runner: Runner) -> torch.nn.Module:
+    return runner.model.module if is_model_wrapper(runner.model) else runner.model

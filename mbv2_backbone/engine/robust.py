@@ -1,0 +1,58 @@
+"""Writing into a training config what lets a run outlive faults."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mmengine.config import Config, ConfigDict
+
+# Registers what is written into the config.
+from . import loops, nonfinite, resume, saving, signals  # noqa: F401
+
+_LOOPS = dict(
+    EpochBasedTrainLoop='ResumableEpochLoop',
+    IterBasedTrainLoop='ResumableIterLoop',
+)
+# mmdet's hook ends a run at the first loss that is not finite.
+_REPLACED_HOOKS = ('CheckInvalidLossHook', 'mmdet.CheckInvalidLossHook')
+
+
+def make_robust(cfg: Config) -> None:
+    """Write exact resumption, safe checkpoints and the watch for NaN into a config, in place.
+
+    Loops and checkpoint hooks of other types than mmengine's own are left alone; what goes with
+    them is then left out.
+
+    Args:
+        cfg: The config of a training.
+    """
+    hooks = [
+        hook for hook in cfg.get('custom_hooks') or [] if _type_of(hook) not in _REPLACED_HOOKS
+    ]
+    loop = _type_of(cfg.train_cfg)
+    if loop in _LOOPS:
+        cfg.train_cfg.pop('by_epoch', None)
+        cfg.train_cfg['type'] = _LOOPS[loop]
+        hooks.append(dict(type='ResumeHook'))
+    if 'NonFiniteHook' not in map(_type_of, hooks):
+        hooks.append(dict(type='NonFiniteHook'))
+    cfg.custom_hooks = hooks
+
+    default_hooks = cfg.setdefault('default_hooks', ConfigDict())
+    saver = default_hooks.setdefault('checkpoint', ConfigDict(type='CheckpointHook', interval=1))
+    if _type_of(saver) == 'CheckpointHook':
+        saver['type'] = 'SafeCheckpointHook'
+    for split in ('train', 'val'):
+        loader = cfg.get(f'{split}_dataloader')
+        if loader:
+            loader.setdefault('worker_init_fn', dict(type='outlive_stop_signals'))
+
+
+def _type_of(config: Any) -> str:
+    """Return the name of a type; that of a loop may be told by `by_epoch`."""
+    if not isinstance(config, dict):
+        return type(config).__name__
+    if 'by_epoch' in config and 'type' not in config:
+        return 'EpochBasedTrainLoop' if config['by_epoch'] else 'IterBasedTrainLoop'
+    kind = config.get('type')
+    return kind if isinstance(kind, str) else getattr(kind, '__name__', '')

@@ -1,0 +1,132 @@
+"""Randomness that depends on the place in a run, not on what was drawn before.
+
+Each batch of images and each step is drawn with a seed made of the run's seed, the rank and the
+place. So a resumed run needs no states of random generators, neither of this process nor of the
+loader processes, and the number of loader processes changes nothing.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import count, islice
+
+import numpy as np
+import torch
+from mmengine.registry import DATA_SAMPLERS
+from torch.utils.data import BatchSampler, Sampler
+
+
+def seed_from(key: Sequence[int]) -> int:
+    """Mix numbers of 0 or more into one seed of 32 bits."""
+    return int(np.random.SeedSequence(key).generate_state(1)[0])
+
+
+def seed_step(*key: int) -> None:
+    """Seed python, numpy and torch on all devices."""
+    seed = seed_from(key)
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+@contextmanager
+def kept_random_state() -> Iterator[None]:
+    """Put the generators of python, numpy and torch's CPU back as they were."""
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])
+
+
+class SeededBatch(list):
+    """Indices of a batch that seed the generators before each image is loaded.
+
+    torch's loaders fetch with `[dataset[i] for i in batch]`, here or in another process.
+
+    Args:
+        indices: Indices into the dataset.
+        key: Numbers of 0 or more that tell this batch from all others.
+    """
+
+    def __init__(self, indices: Sequence[int], key: Sequence[int]) -> None:
+        super().__init__(indices)
+        self.key = tuple(key)
+
+    def __iter__(self) -> Iterator[int]:
+        with kept_random_state():
+            for place, index in enumerate(super().__iter__()):
+                seed = seed_from((*self.key, place))
+                random.seed(seed)
+                np.random.seed(seed)
+                torch.default_generator.manual_seed(seed)
+                yield index
+
+    def __reduce__(self) -> tuple:
+        # By default pickle would iterate, and so seed the process that sends the batch.
+        return SeededBatch, (self[:], self.key)
+
+
+@DATA_SAMPLERS.register_module()
+class PlacedBatchSampler:
+    """Batches from any place of an epoch on; those before it are not loaded.
+
+    Until `start` was called there are none.
+
+    Args:
+        sampler: Of the indices.
+        batch_size: Images in a batch.
+        batch_sampler: Config of another batch sampler to take the batches from.
+        drop_last: Leave out a last batch that is not full; for the default batch sampler only.
+        endless: Go on with the next epoch.
+    """
+
+    def __init__(
+        self,
+        sampler: Sampler,
+        batch_size: int,
+        *,
+        batch_sampler: dict | None = None,
+        drop_last: bool = False,
+        endless: bool = False,
+    ) -> None:
+        self.sampler = sampler
+        self.batch_size = batch_size
+        self._endless = endless
+        self._start: tuple[Sequence[int], int, int] | None = None
+        if batch_sampler is None:
+            self._batches = BatchSampler(sampler, batch_size, drop_last)
+        else:
+            self._batches = DATA_SAMPLERS.build(
+                batch_sampler, default_args=dict(sampler=sampler, batch_size=batch_size)
+            )
+
+    def start(self, key: Sequence[int], *, epoch: int, first: int) -> None:
+        """Choose where the next iteration begins.
+
+        Args:
+            key: Numbers of 0 or more that the seeds of this iteration have in common.
+            epoch: Counted from 0; the samplers shuffle by it.
+            first: The first batch, counted from 0.
+        """
+        self._start = key, epoch, first
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[SeededBatch]:
+        if self._start is None:
+            return
+        key, epoch, first = self._start
+        for i, batch in enumerate(islice(self._indices(epoch), first, None), first):
+            yield SeededBatch(batch, (*key, i))
+
+    def _indices(self, first_epoch: int) -> Iterator[list[int]]:
+        for epoch in count(first_epoch) if self._endless else (first_epoch,):
+            if hasattr(self.sampler, 'set_epoch'):
+                self.sampler.set_epoch(epoch)
+            yield from self._batches

@@ -1,13 +1,19 @@
 """torch.compile takes the networks whole: no graph break, the same numbers."""
 
+import json
+
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.registry import MODELS
 from test_configs import config
 from util import images, randomise
 
 from mbv2_backbone import MobileNetV2Backbone
+from mbv2_backbone.engine import compiling
 from mbv2_backbone.engine.config import load_config
+from mbv2_backbone.engine.run import train
+from mbv2_backbone.errors import UserError
 
 
 def compiled(module):
@@ -53,3 +59,39 @@ def test_whole_networks_are_one_graph(name, batch_size):
         expected, found = (scores + deltas for scores, deltas in (expected, found))
     for a, b in zip(found, expected, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize('name', ['ssdlite_mbv2_sample', 'deeplabv3_mbv2_sample'])
+def test_a_compiled_run_learns_the_same(name, sample_set, tmp_path):
+    loop = (
+        ['max_epochs=1', 'val_interval=9'] if 'ssd' in name else ['max_iters=3', 'val_interval=9']
+    )
+    options = [
+        *(f'train_cfg.{item}' for item in loop),
+        'train_dataloader.batch_size=8',
+        'train_dataloader.num_workers=0',
+        'train_dataloader.persistent_workers=False',
+        f'data_root={sample_set}/',
+        'randomness.seed=1',
+        'default_hooks.logger.interval=1',
+    ]
+    losses = {}
+    for compile_option in ('compile=False', 'compile.backend=eager'):
+        torch._dynamo.reset()
+        work_dir = tmp_path / compile_option
+        train(config(name), work_dir=str(work_dir), cfg_options=[*options, compile_option])
+        lines = next(work_dir.glob('*/vis_data/scalars.json')).read_text().splitlines()
+        losses[compile_option] = [json.loads(line)['loss'] for line in lines if 'loss' in line]
+        log = next(work_dir.glob('*/*.log')).read_text()
+        assert ('Compiling backbone, ' in log) == (compile_option != 'compile=False')
+    eager, compiled_run = losses.values()
+    assert len(eager) == 3
+    assert compiled_run == pytest.approx(eager, rel=1e-3)
+
+
+def test_a_missing_compiler_is_named(monkeypatch):
+    monkeypatch.setenv('CXX', 'no-such-compiler')
+    with pytest.raises(UserError, match=r'compile=True needs a C\+\+ compiler'):
+        compiling.pop_compile_options(Config(dict(compile=True)))
+    options = compiling.pop_compile_options(Config(dict(compile=dict(backend='aot_eager'))))
+    assert options == dict(backend='aot_eager', fullgraph=True)

@@ -10,6 +10,7 @@ import torch
 from resume_util import ROOT, environment, write_config
 
 from mbv2_backbone.engine import run
+from mbv2_backbone.seg.losses import pixel_cross_entropy
 
 # All images, in order, without noise and without statistics of a process' own batch.
 PARITY = """
@@ -29,16 +30,36 @@ default_hooks = dict(checkpoint=dict(interval=1), logger=dict(interval=1))
 custom_hooks = [dict(type='FrozenNorms'), dict(type='KeepGradients')]
 """
 
+# Each process has one of two images, with few and with many ignored pixels.
+PIXELS = """
+import sys
+import torch
+from torch import distributed
+from mbv2_backbone.seg.losses import pixel_cross_entropy
 
-def torchrun(config, work_dir, *options, timeout=600):
+distributed.init_process_group('gloo')
+rank = distributed.get_rank()
+logits, labels = torch.load(sys.argv[1])
+logits = logits[rank:rank + 1].requires_grad_()
+loss = pixel_cross_entropy(logits, labels[rank:rank + 1])
+loss.backward()
+torch.save((loss.detach(), logits.grad), f'{sys.argv[1]}.{rank}')
+"""
+
+
+def torchrun(script, *args, timeout=600):
     command = [
         sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2', '--standalone',
-        str(ROOT / 'tools/train.py'), config, '--launcher', 'pytorch', '--work-dir', str(work_dir),
-        *options,
+        *map(str, (script, *args)),
     ]  # fmt: skip
     return subprocess.run(
         command, env=environment(), capture_output=True, text=True, timeout=timeout
     )
+
+
+def torchrun_train(config, work_dir, *options, timeout=600):
+    args = (config, '--launcher', 'pytorch', '--work-dir', work_dir, *options)
+    return torchrun(ROOT / 'tools/train.py', *args, timeout=timeout)
 
 
 def scalars(work_dir, key):
@@ -69,7 +90,9 @@ def test_two_processes_train_and_evaluate_as_one(sample_set, odd_set, tmp_path):
     with open(config, 'a') as file:
         file.write('\n'.join(line.strip() for line in odd.splitlines()))
     run.train(config, work_dir=str(tmp_path / 'one'))
-    result = torchrun(config, tmp_path / 'two', '--cfg-options', 'train_dataloader.batch_size=4')
+    result = torchrun_train(
+        config, tmp_path / 'two', '--cfg-options', 'train_dataloader.batch_size=4'
+    )
     assert result.returncode == 0, result.stderr[-3000:]
 
     for key in ('loss', 'loss_cls', 'loss_bbox'):
@@ -95,6 +118,23 @@ def test_two_processes_train_and_evaluate_as_one(sample_set, odd_set, tmp_path):
 def test_a_rank_that_dies_ends_the_run_with_its_error(sample_set, tmp_path):
     hook = "custom_hooks.append(dict(type='DieOnRankOne', step=2))"
     config = write_config(tmp_path / 'a.py', sample_set, hook)
-    result = torchrun(config, tmp_path / 'work', timeout=300)
+    result = torchrun_train(config, tmp_path / 'work', timeout=300)
     assert result.returncode != 0
     assert 'rank one has had enough' in result.stderr
+
+
+def test_ignored_pixels_count_alike_in_one_process_and_in_two(tmp_path):
+    logits, labels = torch.randn(2, 3, 8, 8), torch.randint(3, (2, 8, 8))
+    labels[0, :7] = 255
+    labels[1, 0] = 255
+    torch.save((logits, labels), tmp_path / 'in')
+    (tmp_path / 'pixels.py').write_text(PIXELS)
+    result = torchrun(tmp_path / 'pixels.py', tmp_path / 'in', timeout=300)
+    assert result.returncode == 0, result.stderr[-3000:]
+    outs = [torch.load(tmp_path / f'in.{rank}') for rank in (0, 1)]
+    logits.requires_grad_()
+    loss = pixel_cross_entropy(logits, labels)
+    loss.backward()
+    # DDP averages the gradients, and the logged loss is the mean as well.
+    torch.testing.assert_close(sum(out[0] for out in outs) / 2, loss.detach())
+    torch.testing.assert_close(torch.cat([out[1] for out in outs]) / 2, logits.grad)

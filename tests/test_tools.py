@@ -23,7 +23,7 @@ from mbv2_backbone.engine.run import evaluate, train
 from mbv2_backbone.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
-TOOLS = ('train', 'test', 'predict', 'data', 'convert_weights', 'export', 'benchmark')
+TOOLS = ('train', 'test', 'predict', 'data', 'convert_weights', 'export', 'benchmark', 'doctor')
 
 
 def tool(name, *args, cwd=None):

@@ -20,6 +20,7 @@ from . import drawing  # noqa: F401  (registers PictureHook)
 from .broken_images import watch_images
 from .checkpoint import check_covers, check_resumable, newest_resumable, read_state_dict
 from .checks import check_classes, check_data, check_masks
+from .compiling import compile_networks, pop_compile_options
 from .config import datasets_of, load_config, task_of, walk
 from .loops import end_loader_processes
 from .machine import Machine, detect_machine, fit_config, keep_freed_memory, to_memory_format
@@ -69,8 +70,12 @@ def train(
             )
         cfg.auto_scale_lr.enable = True
     make_robust(cfg)
+    compile_options = pop_compile_options(cfg)
     notes = _choose_start(cfg, resume)
     runner = _build_runner(cfg, machine)
+    if compile_options is not None:
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        runner.logger.info(f'Compiling {", ".join(compile_networks(model, compile_options))}')
     for note in notes:
         runner.logger.warning(note)
     with stop_signals() as stop:

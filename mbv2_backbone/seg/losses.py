@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from mmengine.dist import all_reduce
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -28,7 +29,8 @@ def pixel_cross_entropy(
         pixel_weight: `(N, H, W)`, another weight of each pixel, such as a sampler's 0 or 1.
 
     Returns:
-        A scalar: the weighted mean, 0 where no pixel counts.
+        A scalar: the weighted mean, 0 where no pixel counts. Where several processes train, the
+        weights are those of all, so that their averaged gradients are those of one process.
     """
     losses = F.cross_entropy(
         logits, labels, weight=class_weight, ignore_index=ignore_index, reduction='none'
@@ -39,7 +41,9 @@ def pixel_cross_entropy(
         weights = class_weight[labels.where(is_labelled, 0)] * weights
     if pixel_weight is not None:
         losses, weights = losses * pixel_weight, weights * pixel_weight
-    return losses.sum() / weights.sum().clamp(min=torch.finfo(losses.dtype).tiny)
+    total = weights.sum()
+    all_reduce(total, 'mean')
+    return losses.sum() / total.clamp(min=torch.finfo(losses.dtype).tiny)
 
 
 def pixel_accuracy(logits: Tensor, labels: Tensor, *, ignore_index: int = 255) -> Tensor:

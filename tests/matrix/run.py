@@ -82,6 +82,7 @@ def try_row(row: Row, python: str) -> dict:
     for command in ([*pip, '--no-compile', *row.requirements], smoke):
         result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
         if result.returncode != 0:
+            print(' '.join(map(str, command)), 'ended with', result.returncode)
             print(result.stdout[-5000:], result.stderr[-5000:], sep='\n')
             return dict(row=row.name, passed=False, versions={})
     shutil.rmtree(venv)

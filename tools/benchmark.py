@@ -119,6 +119,9 @@ def parse_args() -> argparse.Namespace:
     add_flags(scaling, 'size', 'threads')
     scaling.add_argument('--out', required=True, metavar='PNG', help='the plot')
 
+    endurance = add('endurance', 'memory and open files over a whole training run')
+    endurance.add_argument('--out', required=True, metavar='PNG', help='the plot')
+
     table = kinds.add_parser('table', help='a Markdown table of JSON files')
     table.add_argument('files', nargs='+', metavar='FILE', help='what --json wrote')
     table.add_argument(

@@ -50,11 +50,11 @@ def peak_of_step(job: StepJob) -> dict[str, int]:
         before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
     else:
-        before = _status('VmRSS')
+        before = status_bytes('VmRSS')
         _forget_peak()
     for _ in range(STEPS):
         step()
-    peak = torch.cuda.max_memory_allocated() if has_cuda else _status('VmHWM')
+    peak = torch.cuda.max_memory_allocated() if has_cuda else status_bytes('VmHWM')
     return dict(step=round((peak - before) / _MIB), peak=round(peak / _MIB))
 
 
@@ -64,15 +64,19 @@ def _forget_peak() -> None:
         file.write('5')
 
 
-def _status(key: str) -> int:
-    """Return an entry of /proc/self/status in bytes.
+def status_bytes(key: str, process: int | str = 'self') -> int:
+    """Return an entry of a process's status in bytes.
+
+    Args:
+        key: `VmRSS` for what is resident, `VmHWM` for the most that was.
+        process: Its number; by default this one.
 
     Raises:
         UserError: If this system has none.
     """
     try:
-        with open('/proc/self/status') as file:
+        with open(f'/proc/{process}/status') as file:
             values = [line.split()[1] for line in file if line.startswith(f'{key}:')]
     except OSError as error:
-        raise UserError(f'peak memory on a CPU is measured on Linux only: {error}') from error
+        raise UserError(f'memory of a process is measured on Linux only: {error}') from error
     return int(values[0]) * 1024

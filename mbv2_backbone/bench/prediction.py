@@ -76,7 +76,10 @@ def prediction_calls(
     shown = images[:batch_size]
     model = build_random(cfg)
     _prepare(model, array_pipeline(cfg), images, cfg, candidates)
-    calls = {'ours': _ours(cfg, model, shown), 'ours, eager': _eager(cfg, model, machine, shown)}
+    calls = {
+        'ours, folded': _ours(cfg, model, shown),
+        'ours, eager': _eager(cfg, model, machine, shown),
+    }
     notes = [
         f'{NO_WEIGHTS}, batch norms that have seen {_SETTLE_IMAGES} images; pictures of '
         f'{photo_size[1]}x{photo_size[0]} in memory'

@@ -1,19 +1,39 @@
-"""A torch module under onnxruntime or OpenVINO, on the CPU, for the backbone alone."""
+"""Our models under onnxruntime and OpenVINO, on the CPU: the backbone alone, and predictors."""
 
 from __future__ import annotations
 
 import io
 import logging
+import os.path as osp
+import tempfile
 import warnings
+from collections.abc import Sequence
+from dataclasses import replace
 
+import numpy as np
 import torch
+from mmengine.config import Config
 from torch import nn
 
+from ..deploy.files import SUFFIXES, check_installed, in_format, write
+from ..deploy.geometry import read_geometry
+from ..deploy.graph import ExportGraph, describe
+from ..deploy.images import placed
+from ..deploy.int8 import QUANTISERS
+from ..deploy.openmmlab import class_names
+from ..deploy.predictor import Predictor
 from ..errors import UserError
 from .models import quiet
 from .timing import Call
 
 RUNTIMES = ('onnxruntime', 'openvino')
+# Names of the command line: the runtime, the format that it runs, and whether in 8 bits.
+EXPORTED_RUNTIMES = {
+    'onnxruntime': ('onnxruntime', 'onnx', False),
+    'onnxruntime-int8': ('onnxruntime', 'onnx', True),
+    'openvino': ('openvino', 'openvino', False),
+    'openvino-int8': ('openvino', 'openvino', True),
+}
 _OPSET = 18
 
 
@@ -71,3 +91,50 @@ def _session(runtime: str, data: bytes, images: object, threads: int) -> Call:
     compiled = core.compile_model(core.read_model(data), 'CPU', settings)
     request = compiled.create_infer_request()
     return lambda: request.infer([images], share_inputs=True)
+
+
+def exported_predictors(
+    cfg: Config,
+    model: nn.Module,
+    names: Sequence[str],
+    images: Sequence[np.ndarray],
+    *,
+    batch_size: int,
+    threads: int,
+) -> dict[str, Predictor]:
+    """Export a model as tools/export.py does, and load what came out.
+
+    Args:
+        cfg: The config of the model.
+        model: The model, in eval mode.
+        names: Of `EXPORTED_RUNTIMES`.
+        images: `(H, W, 3)` uint8 RGB, to calibrate 8 bits on.
+        batch_size: Images in a call.
+        threads: CPU threads of the runtimes.
+
+    Returns:
+        A predictor for each name.
+
+    Raises:
+        UserError: If a package is not installed.
+    """
+    for _, to, is_int8 in map(EXPORTED_RUNTIMES.get, names):
+        check_installed(to, int8=is_int8)
+    from ..deploy.onnx import export_onnx, with_final_outputs
+
+    geometry = read_geometry(cfg)
+    graph = ExportGraph(model, geometry).eval()
+    metadata = describe(graph, geometry, class_names(cfg), batch_size=batch_size, is_raw=False)
+    calibration = [placed(image, geometry) for image in images]
+    predictors = {}
+    with quiet(), tempfile.TemporaryDirectory() as folder:
+        exported = with_final_outputs(export_onnx(graph, replace(metadata, is_raw=True)), metadata)
+        for name in names:
+            runtime, to, is_int8 = EXPORTED_RUNTIMES[name]
+            made = in_format(to, exported, metadata)
+            if is_int8:
+                made = QUANTISERS[to](made, replace(metadata, precision='int8'), calibration)
+            path = osp.join(folder, name + SUFFIXES[to])
+            write(made, path)
+            predictors[name] = Predictor(path, runtime=runtime, threads=threads)
+    return predictors

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 from ..markdown import markdown_table
 
+PLOTTED = ('scaling', 'endurance')
+
 
 def newest(results: Sequence[dict]) -> list[dict]:
     """Keep the last of the results that measure the same with the same settings on one machine."""
@@ -32,8 +34,8 @@ def speed_table(results: Sequence[dict]) -> str:
         if result['reference'] is None:
             columns = [key for key in result['rows'][0] if key not in ('series', 'milliseconds')]
             rows = [[_cell(row.get(column)) for column in columns] for row in result['rows']]
-            if result['work'] == 'scaling':
-                continue  # that is a plot
+            if result['work'] in PLOTTED:
+                continue
             parts.append(f'{_title(result)}:\n\n{markdown_table(columns, rows)}')
     notes = dict.fromkeys(note for result in results for note in result['notes'])
     parts.append('\n'.join(f'- {note}.' for note in notes))

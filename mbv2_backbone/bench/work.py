@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import tempfile
 from argparse import Namespace
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from mmengine.config import Config
@@ -277,10 +278,8 @@ def scaling(args: Namespace) -> Results:
     set_threads(args.threads)
     size = input_size(cfg, args.size)
     rows = scaling_rows(cfg, machine, size=size, rounds=args.rounds, warmup=args.warmup)
-    try:
+    with _plot_errors(args.out):
         plot(rows, args.out, f'{Path(args.config).stem}, backbone, {machine.device}')
-    except (OSError, ValueError) as error:
-        raise UserError(f'cannot write the plot to {args.out}: {error}') from error
     return [
         make_result(
             'scaling',
@@ -293,6 +292,37 @@ def scaling(args: Namespace) -> Results:
     ]
 
 
+def endurance(args: Namespace) -> Results:
+    """Plot memory and open files over a long run."""
+    from .endurance import endurance_rows, plot, verdict
+
+    _, machine = _load(args)
+    with tempfile.TemporaryDirectory() as folder:
+        options = [f'work_dir={folder}', *(args.cfg_options or [])]
+        rows = endurance_rows(args.config, args.train_tool, options)
+    with _plot_errors(args.out):
+        plot(rows, args.out, f'{Path(args.config).stem}, {machine.device}')
+    shown = range(0, len(rows), max(1, len(rows) // 10))
+    return [
+        make_result(
+            'endurance',
+            config=args.config,
+            machine=machine,
+            settings=dict(iterations=rows[-1]['iteration']),
+            rows=[rows[i] for i in shown],
+            notes=[verdict(rows), f'plot in {args.out}'],
+        )
+    ]
+
+
+@contextmanager
+def _plot_errors(path: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise UserError(f'cannot write the plot to {path}: {error}') from error
+
+
 WORK: dict[str, Callable[[Namespace], Results]] = dict(
     complexity=complexity,
     backbone=backbone,
@@ -302,4 +332,5 @@ WORK: dict[str, Callable[[Namespace], Results]] = dict(
     evaluate=evaluate,
     startup=startup,
     scaling=scaling,
+    endurance=endurance,
 )

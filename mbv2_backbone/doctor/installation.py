@@ -29,7 +29,7 @@ LEAST = {
     'mmcv-lite': (2, 1, 0),
     'mmdet': (3, 3, 0),
     'mmsegmentation': (1, 2, 2),
-    'torch': (2, 4),
+    'torch': (2, 6),
 }
 # Above, the official mmdet and mmseg refuse mmcv.
 OFFICIAL_MMCV_BELOW = (2, 2, 0)

@@ -45,6 +45,8 @@ def write_config(folder, text, base, sample_set):
     if hasattr(model, 'bbox_head'):
         for conv in model.bbox_head.cls_convs:
             conv[1].weight.data *= 0.3  # scores of a random head would all be near 0 or 1
+    if hasattr(model, 'decode_head'):
+        model.decode_head.conv_seg.weight.data *= 0.1  # logits of the size that training leaves
     checkpoint = folder / f'{base}.pth'
     torch.save(dict(state_dict=model.state_dict()), checkpoint)
     return str(path), str(checkpoint), options

@@ -40,6 +40,7 @@ from mbv2_backbone.bench.peers import (
     timm_backbone,
     torchvision_backbone,
 )
+from mbv2_backbone.bench.runtimes import EXPORTED_RUNTIMES
 from mbv2_backbone.bench.steps import StepJob, StepProcess
 from mbv2_backbone.bench.timing import quartiles, time_in_turn, times_as_fast
 from mbv2_backbone.bench.training import ours_step, peer_step
@@ -434,6 +435,28 @@ def test_exported_files_become_rows(monkeypatch):
     assert np.array_equal(calls['b.xml, openvino']()[0], image[..., ::-1])
     with pytest.raises(UserError, match=r'c\.pte'):
         prediction.exported_calls(['c.pte'], [image], threads=1)
+
+
+def test_ours_is_exported_to_each_runtime_and_finds_the_same():
+    names = tuple(EXPORTED_RUNTIMES)
+    small = ('model.backbone.widen_factor=0.25', 'model.neck.in_channels=(48,144,1280)')
+    channels = '(48,144,1280,64,32)'
+    small += (f'model.neck.out_channels={channels}', f'model.bbox_head.in_channels={channels}')
+    cfg = config('ssdlite_mbv2_sample', *small)
+    calls, _ = prediction.prediction_calls(
+        cfg, ['torchvision'], detect_machine(), batch_size=2, size=(128, 128), candidates=20,
+        runtimes=names,
+    )  # fmt: skip
+    ours = ['ours, folded', 'ours, eager', *(f'ours, {name}' for name in names)]
+    assert list(calls) == [*ours, 'torchvision']
+    expected = [len(sample.pred_instances) for sample in calls['ours, eager']()]
+    assert min(expected) > 0
+    for name in names:
+        found = [len(prediction.boxes) for prediction in calls[f'ours, {name}']()]
+        if name.endswith('int8'):
+            assert len(found) == 2
+        else:
+            assert found == expected
 
 
 def test_metrics_of_both_evaluations_agree(tmp_path):

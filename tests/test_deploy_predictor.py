@@ -12,8 +12,10 @@ import torch
 from PIL import Image
 
 from mbv2_backbone.deploy import Predictor
+from mbv2_backbone.deploy import image as image_module
 from mbv2_backbone.deploy.boxes import nms, select_boxes
 from mbv2_backbone.deploy.image import Placement, check_image, place, read_image, resize
+from mbv2_backbone.deploy.masks import resize_mask
 from mbv2_backbone.deploy.metadata import Detection, Metadata, Segmentation
 from mbv2_backbone.det import SSDLiteHead
 from mbv2_backbone.det.targets import decode
@@ -38,7 +40,7 @@ METADATA = Metadata(
     is_raw=False,
     precision='float32',
     detection=RULES,
-    segmentation=Segmentation(classes=('d',), palette=None),
+    segmentation=Segmentation(classes=('d',), palette=None, align_corners=False),
 )
 
 
@@ -54,9 +56,42 @@ METADATA = Metadata(
         ((300, 200), (299, 7)),
     ],
 )
-def test_resize_is_opencvs(old, new):
+def test_resize_is_opencvs_with_and_without_opencv(old, new, monkeypatch):
     image = np.random.default_rng(0).integers(0, 256, (*old, 3), dtype=np.uint8)
-    assert np.array_equal(resize(image, new), cv2.resize(image, new[::-1]))
+    expected = cv2.resize(image, new[::-1])
+    assert np.array_equal(resize(image, new), expected)
+    monkeypatch.setattr(image_module, 'cv2', None)
+    assert np.array_equal(resize(image, new), expected)
+
+
+@pytest.mark.parametrize('align_corners', [False, True])
+@pytest.mark.parametrize(
+    ('old', 'placed', 'new'),
+    [
+        ((9, 12), (9, 12), (40, 30)),
+        ((65, 65), (48, 65), (375, 500)),
+        ((40, 60), (40, 60), (11, 7)),
+        ((1, 3), (1, 3), (4, 1)),
+        ((5, 5), (5, 5), (5, 5)),
+    ],
+)
+def test_masks_come_back_as_from_logits_that_are_resized(old, placed, new, align_corners):
+    logits = np.random.default_rng(0).normal(size=(4, *old)).astype(np.float32)
+    whole = torch.from_numpy(logits[None, :, : placed[0], : placed[1]])
+    expected = torch.nn.functional.interpolate(
+        whole, size=new, mode='bilinear', align_corners=align_corners
+    )[0].argmax(0)
+    where = Placement(new, placed)
+    mask = where.mask_back(logits.argmax(0), logits, align_corners=align_corners)
+    assert np.array_equal(mask, expected)
+
+
+def test_a_large_mask_is_resized_in_blocks(monkeypatch):
+    logits = np.random.default_rng(1).normal(size=(3, 20, 30)).astype(np.float32)
+    mask = logits.argmax(0)
+    expected = resize_mask(mask, logits, (70, 80), align_corners=False)
+    monkeypatch.setattr('mbv2_backbone.deploy.masks._BLOCK', 97)
+    assert np.array_equal(resize_mask(mask, logits, (70, 80), align_corners=False), expected)
 
 
 def test_an_image_is_padded_with_its_ratio_kept_and_comes_back():
@@ -70,9 +105,6 @@ def test_an_image_is_padded_with_its_ratio_kept_and_comes_back():
     assert place(image, (200, 200), within=(100, 100), **options)[1].placed_size == (100, 50)
     boxes = where.boxes_back(np.array([[4, 8, 20, 40], [-3, 0, 39, 39]], np.float32))
     assert np.allclose(boxes, [[5, 10, 25, 50], [0, 0, 25, 48.75]])
-    mask = np.arange(1600).reshape(40, 40)
-    assert where.mask_back(mask).shape == (50, 25)
-    assert where.mask_back(mask)[-1, -1] == mask[39, 19]
 
 
 def raw_outputs(head, count, seed):
@@ -132,12 +164,13 @@ def test_metadata_comes_back_and_a_foreign_file_is_refused():
     assert Metadata.from_strings(METADATA.to_strings(), 'x.onnx') == METADATA
     assert METADATA.task == 'joint'
     assert json.loads(METADATA.to_strings()['detection'])['classes'] == ['a', 'b', 'c']
-    assert METADATA.output_names == ('boxes', 'scores', 'labels', 'mask')
+    assert METADATA.output_names == ('boxes', 'scores', 'labels', 'mask', 'logits')
     assert replace(METADATA, is_raw=True).output_names == ('scores', 'boxes', 'logits')
     with pytest.raises(UserError, match=r'x\.onnx does not say what it holds'):
         Metadata.from_strings({}, 'x.onnx')
-    with pytest.raises(UserError, match='newer'):
-        Metadata.from_strings(METADATA.to_strings() | {'format': '99'}, 'x.onnx')
+    for version, advice in (('99', 'update'), ('1', 'export the checkpoint again')):
+        with pytest.raises(UserError, match=advice):
+            Metadata.from_strings(METADATA.to_strings() | {'format': version}, 'x.onnx')
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -142,18 +141,6 @@ def test_onnx_in_8_bits_drops_relu6(small, tmp_path):
     assert len(scores)
 
 
-def test_torch_export_takes_any_batch(small, tmp_path):
-    config, checkpoint, options = small
-    result = export(
-        config, checkpoint, to='torch-export', out=str(tmp_path), dynamic_batch=True,
-        num_images=4, cfg_options=options,
-    )  # fmt: skip
-    assert result.problems() == []
-    assert result.comparison.num_images == 4
-    assert result.comparison.num_matched == result.comparison.num_boxes > 100
-    assert Path(result.path).suffix == '.pt2'
-
-
 def test_an_export_that_differs_is_not_written(small, tmp_path, monkeypatch):
     config, checkpoint, options = small
     graph_of = export_module.ExportGraph
@@ -188,6 +175,38 @@ def test_a_checkpoint_that_was_not_trained_is_refused(small, tmp_path):
     torch.save(fresh.state_dict(), path)
     with pytest.raises(UserError, match='not trained'):
         export(config, str(path), **arguments)
+
+
+@pytest.mark.parametrize(
+    ('base', 'options', 'message'),
+    [
+        ('ssdlite_mbv2_sample', ['model.backbone.widen_factor=0.35'], 'shape'),
+        ('ssdlite_mbv2_sample', ['classes=("a","b","c")'], 'shape'),
+        ('deeplabv3_mbv2_sample', [], 'missing'),
+    ],
+)
+def test_a_checkpoint_of_another_model_is_refused(small, tmp_path, base, options, message):
+    config, checkpoint, data = small
+    if base not in config:
+        config = str(ROOT / 'configs' / f'{base}.py')
+    with pytest.raises(UserError, match=message):
+        export(config, checkpoint, to='onnx', out=str(tmp_path), cfg_options=[*data, *options])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ('options', 'package'),
+    [
+        (dict(to='onnx'), 'onnxscript'),
+        (dict(to='openvino'), 'openvino'),
+        (dict(to='openvino', int8=True), 'nncf'),
+        (dict(to='executorch'), 'executorch'),
+    ],
+)
+def test_a_missing_package_is_named_first(monkeypatch, options, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(UserError, match=rf'pip install.* {package}\b'):
+        export('nowhere.py', 'nowhere.pth', out='nowhere', **options)
 
 
 @pytest.mark.parametrize(

@@ -18,10 +18,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ..engine.config import load_config
 from ..engine.predict import build_model
 from ..errors import UserError
+from .files import SUFFIXES, check_installed, save, write
 from .fold import has_bad_weights
 from .geometry import Geometry, read_geometry
 from .graph import ExportGraph, describe
-from .images import dataset_images, drawn_images
+from .image import Placement
+from .images import drawn_images, test_images, training_images
 from .int8 import QUANTISERS
 from .measure import Quantised, measure
 from .metadata import Metadata
@@ -29,8 +31,6 @@ from .openmmlab import class_names
 from .predictor import Predictor
 from .reference import Reference
 from .verify import Comparison, compare_predictions, raw_difference
-
-SUFFIXES = {'onnx': '.onnx', 'openvino': '.xml', 'torch-export': '.pt2', 'executorch': '.pte'}
 
 
 @dataclass
@@ -90,7 +90,8 @@ def export(
         What was made. If `problems()` names any, the files were not written.
 
     Raises:
-        UserError: If the config, the checkpoint or an option is not what it must be.
+        UserError: If the config, the checkpoint or an option is not what it must be, or a package
+            that the format needs is not installed.
     """
     is_raw = _checked_options(to, is_raw, int8, size)
     cfg = load_config(config, cfg_options)
@@ -105,7 +106,7 @@ def export(
     name = Path(config).stem + ('_raw' if is_raw and to in ('onnx', 'openvino') else '')
     with tempfile.TemporaryDirectory(dir=out, prefix='.export-') as folder:
         path = osp.join(folder, name + SUFFIXES[to])
-        saved, raw_path = _save(graph, metadata, to, path)
+        saved, raw_path = save(graph, metadata, to, path)
         comparison = compare(cfg, model, geometry, raw_path, path, images)
         result = Exported(osp.join(out, osp.basename(path)), metadata, comparison, None, notes)
         if int8 and not result.problems():
@@ -133,6 +134,7 @@ def _checked_options(
         raise UserError(f'--int8 is there for {" and ".join(QUANTISERS)}, not for {to}')
     if size is not None and min(size) < 1:
         raise UserError(f'--size takes height and width in pixels, got {size}')
+    check_installed(to, int8=int8)
     return not has_suppression if is_raw is None else is_raw
 
 
@@ -157,49 +159,10 @@ def _check_images(
     cfg: Config, geometry: Geometry, count: int
 ) -> tuple[list[np.ndarray], list[str]]:
     try:
-        return dataset_images(cfg, 'test', count, geometry), []
+        return test_images(cfg, count, geometry), []
     except UserError as error:
         reason = str(error).split('\n')[0]
         return drawn_images(count, geometry), [f'compared on drawn images: {reason}']
-
-
-def _save(graph: ExportGraph, metadata: Metadata, to: str, path: str) -> tuple[object, str]:
-    """Write a file; return the model of that format, and a file with the same raw outputs."""
-    if to == 'torch-export':
-        from .programs import save_torch_export
-
-        save_torch_export(graph, metadata, path)
-        return None, path
-    if to == 'executorch':
-        from .programs import save_executorch
-
-        save_executorch(graph, metadata, path)
-        return None, path
-    from .onnx import export_onnx, with_final_outputs
-
-    raw_metadata = replace(metadata, is_raw=True)
-    raw = export_onnx(graph, raw_metadata)
-    saved = _write(raw, raw_metadata, to, path)
-    if metadata.is_raw:
-        return saved, path
-    folder, name = osp.split(path)
-    raw_path = osp.join(folder, f'check_{name}')
-    _write(raw, raw_metadata, to, raw_path)
-    return _write(with_final_outputs(raw, metadata), metadata, to, path), raw_path
-
-
-def _write(model: object, metadata: Metadata, to: str, path: str) -> object:
-    """Write an ONNX model in a format; return the model of that format."""
-    if to == 'onnx':
-        import onnx
-
-        onnx.save(model, path)
-        return model
-    from .openvino import save_openvino, to_openvino
-
-    converted = to_openvino(model, metadata)
-    save_openvino(converted, path)
-    return converted
 
 
 def _quantise(
@@ -211,17 +174,10 @@ def _quantise(
     path: str,
     num_images: int,
 ) -> Quantised:
-    images = dataset_images(cfg, 'train', num_images, geometry)
+    images = training_images(cfg, num_images, geometry)
     int8_path = osp.splitext(path)[0] + '_int8' + SUFFIXES[to]
     int8_model = QUANTISERS[to](model, replace(metadata, precision='int8'), images)
-    if to == 'onnx':
-        import onnx
-
-        onnx.save(int8_model, int8_path)
-    else:
-        from .openvino import save_openvino
-
-        save_openvino(int8_model, int8_path)
+    write(int8_model, int8_path)
     return measure(cfg, path, int8_path, images[0])
 
 
@@ -244,7 +200,8 @@ def compare(
         images: `(H, W, 3)` uint8 RGB of the input size.
     """
     reference = Reference(cfg, model, geometry)
-    raw, final = Predictor(raw_path), Predictor(path)
+    final = Predictor(path)
+    raw = final if raw_path == path else Predictor(raw_path)
     # A file for any batch size is tried on three images at once.
     step = final.metadata.batch_size or 3
     result = Comparison(num_images=len(images))
@@ -255,5 +212,7 @@ def compare(
         )
         for name, value in differences.items():
             result.raw[name] = max(result.raw.get(name, 0.0), value)
-        compare_predictions(result, final.predict(batch), reference.predict(batch))
+        # The reference takes the images as they are, so the file does too.
+        placed = [(image, Placement(geometry.input_size, geometry.input_size)) for image in batch]
+        compare_predictions(result, final.predict_placed(placed), reference.predict(batch))
     return result

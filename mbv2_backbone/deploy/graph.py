@@ -9,7 +9,9 @@ from mmengine.config import ConfigDict
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..det.targets import decode
 from ..errors import UserError
+from ..weights.preprocessing import swaps_channels
 from .fold import folded
 from .geometry import Geometry
 from .metadata import Detection, Metadata, Segmentation
@@ -34,23 +36,30 @@ class Preprocess(nn.Module):
         self.pad_value = float(
             getattr(preprocessor, 'pad_val', getattr(preprocessor, 'pad_value', 0))
         )
-        # mmengine's flag is set by bgr_to_rgb and rgb_to_bgr alike; images are read as BGR.
-        self.takes_rgb = preprocessor._channel_conversion
+        self.takes_rgb = swaps_channels(preprocessor)  # images are read as BGR
         self.normalises = preprocessor._enable_normalize
+        self.input_size = geometry.input_size
         if self.normalises:
-            std = preprocessor.std.double()
-            self.register_buffer('scale', (1 / std).float())
-            self.register_buffer('shift', (-preprocessor.mean.double() / std).float())
+            std, mean = (
+                value.double().flatten() if self.takes_rgb else value.double().flatten().flip(0)
+                for value in (preprocessor.std, preprocessor.mean)
+            )
+            # Written out for a row of the image: runtimes are slow at repeating three numbers.
+            self.register_buffer('scale', (1 / std).float().repeat(self.input_size[1]))
+            self.register_buffer('shift', (-mean / std).float().repeat(self.input_size[1]))
 
     def forward(self, image: Tensor) -> Tensor:
         """Map `(N, H, W, 3)` uint8 RGB to what the backbone takes, `(N, 3, h, w)` float32."""
-        x = image.permute(0, 3, 1, 2).float()
+        height, width = self.input_size
+        x = image.float()
+        if self.normalises:
+            x = x.reshape(-1, height, width * 3) * self.scale + self.shift
+            x = x.reshape(-1, height, width, 3)
+        x = x.permute(0, 3, 1, 2)
         if self.resizes:
             x = F.interpolate(x, size=self.resized_size, mode='bilinear', align_corners=False)
         if not self.takes_rgb:
             x = x.flip(1)
-        if self.normalises:
-            x = x * self.scale + self.shift
         return F.pad(x, self.padding, value=self.pad_value) if any(self.padding) else x
 
 
@@ -79,8 +88,6 @@ class BoxOutput(nn.Module):
 
     def forward(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Return scores `(N, P, C)` in [0, 1] and boxes `(N, P, 4)` xyxy in pixels, clipped."""
-        from ..det.targets import decode
-
         logits, deltas = self.head(tuple(features))
         logits = self._joined(logits, self.num_outputs)
         boxes = decode(self.priors, self._joined(deltas, 4), **self.head._coding)
@@ -210,12 +217,13 @@ def describe(
             **_names(classes['det']), **rules, level_sizes=graph.box_output.level_sizes
         )
     if graph.mask_output is not None:
-        segmentation = Segmentation(**_names(classes['seg']))
+        head = graph.mask_output.head
+        segmentation = Segmentation(**_names(classes['seg']), align_corners=head.align_corners)
         if (graph.model.test_cfg or {}).get('mode', 'whole') != 'whole':
             raise UserError(
                 'an exported file sees an image whole: --cfg-options model.test_cfg.mode=whole'
             )
-        if graph.mask_output.head.out_channels == 1:
+        if head.out_channels == 1:
             raise UserError('a decode head of one channel with a threshold is not exported')
     return Metadata(
         input_size=geometry.input_size,

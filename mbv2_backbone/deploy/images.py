@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from mmengine.config import Config
 from mmengine.registry import DATASETS
+from mmengine.runner import set_random_seed
 
 from ..data.scenes import draw_scene
 from ..engine.checks import check_data
@@ -14,13 +16,41 @@ from .geometry import Geometry
 from .image import place, read_image
 
 
-def dataset_images(cfg: Config, split: str, count: int, geometry: Geometry) -> list[np.ndarray]:
-    """Read images of a config's data, evenly spread over it, at an export's input size.
+def training_images(cfg: Config, count: int, geometry: Geometry) -> list[np.ndarray]:
+    """Return images as the training pipeline of a config makes them, before normalisation.
+
+    Its crops, flips and colours are the same in every run.
 
     Args:
         cfg: The config.
-        split: `train` or `test`.
-        count: Images at most.
+        count: Images at most; evenly spread over the data.
+        geometry: What the images are resized or padded to, where they have another size.
+
+    Returns:
+        `(H, W, 3)` uint8 RGB each.
+
+    Raises:
+        UserError: If the data is not there.
+    """
+    check_data(cfg, ('train',))
+    set_random_seed(0)
+    dataset = DATASETS.build(cfg.train_dataloader.dataset)
+    images = (
+        dataset[i]['inputs'].clamp(0, 255).round().to(torch.uint8)
+        for i in track(_spread(len(dataset), count), 'Reading train images', unit='images')
+    )
+    return [
+        placed(np.ascontiguousarray(image.numpy()[::-1].transpose(1, 2, 0)), geometry)
+        for image in images
+    ]
+
+
+def test_images(cfg: Config, count: int, geometry: Geometry) -> list[np.ndarray]:
+    """Read test images of a config, at an export's input size.
+
+    Args:
+        cfg: The config.
+        count: Images at most; evenly spread over the data.
         geometry: What they are resized or padded to.
 
     Returns:
@@ -29,33 +59,37 @@ def dataset_images(cfg: Config, split: str, count: int, geometry: Geometry) -> l
     Raises:
         UserError: If the data is not there.
     """
-    check_data(cfg, (split,))
-    node = dict(cfg[f'{split}_dataloader'].dataset)
+    check_data(cfg, ('test',))
+    node = dict(cfg.test_dataloader.dataset)
     while 'dataset' in node:  # repeated and wrapped data sets
         node = dict(node['dataset'])
     dataset = DATASETS.build(dict(node, pipeline=[]))
-    if not len(dataset):
-        raise UserError(f'the {split} data of the config is empty')
-    indices = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().astype(int)
-    paths = [dataset.get_data_info(int(i))['img_path'] for i in np.unique(indices)]
+    paths = [dataset.get_data_info(i)['img_path'] for i in _spread(len(dataset), count)]
     return [
-        _placed(read_image(path), geometry)
-        for path in track(paths, f'Reading {split} images', unit='images')
+        placed(read_image(path), geometry)
+        for path in track(paths, 'Reading test images', unit='images')
     ]
+
+
+def _spread(total: int, count: int) -> list[int]:
+    if not total:
+        raise UserError('the data of the config is empty')
+    return np.unique(np.linspace(0, total - 1, min(count, total)).round().astype(int)).tolist()
 
 
 def drawn_images(count: int, geometry: Geometry) -> list[np.ndarray]:
     """Draw scenes in place of data that is not there."""
     rng = np.random.default_rng(0)
-    return [_placed(draw_scene(rng, 192)[0], geometry) for _ in range(count)]
+    return [placed(draw_scene(rng, 192)[0], geometry) for _ in range(count)]
 
 
-def _placed(image: np.ndarray, geometry: Geometry) -> np.ndarray:
-    placed, _ = place(
+def placed(image: np.ndarray, geometry: Geometry) -> np.ndarray:
+    """Bring an image `(H, W, 3)` uint8 to an export's input size."""
+    array, _ = place(
         image,
         geometry.input_size,
         fit=geometry.fit,
         within=geometry.within,
         pad_value=geometry.pad_value,
     )
-    return placed
+    return array

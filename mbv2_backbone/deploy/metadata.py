@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields
 
 from ..errors import UserError
 
-FORMAT = 1
+FORMAT = 2
 PREFIX = 'mbv2_backbone'
 
 
@@ -45,10 +45,13 @@ class Segmentation:
     Attributes:
         classes: Names, by value.
         palette: A colour (RGB, 0 to 255) a class, or `None`.
+        align_corners: Whether the corners of the logits lie on those of the image, when they are
+            resized to it; else their cells cover equal parts of it.
     """
 
     classes: tuple[str, ...]
     palette: tuple[tuple[int, int, int], ...] | None
+    align_corners: bool
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ class Metadata:
             pixels; `None` only makes smaller what is too large.
         pad_value: RGB of the padding, 0 to 255.
         batch_size: Images of a call; `None` is any number.
-        is_raw: Scores, boxes and logits come out, in place of final boxes and masks.
+        is_raw: Scores and boxes before suppression come out, and logits without a mask.
         precision: `float32` or `int8`.
         detection: `None` if the file gives no boxes.
         segmentation: `None` if the file gives no masks.
@@ -95,7 +98,7 @@ class Metadata:
         if self.detection:
             names += ('scores', 'boxes') if self.is_raw else ('boxes', 'scores', 'labels')
         if self.segmentation:
-            names += ('logits',) if self.is_raw else ('mask',)
+            names += ('logits',) if self.is_raw else ('mask', 'logits')
         return names
 
     def to_strings(self) -> dict[str, str]:
@@ -116,9 +119,13 @@ class Metadata:
             UserError: If the file was not written by this package, or by a newer one.
         """
         try:
+            version = json.loads(strings['format'])
+            if version != FORMAT:
+                raise UserError(
+                    f'{path} was exported in format {version}, this mbv2_backbone runs {FORMAT}: '
+                    + ('update it' if version > FORMAT else 'export the checkpoint again')
+                )
             values = {field.name: json.loads(strings[field.name]) for field in fields(cls)}
-            if values['format'] > FORMAT:
-                raise UserError(f'{path} was exported by a newer mbv2_backbone; update this one')
             for name, kind in (('detection', Detection), ('segmentation', Segmentation)):
                 if values[name] is not None:
                     values[name] = kind(**_as_tuples(values[name]))

@@ -55,7 +55,7 @@ def with_final_outputs(model: ModelProto, metadata: Metadata) -> ModelProto:
         metadata: Of the result; `is_raw` is false.
     """
     model = deepcopy(model)
-    raw_names = [output.name for output in model.graph.output]
+    raw_names = ('scores', 'boxes')  # the final ones take these names
     for node in model.graph.node:
         for i, name in enumerate(node.output):
             if name in raw_names:
@@ -104,10 +104,11 @@ def _add_final_outputs(model: ModelProto, metadata: Metadata) -> None:
         kind = 2 if len(metadata.segmentation.classes) <= 256 else 6  # uint8 or int32
         _append(
             model,
-            f"""best = ArgMax<axis: int = 1, keepdims: int = 0>(raw_logits)
+            f"""best = ArgMax<axis: int = 1, keepdims: int = 0>(logits)
             mask = Cast<to: int = {kind}>(best)""",
         )
         outputs.append(helper.make_tensor_value_info('mask', kind, [batch, *metadata.input_size]))
+        outputs += [output for output in model.graph.output if output.name == 'logits']
     del model.graph.output[:]
     model.graph.output.extend(outputs)
 

@@ -14,7 +14,8 @@ from mmengine.registry import MODELS
 from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement, InstanceData, PixelData
 
-from ..engine.config import dataset_meta, datasets_of, metainfo_of
+from ..engine.config import dataset_meta
+from ..engine.palettes import mask_meta
 from ..errors import UserError
 from ..progress import track
 from .predictor import Prediction, Predictor
@@ -137,17 +138,8 @@ def class_names(cfg: Config) -> dict[str, dict]:
     if 'bbox_head' in cfg.model:
         names['det'] = dataset_meta(cfg)
     if 'decode_head' in cfg.model:
-        names['seg'] = _mask_names(cfg) if 'bbox_head' in cfg.model else dataset_meta(cfg)
+        names['seg'] = mask_meta(cfg)
     return names
-
-
-def _mask_names(cfg: Config) -> dict:
-    """Return the classes of the masks where boxes have classes of their own."""
-    for dataset in datasets_of(cfg, ('test', 'val', 'train')):
-        meta = metainfo_of(dataset)
-        if meta.get('seg_classes'):
-            return dict(classes=tuple(meta['seg_classes']), palette=meta.get('seg_palette'))
-    raise UserError('no dataset of the config names its seg_classes')
 
 
 def evaluate_exported(cfg: Config, path: str) -> dict[str, float]:

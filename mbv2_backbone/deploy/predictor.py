@@ -87,6 +87,14 @@ class Predictor:
             )
             for array in arrays
         ]
+        return self.predict_placed(placed)
+
+    def predict_placed(self, placed: Sequence[tuple[np.ndarray, Placement]]) -> list[Prediction]:
+        """Predict on images of the file's own input size.
+
+        Args:
+            placed: What `image.place` gives.
+        """
         step = self.metadata.batch_size or max(1, len(placed))
         results: list[Prediction] = []
         for start in range(0, len(placed), step):
@@ -96,8 +104,9 @@ class Predictor:
             missing = (self.metadata.batch_size or 0) - len(inputs)
             if missing > 0:
                 inputs = np.concatenate([inputs, np.repeat(inputs[-1:], missing, 0)])
-            outputs = self._run(inputs)
-            results += [self._result(outputs, i, where) for i, (_, where) in enumerate(batch)]
+            places = [where for _, where in batch]
+            outputs = self._run(inputs, self._needed_outputs(places))
+            results += [self._result(outputs, i, where) for i, where in enumerate(places)]
         return results
 
     def run(self, images: np.ndarray) -> dict[str, np.ndarray]:
@@ -119,7 +128,14 @@ class Predictor:
                 f'expected uint8 images of shape {("N" if batch is None else batch, *size, 3)}, '
                 f'got {images.dtype} {images.shape}; calling the predictor resizes any image'
             )
-        return self._run(images)
+        return self._run(images, self.metadata.output_names)
+
+    def _needed_outputs(self, places: Sequence[Placement]) -> tuple[str, ...]:
+        """Leave out the logits, which are large, where the mask is of the right size already."""
+        names = self.metadata.output_names
+        if 'mask' in names and not any(where.is_resized for where in places):
+            return tuple(name for name in names if name != 'logits')
+        return names
 
     def _result(self, outputs: dict[str, np.ndarray], i: int, where: Placement) -> Prediction:
         boxes = np.zeros((0, 4), np.float32)
@@ -137,8 +153,13 @@ class Predictor:
             boxes = where.boxes_back(boxes)
             names = tuple(rules.classes[label] for label in labels)
         if self.metadata.segmentation:
-            mask = outputs['logits'][i].argmax(0) if self.metadata.is_raw else outputs['mask'][i]
-            mask = where.mask_back(mask).astype(np.uint8)
+            logits = outputs['logits'][i] if 'logits' in outputs else None
+            mask = logits.argmax(0) if self.metadata.is_raw else outputs['mask'][i]
+            mask = where.mask_back(
+                mask, logits, align_corners=self.metadata.segmentation.align_corners
+            )
+            few = len(self.metadata.segmentation.classes) <= 256
+            mask = mask.astype(np.uint8 if few else np.int32)
         return Prediction(boxes, scores, labels, names, mask)
 
 

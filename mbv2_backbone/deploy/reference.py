@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ..det.targets import decode
+from ..engine.predict import array_pipeline
 from .geometry import Geometry
 from .graph import box_features, heads_of, to_input_size
 from .openmmlab import take_images_as_they_are
@@ -29,8 +30,6 @@ class Reference:
     """
 
     def __init__(self, cfg: Config, model: nn.Module, geometry: Geometry) -> None:
-        from ..engine.predict import array_pipeline
-
         cfg = deepcopy(cfg)
         take_images_as_they_are(cfg)
         self.model = model

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os.path as osp
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from types import ModuleType
 from typing import Protocol
@@ -33,8 +33,13 @@ class Runtime(Protocol):
 
     metadata: Metadata
 
-    def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        """Run images `(N, H, W, 3)` uint8 RGB; returns `metadata.output_names`."""
+    def __call__(self, images: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
+        """Run images `(N, H, W, 3)` uint8 RGB.
+
+        Args:
+            images: The images.
+            names: Outputs that are wanted, of `metadata.output_names`.
+        """
         ...
 
 
@@ -105,12 +110,11 @@ class OnnxRuntime:
             raise _broken(path, error) from error
         stored = self._session.get_modelmeta().custom_metadata_map
         self.metadata = Metadata.from_strings(stored, path)
-        self._names = list(self.metadata.output_names)
 
-    def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
+    def __call__(self, images: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
         """See `Runtime`."""
-        outputs = self._session.run(self._names, {'image': images})
-        return dict(zip(self._names, outputs, strict=True))
+        outputs = self._session.run(list(names), {'image': images})
+        return dict(zip(names, outputs, strict=True))
 
 
 class OpenVino:
@@ -132,12 +136,10 @@ class OpenVino:
             raise _broken(path, error) from error
         self._request = self._compiled.create_infer_request()
 
-    def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
+    def __call__(self, images: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
         """See `Runtime`."""
         self._request.infer({'image': images}, share_inputs=True)
-        return {
-            name: self._request.get_tensor(name).data.copy() for name in self.metadata.output_names
-        }
+        return {name: self._request.get_tensor(name).data.copy() for name in names}
 
 
 def _openvino_info(model: object, path: str) -> Mapping[str, str]:
@@ -157,21 +159,26 @@ class TorchProgram:
         self._torch = _import('torch')
         if threads:
             self._torch.set_num_threads(threads)
+        from ..weights.programs import check_program  # it needs torch, other runtimes do not
+
         extra = {METADATA_FILE: ''}
         try:
+            check_program(path)
             program = self._torch.export.load(path, extra_files=extra)
+        except UserError:
+            raise
         except Exception as error:
             raise _broken(path, error) from error
         text = extra[METADATA_FILE] or '{}'
         self.metadata = Metadata.from_strings(json.loads(text), path)
         self._module = program.module()
 
-    def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
+    def __call__(self, images: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
         """See `Runtime`."""
         with self._torch.inference_mode():
             outputs = self._module(self._torch.from_numpy(np.ascontiguousarray(images)))
-        arrays = [output.numpy() for output in outputs]
-        return dict(zip(self.metadata.output_names, arrays, strict=True))
+        found = dict(zip(self.metadata.output_names, outputs, strict=True))
+        return {name: found[name].numpy() for name in names}
 
 
 class ExecuTorch:
@@ -191,8 +198,8 @@ class ExecuTorch:
         except Exception as error:
             raise _broken(path, error) from error
 
-    def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
+    def __call__(self, images: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
         """See `Runtime`."""
         outputs = self._method.execute([self._torch.from_numpy(np.ascontiguousarray(images))])
-        arrays = [output.numpy().copy() for output in outputs]
-        return dict(zip(self.metadata.output_names, arrays, strict=True))
+        found = dict(zip(self.metadata.output_names, outputs, strict=True))
+        return {name: found[name].numpy().copy() for name in names}

@@ -101,12 +101,20 @@ def data_preprocessor_of_model(model: nn.Module) -> dict | None:
     if module is None:
         return None
     normalises = hasattr(module, 'mean') and hasattr(module, 'std')
-    swaps = getattr(module, 'channel_conversion', getattr(module, '_channel_conversion', False))
     return dict(
         mean=module.mean.flatten().tolist() if normalises else None,
         std=module.std.flatten().tolist() if normalises else None,
-        bgr_to_rgb=swaps,
+        bgr_to_rgb=swaps_channels(module),
     )
+
+
+def swaps_channels(preprocessor: nn.Module) -> bool:
+    """Tell whether a data preprocessor swaps the first and the last channel of an image.
+
+    mmsegmentation 1.2.2 has a public flag of its own, all others mmengine's.
+    """
+    private = getattr(preprocessor, '_channel_conversion', False)
+    return getattr(preprocessor, 'channel_conversion', private)
 
 
 def data_preprocessor_of_run() -> dict | None:

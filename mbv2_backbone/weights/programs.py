@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import posixpath
 import re
 import zipfile
+from collections import Counter
 from collections.abc import Iterator
 from os import PathLike
 from typing import Any
@@ -24,6 +26,14 @@ _IN_SIZES = re.compile(
     r'[subz]\d+|Symbol|Integer|Eq|Ne|Mod|Min|Max|FloorDiv|CeilDiv|PythonMod|True|False|'
     r'positive|nonnegative|integer'
 )
+# The records that torch never unpickles: graphs, text, lists of tensors, their plain bytes.
+_GRAPH = re.compile(r'[^/]+/models/.+|serialized_exported_program\.json')
+_TEXT = re.compile(
+    r'[^/]+/(extra/.+|archive_format|archive_version|byteorder|\.data/(version|serialization_id))|'
+    r'version|extra_files/[^/]+'
+)
+_CONFIG = re.compile(r'[^/]+/data/(weights|constants)/[^/]+_config\.json')
+_RAW = re.compile(r'[^/]+/data/(weights/weight|constants/tensor)_\d+')
 _ATTRIBUTE = re.compile(r'\.\s*[A-Za-z_]')
 
 
@@ -35,23 +45,44 @@ def check_program(path: str | PathLike[str]) -> None:
         zipfile.BadZipFile: It is no archive.
     """
     with zipfile.ZipFile(path) as archive:
-        for name in archive.namelist():
-            try:
-                _check_record(archive, name)
-            except ValueError as error:
-                raise UserError(f'{path} is refused: {error}') from error
+        try:
+            _check_records(archive)
+        except ValueError as error:
+            raise UserError(f'{path} is refused: {error}') from error
 
 
-def _check_record(archive: zipfile.ZipFile, name: str) -> None:
-    with archive.open(name) as file:
-        start = file.read(4)
-    if start.startswith((b'PK\x03\x04', b'\x80\x02', b'\x80\x03', b'\x80\x04', b'\x80\x05')):
+def _check_records(archive: zipfile.ZipFile) -> None:
+    names = archive.namelist()
+    # torch looks records up without regard to case, and may find another one than zipfile.
+    twice = [name for name, count in Counter(map(str.lower, names)).items() if count > 1]
+    if twice:
+        raise ValueError(f'{twice[0]} is in it more than once')
+    raw, pickled = _tensor_records(archive)
+    for name in names:
+        if name.lower() not in pickled:
+            if name.lower() in raw or _TEXT.fullmatch(name) or _CONFIG.fullmatch(name):
+                continue
+            if _GRAPH.fullmatch(name):
+                _check_graph(name, json.loads(archive.read(name)))
+                continue
         _check_pickle(name, archive.read(name))
-    elif '/models/' in f'/{name}' or name.endswith('program.json'):
-        _check_graph(name, json.loads(archive.read(name)))
+
+
+def _tensor_records(archive: zipfile.ZipFile) -> tuple[set[str], set[str]]:
+    """Return the records of tensors that torch takes as plain bytes, and others; in lower case."""
+    raw, pickled = set(), set()
+    for name in filter(_CONFIG.fullmatch, archive.namelist()):
+        for _, entry in _entries(json.loads(archive.read(name))):
+            if isinstance(entry, dict) and 'path_name' in entry:
+                record = f'{posixpath.dirname(name)}/{entry["path_name"]}'.lower()
+                is_raw = entry.get('use_pickle') is False and _RAW.fullmatch(record)
+                (raw if is_raw else pickled).add(record)
+    return raw - pickled, pickled
 
 
 def _check_pickle(name: str, data: bytes) -> None:
+    if not data:
+        return
     try:
         torch.load(io.BytesIO(data), weights_only=True)
     except Exception as error:

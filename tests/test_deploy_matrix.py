@@ -1,0 +1,93 @@
+"""Every format from checkpoint to prediction, with boxes, masks and any batch; then broken."""
+
+import shutil
+from functools import cache
+from importlib.util import find_spec
+from itertools import product
+from pathlib import Path
+
+import pytest
+from deploy_util import DETECTION, JOINT, SEGMENTATION, pictures, write_config
+
+from mbv2_backbone.deploy import Predictor
+from mbv2_backbone.deploy.export import export
+from mbv2_backbone.errors import UserError
+
+TASKS = {
+    'det': (DETECTION, 'ssdlite_mbv2_sample'),
+    'seg': (SEGMENTATION, 'deeplabv3_mbv2_sample'),
+    'joint': (JOINT, 'ssdlite-deeplabv3_mbv2_sample'),
+}
+BOXES, MASKS = {'scores', 'boxes'}, {'logits'}
+RAW_OUTPUTS = {'det': BOXES, 'seg': MASKS, 'joint': BOXES | MASKS}
+# Format, task, whether any number of images goes into a call. The rest of onnx and OpenVINO is in
+# test_deploy_formats.py; an ExecuTorch file takes a minute, so one shows boxes and masks.
+CASES = [
+    ('torch-export', 'det', False),
+    ('torch-export', 'seg', True),
+    ('torch-export', 'joint', True),
+    ('executorch', 'joint', True),
+    ('onnx', 'seg', True),
+    ('openvino', 'joint', True),
+]
+BY_FORMAT = {to: (task, dynamic_batch) for to, task, dynamic_batch in reversed(CASES)}
+
+
+@pytest.fixture(scope='module')
+def exported(sample_set, tmp_path_factory):
+    """A function that exports once: format, task, whether for any batch."""
+    folder = tmp_path_factory.mktemp('models')
+
+    @cache
+    def model(task):
+        return write_config(folder, *TASKS[task], sample_set)
+
+    @cache
+    def result(to, task, dynamic_batch):
+        if to == 'executorch' and not find_spec('executorch'):
+            pytest.skip('executorch is not installed')
+        config, checkpoint, options = model(task)
+        return export(
+            config, checkpoint, to=to, out=str(folder / f'{to}-{task}-{dynamic_batch}'),
+            dynamic_batch=dynamic_batch, num_images=3, cfg_options=options,
+        )  # fmt: skip
+
+    return result
+
+
+@pytest.mark.parametrize(('to', 'task', 'dynamic_batch'), CASES)
+def test_a_format_does_a_task(exported, to, task, dynamic_batch):
+    result = exported(to, task, dynamic_batch)
+    assert result.problems() == []
+    assert result.comparison.raw.keys() == RAW_OUTPUTS[task]
+    if task != 'seg':
+        assert result.comparison.num_matched > 50
+    if task != 'det':
+        assert result.comparison.equal_pixels > 0.999
+    predictor = Predictor(result.path, threads=1)
+    assert predictor.metadata.batch_size == (None if dynamic_batch else 1)
+    found = predictor.predict(list(pictures(5, (150, 170))))
+    assert len(found) == 5
+    for prediction in found:
+        assert (len(prediction.boxes) > 0) == (task != 'seg')
+        assert (prediction.mask is None) == (task == 'det')
+        assert prediction.mask is None or prediction.mask.shape == (150, 170)
+
+
+@pytest.mark.parametrize('to', BY_FORMAT)
+def test_what_an_interrupted_copy_leaves_is_refused(exported, tmp_path, to):
+    path = Path(exported(to, *BY_FORMAT[to]).path)
+    suffixes = ['.xml', '.bin'] if to == 'openvino' else [path.suffix]
+    for suffix, share in product(suffixes, (0.0, 0.5, 0.99)):
+        folder = tmp_path / f'{suffix}{share}'
+        shutil.copytree(path.parent, folder)
+        part = (folder / path.name).with_suffix(suffix)
+        part.write_bytes(part.read_bytes()[: int(share * part.stat().st_size)])
+        with pytest.raises(UserError, match=r'is it whole|does not say|is refused'):
+            Predictor(folder / path.name)
+
+
+def test_an_executorch_file_needs_its_metadata(exported, tmp_path):
+    path = Path(exported('executorch', *BY_FORMAT['executorch']).path)
+    with pytest.raises(UserError, match=r'json beside it'):
+        Predictor(shutil.copy(path, tmp_path))

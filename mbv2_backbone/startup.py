@@ -106,6 +106,8 @@ class _Part:
         return lambda: self._make()[self._index].get_dpi()
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith('__'):  # asked for by copy before there is a state
+            raise AttributeError(name)
         return getattr(self._make()[self._index], name)
 
 

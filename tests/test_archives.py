@@ -4,8 +4,11 @@ import hashlib
 import io
 import random
 import stat
+import subprocess
+import sys
 import tarfile
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -134,3 +137,25 @@ def test_a_wrong_hash_and_damaged_archives_are_refused(tmp_path):
     cut_off = make_tar(tmp_path / 'y.gz', {'a': random.Random(0).randbytes(50_000)})
     cut_off.write_bytes(cut_off.read_bytes()[:30_000])
     refused(cut_off, 'damaged')
+
+
+def test_the_tool_unpacks_and_refuses(tmp_path):
+    tool = Path(__file__).resolve().parent.parent / 'tools' / 'data.py'
+    good, bad = make_zip(tmp_path / 'a.zip', FILES), make_zip(tmp_path / 'b.zip', {'../evil': b''})
+    digest = hashlib.sha256(good.read_bytes()).hexdigest()
+    for archive, stated, code in ((good, digest, 0), (good, digest[::-1], 2), (bad, None, 2)):
+        command = [
+            sys.executable,
+            str(tool),
+            'unpack',
+            str(archive),
+            '--out',
+            str(tmp_path / 'out'),
+        ]
+        result = subprocess.run(
+            [*command, *(['--sha256', stated] if stated else [])], capture_output=True, text=True
+        )
+        assert result.returncode == code, result.stderr
+        assert ('error: ' in result.stderr) == (code == 2)
+    assert (tmp_path / 'out/sub/b.txt').read_bytes() == FILES['sub/b.txt']
+    assert not (tmp_path / 'evil').exists()

@@ -10,6 +10,7 @@ from test_configs import config
 from util import images, randomise
 
 from mbv2_backbone import MobileNetV2Backbone
+from mbv2_backbone.bench.inputs import training_batch
 from mbv2_backbone.engine import compiling
 from mbv2_backbone.engine.config import load_config
 from mbv2_backbone.engine.run import train
@@ -87,6 +88,26 @@ def test_a_compiled_run_learns_the_same(name, sample_set, tmp_path):
     eager, compiled_run = losses.values()
     assert len(eager) == 3
     assert compiled_run == pytest.approx(eager, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ('name', 'task'), [('ssdlite_mbv2_sample', 'det'), ('deeplabv3_mbv2_sample', 'seg')]
+)
+def test_each_network_runs_compiled_in_a_training_step(name, task):
+    model = MODELS.build(load_config(config(name)).model).train()
+    graphs = []
+
+    def count(graph, inputs):
+        graphs.append(len(inputs))
+        return graph.forward
+
+    torch._dynamo.reset()
+    names = compiling.compile_networks(model, dict(backend=count, fullgraph=True))
+    assert names[0] == 'backbone'
+    assert names[-1] == dict(det='bbox_head', seg='decode_head')[task]
+    batch = training_batch(batch_size=2, size=(97, 97), num_classes=4, num_seg_classes=5, task=task)
+    model(**model.data_preprocessor(batch, True), mode='loss')
+    assert len(graphs) == len(names)
 
 
 def test_a_missing_compiler_is_named(monkeypatch):

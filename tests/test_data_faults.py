@@ -154,7 +154,7 @@ def test_training_survives_what_can_be_survived_and_names_it(faulty, tmp_path, m
     for name, problem in {**BROKEN, 'breaks_later.jpg': 'is cut off or damaged'}.items():
         path = str(folder / 'images' / name)
         assert log.count(f'{path} {problem}') == 1
-        assert path in (tmp_path / 'broken_images.txt').read_text().splitlines()
+        assert f'{path}\t{problem}' in (tmp_path / 'broken_images.txt').read_text()
     for name, note in UNUSUAL.items():
         line = next(line for line in log.splitlines() if note in line)
         assert name in line
@@ -203,7 +203,7 @@ def test_a_fault_of_our_own_is_not_taken_for_a_broken_file(tmp_path):
         pipeline(dict(img_path=str(tmp_path / 'a.jpg'), instances=[{}]))
 
 
-def test_segmentation_takes_another_image_and_another_mask(tmp_path, log):
+def test_segmentation_takes_another_image_and_another_mask(tmp_path):
     init_default_scope('mmseg')
     for name in ('sound', 'no_image', 'no_mask'):
         (tmp_path / f'{name}.jpg').write_bytes(jpeg(picture()))
@@ -224,7 +224,8 @@ def test_segmentation_takes_another_image_and_another_mask(tmp_path, log):
     for index in (0, 1, 2, 0, 1):
         path = dataset[index]['data_samples'].img_path
         assert path == str(tmp_path / 'sound.jpg')
-    assert [Path(line.split()[0]).name for line in log] == ['no_image.jpg', 'no_mask.png']
+    lines = (tmp_path / 'record.txt').read_text().splitlines()
+    assert [Path(line.split('\t')[0]).name for line in lines] == ['no_image.jpg', 'no_mask.png']
 
 
 def marked(orientation):
@@ -262,7 +263,7 @@ def test_boxes_of_turned_photos_fit(tmp_path, orientation, loader, view):
     assert img[~inside].mean() < 10
 
 
-def test_an_image_of_another_size_than_annotated(tmp_path, log):
+def test_an_image_of_another_size_than_annotated(tmp_path):
     """Boxes that fit are kept; where they do not, another image takes its place."""
     for name in ('sound', 'fits', 'too_small'):
         (tmp_path / f'{name}.jpg').write_bytes(jpeg(picture()))
@@ -274,7 +275,15 @@ def test_an_image_of_another_size_than_annotated(tmp_path, log):
         dataset = coco(tmp_path, coco_file(sizes, boxes), [wrapped])
         assert dataset[1]['img_id'] == 1
         assert {dataset[2]['img_id'] for _ in range(5)} <= {0, 1}
-        assert 'is 80x60 pixels, its annotations are for 160x120' in log[-1]
+        said = (tmp_path / loader).read_text()
+        assert 'is 80x60 pixels, its annotations are for 160x120' in said
+
+
+def test_annotations_of_images_that_are_not_there_are_counted(tmp_path, log):
+    data = coco_file(dict(a=(80, 60)))
+    data['annotations'].append(dict(data['annotations'][0], id=77, image_id=5))
+    assert len(coco(tmp_path, data)) == 1
+    assert any('1 annotation(s) of images that it does not list' in line for line in log)
 
 
 def peak_memory():

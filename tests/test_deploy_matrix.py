@@ -77,7 +77,7 @@ def test_a_format_does_a_task(exported, to, task, dynamic_batch):
 @pytest.mark.parametrize('to', BY_FORMAT)
 def test_what_an_interrupted_copy_leaves_is_refused(exported, tmp_path, to):
     path = Path(exported(to, *BY_FORMAT[to]).path)
-    suffixes = ['.xml', '.bin'] if to == 'openvino' else [path.suffix]
+    suffixes = dict(openvino=['.xml', '.bin'], executorch=['.pte', '.json']).get(to, [path.suffix])
     for suffix, share in product(suffixes, (0.0, 0.5, 0.99)):
         folder = tmp_path / f'{suffix}{share}'
         shutil.copytree(path.parent, folder)

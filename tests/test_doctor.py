@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mmdet.datasets import BaseDetDataset
 from mmengine.config import Config
 from PIL import Image
 
@@ -146,6 +147,11 @@ def test_boxes_and_counts():
         check_boxes('train', Dataset()), 'warning', '2 boxes', '1 zero area', 'b.xml: (1, 2, 0, 3)'
     )
     assert check_boxes('train', object()) == []
+    box = dict(bbox=[5.0, 5.0, 5.0, 9.0], bbox_label=0, ignore_flag=0)
+    sample = dict(img_path='a.jpg', width=20, height=20, instances=[box])
+    stock = BaseDetDataset(lazy_init=True, serialize_data=False)
+    stock.data_list, stock._fully_initialized = [sample], True
+    only(check_boxes('train', stock), 'error', '1 boxes spoil the loss', 'CheckedCocoDataset')
     boxes = [dict(bbox_label=0)] * 3
     samples = [dict(instances=boxes, seg_map_path='a.png'), dict(instances=[])]
     only(count_samples('val', samples), 'ok', '2 images, 1 masks, 3 boxes, 1 images without a box')

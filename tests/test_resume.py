@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from mmengine.optim import OptimWrapper
 from resume_util import (
     ToyDataset,
     assert_same,
@@ -19,6 +20,7 @@ from resume_util import (
 
 from mbv2_backbone.engine import machine, run
 from mbv2_backbone.engine.checkpoint import newest_resumable
+from mbv2_backbone.engine.resume import lay_out_state
 from mbv2_backbone.engine.robust import make_robust
 
 ACCUMULATE = dict(optim_wrapper=dict(accumulative_counts=3))
@@ -69,6 +71,18 @@ def test_gradients_that_wait_for_an_update_survive_a_kill(tmp_path):
         cfg = toy_config(tmp_path / 'again', length=3, **ACCUMULATE)
         train_toy(cfg, resume=f'{whole.work_dir}/epoch_{epoch}.pth')
         assert_same(final(cfg), states(final(whole)))
+
+
+def test_a_checkpoint_by_iterations_goes_on_in_the_middle_of_an_epoch(tmp_path):
+    saver = dict(type='CheckpointHook', interval=3, by_epoch=False)
+    whole = toy_config(tmp_path / 'whole', length=3)
+    train_toy(whole)
+    options = dict(length=3, default_hooks=dict(checkpoint=saver))
+    train_toy(toy_config(tmp_path / 'killed', **options))
+    for iteration in (3, 6, 9):
+        cfg = toy_config(tmp_path / f'again_{iteration}', **options)
+        train_toy(cfg, resume=str(tmp_path / f'killed/iter_{iteration}.pth'))
+        assert_same(f'{cfg.work_dir}/iter_12.pth', states(final(whole)))
 
 
 @pytest.mark.parametrize('by_epoch', [True, False])
@@ -177,3 +191,32 @@ def test_a_killed_detector_goes_on_exactly(sample_set, tmp_path, monkeypatch):
     )
     run.train(config, work_dir=str(work_dir), resume='auto')
     assert_same(work_dir / 'epoch_2.pth', states(tmp_path / 'whole/epoch_2.pth'))
+
+
+@pytest.mark.parametrize('fused', [False, True])
+def test_a_state_of_the_other_memory_format_is_laid_out_as_the_weights(fused):
+    def step(conv, optimizer, memory_format):
+        conv.to(memory_format=memory_format)
+        for i in range(2):
+            if optimizer.state:
+                lay_out_state(OptimWrapper(optimizer))
+            optimizer.zero_grad()
+            weights = torch.linspace(0, 1 + i, 72).reshape(4, 2, 3, 3)
+            (conv.weight * weights).sum().backward()
+            optimizer.step()
+
+    def build():
+        torch.manual_seed(0)
+        conv = torch.nn.Conv2d(2, 4, 3, bias=False)
+        return conv, torch.optim.SGD(conv.parameters(), lr=0.1, momentum=0.9, fused=fused)
+
+    expected, optimizer = build()
+    step(expected, optimizer, torch.contiguous_format)
+    step(expected, optimizer, torch.contiguous_format)
+    found, first = build()
+    step(found, first, torch.contiguous_format)
+    second = torch.optim.SGD(found.parameters(), lr=0.1, momentum=0.9, fused=fused)
+    second.load_state_dict(first.state_dict())
+    step(found, second, torch.channels_last)
+    assert second.state[found.weight]['momentum_buffer'].stride() == found.weight.stride()
+    torch.testing.assert_close(found.weight, expected.weight)

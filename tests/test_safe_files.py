@@ -15,6 +15,7 @@ import torch
 import yaml
 from mmengine.config import Config
 from mmengine.runner import CheckpointLoader
+from resume_util import toy_config, train_toy
 
 from mbv2_backbone import MobileNetV2Backbone
 from mbv2_backbone.deploy.runtimes import TorchProgram
@@ -100,6 +101,19 @@ def test_no_tool_runs_the_code_of_a_checkpoint(small, sample_set, evil, tmp_path
 
     with pytest.raises(UserError, match='refused'):
         export(str(small), str(evil[0]), to='torch-export', out=work_dir)
+
+
+def test_resuming_runs_no_config_of_a_checkpoint(tmp_path):
+    """mmengine's Runner would run what stands there, to compare it with its own config."""
+    refuse_code_in_checkpoints()
+    train_toy(toy_config(tmp_path, length=1))
+    path, sign = tmp_path / 'epoch_1.pth', tmp_path / 'code_ran'
+    checkpoint = torch.load(path, weights_only=True)
+    checkpoint['meta']['config'] = f'import os; os.mkdir({str(sign)!r})'
+    torch.save(checkpoint, path)
+    train_toy(toy_config(tmp_path, length=2), resume=str(path))
+    assert (tmp_path / 'epoch_2.pth').is_file()
+    assert not sign.exists()
 
 
 def test_mmengines_own_loader_refuses_code(evil):
@@ -199,6 +213,8 @@ def test_programs_with_code_are_refused(program, tmp_path):
         (dict(model={}, custom_imports=dict(imports='antigravity')), 'antigravity'),
         (dict(model={}, _base_='evil.py'), 'evil.py, which is code'),
         (dict(model={}, _base_=['base.json']), 'os.mkdir'),
+        (dict(model={}, _base_='mmdet::ssd/../../../../evil.py'), 'leaves the package'),
+        (dict(model={}, custom_imports='{{ _base_.x }}'), 'replaces before it reads'),
     ],
 )
 def test_a_json_or_yaml_config_runs_no_code(tmp_path, monkeypatch, config, match):
@@ -210,6 +226,19 @@ def test_a_json_or_yaml_config_runs_no_code(tmp_path, monkeypatch, config, match
         with pytest.raises(UserError, match=match):
             load_config(str(tmp_path / name))
     assert not (tmp_path / 'code_ran').exists()
+
+
+def test_text_that_mmengine_replaces_hides_no_python_object(tmp_path):
+    sign = tmp_path / 'code_ran'
+    (tmp_path / 'x.yaml').write_text(
+        "model: {a: {b: '{{$X:v'}}\n"
+        "note: ', c: 1}}\n"
+        f'evil: !!python/object/apply:os.mkdir [{sign}]\n'
+        "z: ' # '\n"
+    )
+    with pytest.raises(UserError, match='replaces before it reads'):
+        load_config(str(tmp_path / 'x.yaml'))
+    assert not sign.exists()
 
 
 def test_a_yaml_tag_makes_no_python_object(tmp_path):

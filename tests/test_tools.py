@@ -249,6 +249,21 @@ def test_machine_defaults():
     assert not detect_machine(channels_last=False).channels_last
 
 
+@pytest.mark.parametrize(
+    ('precision', 'expected'),
+    [
+        ('float32', dict(type='OptimWrapper')),
+        ('bfloat16', dict(type='Bf16OptimWrapper')),
+        ('float16', dict(type='AmpOptimWrapper', loss_scale='dynamic')),
+    ],
+)
+def test_the_machine_decides_the_precision_of_a_config_with_amp(precision, expected):
+    asked = dict(type='AmpOptimWrapper', loss_scale=512.0, dtype='float16')
+    cfg = Config(dict(optim_wrapper=dict(asked, accumulative_counts=2)))
+    fit_config(cfg, replace(detect_machine(), precision=precision))
+    assert cfg.optim_wrapper == dict(expected, accumulative_counts=2)
+
+
 @pytest.mark.parametrize('name', TOOLS)
 def test_help_answers_at_once(name):
     took = []

@@ -18,6 +18,7 @@ from mbv2_backbone.deploy.export import export
 from mbv2_backbone.deploy.int8 import between_convolutions
 from mbv2_backbone.deploy.measure import Quantised, headline_metrics
 from mbv2_backbone.deploy.openmmlab import evaluate_exported, with_exported
+from mbv2_backbone.deploy.predictor import Prediction
 from mbv2_backbone.engine.config import load_config
 from mbv2_backbone.engine.predict import array_pipeline
 from mbv2_backbone.errors import UserError
@@ -216,6 +217,8 @@ def test_a_missing_package_is_named_first(monkeypatch, options, package):
         (dict(to='executorch', int8=True), '--int8 is there for onnx and openvino'),
         (dict(to='onnx', size=(0, 128)), 'height and width'),
         (dict(to='tflite'), 'the formats are'),
+        (dict(to='onnx', num_images=0), '--images must be 1 or more'),
+        (dict(to='onnx', num_calibration=0), '--calibration-images must be 1 or more'),
     ],
 )
 def test_options_that_do_not_fit_are_refused(small, tmp_path, options, message):
@@ -234,7 +237,7 @@ def test_a_comparison_says_what_is_past_its_tolerance():
     assert good.problems() == []
     bad = verify.Comparison(
         raw=dict(scores=2e-4, boxes=float('inf')), num_boxes=10, num_matched=9,
-        score_difference=0.1, equal_pixels=0.9,
+        score_difference=0.1, num_pixels=10, num_equal_pixels=9,
     )  # fmt: skip
     assert len(bad.problems()) == 5
     ours = dict(scores=np.array([[0.5, np.nan]]))
@@ -257,3 +260,15 @@ def test_only_what_lies_between_convolutions_is_quantised():
     inputs = [[], [0], [1], [2, 2], [3], [4], [1]]
     is_conv = [False, False, True, False, True, False, True]
     assert between_convolutions(inputs, is_conv) == [2, 3, 4, 6]
+
+
+def test_the_pixels_of_all_images_count():
+    def masks(value):
+        none = dict(boxes=np.zeros((0, 4)), scores=np.zeros(0), labels=np.zeros(0, int), names=())
+        return [Prediction(**none, mask=np.full((4, 4), value))]
+
+    result = verify.Comparison()
+    assert result.equal_pixels is None
+    verify.compare_predictions(result, masks(0), masks(1))
+    verify.compare_predictions(result, masks(1), masks(1))
+    assert result.equal_pixels == 0.5

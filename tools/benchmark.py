@@ -76,6 +76,9 @@ def parse_args() -> argparse.Namespace:
         '--peak-memory', action='store_true', help='measure the peak memory in place of the time'
     )
     train.add_argument(
+        '--profile', action='store_true', help='show which operators of ours take the time'
+    )
+    train.add_argument(
         '--peer-channels-last', action='store_true', help='time the peers in that format, too'
     )
     train.add_argument(

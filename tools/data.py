@@ -4,6 +4,7 @@
 Examples:
     python tools/data.py sample
     python tools/data.py sample --out data/sample_256 --size 256 --num-train 2000
+    python tools/data.py unpack VOCtrainval_06-Nov-2007.tar --out data
 """
 
 from __future__ import annotations
@@ -34,7 +35,22 @@ def parse_args() -> argparse.Namespace:
         '--force', action='store_true', help='draw again and replace a sample set that is there'
     )
     sample.set_defaults(command=draw_sample)
+    unpack = commands.add_parser(
+        'unpack',
+        help='unpack a zip or tar archive, safely',
+        description='Unpack a zip or tar archive; nothing gets out of the folder.',
+    )
+    unpack.add_argument('archive', help='the file')
+    unpack.add_argument('--out', required=True, help='folder to write')
+    unpack.add_argument('--sha256', help='the hash that its publisher states')
+    unpack.set_defaults(command=unpack_archive)
     return parser.parse_args()
+
+
+def unpack_archive(args: argparse.Namespace) -> None:
+    from mbv2_backbone.data.archives import extract
+
+    print(f'unpacked into {extract(args.archive, args.out, sha256=args.sha256)}')
 
 
 def draw_sample(args: argparse.Namespace) -> None:

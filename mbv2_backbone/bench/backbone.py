@@ -59,7 +59,7 @@ def backbone_calls(
         calls |= _variants(name, model, small, images)
         for runtime in runtimes:
             if small is not None:
-                call = runtime_call(runtime, small, images.cpu(), threads=threads)
+                call = runtime_call(runtime, deepcopy(small).cpu(), images.cpu(), threads=threads)
                 calls[f'{name}, {runtime}'] = call
     taps = ', '.join(info.name for info in models['ours'].feature_info)
     notes = [

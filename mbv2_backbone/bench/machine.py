@@ -27,6 +27,8 @@ _DISTRIBUTIONS = {
     'openvino': ('openvino',),
 }
 _BUSY_LOAD = 0.5  # of the cores
+# Read when this is imported: afterwards the measurement itself is the load.
+_LOAD_BEFORE = os.getloadavg()[0] if hasattr(os, 'getloadavg') else 0.0
 
 
 def set_threads(threads: int | None) -> int:
@@ -48,10 +50,10 @@ def synchronizer(machine: Machine) -> Callable[[], object] | None:
 
 def describe(machine: Machine) -> dict:
     """Describe the machine: CPU, GPU, threads and how busy it is before the measurement."""
-    load = os.getloadavg()[0] if hasattr(os, 'getloadavg') else 0.0
+    load = _LOAD_BEFORE
     if load > _BUSY_LOAD * cpu_count():
         warnings.warn(
-            f'the machine is busy (load {load:.1f} on {cpu_count()} cores): the times mean little',
+            f'the machine was busy (load {load:.1f} on {cpu_count()} cores): the times mean little',
             stacklevel=2,
         )
     return dict(

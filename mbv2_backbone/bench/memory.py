@@ -12,6 +12,7 @@ from ..errors import UserError
 from .steps import StepJob, StepProcess, build_step
 
 STEPS = 2  # the second has the optimizer's state beside it
+_SMALL = (64, 64)
 _MIB = 2**20
 
 
@@ -44,6 +45,7 @@ def peak_of_step(job: StepJob) -> dict[str, int]:
         MiB: `step`, the peak over what there was before the first step, and `peak`, the process's
         (CPU) or the allocator's (CUDA) in all.
     """
+    build_step(replace(job, batch_size=2, size=_SMALL))()  # what is imported by a step is there
     step = build_step(job)
     has_cuda = detect_machine().device == 'cuda'
     if has_cuda:

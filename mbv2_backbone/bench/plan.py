@@ -111,6 +111,9 @@ def read_rates(results: Sequence[dict], **given: float | None) -> tuple[Rates, l
     """
     results = [r for r in newest(results) if r['config'] == CONFIG.split('/')[-1]]
     given = {key: value for key, value in given.items() if value is not None}
+    for key, value in given.items():
+        if value <= 0:
+            raise UserError(f'{key} must be above 0, got {value}')
     sources = []
     rates: dict = dict(step=ASSUMED_RATE, step_source=ASSUMED_SOURCE)
     for result in results:

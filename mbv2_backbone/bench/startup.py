@@ -38,7 +38,7 @@ NOTES = (
 
 
 def startup_calls(
-    config: str, tool: Path, folder: Path, *, batch_size: int
+    config: str, tool: Path, folder: Path, *, batch_size: int, overrides: Sequence[str] = ()
 ) -> tuple[dict[str, Call], dict[str, Call], list[str]]:
     """Prepare the commands that are timed.
 
@@ -47,6 +47,7 @@ def startup_calls(
         tool: Our tools/train.py.
         folder: For the sample set, mmdet's config and the work folders.
         batch_size: Images in the first iteration.
+        overrides: `key=value` of our config.
 
     Returns:
         Calls to the first iteration, calls to the help text, and notes.
@@ -55,7 +56,7 @@ def startup_calls(
         UserError: If the config is no detector, mmdet's tool is not installed, or, when called, if
             a command fails.
     """
-    cfg = load_config(config)
+    cfg = load_config(config, list(overrides) or None)
     if task_of(cfg) != 'det':
         raise UserError(
             f'startup is compared with mmdet: it needs a detection config, not {config}'
@@ -68,6 +69,7 @@ def startup_calls(
         f'train_dataloader.batch_size={batch_size}',
         'default_hooks.logger.interval=1',
         f'work_dir={folder / "ours"}',
+        *overrides,
     ]
     train = [sys.executable, str(tool), config, '--cfg-options', *options]
     cfg = load_config(config, options)

@@ -23,16 +23,17 @@ Results = list[dict]
 
 
 def _load(args: Namespace) -> tuple[Config, Machine]:
-    for name in ('batch_size', 'rounds', 'files', 'images', 'threads'):
+    least = dict.fromkeys(('batch_size', 'rounds', 'files', 'images', 'threads'), 1)
+    for name, limit in (least | dict(detections=0, candidates=0, warmup=0)).items():
         value = getattr(args, name, None)
-        if isinstance(value, int) and value < 1:
-            raise UserError(f'--{name.replace("_", "-")} must be 1 or more, got {value}')
+        if isinstance(value, int) and value < limit:
+            raise UserError(f'--{name.replace("_", "-")} must be {limit} or more, got {value}')
     for side in getattr(args, 'size', None) or ():
         if side < 32:
             raise UserError(f'--size must be 32 or more, got {side}')
-    return load_config(args.config, args.cfg_options), detect_machine(
-        amp=getattr(args, 'amp', None)
-    )
+    # All but a training step computes in float32.
+    amp = getattr(args, 'amp', None) if args.work in ('train', 'startup', 'endurance') else False
+    return load_config(args.config, args.cfg_options), detect_machine(amp=amp)
 
 
 def _timed(
@@ -115,9 +116,10 @@ def backbone(args: Namespace) -> Results:
 
 
 def train(args: Namespace) -> Results:
-    """Time training steps, or measure their memory."""
+    """Time training steps, measure their memory, or see where their time goes."""
     from .memory import STEPS, memory_rows
-    from .steps import StepJob, training_calls
+    from .profile import profile_rows
+    from .steps import StepJob, StepProcess, training_calls
 
     cfg, machine = _load(args)
     peers = _peers(args, cfg, ('mmdet', 'mmseg', 'torchvision'))
@@ -134,6 +136,18 @@ def train(args: Namespace) -> Results:
     settings = dict(batch=job.batch_size, size=job.size)
     if machine.device == 'cpu' and not is_kept:
         settings['freed memory'] = 'not kept'
+    if args.profile:
+        rows, notes = StepProcess(job).ask(profile_rows)
+        return [
+            make_result(
+                'profile of train',
+                config=args.config,
+                machine=machine,
+                settings=settings,
+                rows=rows,
+                notes=notes,
+            )
+        ]
     if args.peak_memory:
         notes = [
             f'each in a process of its own, {STEPS} steps; `step` is the peak above what was taken '
@@ -259,7 +273,11 @@ def startup(args: Namespace) -> Results:
     _, machine = _load(args)
     with tempfile.TemporaryDirectory() as folder:
         first, helps, notes = startup_calls(
-            args.config, args.train_tool, Path(folder), batch_size=args.batch_size
+            args.config,
+            args.train_tool,
+            Path(folder),
+            batch_size=args.batch_size,
+            overrides=args.cfg_options or (),
         )
         return [
             _timed(

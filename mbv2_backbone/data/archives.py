@@ -48,16 +48,17 @@ def extract(
     archive, folder = Path(archive), Path(folder)
     if sha256 is not None:
         _check_hash(archive, sha256)
-    limit = max_bytes or max(MIN_SUSPECT_BYTES, MAX_RATIO * archive.stat().st_size)
+    if max_bytes is None:
+        max_bytes = max(MIN_SUSPECT_BYTES, MAX_RATIO * archive.stat().st_size)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f'.{folder.name}-', dir=folder.parent) as scratch:
         target = Path(scratch, 'new')
         target.mkdir()
         try:
             if zipfile.is_zipfile(archive):
-                _extract_zip(archive, target, limit)
+                _extract_zip(archive, target, max_bytes)
             elif tarfile.is_tarfile(archive):
-                _extract_tar(archive, target, limit)
+                _extract_tar(archive, target, max_bytes)
             else:
                 raise UserError(f'{archive} is neither a zip nor a tar archive')
         except UserError:

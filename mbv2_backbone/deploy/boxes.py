@@ -34,7 +34,7 @@ def select_boxes(scores: np.ndarray, boxes: np.ndarray, rules: Detection) -> Box
     for value in np.unique(label):
         index = np.flatnonzero(label == value)
         kept[index[nms(box[index], rules.iou_thr)]] = True
-    limit = rules.max_per_img if rules.max_per_img >= 0 else None
+    limit = rules.max_per_img if rules.max_per_img > 0 else None
     return (
         box[kept][:limit].astype(np.float32),
         score[kept][:limit].astype(np.float32),

@@ -94,6 +94,9 @@ def export(
             that the format needs is not installed.
     """
     is_raw = _checked_options(to, is_raw, int8, size)
+    for flag, value in (('--images', num_images), ('--calibration-images', num_calibration)):
+        if value < 1:
+            raise UserError(f'{flag} must be 1 or more, got {value}')
     cfg = load_config(config, cfg_options)
     model = build_model(cfg, checkpoint)
     check_trained(model, checkpoint)

@@ -10,7 +10,7 @@ from mmengine.config import Config
 from ..errors import UserError
 
 Size = tuple[int, int]
-_LOADING = ('LoadImageFromFile', 'LoadAnnotations', 'LoadLabelMap')
+_LOADING = ('LoadImageFromFile', 'LoadImageAsAnnotated', 'LoadAnnotations', 'LoadLabelMap')
 _PACKING = ('PackDetInputs', 'PackSegInputs')
 
 

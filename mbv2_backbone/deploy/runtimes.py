@@ -190,8 +190,12 @@ class ExecuTorch:
         del threads  # the runtime takes its own choice
         if not osp.isfile(sidecar(path)):
             raise UserError(f'{path} needs {sidecar(path)} beside it; tools/export.py wrote both')
-        with open(sidecar(path)) as file:
-            self.metadata = Metadata.from_strings(json.load(file), path)
+        try:
+            with open(sidecar(path)) as file:
+                strings = json.load(file)
+        except ValueError as error:
+            raise _broken(sidecar(path), error) from error
+        self.metadata = Metadata.from_strings(strings, path)
         try:
             self._program = module.Runtime.get().load_program(path)
             self._method = self._program.load_method('forward')

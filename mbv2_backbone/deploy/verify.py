@@ -27,7 +27,8 @@ class Comparison:
         least_iou: Of the matched boxes.
         score_difference: Largest of the matched boxes.
         num_extra: Boxes of the exported model that PyTorch did not find.
-        equal_pixels: Share of pixels with the same class; `None` without masks.
+        num_pixels: Pixels of the masks.
+        num_equal_pixels: Of them, those with the same class.
     """
 
     num_images: int = 0
@@ -37,7 +38,13 @@ class Comparison:
     least_iou: float = 1.0
     score_difference: float = 0.0
     num_extra: int = 0
-    equal_pixels: float | None = None
+    num_pixels: int = 0
+    num_equal_pixels: int = 0
+
+    @property
+    def equal_pixels(self) -> float | None:
+        """Share of pixels with the same class; `None` without masks."""
+        return self.num_equal_pixels / self.num_pixels if self.num_pixels else None
 
     def problems(self) -> list[str]:
         """Say what is past its tolerance; nothing if all is well."""
@@ -95,7 +102,6 @@ def compare_predictions(
     result: Comparison, ours: Sequence[Prediction], theirs: Sequence[Prediction]
 ) -> None:
     """Add the boxes and masks of some images to a comparison, in place."""
-    equal = total = 0
     for given, expected in zip(ours, theirs, strict=True):
         pairs = match_boxes(given, expected)
         result.num_boxes += len(expected.scores)
@@ -106,10 +112,8 @@ def compare_predictions(
             result.score_difference = max(result.score_difference, difference)
             result.least_iou = min(result.least_iou, overlap)
         if expected.mask is not None:
-            equal += int((given.mask == expected.mask).sum())
-            total += expected.mask.size
-    if total:
-        result.equal_pixels = equal / total
+            result.num_equal_pixels += int((given.mask == expected.mask).sum())
+            result.num_pixels += expected.mask.size
 
 
 def match_boxes(given: Prediction, expected: Prediction) -> list[tuple[int, int, float]]:

@@ -146,6 +146,13 @@ class CheckedCocoDataset(CheckedDatasetMixin, CocoDataset):
     def COCOAPI(self, path: str) -> COCO:  # noqa: N802
         """Read the file; mmdet's name for what does."""
         coco = _CheckedCoco(path)
+        annotations = coco.dataset.get('annotations', [])
+        lost = [item['id'] for item in annotations if item['image_id'] not in coco.imgs]
+        if lost:
+            _warn(
+                f'{self.ann_file}: {len(lost)} annotation(s) of images that it does not list are '
+                f'left out, such as id {lost[0]}; add these images or remove the annotations'
+            )
         classes = list(self.metainfo['classes'])
         names = [item['name'] for item in coco.dataset['categories']]
         missing = [name for name in classes if name not in names]

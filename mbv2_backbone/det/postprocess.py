@@ -110,7 +110,8 @@ def suppress_and_split(
         boxes: `(K, 4)` xyxy of the candidates.
         found: The candidates.
         batch_img_metas: For each image, to rescale, its `scale_factor`.
-        cfg: `min_bbox_size`, plain `nms` and `max_per_img`, as in mmdet's `test_cfg`.
+        cfg: `min_bbox_size`, plain `nms` and `max_per_img` (-1 keeps all), as in mmdet's
+            `test_cfg`.
         num_classes: Number of classes.
         rescale: Give boxes in pixels of the original image.
 
@@ -125,7 +126,8 @@ def suppress_and_split(
         boxes, found = boxes[is_large], found.where(is_large)
     group = found.image * num_classes + found.label
     kept = suppress(boxes, found.score, group, iou_threshold=cfg.nms.iou_threshold)
-    return split_by_image(boxes[kept], found.where(kept), len(batch_img_metas), cfg.max_per_img)
+    limit = cfg.max_per_img if cfg.get('max_per_img', -1) > 0 else None
+    return split_by_image(boxes[kept], found.where(kept), len(batch_img_metas), limit)
 
 
 def split_by_image(

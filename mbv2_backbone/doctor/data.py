@@ -10,6 +10,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.registry import DATASETS
 
+from ..det.annotations import box_problem
 from ..engine.broken_images import MAX_BROKEN, MAX_NAMED, check_samples, samples_of
 from ..engine.checks import check_classes, check_data, check_masks
 from ..engine.config import datasets_of
@@ -58,21 +59,34 @@ def _check_split(cfg: Config, split: str) -> list[Finding]:
     broken, notes = check_samples(samples, Path(cfg.work_dir, 'images.json'))
     share = cfg.get('max_broken_images', MAX_BROKEN) if split == 'train' else 0
     findings += judge_broken(split, broken, len(samples), share)
-    return findings + [Finding('warning', f'{split}: {note}') for note in notes]
+    mend = 'nothing, if that is meant; else replace the files'
+    return findings + [Finding('warning', f'{split}: {note}', mend) for note in notes]
 
 
 def check_boxes(split: str, dataset: Any) -> list[Finding]:
     """Name the boxes that no loss can take; a `CheckedDatasetMixin` leaves them out."""
-    dropped = getattr(dataset, 'dropped_boxes', [])
+    dropped = getattr(dataset, 'dropped_boxes', None)
+    is_checked = dropped is not None
+    if not is_checked:
+        dropped = [
+            (sample['img_path'], box['bbox'], problem)
+            for sample in samples_of(dataset)
+            for box in sample.get('instances', [])
+            if (problem := box_problem(box['bbox'], (sample['width'], sample['height'])))
+        ]
     if not dropped:
         return []
     reasons = Counter(problem for *_, problem in dropped)
     lines = [
-        f'{split}: {len(dropped)} boxes are left out: '
+        f'{split}: {len(dropped)} boxes {"are left out" if is_checked else "spoil the loss"}: '
         + ', '.join(f'{count} {reason}' for reason, count in reasons.items())
     ]
     lines += [f'  {file}: {box} {problem}' for file, box, problem in dropped[:MAX_NAMED]]
-    return [Finding('warning', '\n'.join(lines), 'put these boxes right in the annotation files')]
+    if is_checked:
+        mend = 'put these boxes right in the annotation files'
+        return [Finding('warning', '\n'.join(lines), mend)]
+    mend = 'type=CheckedCocoDataset or CheckedVOCDataset in the config leaves them out'
+    return [Finding('error', '\n'.join(lines), mend)]
 
 
 def count_samples(split: str, samples: Sequence[dict]) -> list[Finding]:

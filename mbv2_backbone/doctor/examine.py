@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os.path as osp
+import tempfile
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -36,8 +38,9 @@ def examine_installation() -> Iterator[Finding]:
     yield from check_python()
     yield from check_torchvision(versions, *torchvision_facts())
     yield from check_stack(versions)
-    yield from check_compiled_ops(find_compiled_ops(), versions.get('torch', 'none'))
-    yield from check_gpu(gpu_facts())
+    if 'torch' in versions:
+        yield from check_compiled_ops(find_compiled_ops(), versions['torch'])
+        yield from check_gpu(gpu_facts())
 
 
 def examine_config(path: str, overrides: Sequence[str] | None = None) -> Iterator[Finding]:
@@ -68,10 +71,13 @@ def examine_config(path: str, overrides: Sequence[str] | None = None) -> Iterato
 
 
 def _examine_steps(cfg: Config, machine: Machine) -> Iterator[Finding]:
+    from ..engine.broken_images import replace_broken
     from .speed import guess_time, measure_steps
 
     try:
-        times = measure_steps(cfg, machine)
+        with tempfile.TemporaryDirectory() as folder:
+            replace_broken(cfg, osp.join(folder, 'broken'))  # as in training
+            times = measure_steps(cfg, machine)
     except Exception as error:  # whatever it is, training would end with it, too
         yield Finding(
             'error',

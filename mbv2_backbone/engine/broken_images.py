@@ -36,24 +36,26 @@ class BrokenImages:
     """The images of a run that were found to be broken, in a file that all its processes share.
 
     Args:
-        record: The file, one image a line.
+        record: The file, a line an image: its path, a tab and what is wrong.
     """
 
     def __init__(self, record: str) -> None:
         self.record = Path(record)
 
-    def add(self, path: str) -> bool:
-        """Note an image; return whether it is new."""
-        if path in self.paths():
-            return False
+    def add(self, path: str, problem: str) -> None:
+        """Note an image."""
+        if path in self.problems():
+            return
         self.record.parent.mkdir(parents=True, exist_ok=True)
-        with self.record.open('a') as file:
-            file.write(f'{path}\n')
-        return True
+        with self.record.open('a', encoding='utf-8') as file:
+            file.write(f'{path}\t{problem}\n')
 
-    def paths(self) -> set[str]:
-        """Return the images noted so far."""
-        return set(self.record.read_text().splitlines()) if self.record.exists() else set()
+    def problems(self) -> dict[str, str]:
+        """Return what is wrong with the images noted so far, by path."""
+        if not self.record.exists():
+            return {}
+        lines = self.record.read_text(encoding='utf-8').splitlines()
+        return {path: problem for path, _, problem in (line.partition('\t') for line in lines)}
 
     def size(self) -> int:
         """Return the bytes of the file, which tell at little cost whether images were added."""
@@ -64,7 +66,8 @@ class BrokenImages:
 class ReplaceBrokenImages:
     """Runs a pipeline; a sample whose image or mask is broken gives way to another one.
 
-    Each broken file is named once in the log of a run.
+    It goes into `record`, from which `BrokenImagesHook` names it once in the log of a run,
+    whichever process met it.
 
     Args:
         steps: The pipeline.
@@ -89,8 +92,7 @@ class ReplaceBrokenImages:
             path, problem = next((pair for pair in found if pair[1]), (None, None))
             if path is None:
                 raise
-        if self.broken.add(path):
-            _warn(f'{path} {problem}; other images take its place')
+        self.broken.add(path, problem)
         return None
 
     def __repr__(self) -> str:
@@ -116,12 +118,7 @@ def watch_images(cfg: Config) -> None:
     record = osp.join(cfg.work_dir, RECORD)
     if is_first_process(cfg):
         Path(record).unlink(missing_ok=True)  # another run in this folder had other files
-    for dataset in datasets_of(cfg, ('train',)):
-        steps = dataset.get('pipeline') or []
-        if steps and steps[0].get('type') == 'ReplaceBrokenImages':  # the config of another run
-            steps = steps[0]['steps']
-        if steps:
-            dataset['pipeline'] = [dict(type='ReplaceBrokenImages', steps=steps, record=record)]
+    replace_broken(cfg, record)
     hook = dict(
         type='BrokenImagesHook',
         record=record,
@@ -130,6 +127,16 @@ def watch_images(cfg: Config) -> None:
     )
     others = [h for h in cfg.get('custom_hooks') or [] if h.get('type') != hook['type']]
     cfg.custom_hooks = [*others, hook]
+
+
+def replace_broken(cfg: Config, record: str) -> None:
+    """Wrap the training pipelines of a config in `ReplaceBrokenImages`, in place."""
+    for dataset in datasets_of(cfg, ('train',)):
+        steps = dataset.get('pipeline') or []
+        if steps and steps[0].get('type') == 'ReplaceBrokenImages':  # the config of another run
+            steps = steps[0]['steps']
+        if steps:
+            dataset['pipeline'] = [dict(type='ReplaceBrokenImages', steps=steps, record=record)]
 
 
 @HOOKS.register_module()
@@ -154,6 +161,7 @@ class BrokenImagesHook(Hook):
         self.check_first = check_first
         self._num_images = 0
         self._seen_size = 0
+        self._named: set[str] = set()
 
     def before_train(self, runner: Runner) -> None:
         """Check the images to train and to validate on.
@@ -165,11 +173,9 @@ class BrokenImagesHook(Hook):
         self._num_images = len({sample['img_path'] for sample in to_train})
         if not self.check_first or not is_main_process():
             return
-        checked = self._check(to_train)
-        for path, problem in checked.items():
-            if self.broken.add(path):
-                _warn(f'{path} {problem}; other images take its place')
-        self._refuse_too_many()
+        for path, problem in self._check(to_train).items():
+            self.broken.add(path, problem)
+        self._name_and_count()
         if runner.val_loop is not None:
             self._refuse_any(samples_of(runner.val_loop.dataloader.dataset))
 
@@ -198,11 +204,16 @@ class BrokenImagesHook(Hook):
         size = self.broken.size()
         if size != self._seen_size:
             self._seen_size = size
-            self._refuse_too_many()
+            self._name_and_count()
 
-    def _refuse_too_many(self) -> None:
-        count = len(self.broken.paths())
-        if count > self.max_share * self._num_images:
+    def _name_and_count(self) -> None:
+        problems = self.broken.problems()
+        for path in problems.keys() - self._named:
+            if is_main_process():
+                _warn(f'{path} {problems[path]}; other images take its place')
+            self._named.add(path)
+        count = len(problems)
+        if self._num_images and count > self.max_share * self._num_images:
             raise UserError(
                 f'{count} of {self._num_images} images to train on are broken, more than '
                 f'max_broken_images={self.max_share} in the config allows; they are listed in '
@@ -259,10 +270,15 @@ def check_samples(samples: Sequence[dict], cache: Path) -> tuple[dict[str, str],
 
 
 def samples_of(dataset: Any) -> list[dict]:
-    """Return what is known of each sample of a dataset, without loading it."""
+    """Return what is known of each image of a dataset, without loading it.
+
+    Datasets that are not mmengine's know nothing.
+    """
     if isinstance(dataset, BaseDataset):
-        return [dataset.get_data_info(i) for i in range(len(dataset))]
-    inner = getattr(dataset, 'datasets', None) or [dataset.dataset]
+        samples = (dataset.get_data_info(i) for i in range(len(dataset)))
+        return [sample for sample in samples if 'img_path' in sample]
+    inner = getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]
+    inner = [part for part in inner if part is not None]
     return [sample for part in inner for sample in samples_of(part)]
 
 

@@ -85,8 +85,13 @@ def check_resumable(path: str) -> None:
         checkpoint = read_checkpoint(path)
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()  # torch does not look at the checksums
-    except (ValueError, zipfile.BadZipFile) as error:
+    except ValueError as error:
         raise UserError(str(error)) from error
+    except zipfile.BadZipFile as error:
+        raise UserError(
+            f'{path} is no checkpoint of a training, or damaged ({error}); to start from its '
+            f'weights: --cfg-options load_from={path}'
+        ) from error
     if damaged:
         raise UserError(f'{path} is damaged: the checksum of {damaged} is wrong')
     if 'optimizer' not in checkpoint or 'iter' not in checkpoint.get('meta', {}):

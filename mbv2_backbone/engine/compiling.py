@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
+import sys
 
 from mmengine.config import Config
 from torch import nn
 
 from ..errors import UserError
 
-NETWORKS = ('backbone', 'neck', 'bbox_head', 'decode_head', 'auxiliary_head')
-_COMPILERS = ('g++', 'clang++', 'c++', 'cl')
+NETWORKS = ('backbone', 'neck', 'bbox_head', 'decode_head')
+_COMPILERS = dict(darwin='clang++', win32='cl')  # where it is not g++
 
 
 def pop_compile_options(cfg: Config) -> dict | None:
@@ -36,8 +38,8 @@ def pop_compile_options(cfg: Config) -> dict | None:
 
 
 def _has_compiler() -> bool:
-    named = os.environ.get('CXX')
-    return any(shutil.which(name) for name in ([named] if named else _COMPILERS))
+    command = os.environ.get('CXX') or _COMPILERS.get(sys.platform, 'g++')
+    return shutil.which(shlex.split(command)[0]) is not None
 
 
 def compile_networks(model: nn.Module, options: dict) -> list[str]:

@@ -39,11 +39,12 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
 
     Attributes:
         first_batch: Where the next epoch begins; `ResumeHook` sets it.
+        batches_done: Of the present epoch.
     """
 
     def __init__(self, runner: Runner, dataloader: dict, **kwargs: Any) -> None:
         super().__init__(runner, placed_loader(dataloader, endless=False), **kwargs)
-        self.first_batch = 0
+        self.first_batch = self.batches_done = 0
         self.batches: Iterator | None = None
 
     def run_epoch(self) -> None:
@@ -59,9 +60,11 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
             self.run_iter(i, batch)
         self.runner.call_hook('after_train_epoch')
         self._epoch += 1
+        self.batches_done = 0
 
     def run_iter(self, idx: int, data_batch: Any) -> None:
         """Make one step, with its own random numbers."""
+        self.batches_done = idx + 1
         seed_step(self.runner.seed, get_rank(), self._iter)
         super().run_iter(idx, data_batch)
 
@@ -72,6 +75,7 @@ class ResumableIterLoop(IterBasedTrainLoop):
 
     def __init__(self, runner: Runner, dataloader: dict, **kwargs: Any) -> None:
         super().__init__(runner, placed_loader(dataloader, endless=True), **kwargs)
+        _end_processes(getattr(self.dataloader_iterator, '_iterator', None))  # mmengine 0.10.7's
         self.batches: Iterator | None = None
 
     def run(self) -> Any:
@@ -109,5 +113,9 @@ def end_loader_processes(runner: Runner) -> None:
     iterators = [getattr(loops[0], 'batches', None)]
     iterators += [getattr(loader, '_iterator', None) for loader in loaders]
     for iterator in iterators:
-        if hasattr(iterator, '_shutdown_workers'):
-            iterator._shutdown_workers()
+        _end_processes(iterator)
+
+
+def _end_processes(iterator: Any) -> None:
+    if hasattr(iterator, '_shutdown_workers'):
+        iterator._shutdown_workers()

@@ -118,9 +118,14 @@ def fit_config(cfg: Config, machine: Machine) -> None:
     """Write a machine's choices into a config, in place."""
     cfg.setdefault('default_hooks', {})['runtime_info'] = dict(type='DeferredRuntimeInfoHook')
     optimizer = cfg.get('optim_wrapper', {}).get('optimizer', {})
-    if optimizer.get('type') in FUSED_OPTIMIZERS:
+    if optimizer.get('type') in FUSED_OPTIMIZERS and not optimizer.get('foreach'):
         optimizer.setdefault('fused', True)
     cfg.setdefault('env_cfg', {}).setdefault('dist_cfg', {})['backend'] = machine.backend
+    wrapper = cfg.get('optim_wrapper')
+    if wrapper and str(wrapper.get('type')).rpartition('.')[2] == 'AmpOptimWrapper':
+        wrapper.type = 'OptimWrapper'
+        for key in ('loss_scale', 'dtype', 'use_fp64'):
+            wrapper.pop(key, None)
     if machine.precision == 'bfloat16':
         cfg.optim_wrapper.type = 'Bf16OptimWrapper'
     elif machine.precision == 'float16':

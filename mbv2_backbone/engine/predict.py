@@ -32,6 +32,8 @@ from .inputs import Source, Video, find_sources, image_ids, read_image
 from .machine import detect_machine, to_memory_format
 from .palettes import mask_meta
 
+_IMAGE_LOADERS = ('LoadImageFromFile', 'LoadImageAsAnnotated')
+
 
 @dataclass
 class Summary:
@@ -271,7 +273,7 @@ def array_pipeline(cfg: Config) -> Compose:
     """Return the config's test pipeline for arrays: no files read, no annotations."""
     steps = [dict(step) for step in cfg.test_dataloader.dataset.pipeline]
     kinds = [step['type'] for step in steps]
-    if not is_list_of(kinds, str) or kinds[0] != 'LoadImageFromFile':
+    if not is_list_of(kinds, str) or kinds[0].rpartition('.')[2] not in _IMAGE_LOADERS:
         raise UserError(
             f'the test pipeline must begin with LoadImageFromFile, got {kinds[0]}; predict.py '
             f'puts the images of its own inputs there'

@@ -6,6 +6,7 @@ import torch
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
@@ -22,12 +23,19 @@ class ResumeHook(Hook):
     those are lost, as mmengine warns.
     """
 
+    def before_train(self, runner: Runner) -> None:
+        """Lay the optimizer's state out in memory as the weights are."""
+        lay_out_state(runner.optim_wrapper)
+
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Add the state to a checkpoint's `meta` and `gradients`."""
         loader = runner.train_dataloader
-        checkpoint['meta'].setdefault('batch_in_epoch', 0)
-        checkpoint['meta']['batches_per_epoch'] = len(loader)
-        checkpoint['meta']['sampler_seed'] = getattr(_sampler(runner), 'seed', None)
+        meta = checkpoint['meta']
+        is_inside = meta['epoch'] == runner.epoch  # one at the end of an epoch says epoch + 1
+        done = getattr(runner.train_loop, 'batches_done', 0) if is_inside else 0
+        meta.setdefault('batch_in_epoch', done)
+        meta['batches_per_epoch'] = len(loader)
+        meta['sampler_seed'] = getattr(_sampler(runner), 'seed', None)
         if not runner.optim_wrapper.should_update() and get_world_size() == 1:
             checkpoint['gradients'] = {
                 name: param.grad.cpu()
@@ -46,6 +54,8 @@ class ResumeHook(Hook):
             if name in checkpoint.get('gradients', {}):
                 gradient = checkpoint['gradients'][name]
                 param.grad = torch.empty_like(param).copy_(gradient)
+        if not hasattr(runner.train_loop, 'first_batch'):  # a loop by iterations goes by `iter`
+            return
         first = meta.get('batch_in_epoch', 0)
         if first and meta['batches_per_epoch'] != len(runner.train_dataloader):
             runner.logger.warning(
@@ -54,6 +64,19 @@ class ResumeHook(Hook):
             )
             first = 0
         runner.train_loop.first_batch = first
+
+
+def lay_out_state(optim_wrapper: OptimWrapper | OptimWrapperDict) -> None:
+    """Give the state of each weight the memory format of the weight, in place.
+
+    A fused step reads both in order, and a checkpoint may come from a run in the other format.
+    """
+    wrappers = getattr(optim_wrapper, 'optim_wrappers', dict(only=optim_wrapper)).values()
+    for wrapper in wrappers:
+        for param, state in wrapper.optimizer.state.items():
+            for key, value in state.items():
+                if torch.is_tensor(value) and value.shape == param.shape:
+                    state[key] = torch.empty_like(param, dtype=value.dtype).copy_(value)
 
 
 def _sampler(runner: Runner) -> object:

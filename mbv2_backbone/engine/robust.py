@@ -14,14 +14,14 @@ _LOOPS = dict(
     IterBasedTrainLoop='ResumableIterLoop',
 )
 # mmdet's hook ends a run at the first loss that is not finite.
-_REPLACED_HOOKS = ('CheckInvalidLossHook', 'mmdet.CheckInvalidLossHook')
+_REPLACED_HOOKS = ('CheckInvalidLossHook',)
 
 
 def make_robust(cfg: Config) -> None:
     """Write exact resumption, safe checkpoints and the watch for NaN into a config, in place.
 
     Loops and checkpoint hooks of other types than mmengine's own are left alone; what goes with
-    them is then left out.
+    them is then left out. So is all of it where a config has several optimizers.
 
     Args:
         cfg: The config of a training.
@@ -30,6 +30,8 @@ def make_robust(cfg: Config) -> None:
         hook for hook in cfg.get('custom_hooks') or [] if _type_of(hook) not in _REPLACED_HOOKS
     ]
     loop = _type_of(cfg.train_cfg)
+    if _type_of(cfg.get('optim_wrapper')) == 'OptimWrapperDict':  # the hooks know one optimizer
+        return
     if loop in _LOOPS:
         cfg.train_cfg.pop('by_epoch', None)
         cfg.train_cfg['type'] = _LOOPS[loop]
@@ -42,9 +44,10 @@ def make_robust(cfg: Config) -> None:
     saver = default_hooks.setdefault('checkpoint', ConfigDict(type='CheckpointHook', interval=1))
     if _type_of(saver) == 'CheckpointHook':
         saver['type'] = 'SafeCheckpointHook'
-    for split in ('train', 'val'):
+    for split in ('train', 'val') if loop in _LOOPS else ('val',):
         loader = cfg.get(f'{split}_dataloader')
         if loader:
+            loader.pop('disable_subprocess_warning', None)  # of the function that is replaced
             loader.setdefault('worker_init_fn', dict(type='outlive_stop_signals'))
 
 
@@ -55,4 +58,4 @@ def _type_of(config: Any) -> str:
     if 'by_epoch' in config and 'type' not in config:
         return 'EpochBasedTrainLoop' if config['by_epoch'] else 'IterBasedTrainLoop'
     kind = config.get('type')
-    return kind if isinstance(kind, str) else getattr(kind, '__name__', '')
+    return kind.rpartition('.')[2] if isinstance(kind, str) else getattr(kind, '__name__', '')

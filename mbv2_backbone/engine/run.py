@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os.path as osp
 from copy import deepcopy
+from dataclasses import replace
 
 from mmengine.config import Config, ConfigDict
-from mmengine.dist import is_main_process
+from mmengine.dist import get_world_size, is_main_process
 from mmengine.model import is_model_wrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
@@ -145,6 +146,8 @@ def evaluate(
     is_file = is_exported(checkpoint)
     if is_file and tta:
         raise UserError('--tta needs a checkpoint; an exported file has one fixed graph')
+    if is_file and launcher != 'none':
+        raise UserError('an exported file is evaluated in one process: leave out --launcher')
     state_dict = {} if is_file else read_state_dict(checkpoint)
     machine = _prepare(cfg, work_dir, launcher, amp=False, channels_last=channels_last)
     check_classes(cfg, ('test',))
@@ -206,7 +209,7 @@ def _build_runner(cfg: Config, machine: Machine) -> Runner:
     else:
         to_memory_format(runner.model, machine)
     if is_main_process():
-        runner.logger.info(str(machine))
+        runner.logger.info(str(replace(machine, num_processes=get_world_size())))
     return runner
 
 

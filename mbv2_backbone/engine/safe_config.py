@@ -6,6 +6,7 @@ import json
 import os.path as osp
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -33,6 +34,10 @@ def check_is_data(path: str) -> None:
     bases = config.get('_base_', []) if isinstance(config, dict) else []
     for base in [bases] if isinstance(bases, str) else bases:
         if '::' in base:  # of an installed toolbox
+            if '..' in base.replace('\\', '/').split('/'):
+                raise UserError(
+                    f'{path} is based on {base}, which leaves the package; name a config in it'
+                )
             continue
         if not is_data(base):
             raise UserError(f'{path} is based on {base}, which is code; base it on JSON or YAML')
@@ -41,16 +46,21 @@ def check_is_data(path: str) -> None:
 
 def _read(path: str) -> Any:
     # mmengine's own reader of YAML makes any Python object that a tag asks for.
-    with open(path, encoding='utf-8') as file:
-        if path.endswith('.json'):
-            return json.load(file)
-        try:
-            return yaml.safe_load(file)
-        except yaml.YAMLError as error:
-            raise UserError(
-                f'{path} is refused: {error}. A YAML config may hold plain values only, no Python '
-                f'tags; write lists in place of tuples'
-            ) from error
+    text = Path(path).read_text(encoding='utf-8')
+    if '{{' in text:
+        raise UserError(
+            f'{path} is refused: it has {{{{…}}}}, which mmengine replaces before it reads the '
+            f'file; write the value itself, or use a .py config'
+        )
+    if path.endswith('.json'):
+        return json.loads(text)
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(
+            f'{path} is refused: {error}. A YAML config may hold plain values only, no Python '
+            f'tags; write lists in place of tuples'
+        ) from error
 
 
 def _check(path: str, node: Any) -> None:

@@ -60,7 +60,8 @@ class SafeCheckpointHook(CheckpointHook):
 
     def before_train(self, runner: Runner) -> None:
         """Prepare; see mmengine."""
-        if self.file_client_args is None and self.backend_args is None:
+        is_local = '://' not in str(self.out_dir or runner.work_dir)
+        if self.file_client_args is None and self.backend_args is None and is_local:
             self.backend_args = dict(backend='atomic')
         super().before_train(runner)
 

@@ -118,10 +118,12 @@ class StopHook(Hook):
         name = signal.Signals(self._stop.signum).name
         saver = next((h for h in runner.hooks if isinstance(h, SafeCheckpointHook)), None)
         saved = saver and saver.save_interrupted(runner, meta)
+        is_alone = get_world_size() == 1
+        again = resume_command(sys.argv) if is_alone else 'the same launch with --resume'
         what = f'saved {saved}' if saved else 'nothing could be saved'
         runner.logger.info(
             f'{name}: {what} after iteration {meta["iter"]}. The newest checkpoint is '
-            f'{last_checkpoint(runner.work_dir)}; go on with: {resume_command(sys.argv)}'
+            f'{last_checkpoint(runner.work_dir)}; go on with: {again}'
         )
         raise SystemExit(128 + self._stop.signum)
 

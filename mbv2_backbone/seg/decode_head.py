@@ -42,7 +42,10 @@ class StrideCheckedHead(BaseDecodeHead):
         self.output_stride = output_stride
 
     def loss(
-        self, inputs: tuple[Tensor, ...], batch_data_samples: list[SegDataSample], train_cfg: dict
+        self,
+        inputs: tuple[Tensor, ...],
+        batch_data_samples: list[SegDataSample],
+        train_cfg: dict,  # noqa: ARG002
     ) -> dict[str, Tensor]:
         """Compute the losses; see mmseg.
 
@@ -50,7 +53,8 @@ class StrideCheckedHead(BaseDecodeHead):
             ValueError: If backbone and head differ in output stride.
         """
         self._check_stride(inputs, batch_data_samples[0].gt_sem_seg.shape[-2:])
-        return super().loss(inputs, batch_data_samples, train_cfg)
+        # Called, not `forward` as in mmseg: a compiled head runs only by a call.
+        return self.loss_by_feat(self(inputs), batch_data_samples)
 
     def loss_by_feat(
         self, seg_logits: Tensor, batch_data_samples: list[SegDataSample]
@@ -71,7 +75,10 @@ class StrideCheckedHead(BaseDecodeHead):
         return losses
 
     def predict(
-        self, inputs: tuple[Tensor, ...], batch_img_metas: list[dict], test_cfg: dict
+        self,
+        inputs: tuple[Tensor, ...],
+        batch_img_metas: list[dict],
+        test_cfg: dict,  # noqa: ARG002
     ) -> Tensor:
         """Compute logits `(N, num_classes, H, W)` at the network's input size; see mmseg.
 
@@ -84,7 +91,7 @@ class StrideCheckedHead(BaseDecodeHead):
         if not isinstance(size, torch.Size):
             size = meta.get('pad_shape', size)
         self._check_stride(inputs, size[:2])
-        return super().predict(inputs, batch_img_metas, test_cfg)
+        return self.predict_by_feat(self(inputs), batch_img_metas)
 
     def _check_stride(self, inputs: tuple[Tensor, ...], input_hw: tuple[int, int]) -> None:
         index = self.in_index[-1] if isinstance(self.in_index, (list, tuple)) else self.in_index

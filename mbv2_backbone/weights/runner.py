@@ -23,6 +23,9 @@ def refuse_code_in_checkpoints() -> None:
 def _load(address: str, map_location: Any = None, **_: Any) -> dict[str, Any]:
     del map_location  # tensors go where the model is
     try:
-        return read_checkpoint(fetch(address))
+        checkpoint = read_checkpoint(fetch(address))
     except ValueError as error:
         raise UserError(f'cannot load {address}: {error}') from error
+    if isinstance(checkpoint.get('meta'), dict):
+        checkpoint['meta'].pop('config', None)  # text that Runner.resume would run as Python
+    return checkpoint

@@ -77,6 +77,9 @@ def test_calls_take_turns_and_warm_up_is_not_counted():
     assert list(seconds) == ['a', 'b', 'c']
     assert {len(values) for values in seconds.values()} == {3}
     assert len(waits) == 2 * len(order)
+    order.clear()
+    time_in_turn(calls, rounds=2, warmup=0, settle=1)
+    assert ''.join(order) == 'aabbccccbbaa'
 
 
 def test_a_call_is_charged_for_its_own_time():

@@ -9,6 +9,7 @@ import torch
 from mmengine.analysis import FlopAnalyzer
 from mmengine.config import Config
 
+from ..deploy.fold import folded
 from ..engine.machine import Machine, to_memory_format
 from .backbone import build_backbone
 from .inputs import Size
@@ -36,7 +37,9 @@ def scaling_rows(
     batches: Sequence[int] = BATCHES,
     widths: Sequence[float] = WIDTHS,
 ) -> list[dict]:
-    """Time the forward pass of the config's backbone while one thing changes at a time.
+    """Time the forward pass of the config's backbone, batch norms folded, as in prediction.
+
+    One thing changes at a time.
 
     Args:
         cfg: The config.
@@ -66,6 +69,7 @@ def scaling_rows(
             madds = FlopAnalyzer(model, (images[:1],)).total() * batch_size
         sample = torch.randn(2, 3, *size_hw, device=machine.device)
         settle_batch_norm(model, lambda model=model, sample=sample: model(sample))
+        model = folded(model)
         to_memory_format(model, machine)
         if machine.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)

@@ -15,6 +15,7 @@ def time_in_turn(
     *,
     rounds: int,
     warmup: int,
+    settle: int = 0,
     synchronize: Call | None = None,
 ) -> dict[str, list[float]]:
     """Time every call once a round; every second round goes backwards.
@@ -23,6 +24,8 @@ def time_in_turn(
         calls: What is timed, by name.
         rounds: Times that each call is timed, 1 or more.
         warmup: Rounds before, that are not counted.
+        settle: Calls before each that is timed, not counted; threads of another runtime, which
+            spin for a while after its turn, have gone to sleep by then.
         synchronize: Waits until the device has done its work; called before and after each call.
 
     Returns:
@@ -40,6 +43,8 @@ def time_in_turn(
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for i in range(warmup + rounds):
         for name in list(calls)[:: -1 if i % 2 else 1]:
+            for _ in range(settle):
+                calls[name]()
             wait()
             begin = time.perf_counter()
             calls[name]()

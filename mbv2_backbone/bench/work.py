@@ -45,10 +45,13 @@ def _timed(
     reference: str,
     batch_size: int = 1,
     work: str | None = None,
+    settle: int = 0,
     **settings: object,
 ) -> dict:
     wait = synchronizer(machine)
-    seconds = time_in_turn(calls, rounds=args.rounds, warmup=args.warmup, synchronize=wait)
+    seconds = time_in_turn(
+        calls, rounds=args.rounds, warmup=args.warmup, settle=settle, synchronize=wait
+    )
     return make_result(
         work or args.work,
         config=args.config,
@@ -110,7 +113,14 @@ def backbone(args: Namespace) -> Results:
     settings = dict(batch=args.batch_size, size=size)
     return [
         _timed(
-            args, machine, calls, notes, reference=reference, batch_size=args.batch_size, **settings
+            args,
+            machine,
+            calls,
+            notes,
+            reference=reference,
+            batch_size=args.batch_size,
+            settle=2,
+            **settings,
         )
     ]
 
@@ -237,7 +247,14 @@ def predict(args: Namespace) -> Results:
     settings = dict(batch=args.batch_size, size=size)
     return [
         _timed(
-            args, machine, calls, notes, reference=peers[0], batch_size=args.batch_size, **settings
+            args,
+            machine,
+            calls,
+            notes,
+            reference=peers[0],
+            batch_size=args.batch_size,
+            settle=2 if args.batch_size == 1 else 0,
+            **settings,
         )
     ]
 

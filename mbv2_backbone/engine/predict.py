@@ -22,6 +22,7 @@ from torch import nn
 from ..data.layouts import write_palette_png
 from ..deploy.fold import folded
 from ..deploy.openmmlab import with_exported
+from ..deploy.packed import pack_convolutions
 from ..deploy.runtimes import is_exported
 from ..errors import UserError
 from ..progress import track
@@ -73,6 +74,8 @@ class FilePredictor:
         model = build_model(source, checkpoint)
         self.model = (model if is_file else folded(model, strict=False)).to(machine.device)
         to_memory_format(self.model, machine)
+        if machine.device == 'cpu':
+            pack_convolutions(self.model)
         self.pipeline = array_pipeline(source)
         masks = dict(classes=(), palette=()) if self.task == 'det' else mask_meta(cfg)
         self.painter = Painter(

@@ -31,7 +31,7 @@ def test_a_backbone_gives_the_same(options, size):
         x = images(*shape)
         with torch.inference_mode():
             for a, b in zip(found(x), expected(x), strict=True):
-                torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-3)
+                assert (a - b).abs().max() < 1e-4 * b.abs().max()
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ demo: .venv/installed
 	$(BIN)/python tools/predict.py configs/ssdlite_mbv2_sample.py $$(cat $(WORK)/last_checkpoint) 'data/sample/JPEGImages/val_*.jpg' --out $(WORK)/pictures
 
 test: .venv/installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

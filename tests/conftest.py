@@ -4,6 +4,13 @@ import pytest
 import torch
 from mmengine.registry import DefaultScope
 
+RUNTIME_TESTS = ('test_benchmark', 'test_deploy', 'test_tools_export', 'test_tools_benchmark')
+
+
+def pytest_collection_modifyitems(items):
+    """Put last what loads the runtimes: their threads do not survive the fork of a data loader."""
+    items.sort(key=lambda item: item.path.name.startswith(RUNTIME_TESTS))
+
 
 @pytest.fixture(autouse=True)
 def _seeded():

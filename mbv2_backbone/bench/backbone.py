@@ -11,6 +11,7 @@ from mmengine.registry import MODELS
 from torch import nn
 
 from ..deploy.fold import folded
+from ..deploy.packed import pack_convolutions
 from ..engine.machine import Machine
 from .inputs import Size
 from .models import settle_batch_norm
@@ -88,6 +89,10 @@ def _variants(
         calls[f'{name}, folded, channels_last'] = _forward(
             small.to(memory_format=last), images.contiguous(memory_format=last)
         )
+    if name == 'ours' and images.device.type == 'cpu':
+        packed = deepcopy(small)
+        pack_convolutions(packed)
+        calls['ours, packed'] = _forward(packed, images.contiguous(memory_format=last))
     return calls
 
 

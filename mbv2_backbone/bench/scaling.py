@@ -10,6 +10,7 @@ from mmengine.analysis import FlopAnalyzer
 from mmengine.config import Config
 
 from ..deploy.fold import folded
+from ..deploy.packed import pack_convolutions
 from ..engine.machine import Machine, to_memory_format
 from .backbone import build_backbone
 from .inputs import Size
@@ -37,7 +38,7 @@ def scaling_rows(
     batches: Sequence[int] = BATCHES,
     widths: Sequence[float] = WIDTHS,
 ) -> list[dict]:
-    """Time the forward pass of the config's backbone, batch norms folded, as in prediction.
+    """Time the forward pass of the config's backbone as `FilePredictor` makes it.
 
     One thing changes at a time.
 
@@ -71,6 +72,8 @@ def scaling_rows(
         settle_batch_norm(model, lambda model=model, sample=sample: model(sample))
         model = folded(model)
         to_memory_format(model, machine)
+        if machine.device == 'cpu':
+            pack_convolutions(model)
         if machine.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         calls[name] = torch.inference_mode()(lambda model=model, images=images: model(images))

@@ -75,14 +75,12 @@ def test_gradients_that_wait_for_an_update_survive_a_kill(tmp_path):
 
 def test_a_checkpoint_by_iterations_goes_on_in_the_middle_of_an_epoch(tmp_path):
     saver = dict(type='CheckpointHook', interval=3, by_epoch=False)
-    whole = toy_config(tmp_path / 'whole', length=3)
-    train_toy(whole)
     options = dict(length=3, default_hooks=dict(checkpoint=saver))
-    train_toy(toy_config(tmp_path / 'killed', **options))
+    train_toy(toy_config(tmp_path / 'whole', **options))
     for iteration in (3, 6, 9):
         cfg = toy_config(tmp_path / f'again_{iteration}', **options)
-        train_toy(cfg, resume=str(tmp_path / f'killed/iter_{iteration}.pth'))
-        assert_same(f'{cfg.work_dir}/iter_12.pth', states(final(whole)))
+        train_toy(cfg, resume=str(tmp_path / f'whole/iter_{iteration}.pth'))
+        assert_same(f'{cfg.work_dir}/iter_12.pth', states(tmp_path / 'whole/iter_12.pth'))
 
 
 @pytest.mark.parametrize('by_epoch', [True, False])

@@ -1,7 +1,10 @@
 import mbv2_backbone  # noqa: F401, I001  (before any toolbox, as users do)
 
+import logging
+
 import pytest
 import torch
+from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 
 RUNTIME_TESTS = ('test_benchmark', 'test_deploy', 'test_tools_export', 'test_tools_benchmark')
@@ -21,6 +24,18 @@ def _seeded():
 def _no_scope_of_other_tests():
     # The last config that was loaded decides where registries look; files must not depend on it.
     DefaultScope._instance_dict.clear()
+
+
+@pytest.fixture
+def log():
+    """The warnings of mmengine's logger."""
+    records = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: records.append(record.getMessage())
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(handler)
+    yield records
+    logger.removeHandler(handler)
 
 
 @pytest.fixture(scope='session')

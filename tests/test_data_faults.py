@@ -1,7 +1,6 @@
 """Faults of real data sets, injected: the run goes on and names them, or is refused in time."""
 
 import json
-import logging
 import textwrap
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +10,6 @@ import numpy as np
 import pytest
 from fault_util import faulty_images, jpeg, picture
 from mmengine.dataset import RepeatDataset
-from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from mmseg.datasets import BaseSegDataset
 from PIL import Image
@@ -48,18 +46,6 @@ LAZY = [
 @pytest.fixture(autouse=True)
 def _scope():
     init_default_scope('mmdet')
-
-
-@pytest.fixture
-def log():
-    """The warnings of mmengine's logger."""
-    records = []
-    handler = logging.Handler(logging.WARNING)
-    handler.emit = lambda record: records.append(record.getMessage())
-    logger = MMLogger.get_current_instance()
-    logger.addHandler(handler)
-    yield records
-    logger.removeHandler(handler)
 
 
 def coco_file(sizes, boxes=None, first_id=0):

@@ -1,10 +1,8 @@
 import json
-import logging
 
 import cv2
 import numpy as np
 import pytest
-from mmengine.logging import MMLogger
 
 from mbv2_backbone.det import CheckedCocoDataset, CheckedVOCDataset
 from mbv2_backbone.det.annotations import box_problem
@@ -20,18 +18,6 @@ BAD = {
     (NAN, 10, 5, 5): 'not finite',
     (10, 10, float('inf'), 5): 'not finite',
 }
-
-
-@pytest.fixture
-def log():
-    """The warnings of mmengine's logger."""
-    records = []
-    handler = logging.Handler(logging.WARNING)
-    handler.emit = lambda record: records.append(record.getMessage())
-    logger = MMLogger.get_current_instance()
-    logger.addHandler(handler)
-    yield records
-    logger.removeHandler(handler)
 
 
 @pytest.fixture

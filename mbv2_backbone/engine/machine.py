@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import torch
 from mmengine.config import Config
+from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
 from torch import nn
@@ -140,6 +141,11 @@ def fit_config(cfg: Config, machine: Machine) -> None:
             if machine.max_workers == 0:
                 loader.persistent_workers = False
                 loader.pop('prefetch_factor', None)
+
+
+def bare_model(model: nn.Module) -> nn.Module:
+    """Return the model inside of what wraps it for several processes, if anything does."""
+    return model.module if is_model_wrapper(model) else model
 
 
 def to_memory_format(model: nn.Module, machine: Machine) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from mmengine.dist import all_gather_object, all_reduce, get_world_size
 from mmengine.hooks import EMAHook, Hook
-from mmengine.model import is_model_wrapper
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from ..errors import UserError
 from .checkpoint import last_checkpoint
+from .machine import bare_model
 
 _MAX_NAMED = 16
 
@@ -120,7 +120,7 @@ class NonFiniteHook(Hook):
         """Watch the model and the optimizer."""
         if not isinstance(runner.optim_wrapper, OptimWrapper):
             raise ValueError('NonFiniteHook works with one optimizer; remove it from custom_hooks')
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = bare_model(runner.model)
         self._averages = [hook.ema_model for hook in runner.hooks if isinstance(hook, EMAHook)]
         averaged = [average.module.state_dict().values() for average in self._averages]
         tensors = [*model.buffers(), *(tensor for values in averaged for tensor in values)]

@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
+
+from .machine import bare_model
 
 
 @HOOKS.register_module()
@@ -39,7 +40,7 @@ class ResumeHook(Hook):
         if not runner.optim_wrapper.should_update() and get_world_size() == 1:
             checkpoint['gradients'] = {
                 name: param.grad.cpu()
-                for name, param in _model(runner).named_parameters()
+                for name, param in bare_model(runner.model).named_parameters()
                 if param.grad is not None
             }
 
@@ -50,7 +51,7 @@ class ResumeHook(Hook):
         meta = checkpoint['meta']
         if meta.get('sampler_seed') is not None:
             _sampler(runner).seed = meta['sampler_seed']
-        for name, param in _model(runner).named_parameters():
+        for name, param in bare_model(runner.model).named_parameters():
             if name in checkpoint.get('gradients', {}):
                 gradient = checkpoint['gradients'][name]
                 param.grad = torch.empty_like(param).copy_(gradient)
@@ -81,7 +82,3 @@ def lay_out_state(optim_wrapper: OptimWrapper | OptimWrapperDict) -> None:
 
 def _sampler(runner: Runner) -> object:
     return runner.train_dataloader.batch_sampler.sampler
-
-
-def _model(runner: Runner) -> torch.nn.Module:
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model

@@ -24,7 +24,14 @@ from .checks import check_classes, check_data, check_masks
 from .compiling import compile_networks, pop_compile_options
 from .config import datasets_of, load_config, task_of, walk
 from .loops import end_loader_processes
-from .machine import Machine, detect_machine, fit_config, keep_freed_memory, to_memory_format
+from .machine import (
+    Machine,
+    bare_model,
+    detect_machine,
+    fit_config,
+    keep_freed_memory,
+    to_memory_format,
+)
 from .palettes import fill_palettes
 from .robust import make_robust
 from .signals import StopHook, stop_signals
@@ -75,7 +82,7 @@ def train(
     notes = _choose_start(cfg, resume)
     runner = _build_runner(cfg, machine)
     if compile_options is not None:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = bare_model(runner.model)
         runner.logger.info(f'Compiling {", ".join(compile_networks(model, compile_options))}')
     for note in notes:
         runner.logger.warning(note)
@@ -164,7 +171,7 @@ def evaluate(
         cfg = with_exported(cfg, checkpoint)
     runner = _build_runner(cfg, machine)
     if not is_file:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = bare_model(runner.model)
         check_covers(model.module if tta else model, state_dict, checkpoint)
     return runner.test()
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from mbv2_backbone.det import CheckedCocoDataset, CheckedVOCDataset, RandomExpandCropResize
 from mbv2_backbone.det import transforms as module
-from mbv2_backbone.det.transforms import distort_colours
+from mbv2_backbone.det.colours import distort_colours
 
 
 def encode(img, suffix, **options):
@@ -38,8 +38,8 @@ def test_reduced_decoding_shows_what_full_decoding_shows(tmp_path, monkeypatch):
     path = tmp_path / 'a.jpg'
     path.write_bytes(encode(Image.fromarray(smooth_image(600, 799)), 'jpeg', quality=95))
     used = []
-    decode = module._decode
-    monkeypatch.setattr(module, '_decode', lambda *args: used.append(args[1]) or decode(*args))
+    decode = module.decode
+    monkeypatch.setattr(module, 'decode', lambda *args: used.append(args[1]) or decode(*args))
     lazy = build(*file_steps('LoadImageLazily', (96, 96)))
     full = build(*file_steps('LoadImageFromFile', (96, 96)))
     for seed in range(40):
@@ -266,4 +266,4 @@ def test_whole_pipeline_packs_what_mmdets_packs(datasets, kind):
 def test_reduced_size_is_rounded_up_as_the_decoder_does():
     data = encode(Image.fromarray(smooth_image(101, 203)), 'jpeg')
     for factor, flag in module.REDUCED_FLAGS.items():
-        assert module._decode(data, flag, '').shape[:2] == (ceil(101 / factor), ceil(203 / factor))
+        assert module.decode(data, flag, '').shape[:2] == (ceil(101 / factor), ceil(203 / factor))

@@ -13,11 +13,11 @@ from torch import nn
 from ..deploy.fold import folded
 from ..deploy.packed import pack_convolutions
 from ..engine.machine import Machine
+from ..timing import Call
 from .inputs import Size
 from .models import settle_batch_norm
 from .peers import folded_sequentials, timm_backbone, torchvision_backbone
 from .runtimes import runtime_call
-from .timing import Call
 
 
 def backbone_calls(

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError
+from .child import child_environment
 from .memory import status_bytes
 
 _LINE = re.compile(r'(?:Epoch\(train\)\s+\[(\d+)\]|Iter\(train\)\s*)\[\s*(\d+)/\s*(\d+)\].*loss: ')
@@ -36,11 +37,9 @@ def endurance_rows(config: str, tool: Path, options: Sequence[str]) -> list[dict
         UserError: If the run fails.
     """
     command = [sys.executable, str(tool), config, '--cfg-options', *options]
-    root = str(Path(__file__).resolve().parents[2])
-    path = os.pathsep.join(filter(None, [root, os.environ.get('PYTHONPATH')]))
     process = subprocess.Popen(
         command,
-        env={**os.environ, 'PYTHONPATH': path, 'PYTHONUNBUFFERED': '1'},
+        env=child_environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -17,9 +17,9 @@ from mmengine.registry import DefaultScope
 from ..det.metrics import FastCocoMetric, installed_backends
 from ..engine.config import walk
 from ..errors import UserError
+from ..timing import Call
 from .inputs import BOXES_PER_IMAGE, random_boxes
 from .models import class_counts, quiet
-from .timing import Call
 
 IMAGE_SIZE = (480, 640)
 

@@ -16,10 +16,10 @@ from mmengine.registry import DATASETS, DefaultScope
 from ..engine.checks import check_data
 from ..engine.config import datasets_of, task_of
 from ..errors import UserError
+from ..timing import Call
 from .inputs import BOXES_PER_IMAGE, picture, random_boxes, random_mask
 from .models import class_counts, input_size, quiet, set_size
 from .peers import MMDET_CONFIG, stock_config
-from .timing import Call
 
 FILE_SIZE = (480, 640)
 _JPEG_QUALITY = 90

@@ -24,6 +24,7 @@ from ..engine.config import task_of
 from ..engine.machine import Machine
 from ..engine.predict import FilePredictor, array_pipeline
 from ..errors import UserError
+from ..timing import Call
 from .inputs import Size, picture
 from .models import build_random, class_counts, set_candidates, settle_batch_norm
 from .peers import (
@@ -35,7 +36,6 @@ from .peers import (
     torchvision_segmentor,
 )
 from .runtimes import exported_predictors
-from .timing import Call
 
 PHOTO_SIZE = (480, 640)  # of the images that a detector gets
 _SETTLE_IMAGES = 4

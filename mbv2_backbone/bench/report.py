@@ -10,8 +10,8 @@ from pathlib import Path
 
 from ..engine.machine import Machine
 from ..errors import UserError
+from ..timing import quartiles, times_as_fast
 from .machine import describe, versions
-from .timing import quartiles, times_as_fast
 
 
 def timed_rows(

@@ -23,8 +23,8 @@ from ..deploy.int8 import QUANTISERS
 from ..deploy.openmmlab import class_names
 from ..deploy.predictor import Predictor
 from ..errors import UserError
+from ..timing import Call
 from .models import quiet
-from .timing import Call
 
 RUNTIMES = ('onnxruntime', 'openvino')
 # Names of the command line: the runtime, the format that it runs, and whether in 8 bits.

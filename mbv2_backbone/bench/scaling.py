@@ -12,11 +12,11 @@ from mmengine.config import Config
 from ..deploy.fold import folded
 from ..deploy.packed import pack_convolutions
 from ..engine.machine import Machine, to_memory_format
+from ..timing import quartiles, time_in_turn
 from .backbone import build_backbone
 from .inputs import Size
 from .machine import synchronizer
 from .models import quiet, settle_batch_norm
-from .timing import quartiles, time_in_turn
 
 WIDTHS = (0.35, 0.5, 0.75, 1.0, 1.4)
 BATCHES = (1, 2, 4, 8)

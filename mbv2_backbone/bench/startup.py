@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -18,9 +17,10 @@ from ..data.sample import generate_sample
 from ..engine.config import datasets_of, load_config, task_of
 from ..engine.machine import detect_machine, fit_config
 from ..errors import UserError
+from ..timing import Call
+from .child import child_environment
 from .models import input_size
 from .peers import peer_config
-from .timing import Call
 
 _FIRST_ITERATION = re.compile(r'(Epoch|Iter)\(train\).*loss: ')
 _LIMIT = 600  # seconds that a first iteration may take
@@ -131,13 +131,9 @@ def _run_until(
     Raises:
         UserError: If it ends, or ten minutes pass, before.
     """
-    root = str(Path(__file__).resolve().parents[2])
-    path = os.pathsep.join(filter(None, [root, os.environ.get('PYTHONPATH')]))
-    # Whoever starts a command a second time has Python's cached bytecode.
-    environment = {k: v for k, v in os.environ.items() if k != 'PYTHONDONTWRITEBYTECODE'}
     process = subprocess.Popen(
         command,
-        env={**environment, 'PYTHONPATH': path, 'PYTHONUNBUFFERED': '1', **(settings or {})},
+        env=child_environment(**(settings or {})),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -13,10 +13,10 @@ from typing import TypeVar
 from ..engine.config import load_config
 from ..engine.machine import detect_machine, keep_freed_memory
 from ..errors import UserError
+from ..timing import Call
 from .inputs import Size
 from .machine import set_threads
 from .peers import MENDED_NORM, NO_WEIGHTS
-from .timing import Call
 from .training import ours_step, peer_step
 
 NOTES = (

@@ -9,10 +9,10 @@ from torch.nn import functional as F
 
 from ..engine.config import task_of
 from ..engine.machine import Machine, fit_config, to_memory_format
+from ..timing import Call
 from .inputs import Size, training_batch
 from .models import build_optimizer, build_random, class_counts, set_size
 from .peers import peer_config, torchvision_detector, torchvision_segmentor
-from .timing import Call
 
 
 def ours_step(

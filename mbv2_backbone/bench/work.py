@@ -4,77 +4,25 @@ from __future__ import annotations
 
 import tempfile
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
-from mmengine.config import Config
-
-from ..engine.config import load_config, task_of
-from ..engine.machine import Machine, detect_machine
+from ..engine.config import task_of
 from ..errors import UserError
-from .machine import set_threads, synchronizer
+from .machine import set_threads
 from .models import input_size, set_size
-from .peers import check_peers, default_peers
-from .report import make_result, timed_rows
-from .timing import Call, time_in_turn
+from .report import make_result
+from .request import load_request, plot_errors, requested_peers, timed_result
 
 Results = list[dict]
-
-
-def _load(args: Namespace) -> tuple[Config, Machine]:
-    least = dict.fromkeys(('batch_size', 'rounds', 'files', 'images', 'threads'), 1)
-    for name, limit in (least | dict(detections=0, candidates=0, warmup=0)).items():
-        value = getattr(args, name, None)
-        if isinstance(value, int) and value < limit:
-            raise UserError(f'--{name.replace("_", "-")} must be {limit} or more, got {value}')
-    for side in getattr(args, 'size', None) or ():
-        if side < 32:
-            raise UserError(f'--size must be 32 or more, got {side}')
-    # All but a training step computes in float32.
-    amp = getattr(args, 'amp', None) if args.work in ('train', 'startup', 'endurance') else False
-    return load_config(args.config, args.cfg_options), detect_machine(amp=amp)
-
-
-def _timed(
-    args: Namespace,
-    machine: Machine,
-    calls: Mapping[str, Call],
-    notes: Sequence[str],
-    *,
-    reference: str,
-    batch_size: int = 1,
-    work: str | None = None,
-    settle: int = 0,
-    **settings: object,
-) -> dict:
-    wait = synchronizer(machine)
-    seconds = time_in_turn(
-        calls, rounds=args.rounds, warmup=args.warmup, settle=settle, synchronize=wait
-    )
-    return make_result(
-        work or args.work,
-        config=args.config,
-        machine=machine,
-        settings=settings | dict(rounds=args.rounds),
-        rows=timed_rows(seconds, batch_size=batch_size, reference=reference),
-        notes=notes,
-        reference=reference,
-    )
-
-
-def _peers(args: Namespace, cfg: Config, allowed: Sequence[str]) -> tuple[str, ...]:
-    peers = tuple(dict.fromkeys(args.peer)) if args.peer else default_peers(cfg)
-    check_peers(cfg, peers, allowed, args.work)
-    return peers
 
 
 def complexity(args: Namespace) -> Results:
     """Count parameters and multiply-adds."""
     from .complexity import complexity_rows
 
-    cfg, machine = _load(args)
-    peers = _peers(args, cfg, ('mmdet', 'mmseg', 'torchvision'))
+    cfg, machine = load_request(args)
+    peers = requested_peers(args, cfg, ('mmdet', 'mmseg', 'torchvision'))
     size = input_size(cfg, args.size)
     return [
         make_result(
@@ -95,9 +43,9 @@ def backbone(args: Namespace) -> Results:
     """Time the backbone."""
     from .backbone import backbone_calls
 
-    cfg, machine = _load(args)
+    cfg, machine = load_request(args)
     args.peer = args.peer or ['torchvision']
-    peers = _peers(args, cfg, ('torchvision', 'timm'))
+    peers = requested_peers(args, cfg, ('torchvision', 'timm'))
     threads = set_threads(args.threads)
     size = input_size(cfg, args.size)
     calls, notes = backbone_calls(
@@ -112,7 +60,7 @@ def backbone(args: Namespace) -> Results:
     reference = f'{peers[0]}, contiguous'
     settings = dict(batch=args.batch_size, size=size)
     return [
-        _timed(
+        timed_result(
             args,
             machine,
             calls,
@@ -131,8 +79,8 @@ def train(args: Namespace) -> Results:
     from .profile import profile_rows
     from .steps import StepJob, StepProcess, training_calls
 
-    cfg, machine = _load(args)
-    peers = _peers(args, cfg, ('mmdet', 'mmseg', 'torchvision'))
+    cfg, machine = load_request(args)
+    peers = requested_peers(args, cfg, ('mmdet', 'mmseg', 'torchvision'))
     is_kept = machine.device == 'cpu' and args.keep_freed_memory
     job = StepJob(
         config=args.config,
@@ -177,7 +125,7 @@ def train(args: Namespace) -> Results:
         job, peers, own_processes=is_kept, peer_channels_last=args.peer_channels_last
     )
     return [
-        _timed(
+        timed_result(
             args,
             machine,
             calls,
@@ -193,13 +141,13 @@ def data(args: Namespace) -> Results:
     """Time the training pipeline."""
     from .pipelines import draw_infos, pipeline_calls, read_infos
 
-    cfg, machine = _load(args)
+    cfg, machine = load_request(args)
     if task_of(cfg) == 'joint':
         raise UserError(
             '`data` of a joint config has no peer: no toolbox ships a pipeline for boxes and masks '
             'together; measure the detection or the segmentation config'
         )
-    peers = _peers(args, cfg, ('mmdet', 'mmseg'))
+    peers = requested_peers(args, cfg, ('mmdet', 'mmseg'))
     set_threads(args.threads)
     with tempfile.TemporaryDirectory() as folder:
         infos = None if args.images else read_infos(cfg, args.files)
@@ -211,7 +159,7 @@ def data(args: Namespace) -> Results:
         calls, notes = pipeline_calls(cfg, peers, infos)
         notes = [*notes, files, f'a call loads {len(infos)} files']
         return [
-            _timed(
+            timed_result(
                 args,
                 machine,
                 calls,
@@ -227,8 +175,8 @@ def predict(args: Namespace) -> Results:
     """Time prediction."""
     from .prediction import prediction_calls
 
-    cfg, machine = _load(args)
-    peers = _peers(args, cfg, ('mmdet', 'mmseg', 'torchvision'))
+    cfg, machine = load_request(args)
+    peers = requested_peers(args, cfg, ('mmdet', 'mmseg', 'torchvision'))
     threads = set_threads(args.threads)
     size = input_size(cfg, args.size)
     if args.size:
@@ -246,7 +194,7 @@ def predict(args: Namespace) -> Results:
     )
     settings = dict(batch=args.batch_size, size=size)
     return [
-        _timed(
+        timed_result(
             args,
             machine,
             calls,
@@ -263,14 +211,14 @@ def evaluate(args: Namespace) -> Results:
     """Time COCO's metrics."""
     from .evaluation import evaluation_calls
 
-    cfg, machine = _load(args)
+    cfg, machine = load_request(args)
     set_threads(args.threads)
     with tempfile.TemporaryDirectory() as folder:
         calls, notes = evaluation_calls(
             cfg, Path(folder), num_images=args.images, detections=args.detections
         )
         return [
-            _timed(
+            timed_result(
                 args,
                 machine,
                 calls,
@@ -287,7 +235,7 @@ def startup(args: Namespace) -> Results:
     """Time the start of training."""
     from .startup import startup_calls
 
-    _, machine = _load(args)
+    _, machine = load_request(args)
     with tempfile.TemporaryDirectory() as folder:
         first, helps, notes = startup_calls(
             args.config,
@@ -296,24 +244,26 @@ def startup(args: Namespace) -> Results:
             batch_size=args.batch_size,
             overrides=args.cfg_options or (),
         )
+        size = args.batch_size
         return [
-            _timed(
-                args, machine, first, notes, reference='mmdet', batch=args.batch_size,
-                batch_size=args.batch_size,
+            timed_result(
+                args, machine, first, notes, reference='mmdet', batch=size, batch_size=size
             ),
-            _timed(args, machine, helps, notes[:1], reference='mmdet --help', work='help text'),
-        ]  # fmt: skip
+            timed_result(
+                args, machine, helps, notes[:1], reference='mmdet --help', work='help text'
+            ),
+        ]
 
 
 def scaling(args: Namespace) -> Results:
     """Plot time against multiply-adds."""
     from .scaling import plot, scaling_rows, slopes, verdict
 
-    cfg, machine = _load(args)
+    cfg, machine = load_request(args)
     set_threads(args.threads)
     size = input_size(cfg, args.size)
     rows = scaling_rows(cfg, machine, size=size, rounds=args.rounds, warmup=args.warmup)
-    with _plot_errors(args.out):
+    with plot_errors(args.out):
         plot(rows, args.out, f'{Path(args.config).stem}, backbone, {machine.device}')
     return [
         make_result(
@@ -331,11 +281,11 @@ def endurance(args: Namespace) -> Results:
     """Plot memory and open files over a long run."""
     from .endurance import endurance_rows, plot, verdict
 
-    _, machine = _load(args)
+    _, machine = load_request(args)
     with tempfile.TemporaryDirectory() as folder:
         options = [f'work_dir={folder}', *(args.cfg_options or [])]
         rows = endurance_rows(args.config, args.train_tool, options)
-    with _plot_errors(args.out):
+    with plot_errors(args.out):
         plot(rows, args.out, f'{Path(args.config).stem}, {machine.device}')
     shown = range(0, len(rows), max(1, len(rows) // 10))
     return [
@@ -348,14 +298,6 @@ def endurance(args: Namespace) -> Results:
             notes=[verdict(rows), f'plot in {args.out}'],
         )
     ]
-
-
-@contextmanager
-def _plot_errors(path: str) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, ValueError) as error:
-        raise UserError(f'cannot write the plot to {path}: {error}') from error
 
 
 WORK: dict[str, Callable[[Namespace], Results]] = dict(

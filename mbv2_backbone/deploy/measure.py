@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from mmengine.config import Config
 
-from ..bench.timing import quartiles, time_in_turn
 from ..errors import UserError
+from ..timing import quartiles, time_in_turn
 from .openmmlab import evaluate_exported
 from .predictor import Predictor
 

@@ -1,0 +1,19 @@
+"""The environment of a tool that is run as its users run it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def child_environment(**settings: str) -> dict[str, str]:
+    """Return an environment in which a process finds this package and writes each line at once.
+
+    Args:
+        settings: Added to it.
+    """
+    root = str(Path(__file__).resolve().parents[2])
+    path = os.pathsep.join(filter(None, [root, os.environ.get('PYTHONPATH')]))
+    # Whoever starts a command a second time has Python's cached bytecode.
+    environment = {k: v for k, v in os.environ.items() if k != 'PYTHONDONTWRITEBYTECODE'}
+    return {**environment, 'PYTHONPATH': path, 'PYTHONUNBUFFERED': '1', **settings}

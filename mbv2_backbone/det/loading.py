@@ -1,0 +1,128 @@
+"""Reading images for detection: turned as their annotations are, and decoded only where seen."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import cv2
+import mmcv
+import numpy as np
+from mmcv.transforms import BaseTransform, LoadImageFromFile
+from mmdet.registry import TRANSFORMS
+from mmengine.fileio import get
+from PIL import Image
+
+from ..data.broken import BrokenSampleError, check_boxes_fit
+from ..data.image_files import EXIF_ORIENTATION
+
+
+@TRANSFORMS.register_module()
+class LoadImageAsAnnotated(LoadImageFromFile):
+    """mmcv's `LoadImageFromFile`, which turns a photo only if its annotations are for the turned.
+
+    Some tools write boxes for a photo as it is seen, turned by its EXIF data, others for the
+    pixels as they are stored. The width and height that stand beside the boxes tell which.
+    `CheckedCocoDataset` and `CheckedVOCDataset` put it in the place of mmcv's loader.
+
+    Required key: img_path; optional width, height and instances. Added keys: as for mmcv's.
+
+    Raises:
+        BrokenSampleError: Neither way the size is that of the annotations, and boxes do not fit.
+    """
+
+    def __init__(self, *, color_type: str = 'color', **kwargs: Any) -> None:
+        super().__init__(color_type=color_type, **kwargs)
+        self._as_stored = None
+        if color_type in ('color', 'grayscale'):  # the others are as stored anyway
+            self._as_stored = LoadImageFromFile(
+                color_type=f'{color_type}_ignore_orientation', **kwargs
+            )
+
+    def transform(self, results: dict) -> dict | None:
+        """Load the image."""
+        loaded = super().transform(results)
+        if loaded is None:
+            return None
+        if self._as_stored is not None and is_on_its_side(loaded):
+            loaded = self._as_stored.transform(loaded)
+        check_boxes_fit(loaded)
+        return loaded
+
+
+def is_on_its_side(results: dict) -> bool:
+    """Tell whether the sides of a loaded image are those that its annotations state, swapped."""
+    stated = results.get('height'), results.get('width')
+    return tuple(results['img_shape']) == stated[::-1] != stated
+
+
+@TRANSFORMS.register_module()
+class LoadImageLazily(BaseTransform):
+    """Reads an image file, but leaves JPEG data to be decoded by `RandomExpandCropResize`.
+
+    That transform knows which part is seen and how small, and decodes accordingly. Files that are
+    no plain JPEG (PNG, rotated by EXIF data, CMYK) are decoded here, as `LoadImageAsAnnotated`
+    does.
+
+    Required key: img_path; optional width, height and instances. Added keys: img_bytes (bytes) or
+    img (`(H, W, 3)` uint8 BGR), img_shape, ori_shape.
+
+    Args:
+        backend_args: Of mmengine's file backend; `None` for the local disk.
+
+    Raises:
+        BrokenSampleError: The file is no image that OpenCV reads, or boxes do not fit it.
+    """
+
+    def __init__(self, *, backend_args: dict | None = None) -> None:
+        self.backend_args = backend_args
+
+    def transform(self, results: dict) -> dict:
+        """Add the image, or its JPEG data, and its shape."""
+        data = get(results['img_path'], backend_args=self.backend_args)
+        size = plain_jpeg_size(data)
+        if size is not None:
+            results['img_bytes'] = data
+            results['img_shape'] = size[::-1]
+        else:
+            self._decode_into(results, data, cv2.IMREAD_COLOR)
+            if is_on_its_side(results):
+                flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+                self._decode_into(results, data, flags)
+        results['ori_shape'] = results['img_shape']
+        check_boxes_fit(results)
+        return results
+
+    def _decode_into(self, results: dict, data: bytes, flags: int) -> None:
+        results['img'] = decode(data, flags, results['img_path'])
+        results['img_shape'] = results['img'].shape[:2]
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(backend_args={self.backend_args})'
+
+
+def plain_jpeg_size(data: bytes) -> tuple[int, int] | None:
+    """Return width and height of a gray or colour JPEG that is not to be turned, else `None`."""
+    if not data.startswith(b'\xff\xd8'):
+        return None
+    try:
+        image = Image.open(io.BytesIO(data))
+        is_plain = image.mode in ('L', 'RGB') and image.getexif().get(EXIF_ORIENTATION, 1) == 1
+    except Exception:  # whatever is wrong with the header, the decoder has the last word
+        return None
+    return image.size if is_plain else None
+
+
+def decode(data: bytes, flags: int, path: str) -> np.ndarray:
+    """Decode the bytes of an image file by OpenCV's flags; `(H, W, 3)` uint8 BGR.
+
+    Raises:
+        BrokenSampleError: OpenCV cannot decode them.
+    """
+    img = mmcv.imfrombytes(data, flag=flags, backend='cv2') if data else None
+    if img is None:
+        raise BrokenSampleError(
+            f'expected an image at {path}; OpenCV cannot decode its {len(data)} bytes. '
+            f'Replace the file or take it out of the annotations'
+        )
+    return img

@@ -1,0 +1,23 @@
+"""What the tests of the benchmark share."""
+
+from argparse import Namespace
+from pathlib import Path
+
+from mbv2_backbone.engine.config import load_config
+
+ROOT = Path(__file__).resolve().parent.parent
+SIZE = (64, 64)
+
+
+def config(name, *options):
+    return load_config(str(ROOT / 'configs' / f'{name}.py'), list(options) or None)
+
+
+def arguments(work, name, **kwargs):
+    defaults = dict(
+        work=work, config=str(ROOT / 'configs' / f'{name}.py'), cfg_options=None, peer=None,
+        size=SIZE, batch_size=2, threads=1, rounds=2, warmup=0, runtimes=[], exported=[],
+        candidates=20, files=2, images=None, peak_memory=False, profile=False,
+        keep_freed_memory=False, peer_channels_last=False, amp=None,
+    )  # fmt: skip
+    return Namespace(**defaults | kwargs)

@@ -67,6 +67,18 @@ def test_the_table_shows_the_newest_and_goes_between_its_marks(tmp_path):
         put_between(str(path), 'speed', text)
 
 
+def test_the_brief_table_has_ratios_of_ours_only():
+    help_text = result('help text')
+    help_text['reference'] = 'mmdet --help'
+    help_text['rows'][1]['name'] = 'mmdet --help'
+    text = table.brief_table([result('train', median=10.0), result('train', median=8.0), help_text])
+    header, _, train, helped = text.splitlines()
+    assert header.endswith('| as |')
+    assert train.endswith('| ours | **2.5** (1.5 to 2.5) | mmdet |')
+    assert helped.startswith('| help text')
+    assert helped.endswith('| mmdet |')
+
+
 RATES = plan.Rates(step=1000.0, step_source='x', pipeline=100.0, metric_seconds=36.0, cores=16)
 
 

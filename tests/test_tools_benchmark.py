@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from mbv2_backbone.bench.work import WORK
+
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLE = ROOT / 'configs' / 'ssdlite_mbv2_sample.py'
-KINDS = ('complexity', 'backbone', 'train', 'data', 'predict', 'evaluate', 'startup', 'scaling')
+KINDS = (*WORK, 'table', 'plan')
 
 
 def tool(*args, flags=()):
@@ -51,3 +53,7 @@ def test_train_writes_json_that_becomes_a_table(tmp_path):
     result = tool('table', path, '--into', readme)
     assert result.returncode == 0, result.stderr
     assert '| mmdet, channels_last |' in readme.read_text()
+    result = tool('table', path, '--brief', '--into', readme)
+    assert result.returncode == 0, result.stderr
+    assert '| ours |' in readme.read_text()
+    assert 'channels_last' not in readme.read_text()

@@ -5,7 +5,7 @@ Examples:
     python tools/benchmark.py complexity configs/ssdlite_mbv2_coco.py
     python tools/benchmark.py train configs/ssdlite_mbv2_coco.py --json docs/speed.json
     python tools/benchmark.py predict configs/ssdlite_mbv2_coco.py --batch-size 32
-    python tools/benchmark.py table docs/speed.json --into README.md
+    python tools/benchmark.py table docs/speed.json --into docs/speed.md
 """
 
 from __future__ import annotations
@@ -130,6 +130,7 @@ def parse_args() -> argparse.Namespace:
     table.add_argument(
         '--into', metavar='MD', help='replace what is between <!-- speed:begin --> and :end -->'
     )
+    table.add_argument('--brief', action='store_true', help='ratios of ours to the peers only')
     table.set_defaults(command=write_table)
 
     plan = kinds.add_parser('plan', help='hours and loaders on 1, 8 and 64 GPUs')
@@ -154,10 +155,11 @@ def measure(args: argparse.Namespace) -> None:
 
 def write_table(args: argparse.Namespace) -> None:
     from mbv2_backbone.bench.report import read_json
-    from mbv2_backbone.bench.table import speed_table
+    from mbv2_backbone.bench.table import brief_table, speed_table
     from mbv2_backbone.markdown import put_between
 
-    text = speed_table([result for path in args.files for result in read_json(path)])
+    make_table = brief_table if args.brief else speed_table
+    text = make_table([result for path in args.files for result in read_json(path)])
     if args.into:
         put_between(args.into, 'speed', text)
     else:

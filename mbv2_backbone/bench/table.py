@@ -49,6 +49,22 @@ def speed_table(results: Sequence[dict]) -> str:
     return '\n\n'.join(part for part in parts if part)
 
 
+def brief_table(results: Sequence[dict]) -> str:
+    """Return Markdown: how many times as fast ours is as the peer, without times and commands."""
+    rows = []
+    for result in newest(results):
+        reference = result['reference']
+        if reference is None or result['settings'].get('freed memory'):
+            continue
+        peer = reference.removesuffix(' --help')
+        for row in result['rows']:
+            if row['name'].startswith('ours'):
+                ratio = row['times_as_fast']
+                times = f'**{ratio["median"]:.1f}** ({ratio["q1"]:.1f} to {ratio["q3"]:.1f})'
+                rows.append([_title(result), row['name'], times, peer])
+    return markdown_table(('work', 'by', 'times as fast (quartiles)', 'as'), rows)
+
+
 def _timed(results: Sequence[dict]) -> str:
     header = ['work', 'by', 'median ms (quartiles)', 'times as fast (quartiles)']
     rows = []

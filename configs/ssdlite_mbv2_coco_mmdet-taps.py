@@ -5,9 +5,7 @@
 #     --launcher pytorch
 _base_ = 'mmdet::ssd/ssdlite_mobilenetv2-scratch_8xb24-600e_coco.py'
 custom_imports = dict(imports=['mbv2_backbone', 'mbv2_backbone.det'], allow_failed_imports=False)
-data_help = """Get it with mmdet's downloader: pip install openmim &&
-mim download mmdet --dataset coco2017 --dest data/coco
-(train2017, val2017 and annotations from cocodataset.org, 19 GB)."""
+data_help = 'Get it with: python tools/data.py fetch coco2017 (20 GB)'
 
 model = dict(
     backbone=dict(type='MobileNetV2Backbone'),

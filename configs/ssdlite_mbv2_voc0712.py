@@ -3,9 +3,8 @@
 # python tools/train.py configs/ssdlite_mbv2_voc0712.py
 _base_ = ['./ssdlite_mbv2_coco.py']
 data_root = 'data/VOCdevkit/'
-data_help = """Get it with mmdet's downloader: pip install openmim &&
-mim download mmdet --dataset voc2007 --dest data && mim download mmdet --dataset voc2012 --dest data
-(VOCdevkit/VOC2007 and VOCdevkit/VOC2012 from host.robots.ox.ac.uk, 3 GB)."""
+data_help = """Get it with: python tools/data.py fetch voc2007 (1 GB) and
+python tools/data.py fetch voc2012 (2 GB)"""
 
 model = dict(
     backbone=dict(

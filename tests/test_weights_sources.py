@@ -10,7 +10,7 @@ import pytest
 import torch
 from torchvision.models import mobilenet_v2
 
-from mbv2_backbone import MobileNetV2Backbone
+from mbv2_backbone import MobileNetV2Backbone, downloads
 from mbv2_backbone.weights import load_into
 from mbv2_backbone.weights.sources import fetch
 
@@ -55,6 +55,7 @@ class Site:
 def site(tmp_path, monkeypatch):
     monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'torch'))
     monkeypatch.setenv('no_proxy', '127.0.0.1')
+    monkeypatch.setattr(downloads, 'PAUSE_SECONDS', 0.01)
     site = Site()
     yield site
     site.server.shutdown()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import stat
 import tarfile
@@ -13,6 +12,7 @@ from os import PathLike
 from pathlib import Path, PurePosixPath
 
 from ..errors import UserError
+from ..hashing import sha256_of_file
 
 MAX_RATIO = 200  # of unpacked to packed bytes; images and annotations stay far below
 MIN_SUSPECT_BYTES = 2**26
@@ -65,18 +65,15 @@ def extract(
             raise
         except Exception as error:  # zipfile and tarfile raise of many kinds on damaged files
             raise UserError(f'{archive} is damaged: {error}; fetch it again') from error
-        _merge(target, folder)
+        merge(target, folder)
     return folder
 
 
 def _check_hash(archive: Path, expected: str) -> None:
-    digest = hashlib.sha256()
-    with archive.open('rb') as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    if digest.hexdigest() != expected.lower():
+    digest = sha256_of_file(archive)
+    if digest != expected.lower():
         raise UserError(
-            f'{archive} has the SHA-256 {digest.hexdigest()}, expected {expected}; it was changed '
+            f'{archive} has the SHA-256 {digest}, expected {expected}; it was changed '
             f'on the way or on the server: fetch it again'
         )
 
@@ -149,11 +146,12 @@ def _copy(path: Path, read: Callable[[int], bytes], to: Path, left: int) -> int:
     return left
 
 
-def _merge(source: Path, folder: Path) -> None:
+def merge(source: Path, folder: Path) -> None:
+    """Move what is in a folder into another, where it replaces what has the same name."""
     for path in source.iterdir():
         to = folder / path.name
         if path.is_dir() and not path.is_symlink() and to.is_dir():
-            _merge(path, to)
+            merge(path, to)
             continue
         folder.mkdir(parents=True, exist_ok=True)
         if to.is_dir() and not to.is_symlink():

@@ -5,20 +5,17 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import sys
 import tempfile
 import urllib.error
 import urllib.parse
-import urllib.request
 from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
-from typing import IO
 
+from ..downloads import download
+from ..hashing import sha256_of_file
 from .files import file_type
 
-CHUNK_BYTES = 1 << 18
-TIMEOUT_SECONDS = 30
 TIMM_TAGS = {
     'mobilenetv2_050': 'lamb_in1k',
     'mobilenetv2_100': 'ra_in1k',
@@ -137,40 +134,33 @@ def _cache_path(url: str, file_name: str, has_hash: bool) -> Path:
     from torch import hub
 
     folder = Path(hub.get_dir(), 'checkpoints')
-    # Named by its hash, a file is the same wherever it comes from, and torch's own cache has it.
-    return folder / file_name if has_hash else folder / _sha256_of(url.encode())[:12] / file_name
+    if has_hash:  # the file is the same wherever it comes from, and torch's own cache has it
+        return folder / file_name
+    return folder / hashlib.sha256(url.encode()).hexdigest()[:12] / file_name
 
 
 def _is_intact(path: Path, wanted: str) -> bool:
     record = path.with_name(f'{path.name}.sha256')
     if not wanted and record.is_file():
-        wanted = record.read_text().strip()
-    return path.is_file() and bool(wanted) and _sha256(path).startswith(wanted)
+        wanted = record.read_text(encoding='utf-8').strip()
+    return path.is_file() and bool(wanted) and sha256_of_file(path).startswith(wanted)
 
 
 def _download_to(url: str, path: Path, wanted: str) -> None:
-    request = urllib.request.Request(url, headers={'User-Agent': 'mbv2_backbone'})
     handle, name = tempfile.mkstemp(dir=path.parent, suffix='.part')
+    os.close(handle)
     partial = Path(name)
     try:
-        with (
-            os.fdopen(handle, 'wb') as file,
-            urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response,
-        ):
-            total = int(response.headers.get('Content-Length') or 0)
-            _copy_with_progress(response, file, total, path.name)
-        got = partial.stat().st_size
-        if total and got != total:
-            raise RuntimeError(f'{url}: the connection broke off after {got} of {total} bytes')
+        download(url, partial, name=path.name)
         file_type(partial)
-        digest = _sha256(partial)
+        digest = sha256_of_file(partial)
         if not digest.startswith(wanted):
             raise ValueError(
                 f'{url}: expected a file whose SHA-256 begins with {wanted}, got {digest}. The '
                 f'file was changed on the way or on the server'
             )
         partial.replace(path)
-        path.with_name(f'{path.name}.sha256').write_text(f'{digest}\n')
+        path.with_name(f'{path.name}.sha256').write_text(f'{digest}\n', encoding='utf-8')
     except urllib.error.HTTPError as error:
         raise ValueError(f'{url}: the server says {error.code} {error.reason}') from error
     except OSError as error:
@@ -180,33 +170,6 @@ def _download_to(url: str, path: Path, wanted: str) -> None:
         ) from error
     finally:
         partial.unlink(missing_ok=True)
-
-
-def _copy_with_progress(source: IO[bytes], target: IO[bytes], total: int, name: str) -> None:
-    done, shown = 0, -1
-    end = '\r' if sys.stderr.isatty() else '\n'
-    while chunk := source.read(CHUNK_BYTES):
-        target.write(chunk)
-        done += len(chunk)
-        percent = 100 * done // total if total else done >> 20
-        # On a terminal the line is rewritten; a log gets a line every quarter.
-        if percent // (25 if end == '\n' else 1) != shown:
-            shown = percent // (25 if end == '\n' else 1)
-            of = f'of {total / 1e6:.1f} MB ({percent} %)' if total else 'MB'
-            print(f'{name}: {done / 1e6:.1f} {of}', end=end, file=sys.stderr, flush=True)
-    print(f'{name}: done', file=sys.stderr)
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open('rb') as file:
-        while chunk := file.read(CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def _sha256_of(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
 
 
 def _first_line(error: Exception) -> str:

@@ -1,0 +1,128 @@
+"""Downloads that go on where they broke off and say how far they are."""
+
+from __future__ import annotations
+
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from http.client import HTTPException, HTTPResponse
+from pathlib import Path
+
+MAX_FRUITLESS_TRIES = 3
+PAUSE_SECONDS = 1
+_TIMEOUT_SECONDS = 30
+_CHUNK_BYTES = 1 << 18
+# On a terminal one line is rewritten; a log gets lines.
+_SECONDS_AN_UPDATE = 0.2
+_PERCENT_A_LINE = 10
+_BYTES_A_LINE = 10_000_000
+
+
+class DroppedConnectionError(ConnectionError):
+    """A connection that was made broke off."""
+
+
+def download(url: str, path: Path, *, name: str) -> None:
+    """Download a file, from where the part of it at `path` ends.
+
+    A connection that drops is opened again as long as that brings something new. A server that
+    cannot send the rest of a file sends all of it, which replaces the part.
+
+    Args:
+        url: An `http://` or `https://` address.
+        path: The file, or its beginning; made if it is not there.
+        name: What to call it in the messages on stderr.
+
+    Raises:
+        urllib.error.HTTPError: If the server refuses.
+        OSError: If there is no server, the connection keeps dropping, or `path` cannot be written.
+    """
+    furthest, fruitless = _size(path), 0
+    while True:
+        try:
+            _receive(url, path, name)
+            return
+        except DroppedConnectionError as error:
+            fruitless = 0 if _size(path) > furthest else fruitless + 1
+            if fruitless == MAX_FRUITLESS_TRIES:
+                raise
+            print(f'{name}: {error}; going on', file=sys.stderr)
+        furthest = max(furthest, _size(path))
+        time.sleep(PAUSE_SECONDS * fruitless)
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _receive(url: str, path: Path, name: str) -> None:
+    have = _size(path)
+    try:
+        response = _open(url, have)
+    except urllib.error.HTTPError as error:
+        range_is_past_the_end = error.code == 416
+        if not range_is_past_the_end:
+            raise
+        if error.headers.get('Content-Range') == f'bytes */{have}':
+            return
+        response = _open(url, 0)
+    with response, path.open('ab' if response.status == 206 else 'wb') as file:
+        begin = file.tell()
+        length = int(response.headers.get('Content-Length') or 0)
+        total = begin + length if length else 0
+        for chunk in _shown(_chunks(response), name, begin, total):
+            file.write(chunk)
+        if file.tell() < total:
+            raise DroppedConnectionError(
+                f'the connection broke off after {file.tell()} of {total} bytes'
+            )
+
+
+def _open(url: str, begin: int) -> HTTPResponse:
+    headers = {'User-Agent': 'mbv2_backbone'}
+    if begin:
+        headers['Range'] = f'bytes={begin}-'
+    request = urllib.request.Request(url, headers=headers)
+    try:
+        return urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS)
+    except urllib.error.URLError:
+        raise
+    except (OSError, HTTPException) as error:
+        raise DroppedConnectionError(f'the server did not answer: {error}') from error
+
+
+def _chunks(response: HTTPResponse) -> Iterator[bytes]:
+    try:
+        while chunk := response.read(_CHUNK_BYTES):
+            yield chunk
+    except (OSError, HTTPException) as error:
+        raise DroppedConnectionError(f'the connection broke off: {error}') from error
+
+
+def _shown(chunks: Iterator[bytes], name: str, done: int, total: int) -> Iterator[bytes]:
+    """Pass chunks on; `total` is 0 if it is not known."""
+    is_terminal = sys.stderr.isatty()
+    begin, start, last_update, last_step = done, time.monotonic(), 0.0, 0
+    try:
+        for chunk in chunks:
+            yield chunk
+            done += len(chunk)
+            now = time.monotonic()
+            line = _line(name, done, total, (done - begin) / max(now - start, 1e-3))
+            step = 100 * done // total // _PERCENT_A_LINE if total else done // _BYTES_A_LINE
+            if is_terminal and (done == total or now - last_update > _SECONDS_AN_UPDATE):
+                print(f'\r{line}\x1b[K', end='', file=sys.stderr, flush=True)
+                last_update = now
+            elif not is_terminal and step != last_step:
+                print(line, file=sys.stderr, flush=True)
+                last_step = step
+    finally:
+        if is_terminal:
+            print(file=sys.stderr)
+
+
+def _line(name: str, done: int, total: int, rate: float) -> str:
+    of = f' of {total / 1e6:.1f} MB ({100 * done // total} %)' if total else ' MB'
+    return f'{name}: {done / 1e6:.1f}{of}, {rate / 1e6:.1f} MB/s'

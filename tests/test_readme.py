@@ -1,0 +1,143 @@
+"""Every command of the README as it stands, in its order, in a copy of the repository.
+
+Downloads come from a server on this machine, data sets are small, and a training is stopped by
+SIGTERM once there is what the next command needs.
+"""
+
+import configparser
+import dataclasses
+import os
+import pickle
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from fetch_util import Site, small_catalogue
+
+from mbv2_backbone.data.sample import generate_sample
+
+ROOT = Path(__file__).resolve().parent.parent
+LIMIT = 600  # seconds for a command
+
+
+def commands_of(name):
+    text = (ROOT / name).read_text(encoding='utf-8')
+    blocks = re.findall(r'^```sh\n(.*?)^```', text, re.DOTALL | re.MULTILINE)
+    lines = [line.split('  #')[0].strip() for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line]
+
+
+COMMANDS = commands_of('README.md')
+TOOLS = [c for c in COMMANDS if c.startswith(('python tools/', 'torchrun '))]
+INSTALLS = [c for c in COMMANDS if c.startswith('pip install')]
+FETCHED = ('coco2017', 'voc2007', 'voc2012', 'voc12aug')
+
+
+def test_every_command_is_of_a_kind_that_is_run():
+    venv = 'python3 -m venv .venv && . .venv/bin/activate'
+    assert set(COMMANDS) == {*TOOLS, *INSTALLS, venv, 'make demo', 'make test'}
+    assert TOOLS
+    ci = (ROOT / '.ci' / 'run').read_text(encoding='utf-8')
+    (made,) = re.findall(r'^make (lint .*)$', ci, re.MULTILINE)
+    assert {'test', 'demo', 'slow'} <= set(made.split())
+
+
+def test_what_is_installed_is_what_ci_installs():
+    makefile = (ROOT / 'Makefile').read_text(encoding='utf-8')
+    assert "$(INSTALL) -e '.[openmmlab]'" in makefile
+    assert '-c constraints.txt' in makefile
+    extras = configparser.ConfigParser()
+    extras.read(ROOT / 'setup.cfg')
+    extras = extras['options.extras_require']
+    for command in INSTALLS:
+        (named,) = re.fullmatch(
+            r"pip install -c constraints.txt -e '\.\[(\w+)\]'", command
+        ).groups()
+        tried = extras['openmmlab'] + extras['dev']
+        assert set(extras[named].split()) <= set(tried.split()), named
+
+
+def test_the_chinese_page_has_no_commands_of_its_own():
+    assert set(commands_of('README_zh-CN.md')) <= set(COMMANDS)
+
+
+@pytest.fixture(scope='module')
+def sandbox(tmp_path_factory):
+    root = tmp_path_factory.mktemp('readme')
+    skipped = shutil.ignore_patterns('__pycache__', '.mim')
+    for name in ('configs', 'tools', 'mbv2_backbone'):
+        shutil.copytree(ROOT / name, root / name, ignore=skipped)
+    generate_sample(root / 'data' / 'mine', num_train=24, num_val=8, size=96)
+    shutil.rmtree(root / 'data' / 'mine' / 'annotations')
+    site = Site()
+    catalogue, archives = small_catalogue()
+    site.files.update({f'/{name}': content for name, content in archives.items()})
+    served = {
+        name: tuple(
+            dataclasses.replace(archive, addresses=(f'{site.url}/{archive.name}',))
+            for archive in catalogue[name]
+        )
+        for name in FETCHED
+    }
+    (root / 'catalogue').write_bytes(pickle.dumps(served))
+    with (root / 'mbv2_backbone' / 'data' / 'catalogue.py').open('a', encoding='utf-8') as file:
+        file.write(
+            'import pickle\n'
+            f'CATALOGUE |= pickle.loads(Path({str(root / "catalogue")!r}).read_bytes())\n'
+        )
+    yield root
+    site.close()
+
+
+def is_reached(command, root, output):
+    """Tell whether a command that would go on for long has done what the next ones need."""
+    if '--serve' in command:
+        return 'http://' in output
+    config = Path(re.search(r'configs/(\S+)\.py', command)[1]).stem
+    if config == 'mine':
+        return any((root / 'work_dirs' / config).glob('best_*.pth'))
+    return 'Checkpoints will be saved to' in output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('command', TOOLS)
+def test_a_command_does_what_it_says(command, sandbox):
+    binaries = os.pathsep.join([str(Path(sys.executable).parent), os.environ['PATH']])
+    env = os.environ | dict(
+        PATH=binaries, PYTHONPATH=str(sandbox), no_proxy='127.0.0.1', OMP_NUM_THREADS='1',
+        PYTHONUNBUFFERED='1',
+    )  # fmt: skip
+    process = subprocess.Popen(
+        shlex.split(command), cwd=sandbox, env=env, text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, start_new_session=True,
+    )  # fmt: skip
+    lines = []
+    reader = threading.Thread(target=lambda: lines.extend(process.stdout))
+    reader.start()
+    is_long = 'train.py' in command or '--serve' in command
+    is_stopped, until = False, time.monotonic() + LIMIT
+    while process.poll() is None and time.monotonic() < until:
+        if is_long and not is_stopped and is_reached(command, sandbox, ''.join(lines)):
+            is_stopped = True
+            process.send_signal(signal.SIGINT if '--serve' in command else signal.SIGTERM)
+        time.sleep(0.2)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)  # and what it has started
+    reader.join()
+    output = ''.join(lines)[-4000:]
+    assert is_stopped == is_long, output
+    if '--serve' in command:
+        assert 'Traceback' not in output, output
+    elif not is_stopped:
+        assert process.returncode == 0, output
+    else:
+        config = Path(re.search(r'configs/(\S+)\.py', command)[1]).stem
+        assert (sandbox / 'work_dirs' / config / 'last_checkpoint').is_file(), output

@@ -22,11 +22,11 @@ def put_between(path: str, name: str, content: str) -> None:
     """
     begin, end = f'<!-- {name}:begin -->', f'<!-- {name}:end -->'
     try:
-        text = Path(path).read_text()
+        text = Path(path).read_text(encoding='utf-8')
     except OSError as error:
         raise UserError(f'cannot read {path}: {error}') from error
     if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
         raise UserError(f'{path} needs one line {begin} and after it one line {end}')
     head, rest = text.split(begin)
     tail = rest.split(end)[1]
-    Path(path).write_text(f'{head}{begin}\n{content}\n{end}{tail}')
+    Path(path).write_text(f'{head}{begin}\n{content}\n{end}{tail}', encoding='utf-8')

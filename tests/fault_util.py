@@ -1,13 +1,24 @@
-"""Image files with the faults that real data sets have."""
+"""Image files with the faults that real data sets have, and COCO sets of them."""
 
 import io
+import json
 from pathlib import Path
 
 import cv2
 import numpy as np
+from mmengine.registry import init_default_scope
 from PIL import Image
 
+from mbv2_backbone.det import CheckedCocoDataset
+
 ORIENTATION = 0x0112
+LOAD = dict(type='LoadImageFromFile')
+LAZY = [
+    dict(type='LoadImageLazily'),
+    dict(type='LoadAnnotations', with_bbox=True),
+    dict(type='RandomExpandCropResize', scale=(64, 64)),
+    dict(type='PackDetInputs'),
+]
 
 
 def picture(width=80, height=60, seed=0):
@@ -57,3 +68,34 @@ def faulty_images(folder):
         (folder / f'{name}.jpg').write_bytes(data)
     sizes = dict.fromkeys([*files, 'missing'], (80, 60))
     return sizes | dict(turned=(60, 80), tiny=(1, 1))
+
+
+def coco_file(sizes, boxes=None, first_id=0):
+    """A COCO file of images by their sizes; one box in the middle, where none is given."""
+    images = [
+        dict(id=first_id + i, file_name=f'{name}.jpg', width=w, height=h)
+        for i, (name, (w, h)) in enumerate(sizes.items())
+    ]
+    annotations = []
+    for image in images:
+        w, h = image['width'], image['height']
+        name = image['file_name'].removesuffix('.jpg')
+        for box in (boxes or {}).get(name, [[w // 4, h // 4, max(1, w / 2), max(1, h / 2)]]):
+            number = first_id + len(annotations)
+            common = dict(id=number, image_id=image['id'], category_id=1)
+            annotations.append(dict(common, bbox=box, area=9, iscrowd=0))
+    return dict(images=images, annotations=annotations, categories=[dict(id=1, name='disc')])
+
+
+def coco(folder, data, pipeline=(), classes=('disc',), **kwargs):
+    """A dataset of images in a folder and of what a COCO file would hold, or of its text."""
+    init_default_scope('mmdet')
+    (folder / 'a.json').write_text(data if isinstance(data, str) else json.dumps(data))
+    return CheckedCocoDataset(
+        data_root=str(folder),
+        ann_file='a.json',
+        data_prefix=dict(img=''),
+        metainfo=dict(classes=classes),
+        pipeline=list(pipeline),
+        **kwargs,
+    )

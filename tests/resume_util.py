@@ -13,11 +13,12 @@ from uuid import uuid4
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.dist import get_rank, is_main_process
+from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel
-from mmengine.registry import DATASETS, HOOKS, MODELS, TRANSFORMS
+from mmengine.registry import DATASETS, HOOKS, METRICS, MODELS, TRANSFORMS
 from mmengine.runner import Runner
+from small_util import ROOT, write_small_config
 from torch import nn
 
 from mbv2_backbone.engine import machine  # noqa: F401  (registers Bf16OptimWrapper)
@@ -25,17 +26,11 @@ from mbv2_backbone.engine.loops import end_loader_processes
 from mbv2_backbone.engine.robust import make_robust
 from mbv2_backbone.engine.signals import Stop, StopHook
 
-ROOT = Path(__file__).resolve().parent.parent
-CONFIG = """
-_base_ = {base!r}
-custom_imports = dict(imports=['mbv2_backbone.det', 'resume_util'])
+RANDOM_TRAINING = """
+custom_imports = dict(imports=['mbv2_backbone.det', 'resume_util', 'distributed_util'])
 randomness = dict(seed=3)
-model = dict(
-    backbone=dict(widen_factor=0.25),
-    neck=dict(in_channels=(48, 144, 1280), out_channels=(48, 144, 1280, 64, 32)),
-    bbox_head=dict(in_channels=(48, 144, 1280, 64, 32)),
-)
-train_pipeline = [
+train_dataloader.update(num_workers=2, persistent_workers=True)
+train_dataloader['dataset']['pipeline'] = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True),
     dict(type='RandomCrop', crop_size=(0.7, 0.7), crop_type='relative_range',
@@ -45,14 +40,6 @@ train_pipeline = [
     dict(type='AllNoise'),
     dict(type='PackDetInputs'),
 ]
-train_dataloader = dict(
-    batch_size=8, num_workers=2, persistent_workers=True,
-    dataset=dict(data_root={data!r}, pipeline=train_pipeline))
-val_dataloader = dict(
-    batch_size=8, num_workers=0, persistent_workers=False, dataset=dict(data_root={data!r}))
-test_dataloader = val_dataloader
-val_evaluator = dict(ann_file={ann!r})
-test_evaluator = val_evaluator
 train_cfg = dict(max_epochs=2, val_interval=2)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=4),
@@ -68,13 +55,7 @@ custom_hooks = [
 
 def write_config(path, data, extra=''):
     """A config on the 24 images of `sample_set`: three steps an epoch, two epochs."""
-    text = CONFIG.format(
-        base=str(ROOT / 'configs' / 'ssdlite_mbv2_sample.py'),
-        data=str(data),
-        ann=str(data / 'annotations/val.json'),
-    )
-    path.write_text(text + textwrap.dedent(extra))
-    return str(path)
+    return str(write_small_config(path, data, RANDOM_TRAINING + textwrap.dedent(extra)))
 
 
 def environment():
@@ -198,27 +179,67 @@ def toy_config(work_dir, *, by_epoch=True, length=4, seed=3, **changes):
     return cfg
 
 
+VALIDATION = dict(
+    val_dataloader=dict(
+        dataset=dict(type='ToyDataset', size=6),
+        batch_size=3,
+        num_workers=0,
+        sampler=dict(type='DefaultSampler', shuffle=False),
+    ),
+    val_cfg=dict(),
+    val_evaluator=dict(type='MeanOutput'),
+    train_cfg=dict(val_interval=1),
+    default_hooks=dict(checkpoint=dict(save_best='mean', rule='greater')),
+)
+
+
+@METRICS.register_module()
+class MeanOutput(BaseMetric):
+    """Tells the weights and the noise on the images apart."""
+
+    def process(self, data_batch, data_samples):
+        self.results += [float(output) for output in data_samples]
+
+    def compute_metrics(self, results):
+        return dict(mean=sum(results) / len(results))
+
+
 class StopAt(Hook):
-    """Asks to stop in a step, as a signal would."""
+    """Asks to stop in a step, as a signal would, or in the validation that follows it."""
 
     priority = 'VERY_HIGH'
 
-    def __init__(self, stop, step):
-        self.stop, self.step = stop, step
+    def __init__(self, stop, step, val_step):
+        self.stop, self.step, self.val_step = stop, step, val_step
 
     def before_train_iter(self, runner, **_):
         if runner.iter + 1 == self.step:
             self.stop.signum = signal.SIGTERM
 
+    def before_val_iter(self, runner, **_):
+        if runner.iter == self.val_step:
+            self.stop.signum = signal.SIGTERM
 
-def train_toy(cfg, *, stop_at=None, resume=None, hooks=()):
-    """Train; return the runner. With `stop_at` it raises SystemExit after that step."""
+
+class KillInValidation(Hook):
+    """Kills this process in the validation after an iteration."""
+
+    def __init__(self, after):
+        self.after = after
+
+    def before_val_iter(self, runner, batch_idx, **_):
+        if runner.iter == self.after and batch_idx == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def train_toy(cfg, *, stop_at=None, stop_in_val=None, resume=None, hooks=()):
+    """Train; return the runner. It raises SystemExit after step `stop_at`."""
     if resume is not None:
         cfg.resume, cfg.load_from = True, resume
     runner = Runner.from_cfg(cfg)
     stop = Stop()
     runner.register_hook(StopHook(stop))
-    for hook in (StopAt(stop, stop_at), *hooks):
+    for hook in (StopAt(stop, stop_at, stop_in_val), *hooks):
         runner.register_hook(hook)
     try:
         runner.train()
@@ -227,12 +248,28 @@ def train_toy(cfg, *, stop_at=None, resume=None, hooks=()):
     return runner
 
 
+def final_checkpoint(cfg):
+    name = 'epoch' if 'max_epochs' in cfg.train_cfg else 'iter'
+    length = cfg.train_cfg.get('max_epochs') or cfg.train_cfg.max_iters
+    return f'{cfg.work_dir}/{name}_{length}.pth'
+
+
+def scalars(work_dir, key):
+    """What the runs in a work folder logged under a name, from the first on."""
+    return [
+        row[key]
+        for path in sorted(Path(work_dir).glob('*/vis_data/scalars.json'))
+        for row in map(json.loads, path.read_text(encoding='utf-8').splitlines())
+        if key in row
+    ]
+
+
 def states(path):
     """Everything in a checkpoint that training goes on from, flat."""
     checkpoint = torch.load(path, weights_only=True)
     flat = {}
     for part in ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers'):
-        _flatten(checkpoint[part], part, flat)
+        _flatten(checkpoint.get(part, {}), part, flat)
     return flat
 
 
@@ -254,49 +291,3 @@ def assert_same(path, expected):
             assert torch.equal(got[name], value), name
         else:
             assert got[name] == value, name
-
-
-@HOOKS.register_module()
-class FrozenNorms(Hook):
-    """Lets no batch norm see the batch, of which each process has another part."""
-
-    priority = 'LOWEST'
-
-    def before_train_iter(self, runner, **_):
-        for module in runner.model.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.eval()
-
-
-@HOOKS.register_module()
-class KeepGradients(Hook):
-    """Writes the gradients of the first step, and the ids of the images that are evaluated."""
-
-    def before_train(self, runner):
-        path = Path(runner.work_dir, 'gradients.pth')
-
-        def write(optimizer, args, kwargs):
-            if is_main_process() and not path.exists():
-                model = getattr(runner.model, 'module', runner.model)
-                torch.save({name: p.grad for name, p in model.named_parameters()}, path)
-
-        runner.optim_wrapper.optimizer.register_step_pre_hook(write)
-        metric = runner.val_loop.evaluator.metrics[0]
-        compute = metric.compute_metrics
-
-        def remember(results):
-            ids = [prediction['img_id'] for _, prediction in results]
-            Path(runner.work_dir, 'evaluated.json').write_text(json.dumps(ids))
-            return compute(results)
-
-        metric.compute_metrics = remember
-
-
-@HOOKS.register_module()
-class DieOnRankOne(Hook):
-    def __init__(self, step):
-        self.step = step
-
-    def before_train_iter(self, runner, **_):
-        if runner.iter + 1 == self.step and get_rank() == 1:
-            raise RuntimeError('rank one has had enough')

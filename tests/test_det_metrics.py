@@ -105,7 +105,7 @@ def test_figures_are_those_of_pycocotools(tmp_path, kwargs, evaluations):
         ann_file, samples = draw(tmp_path, seed)
         expected = run(CocoMetric(ann_file=ann_file, **kwargs), samples)
         got = run(FastCocoMetric(ann_file=ann_file, **kwargs), samples)
-        assert got.keys() == expected.keys()
+        assert {key for key in got if not key.endswith('_50_precision')} == expected.keys()
         for key, value in expected.items():  # rounded to three places by mmdet
             assert got[key] == pytest.approx(value, abs=1e-6, nan_ok=True), key
         theirs, ours = evaluations[: len(evaluations) // 2], evaluations[len(evaluations) // 2 :]
@@ -130,7 +130,7 @@ def test_map_is_over_100_detections_as_in_pycocotools(tmp_path):
     for own_summary in (False, True):
         with pytest.MonkeyPatch.context() as patch:
             if own_summary:
-                patch.setattr(module, '_fast_eval', lambda: COCOeval_faster)
+                patch.setattr(module, 'eval_class', lambda _: COCOeval_faster)
             metric = FastCocoMetric(ann_file=ann_file, metric_items=['mAP'])
             figures.append(run(metric, samples, 2)['coco/bbox_mAP'])
     expected = run(CocoMetric(ann_file=ann_file, metric_items=['mAP']), samples, 2)
@@ -178,7 +178,11 @@ def test_boxes_from_the_dataset_in_place_of_a_file(tmp_path):
         boxes, labels = (sample['pred_instances'][key][::4] for key in ('bboxes', 'labels'))
         pairs = zip(boxes.tolist(), labels.tolist(), strict=True)
         sample['instances'] = [dict(bbox=box, bbox_label=label) for box, label in pairs]
-    assert run(FastCocoMetric(), samples) == run(CocoMetric(), samples)
+    expected = run(CocoMetric(), samples)
+    assert run(FastCocoMetric(), samples) == expected
+    for sample in samples:  # as in VOC
+        sample['img_id'] = f'{sample["img_id"]:05}'
+    assert run(FastCocoMetric(), samples) == expected
 
 
 def test_no_detections_at_all_are_no_figures(tmp_path):

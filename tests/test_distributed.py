@@ -1,13 +1,13 @@
 """Two processes over gloo do what one does with the same images; a dead one ends the run."""
 
 import json
-import subprocess
-import sys
+import shutil
 
 import numpy as np
 import pytest
 import torch
-from resume_util import ROOT, environment, write_config
+from distributed_util import torchrun, torchrun_train
+from resume_util import assert_same, scalars, states, write_config
 
 from mbv2_backbone.engine import run
 from mbv2_backbone.seg.losses import pixel_cross_entropy
@@ -30,6 +30,25 @@ default_hooks = dict(checkpoint=dict(interval=1), logger=dict(interval=1))
 custom_hooks = [dict(type='FrozenNorms'), dict(type='KeepGradients')]
 """
 
+# Of two runs one is killed.
+CUT = """
+import sys
+import mbv2_backbone
+from resume_util import SignalHook, toy_config, train_toy
+from mbv2_backbone.compat import join_cpu_processes
+from mbv2_backbone.engine.checkpoint import newest_resumable
+
+def config(name):
+    cfg = toy_config(f'{sys.argv[1]}/{name}', length=4, launcher='pytorch')
+    join_cpu_processes(cfg)
+    return cfg
+
+if sys.argv[2] == 'kill':
+    train_toy(config('whole'))
+    train_toy(config('cut'), hooks=[SignalHook(9, step=6)])
+train_toy(config('cut'), resume=newest_resumable(f'{sys.argv[1]}/cut', print))
+"""
+
 # Each process has one of two images, with few and with many ignored pixels.
 PIXELS = """
 import sys
@@ -45,26 +64,6 @@ loss = pixel_cross_entropy(logits, labels[rank:rank + 1])
 loss.backward()
 torch.save((loss.detach(), logits.grad), f'{sys.argv[1]}.{rank}')
 """
-
-
-def torchrun(script, *args, timeout=600):
-    command = [
-        sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2', '--standalone',
-        *map(str, (script, *args)),
-    ]  # fmt: skip
-    return subprocess.run(
-        command, env=environment(), capture_output=True, text=True, timeout=timeout
-    )
-
-
-def torchrun_train(config, work_dir, *options, timeout=600):
-    args = (config, '--launcher', 'pytorch', '--work-dir', work_dir, *options)
-    return torchrun(ROOT / 'tools/train.py', *args, timeout=timeout)
-
-
-def scalars(work_dir, key):
-    path = next(work_dir.glob('*/vis_data/scalars.json'))
-    return [row[key] for row in map(json.loads, path.read_text().splitlines()) if key in row]
 
 
 @pytest.fixture(scope='module')
@@ -87,7 +86,7 @@ def test_two_processes_train_and_evaluate_as_one(sample_set, odd_set, tmp_path):
     test_dataloader, test_evaluator = val_dataloader, val_evaluator
     """
     config = write_config(tmp_path / 'a.py', sample_set, PARITY)
-    with open(config, 'a') as file:
+    with open(config, 'a', encoding='utf-8') as file:
         file.write('\n'.join(line.strip() for line in odd.splitlines()))
     run.train(config, work_dir=str(tmp_path / 'one'))
     result = torchrun_train(
@@ -121,6 +120,46 @@ def test_a_rank_that_dies_ends_the_run_with_its_error(sample_set, tmp_path):
     result = torchrun_train(config, tmp_path / 'work', timeout=300)
     assert result.returncode != 0
     assert 'rank one has had enough' in result.stderr
+
+
+def test_a_run_of_two_processes_goes_on_exactly(tmp_path):
+    """SIGKILL in the third of four epochs of two steps."""
+    script = tmp_path / 'cut.py'
+    script.write_text(CUT)
+    result = torchrun(script, tmp_path, 'kill', timeout=300)
+    assert 'Signal 9 (SIGKILL)' in result.stderr, result.stderr[-3000:]
+    assert sorted(path.name for path in (tmp_path / 'cut').glob('*.pth')) == [
+        'epoch_1.pth', 'epoch_2.pth',
+    ]  # fmt: skip
+    result = torchrun(script, tmp_path, 'resume', timeout=300)
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert_same(tmp_path / 'cut/epoch_4.pth', states(tmp_path / 'whole/epoch_4.pth'))
+
+
+@pytest.fixture
+def broken_set(sample_set, tmp_path):
+    """The sample set, in which the second and the twelfth image are cut off."""
+    shutil.copytree(sample_set, tmp_path / 'set')
+    data = json.loads((tmp_path / 'set/annotations/train.json').read_text())
+    paths = [tmp_path / 'set/JPEGImages' / data['images'][i]['file_name'] for i in (1, 11)]
+    for path in paths:
+        path.write_bytes(path.read_bytes()[:-300])
+    return tmp_path / 'set', [str(path) for path in paths]
+
+
+def test_broken_images_of_the_second_process_are_named_and_counted(broken_set, tmp_path):
+    """In order, it gets every second image: one that may be broken, then one too many."""
+    folder, paths = broken_set
+    in_order = "train_dataloader['sampler'] = dict(type='DefaultSampler', shuffle=False)"
+    config = write_config(tmp_path / 'a.py', folder, in_order)
+    options = ('check_images=False', 'max_broken_images=0.05', 'train_dataloader.batch_size=4')
+    result = torchrun_train(config, tmp_path / 'work', '--cfg-options', *options, timeout=300)
+    assert result.returncode != 0
+    assert '2 of 24 images to train on are broken' in result.stderr, result.stderr[-3000:]
+    assert len(scalars(tmp_path / 'work', 'loss')) == 1
+    (log,) = (tmp_path / 'work').glob('*/*.log')
+    for path in paths:
+        assert log.read_text().count(f'{path} is cut off or damaged; other images take its') == 1
 
 
 def test_ignored_pixels_count_alike_in_one_process_and_in_two(tmp_path):

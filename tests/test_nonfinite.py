@@ -4,69 +4,14 @@ from itertools import pairwise
 
 import pytest
 import torch
-from mmengine.hooks import Hook
-from mmengine.registry import MODELS
-from resume_util import ToyModel, toy_config, train_toy
+from nonfinite_util import INF, NAN, OPTIMIZERS, STAYS, Recorder, changed, log_of
+from resume_util import toy_config, train_toy
 
 from mbv2_backbone.engine.nonfinite import Guard, NonFiniteHook
 from mbv2_backbone.errors import UserError
 
-NAN, INF = float('nan'), float('inf')
 
-
-@MODELS.register_module()
-class Explodes(ToyModel):
-    """Finite losses, but in some steps a gradient that is not; or an infinite constant.
-
-    Attributes:
-        step: Counted from 1.
-    """
-
-    def __init__(self, steps, how='gradient'):
-        super().__init__()
-        self.steps, self.how, self.step = steps, how, 0
-
-    def forward(self, inputs, data_samples=None, mode='loss'):
-        losses = super().forward(inputs, data_samples, mode)
-        self.step += 1
-        if self.step in self.steps and self.how == 'gradient':
-            losses['loss_toy'].register_hook(lambda grad: grad * NAN)
-        elif self.step in self.steps:
-            losses['loss_more'] = [torch.tensor(INF)]
-        return dict(losses, acc=torch.tensor(NAN))
-
-
-class Recorder(Hook):
-    """Everything that a step may change, after each step."""
-
-    priority = 'LOWEST'
-
-    def __init__(self):
-        self.states = []
-
-    def after_train_iter(self, runner, **_):
-        average = next(h.ema_model for h in runner.hooks if hasattr(h, 'ema_model'))
-        optimizer = runner.optim_wrapper.optimizer.state_dict()['state']
-        tensors = [*runner.model.state_dict().items(), *average.state_dict().items()]
-        for i, state in optimizer.items():
-            tensors += [(f'{i}.{name}', torch.as_tensor(value)) for name, value in state.items()]
-        self.states.append({name: t.clone() for name, t in tensors})
-
-
-def changed(recorder, step):
-    """Names of what the step, counted from 1, changed."""
-    before, after = recorder.states[step - 2], recorder.states[step - 1]
-    assert all(t.isfinite().all() for t in after.values())
-    return {
-        name for name in after if name not in before or not torch.equal(before[name], after[name])
-    }
-
-
-def log_of(work_dir):
-    return '\n'.join(path.read_text() for path in work_dir.glob('*/*.log'))
-
-
-@pytest.mark.parametrize('optimizer', ['SGD', 'AdamW'])
+@pytest.mark.parametrize('optimizer', OPTIMIZERS, ids=str)
 @pytest.mark.parametrize('wrapper', ['OptimWrapper', 'Bf16OptimWrapper'])
 @pytest.mark.parametrize('clip', [None, dict(max_norm=1.0)])
 def test_a_bad_step_changes_nothing(tmp_path, optimizer, wrapper, clip):
@@ -78,12 +23,12 @@ def test_a_bad_step_changes_nothing(tmp_path, optimizer, wrapper, clip):
         train_dataloader=dict(
             dataset=dict(bad={5: NAN}), sampler=dict(shuffle=False), batch_size=4
         ),
-        optim_wrapper=dict(type=wrapper, optimizer=dict(type=optimizer, lr=0.01), clip_grad=clip),
+        optim_wrapper=dict(type=wrapper, optimizer=optimizer, clip_grad=clip),
     )
     recorder = Recorder()
     train_toy(cfg, hooks=[recorder])
     for step in (2, 6):
-        assert {name.split('.')[-1] for name in changed(recorder, step)} <= {'num_batches_tracked'}
+        assert {name.split('.')[-1] for name in changed(recorder, step)} <= STAYS
     for step in (3, 4, 5, 7, 8):
         names = changed(recorder, step)
         assert {'layers.0.weight', 'layers.1.running_mean', 'module.layers.0.weight'} <= names
@@ -100,7 +45,7 @@ def test_each_kind_of_fault_is_found(tmp_path, how):
     recorder = Recorder()
     cfg = toy_config(tmp_path, length=1, log_level='WARNING', model=model)
     train_toy(cfg, hooks=[recorder])
-    assert {name.split('.')[-1] for name in changed(recorder, 3)} <= {'num_batches_tracked'}
+    assert {name.split('.')[-1] for name in changed(recorder, 3)} <= STAYS
     assert len(changed(recorder, 4)) > 10
     kind = 'gradient' if how == 'gradient' else 'loss'
     assert f'Iteration 1 is left out: its {kind} is not finite' in log_of(tmp_path)
@@ -125,6 +70,49 @@ def test_an_accumulation_with_a_bad_batch_is_left_out(tmp_path):
     assert 'Iteration 2 is left out: its loss is not finite. Its images: 0.jpg, 1.jpg, 2.jpg' in (
         log_of(tmp_path)
     )
+
+
+@pytest.mark.parametrize(
+    ('bad', 'count', 'begin', 'expected'),
+    [
+        ({}, 1, 0, 4),
+        ({0: NAN}, 1, 0, 3),
+        ({0: NAN, 13: NAN}, 1, 0, 2),
+        ({0: NAN}, 2, 0, 2),  # both batches of the update are taken back
+        ({4: NAN}, 2, 0, 3),  # the first one was good
+        ({0: NAN, 4: NAN}, 2, 0, 2),
+        ({0: NAN, 4: NAN}, 1, 3, 2),  # before the averages begin
+    ],
+)
+def test_the_averages_count_what_is_kept(tmp_path, bad, count, begin, expected):
+    """Four batches, of images 0 to 3, 4 to 7, 8 to 11, and 12 and 13."""
+    cfg = toy_config(
+        tmp_path,
+        length=1,
+        train_dataloader=dict(dataset=dict(bad=bad), sampler=dict(shuffle=False)),
+        optim_wrapper=dict(accumulative_counts=count),
+    )
+    cfg.custom_hooks[0].begin_iter = begin
+    runner = train_toy(cfg)
+    (average,) = (hook.ema_model for hook in runner.hooks if hasattr(hook, 'ema_model'))
+    assert average.steps == expected
+
+
+@pytest.mark.parametrize('optimizer', [one for one in OPTIMIZERS if one['fused']], ids=str)
+def test_a_bad_first_step_leaves_the_optimizer_as_new(tmp_path, optimizer):
+    """A fused SGD of torch's would keep uninitialised memory as its momentum."""
+    runs = []
+    for fused in (True, False):
+        cfg = toy_config(
+            tmp_path / str(fused),
+            length=1,
+            model=dict(type='Explodes', steps=(1,)),
+            optim_wrapper=dict(optimizer=dict(optimizer, fused=fused)),
+        )
+        runs.append(Recorder())
+        train_toy(cfg, hooks=[runs[-1]])
+    for name, value in runs[1].states[-1].items():
+        torch.testing.assert_close(runs[0].states[-1][name], value, msg=name)
 
 
 def test_many_in_a_row_end_the_run_with_files_and_checkpoint(tmp_path):

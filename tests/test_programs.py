@@ -2,13 +2,13 @@
 
 import io
 import json
-import os
 import pickle
 import warnings
 import zipfile
 
 import pytest
 import torch
+from pickle_util import MakesFolder
 
 from mbv2_backbone.errors import UserError
 from mbv2_backbone.weights.programs import check_program
@@ -64,16 +64,12 @@ def test_tensors_whose_bytes_look_like_pickles_are_let_through(program, tmp_path
 def pickle_with_code(request, tmp_path):
     sign = tmp_path / 'code_ran'
 
-    class Evil:
-        def __reduce__(self):
-            return os.mkdir, (str(sign),)
-
     if request.param == 'torch.save':
         buffer = io.BytesIO()
-        torch.save(Evil(), buffer)
+        torch.save(MakesFolder(sign), buffer)
         data = buffer.getvalue()
     else:
-        data = pickle.dumps(Evil(), protocol=int(request.param[-1]))
+        data = pickle.dumps(MakesFolder(sign), protocol=int(request.param[-1]))
     yield data
     assert not sign.exists()
 

@@ -11,6 +11,7 @@ from resume_util import (
     ToyDataset,
     assert_same,
     environment,
+    final_checkpoint,
     states,
     toy_config,
     train_command,
@@ -27,12 +28,6 @@ ACCUMULATE = dict(optim_wrapper=dict(accumulative_counts=3))
 BF16 = dict(optim_wrapper=dict(type='Bf16OptimWrapper'))
 WORKERS = dict(train_dataloader=dict(num_workers=2, persistent_workers=True))
 FINITE_SAMPLER = dict(train_dataloader=dict(sampler=dict(type='DefaultSampler')))
-
-
-def final(cfg):
-    name = 'epoch' if 'max_epochs' in cfg.train_cfg else 'iter'
-    length = cfg.train_cfg.get('max_epochs') or cfg.train_cfg.max_iters
-    return f'{cfg.work_dir}/{name}_{length}.pth'
 
 
 @pytest.mark.parametrize(
@@ -58,9 +53,10 @@ def test_a_stopped_run_goes_on_exactly(tmp_path, by_epoch, length, stops, change
         assert stopped.value.code == 128 + signal.SIGTERM
         resume = newest_resumable(cfg.work_dir, pytest.fail)
         assert resume.endswith('interrupted.pth')
+        assert torch.load(resume, weights_only=True)['meta']['iter'] == step
         cfg = toy_config(tmp_path / 'stopped', **options)
     train_toy(cfg, resume=resume)
-    assert_same(final(cfg), states(final(whole)))
+    assert_same(final_checkpoint(cfg), states(final_checkpoint(whole)))
 
 
 def test_gradients_that_wait_for_an_update_survive_a_kill(tmp_path):
@@ -70,7 +66,7 @@ def test_gradients_that_wait_for_an_update_survive_a_kill(tmp_path):
     for epoch in (1, 2):
         cfg = toy_config(tmp_path / 'again', length=3, **ACCUMULATE)
         train_toy(cfg, resume=f'{whole.work_dir}/epoch_{epoch}.pth')
-        assert_same(final(cfg), states(final(whole)))
+        assert_same(final_checkpoint(cfg), states(final_checkpoint(whole)))
 
 
 def test_a_checkpoint_by_iterations_goes_on_in_the_middle_of_an_epoch(tmp_path):
@@ -105,7 +101,7 @@ def test_loader_processes_change_nothing(tmp_path):
     train_toy(alone)
     workers = toy_config(tmp_path / 'workers', length=2, **WORKERS)
     train_toy(workers)
-    assert_same(final(workers), states(final(alone)))
+    assert_same(final_checkpoint(workers), states(final_checkpoint(alone)))
 
 
 def test_noise_differs_between_images_epochs_and_seeds(tmp_path):
@@ -134,7 +130,7 @@ def test_a_run_without_a_seed_keeps_the_one_it_drew(tmp_path):
     train_toy(cfg, resume=path)
     whole = toy_config(tmp_path / 'whole', length=2, seed=seed)
     train_toy(whole)
-    assert_same(final(cfg), states(final(whole)))
+    assert_same(final_checkpoint(cfg), states(final_checkpoint(whole)))
 
 
 def test_another_batch_size_begins_the_epoch_anew(tmp_path):

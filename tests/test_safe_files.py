@@ -6,16 +6,16 @@ import os
 import pickle
 import subprocess
 import sys
-import textwrap
 import zipfile
-from pathlib import Path
 
 import pytest
 import torch
 import yaml
 from mmengine.config import Config
 from mmengine.runner import CheckpointLoader
+from pickle_util import MakesFolder
 from resume_util import toy_config, train_toy
+from small_util import ROOT, write_small_config
 
 from mbv2_backbone import MobileNetV2Backbone
 from mbv2_backbone.deploy.runtimes import TorchProgram
@@ -27,24 +27,12 @@ from mbv2_backbone.errors import UserError
 from mbv2_backbone.weights.programs import check_program
 from mbv2_backbone.weights.runner import refuse_code_in_checkpoints
 
-ROOT = Path(__file__).resolve().parent.parent
-
-
-class Evil:
-    """Makes a folder when it is unpickled."""
-
-    def __init__(self, folder):
-        self.folder = str(folder)
-
-    def __reduce__(self):
-        return os.mkdir, (self.folder,)
-
 
 @pytest.fixture
 def evil(tmp_path):
     """A checkpoint that carries code, in both of torch's formats, and the folder it would make."""
     sign = tmp_path / 'code_ran'
-    state = dict(state_dict={'a': torch.ones(1)}, meta={}, optimizer=Evil(sign))
+    state = dict(state_dict={'a': torch.ones(1)}, meta={}, optimizer=MakesFolder(sign))
     torch.save(state, tmp_path / 'zip.pth')
     torch.save(state, tmp_path / 'old.pth', _use_new_zipfile_serialization=False)
     (tmp_path / 'plain.pth').write_bytes(pickle.dumps(state))
@@ -59,24 +47,8 @@ def evil(tmp_path):
 def small(sample_set, tmp_path_factory):
     """A config on the small set that trains for one short epoch."""
     path = tmp_path_factory.mktemp('config') / 'small.py'
-    path.write_text(
-        textwrap.dedent(f"""
-        _base_ = {str(ROOT / 'configs' / 'ssdlite_mbv2_sample.py')!r}
-        data_root = {f'{sample_set}/'!r}
-        model = dict(backbone=dict(widen_factor=0.25),
-                     neck=dict(in_channels=(48, 144, 1280), out_channels=(48, 144, 1280, 64, 32)),
-                     bbox_head=dict(in_channels=(48, 144, 1280, 64, 32)))
-        train_dataloader = dict(batch_size=12, num_workers=0, persistent_workers=False,
-                                dataset=dict(data_root=data_root))
-        val_dataloader = dict(batch_size=8, num_workers=0, persistent_workers=False,
-                              dataset=dict(data_root=data_root))
-        test_dataloader = val_dataloader
-        val_evaluator = dict(ann_file=data_root + 'annotations/val.json')
-        test_evaluator = val_evaluator
-        train_cfg = dict(max_epochs=1, val_interval=9)
-        """)
-    )
-    return path
+    more = 'train_cfg = dict(max_epochs=1, val_interval=9)'
+    return write_small_config(path, sample_set, more, batch_size=12)
 
 
 def test_no_tool_runs_the_code_of_a_checkpoint(small, sample_set, evil, tmp_path):
@@ -162,7 +134,7 @@ def test_an_honest_program_is_let_through(program, tmp_path):
 def test_programs_with_code_are_refused(program, tmp_path):
     sign = tmp_path / 'code_ran'
     buffer = io.BytesIO()
-    torch.save(Evil(sign), buffer)
+    torch.save(MakesFolder(sign), buffer)
 
     def with_pickle(name, data):
         return buffer.getvalue() if 'sample_inputs' in name else data
@@ -214,6 +186,7 @@ def test_programs_with_code_are_refused(program, tmp_path):
         (dict(model={}, _base_='evil.py'), 'evil.py, which is code'),
         (dict(model={}, _base_=['base.json']), 'os.mkdir'),
         (dict(model={}, _base_='mmdet::ssd/../../../../evil.py'), 'leaves the package'),
+        (dict(model={}, _base_='mmdet::/tmp/evil.py'), 'leaves the package'),
         (dict(model={}, custom_imports='{{ _base_.x }}'), 'replaces before it reads'),
     ],
 )

@@ -2,21 +2,25 @@
 
 import os
 import pickle
+import re
 import resource
+import shutil
 import subprocess
 import sys
 import zipfile
+from importlib.util import find_spec
 
 import pytest
 import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
 from mmengine.registry import METRICS
-from resume_util import assert_same, environment, states, toy_config, train_toy
+from pickle_util import MakesFolder
+from resume_util import assert_same, environment, scalars, states, toy_config, train_toy
 
 from mbv2_backbone.engine.checkpoint import check_resumable, last_checkpoint, newest_resumable
-from mbv2_backbone.engine.saving import write_atomically
 from mbv2_backbone.errors import UserError
+from mbv2_backbone.files import append_line, write_atomically
 
 KEEP_ONE = dict(default_hooks=dict(checkpoint=dict(max_keep_ckpts=1)))
 
@@ -79,6 +83,83 @@ def test_a_disk_full_to_the_end_leaves_the_last_good_one(tmp_path):
     assert names(tmp_path) == ['epoch_1.pth']
     assert newest_resumable(tmp_path, pytest.fail) == f'{tmp_path}/epoch_1.pth'
     assert torch.load(tmp_path / 'epoch_1.pth', weights_only=True)['meta']['epoch'] == 1
+
+
+# A file system of its own, in a name space that ends with the process; what is left goes to `out`.
+ON_A_FULL_DISK = """
+import os, shutil, sys
+import mbv2_backbone
+from mmengine.hooks import Hook
+from resume_util import toy_config, train_toy
+from mbv2_backbone.engine.broken_images import BrokenImages
+from mbv2_backbone.engine.tracking import add_tracking
+
+class Fill(Hook):
+    def before_train_epoch(self, runner):
+        if runner.epoch == 1:
+            with open('ballast', 'wb', buffering=0) as file:
+                try:
+                    while True:
+                        file.write(bytes(512))
+                except OSError:
+                    pass
+            broken.add('b.jpg', 'is empty')
+        if runner.epoch == 30:
+            os.remove('ballast')
+            broken.add('c.jpg', 'is empty')
+
+os.chdir(sys.argv[1])
+broken = BrokenImages('work/broken_images.txt')
+broken.add('a' * 4080, 'is empty')  # nearly a block of the disk, which takes half of the next line
+hooks = dict(checkpoint=dict(max_keep_ckpts=1), logger=dict(type='LoggerHook', interval=1))
+cfg = toy_config('work', length=31, log_level='WARNING', default_hooks=hooks)
+add_tracking(cfg)
+train_toy(cfg, hooks=[Fill()])
+assert list(broken.problems().values()) == ['is empty'] * 3
+shutil.copytree('work', sys.argv[2])
+"""
+MOUNT = 'mount -t tmpfs -o size=4m none "$0" && exec "$@"'
+
+
+def test_a_whole_run_outlives_a_disk_that_is_wholly_full(tmp_path):
+    """From the second epoch to the thirtieth of 31."""
+    disk, out = tmp_path / 'disk', tmp_path / 'out'
+    disk.mkdir()
+    mounted = ['unshare', '--mount', '--map-root-user', 'sh', '-c', MOUNT, disk]
+    if shutil.which('unshare') is None or subprocess.run([*mounted, 'true']).returncode:
+        pytest.skip('this machine does not let a test mount a file system')
+    result = subprocess.run(
+        [*mounted, sys.executable, '-c', ON_A_FULL_DISK, disk, out],
+        env=environment(), capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr[-3000:]
+    said = result.stdout + result.stderr
+    full = r'\[Errno 28\] No space left on device'
+    assert len(re.findall(rf'SafeLocalVisBackend could not record .*{full}', said)) == 1
+    if find_spec('tensorboard'):
+        assert 'LateTensorboardVisBackend could not record' in said
+    noted = rf'b.jpg is empty, and could not be noted in work/broken_images.txt \({full}'
+    assert len(re.findall(noted, said)) == 1
+    assert re.search(rf'Could not save .*/epoch_2.pth \({full}', said)
+    lines = (out / 'broken_images.txt').read_text().splitlines()
+    assert lines == ['a' * 4080 + '\tis empty', 'c.jpg\tis empty']
+    steps = scalars(out, 'step')  # of lines that are whole
+    assert set(range(1, 5)) | set(range(121, 125)) <= set(steps)
+    assert len(steps) == len(set(steps)) < 124
+    assert names(out) == ['epoch_31.pth']
+    assert torch.load(out / 'epoch_31.pth', weights_only=True)['meta']['iter'] == 124
+
+
+@pytest.mark.usefixtures('_unlimited')
+def test_of_a_line_that_does_not_fit_nothing_stays(tmp_path):
+    path = tmp_path / 'lines'
+    append_line('é' * 3000, path)
+    hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+    resource.setrlimit(resource.RLIMIT_FSIZE, (6010, hard))
+    with pytest.raises(OSError, match='too large'):
+        append_line('b' * 20, path)
+    append_line('c' * 8, path)
+    assert path.read_text(encoding='utf-8') == 'é' * 3000 + '\n' + 'c' * 8 + '\n'
 
 
 @METRICS.register_module()
@@ -166,15 +247,7 @@ def flip_a_byte(path):
 
 
 def carry_code(path):
-    path.write_bytes(pickle.dumps(Malicious(path)))
-
-
-class Malicious:
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return os.mkdir, (f'{self.path}.ran',)
+    path.write_bytes(pickle.dumps(MakesFolder(f'{path}.ran')))
 
 
 @pytest.mark.parametrize('spoil', [truncate, flip_a_byte, carry_code, lambda p: p.write_bytes(b'')])

@@ -4,12 +4,14 @@ import shlex
 import signal
 import subprocess
 import sys
+from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
-from resume_util import environment, train_command, write_config
+from resume_util import assert_same, environment, states, train_command, write_config
 
-from mbv2_backbone.engine import run
-from mbv2_backbone.engine.signals import resume_command
+from mbv2_backbone.engine import run, signals
+from mbv2_backbone.engine.signals import Stop, StopHook, resume_command
 
 PRESSED_TWICE = """
 import os, signal, sys, time
@@ -57,9 +59,23 @@ def test_ctrl_c_in_the_validation_saves_the_trained_weights(sample_set, tmp_path
         run.train(config, work_dir=str(tmp_path / 'work'))
     assert stopped.value.code == 130
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
-    from resume_util import assert_same, states
-
     assert_same(tmp_path / 'work/interrupted.pth', states(tmp_path / 'work/epoch_2.pth'))
+
+
+@pytest.mark.parametrize('count', [1, 7, 64])
+def test_processes_on_gpus_agree_soon_after_ten_batches(monkeypatch, count):
+    """Whatever number of batches an update of the weights is made of."""
+    asked = []
+    monkeypatch.setattr(signals, 'get_world_size', lambda: 2)
+    monkeypatch.setattr(signals, 'get_device', lambda: 'cpu:0')  # as a GPU has it
+    hook = StopHook(Stop())
+    for batch in range(200):
+        wrapper = SimpleNamespace(should_update=lambda done=batch + 1: done % count == 0)
+        monkeypatch.setattr(signals, 'all_reduce', lambda *_, at=batch: asked.append(at))
+        hook.after_train_iter(SimpleNamespace(iter=batch, optim_wrapper=wrapper), batch)
+    gaps = {after - before for before, after in pairwise(asked)}
+    assert gaps == {{1: 10, 7: 14, 64: 64}[count]}
+    assert asked[0] == count - 1
 
 
 @pytest.mark.parametrize(

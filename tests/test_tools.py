@@ -15,14 +15,15 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from small_util import ROOT, write_small_config
 
+from mbv2_backbone.engine.coco_rows import coco_category_ids
 from mbv2_backbone.engine.inputs import find_sources
 from mbv2_backbone.engine.machine import detect_machine, fit_config
-from mbv2_backbone.engine.predict import coco_category_ids, predict
+from mbv2_backbone.engine.predict import predict
 from mbv2_backbone.engine.run import evaluate, train
 from mbv2_backbone.errors import UserError
 
-ROOT = Path(__file__).resolve().parent.parent
 TOOLS = ('train', 'test', 'predict', 'data', 'convert_weights', 'export', 'benchmark', 'doctor')
 
 
@@ -35,25 +36,12 @@ def tool(name, *args, cwd=None):
 @pytest.fixture(scope='module')
 def small(sample_set, tmp_path_factory):
     """A config on the small set that trains for two short epochs."""
+    more = """
+    train_cfg = dict(max_epochs=2, val_interval=2)
+    default_hooks = dict(checkpoint=dict(interval=1, max_keep_ckpts=5), logger=dict(interval=1))
+    """
     path = tmp_path_factory.mktemp('config') / 'small.py'
-    path.write_text(
-        textwrap.dedent(f"""
-        _base_ = {str(ROOT / 'configs' / 'ssdlite_mbv2_sample.py')!r}
-        model = dict(backbone=dict(widen_factor=0.25),
-                     neck=dict(in_channels=(48, 144, 1280), out_channels=(48, 144, 1280, 64, 32)),
-                     bbox_head=dict(in_channels=(48, 144, 1280, 64, 32)))
-        train_dataloader = dict(batch_size=8, num_workers=0, persistent_workers=False,
-                                dataset=dict(data_root={str(sample_set)!r}))
-        val_dataloader = dict(batch_size=8, num_workers=0, persistent_workers=False,
-                              dataset=dict(data_root={str(sample_set)!r}))
-        test_dataloader = val_dataloader
-        val_evaluator = dict(ann_file={str(sample_set / 'annotations/val.json')!r})
-        test_evaluator = val_evaluator
-        train_cfg = dict(max_epochs=2, val_interval=2)
-        default_hooks = dict(checkpoint=dict(interval=1, max_keep_ckpts=5), logger=dict(interval=1))
-        """)
-    )
-    return path
+    return write_small_config(path, sample_set, more)
 
 
 @pytest.fixture(scope='module')

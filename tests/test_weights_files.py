@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from pickle_util import MakesFolder
 from torchvision.models import mobilenet_v2
 
 from mbv2_backbone import MobileNetV2Backbone
@@ -41,19 +42,11 @@ def test_an_mmengine_checkpoint_loads_without_running_it(tmp_path):
     assert read_checkpoint(tmp_path / 'a.pth')['meta'] == dict(epoch=3)
 
 
-class Malicious:
-    def __init__(self, target):
-        self.target = target
-
-    def __reduce__(self):
-        return os.mkdir, (self.target,)
-
-
 @pytest.mark.parametrize('new_format', [True, False])
 def test_code_is_refused_unless_allowed(tmp_path, new_format):
     target, path = str(tmp_path / 'made_by_the_checkpoint'), tmp_path / 'a.pth'
     torch.save(
-        dict(TENSORS, extra=Malicious(target)), path, _use_new_zipfile_serialization=new_format
+        dict(TENSORS, extra=MakesFolder(target)), path, _use_new_zipfile_serialization=new_format
     )
     with pytest.raises(ValueError, match=r'refused.*run \w+\.mkdir.*allow_pickle=True'):
         read_checkpoint(path)

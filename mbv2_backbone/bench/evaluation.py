@@ -115,5 +115,6 @@ def _draw(
         )
     categories = [dict(id=i, name=name) for i, name in enumerate(names, 1)]
     path = folder / 'annotations.json'
-    path.write_text(json.dumps(dict(images=images, annotations=annotations, categories=categories)))
+    document = dict(images=images, annotations=annotations, categories=categories)
+    path.write_text(json.dumps(document), encoding='utf-8')
     return path, samples

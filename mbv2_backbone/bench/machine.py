@@ -57,7 +57,7 @@ def describe(machine: Machine) -> dict:
             stacklevel=2,
         )
     return dict(
-        cpu=_cpu_name(),
+        cpu=cpu_name(),
         cores=cpu_count(),
         threads=torch.get_num_threads(),
         gpu=torch.cuda.get_device_name() if machine.device == 'cuda' else None,
@@ -84,9 +84,10 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
+    """Return the name of the CPU as the system tells it."""
     try:
-        with open('/proc/cpuinfo') as file:
+        with open('/proc/cpuinfo', encoding='utf-8') as file:
             names = [line.split(':', 1)[1].strip() for line in file if 'model name' in line]
     except OSError:
         names = []

@@ -62,7 +62,7 @@ def peak_of_step(job: StepJob) -> dict[str, int]:
 
 def _forget_peak() -> None:
     """Let Linux's high-water mark of this process start from what is resident now."""
-    with open('/proc/self/clear_refs', 'w') as file:
+    with open('/proc/self/clear_refs', 'w', encoding='utf-8') as file:
         file.write('5')
 
 
@@ -77,7 +77,7 @@ def status_bytes(key: str, process: int | str = 'self') -> int:
         UserError: If this system has none.
     """
     try:
-        with open(f'/proc/{process}/status') as file:
+        with open(f'/proc/{process}/status', encoding='utf-8') as file:
             values = [line.split()[1] for line in file if line.startswith(f'{key}:')]
     except OSError as error:
         raise UserError(f'memory of a process is measured on Linux only: {error}') from error

@@ -135,7 +135,7 @@ def append_json(path: str, result: dict) -> None:
     """
     results = [*read_json(path), result] if Path(path).exists() else [result]
     try:
-        Path(path).write_text(json.dumps(results, indent=1) + '\n')
+        Path(path).write_text(json.dumps(results, indent=1) + '\n', encoding='utf-8')
     except OSError as error:
         raise UserError(f'cannot write the results to {path}: {error}') from error
 
@@ -147,7 +147,7 @@ def read_json(path: str) -> list[dict]:
         UserError: If it is no file of results.
     """
     try:
-        results = json.loads(Path(path).read_text())
+        results = json.loads(Path(path).read_text(encoding='utf-8'))
     except (OSError, ValueError) as error:
         raise UserError(f'cannot read results from {path}: {error}') from error
     if not isinstance(results, list) or not all(

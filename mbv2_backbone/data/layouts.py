@@ -182,7 +182,7 @@ def write_set(
         size_hw = image_rgb.shape[:2]
         _write_jpeg(root / 'JPEGImages' / f'{name}.jpg', image_rgb)
         xml = voc_xml(f'{name}.jpg', size_hw, classes, instances)
-        (root / 'Annotations' / f'{name}.xml').write_text(xml)
+        (root / 'Annotations' / f'{name}.xml').write_text(xml, encoding='utf-8')
         labels = label_map(size_hw, instances)
         write_palette_png(
             root / 'SegmentationClass' / f'{name}.png', labels, [BACKGROUND, *palette_rgb]
@@ -208,7 +208,7 @@ def write_set(
             'categories': categories,
         }
         (root / 'annotations' / f'{split}.json').write_text(
-            json.dumps(document, separators=(',', ':'))
+            json.dumps(document, separators=(',', ':')), encoding='utf-8'
         )
     _write_voc_lists(root / 'ImageSets', images)
     return _count(images, annotations, categories)
@@ -224,7 +224,7 @@ def _write_voc_lists(folder: Path, images: dict[str, list[dict]]) -> None:
     for split, members in lists.items():
         text = ''.join(f'{Path(image["file_name"]).stem}\n' for image in members)
         for task in ('Main', 'Segmentation'):
-            (folder / task / f'{split}.txt').write_text(text)
+            (folder / task / f'{split}.txt').write_text(text, encoding='utf-8')
 
 
 def _count(

@@ -109,7 +109,7 @@ def generate_sample(
         scenes = (_scene_of(split, index, seed=seed, size=size) for split, index in track(jobs))
         contents = write_set(drawn, scenes, classes=CLASSES, palette_rgb=PALETTE)
         marker = {'parameters': parameters, 'contents': contents}
-        (drawn / MARKER).write_text(json.dumps(marker, indent=2) + '\n')
+        (drawn / MARKER).write_text(json.dumps(marker, indent=2) + '\n', encoding='utf-8')
         if target.exists():
             target.rename(Path(scratch) / 'old')
         drawn.rename(target)
@@ -142,7 +142,7 @@ def _find(target: Path, parameters: dict[str, int], *, force: bool) -> dict | No
 
 def _read_marker(path: Path) -> dict | None:
     try:
-        marker = json.loads(path.read_text())
+        marker = json.loads(path.read_text(encoding='utf-8'))
     except (OSError, ValueError):
         return None
     is_ours = isinstance(marker, dict) and marker.keys() == {'parameters', 'contents'}

@@ -6,9 +6,11 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ..files import write_atomically
 from ..progress import track
 
 Facts = TypeVar('Facts')
@@ -52,9 +54,9 @@ def scan_files(
             }
         finally:
             pool.shutdown(cancel_futures=True)
-        cache.parent.mkdir(parents=True, exist_ok=True)
         stored = {name: [stamp, to_json(facts)] for name, (stamp, facts) in known.items()}
-        cache.write_text(json.dumps(stored, separators=(',', ':')))
+        with suppress(OSError):  # on a full disk the next run reads the files again
+            write_atomically(json.dumps(stored, separators=(',', ':')).encode(), cache)
     return [known[group[0]][1] for group in groups]
 
 
@@ -68,7 +70,7 @@ def _stamp(path: str) -> list[int] | None:
 
 def _read_cache(path: Path, from_json: Callable[[Any], Any]) -> dict[str, list]:
     try:
-        stored = json.loads(path.read_text())
+        stored = json.loads(path.read_text(encoding='utf-8'))
         return {name: [stamp, from_json(facts)] for name, (stamp, facts) in stored.items()}
     except (OSError, ValueError, TypeError, KeyError):  # absent, cut off or of another version
         return {}

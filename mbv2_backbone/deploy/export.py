@@ -15,6 +15,7 @@ from mmengine.config import Config
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ..engine.checkpoint import find_checkpoint
 from ..engine.config import load_config
 from ..engine.predict import build_model
 from ..errors import UserError
@@ -74,7 +75,8 @@ def export(
 
     Args:
         config: Path of the config.
-        checkpoint: Path of a checkpoint that covers the whole model.
+        checkpoint: Path of a checkpoint that covers the whole model; `best` or `last` of the
+            config's work folder.
         to: `onnx`, `openvino`, `torch-export` or `executorch`.
         out: Folder; the file is named after the config.
         is_raw: Scores, boxes and logits come out in place of final boxes and masks. By default
@@ -98,6 +100,7 @@ def export(
         if value < 1:
             raise UserError(f'{flag} must be 1 or more, got {value}')
     cfg = load_config(config, cfg_options)
+    checkpoint = find_checkpoint(checkpoint, cfg.work_dir)
     model = build_model(cfg, checkpoint)
     check_trained(model, checkpoint)
     geometry = read_geometry(cfg, size)

@@ -44,5 +44,5 @@ def save_executorch(graph: ExportGraph, metadata: Metadata, path: str) -> None:
     )
     with open(path, 'wb') as file:
         lowered.to_executorch().write_to_file(file)
-    with open(sidecar(path), 'w') as file:
+    with open(sidecar(path), 'w', encoding='utf-8') as file:
         json.dump(metadata.to_strings(), file, indent=1)

@@ -191,7 +191,7 @@ class ExecuTorch:
         if not osp.isfile(sidecar(path)):
             raise UserError(f'{path} needs {sidecar(path)} beside it; tools/export.py wrote both')
         try:
-            with open(sidecar(path)) as file:
+            with open(sidecar(path), encoding='utf-8') as file:
                 strings = json.load(file)
         except ValueError as error:
             raise _broken(sidecar(path), error) from error

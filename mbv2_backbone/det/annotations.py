@@ -45,6 +45,17 @@ def box_problem(xyxy: Sequence[float], image_wh: tuple[int, int] | None = None) 
     return None
 
 
+def voc_corners(box: Box) -> Box:
+    """Turn VOC's corners, which count from 1, into mmdet's: whole pixels from 0."""
+    return tuple(int(value) - 1 if isfinite(value) else value for value in box)
+
+
+def coco_corners(box: Box) -> Box:
+    """Turn COCO's left, top, width and height into corners."""
+    x, y, w, h = box
+    return x, y, x + w, y + h
+
+
 def cut_box(xyxy: Sequence[float], image_wh: tuple[int, int] | None) -> Box:
     """Cut a box at the edges of its image; without a known size at the left and upper edge."""
     width, height = image_wh or (float('inf'), float('inf'))
@@ -108,9 +119,11 @@ def read_voc(data: bytes) -> tuple[tuple[int, int] | None, list[VocObject]]:
 
 
 def _number(text: str | None) -> float | None:
+    if text is None or '_' in text or not text.isascii():  # Python's own notation, other digits
+        return None
     try:
         return float(text)
-    except (TypeError, ValueError):
+    except ValueError:
         return None
 
 

@@ -2,115 +2,28 @@
 
 from __future__ import annotations
 
-import logging
 import os.path as osp
 from collections import Counter
-from collections.abc import Sequence
-from math import isfinite
-from typing import Any
 
 from mmdet.datasets import CocoDataset, VOCDataset
 from mmdet.datasets.api_wrappers import COCO
 from mmdet.registry import DATASETS
 from mmengine.fileio import get
-from mmengine.logging import print_log
 
-from ..data.broken import ROUNDING
 from ..data.image_files import read_image_facts
 from ..errors import UserError
-from .annotations import VocObject, as_box, box_problem, check_coco, cut_box, read_voc
-
-MAX_NAMED = 50
-
-
-class CheckedDatasetMixin:
-    """Names what is wrong with the annotations, and loads images as these expect them.
-
-    A box that no loss can take is left out, one that reaches beyond its image is cut. In the
-    pipeline `LoadImageFromFile` gives way to `LoadImageAsAnnotated`.
-
-    Attributes:
-        dropped_boxes: `(file, box, problem)` of each dropped box; boxes as they stand in the
-            file: xywh for COCO, xyxy for VOC.
-        cut_boxes: The same for boxes that reached beyond their image by more than a pixel.
-    """
-
-    def __init__(self, *, pipeline: Sequence[Any] = (), **kwargs: Any) -> None:
-        super().__init__(pipeline=[_as_annotated(step) for step in pipeline], **kwargs)
-
-    def load_data_list(self) -> list[dict]:
-        """Read the annotations, then log what is wrong with them.
-
-        Raises:
-            UserError: If they name no image.
-        """
-        self.dropped_boxes: list[tuple[str, Any, str]] = []
-        self.cut_boxes: list[tuple[str, Any, str]] = []
-        data_list = super().load_data_list()
-        if not data_list:
-            raise UserError(f'{self.ann_file} names no image')
-        self._warn_of('Dropped', 'box(es)', 'that cannot be trained on', self.dropped_boxes)
-        self._warn_of('Cut', 'box(es)', 'at the edges of their images', self.cut_boxes)
-        return data_list
-
-    def filter_data(self) -> list[dict]:
-        """Filter as mmdet does, and log which images are too small.
-
-        Raises:
-            UserError: If none is left.
-        """
-        kept = super().filter_data()
-        if not kept:
-            raise UserError(
-                f'none of the {len(self.data_list)} images of {self.ann_file} is left by '
-                f'filter_cfg={self.filter_cfg}'
-            )
-        ids = {info['img_id'] for info in kept}
-        min_size = (self.filter_cfg or {}).get('min_size', 0)
-        left_out = [
-            (osp.basename(info['img_path']), (info['width'], info['height']), 'is too small')
-            for info in self.data_list
-            if info['img_id'] not in ids and min(info['width'], info['height']) < min_size
-        ]
-        self._warn_of('Left out', 'image(s)', f'smaller than {min_size} px', left_out)
-        return kept
-
-    def _warn_of(
-        self, done: str, what: str, why: str, found: Sequence[tuple[str, Any, str]]
-    ) -> None:
-        if not found:
-            return
-        reasons = Counter(problem for _, _, problem in found)
-        lines = [
-            f'{done} {len(found)} {what} of {self.ann_file} {why}: '
-            f'{", ".join(f"{count} {reason}" for reason, count in reasons.items())}.'
-        ]
-        lines += [f'  {file}: {value} {problem}' for file, value, problem in found[:MAX_NAMED]]
-        if len(found) > MAX_NAMED:
-            lines.append(f'  and {len(found) - MAX_NAMED} more')
-        _warn('\n'.join(lines))
-
-    def _cut(self, file: str, box: Any, xyxy: Sequence[float], wh: tuple[int, int]) -> Sequence:
-        cut = cut_box(xyxy, wh)
-        if max(abs(new - old) for new, old in zip(cut, xyxy, strict=True)) > ROUNDING:
-            self.cut_boxes.append((file, box, 'reaches beyond the image'))
-        return cut
-
-
-def _as_annotated(step: Any) -> Any:
-    """Put our loader in the place of mmcv's, inside of other steps, too."""
-    if isinstance(step, (list, tuple)):
-        return [_as_annotated(inner) for inner in step]
-    if not isinstance(step, dict):
-        return step
-    step = {key: _as_annotated(value) for key, value in step.items()}
-    if step.get('type') == 'LoadImageFromFile':
-        step['type'] = 'mmdet.LoadImageAsAnnotated'
-    return step
-
-
-def _warn(text: str) -> None:
-    print_log(text, logger='current', level=logging.WARNING)
+from ..listing import first_lines
+from ..log import warn
+from .annotations import (
+    VocObject,
+    as_box,
+    box_problem,
+    check_coco,
+    coco_corners,
+    read_voc,
+    voc_corners,
+)
+from .checked import MAX_NAMED, CheckedDatasetMixin, counted, warn_of_other_classes
 
 
 class _CheckedCoco(COCO):
@@ -149,7 +62,7 @@ class CheckedCocoDataset(CheckedDatasetMixin, CocoDataset):
         annotations = coco.dataset.get('annotations', [])
         lost = [item['id'] for item in annotations if item['image_id'] not in coco.imgs]
         if lost:
-            _warn(
+            warn(
                 f'{self.ann_file}: {len(lost)} annotation(s) of images that it does not list are '
                 f'left out, such as id {lost[0]}; add these images or remove the annotations'
             )
@@ -174,7 +87,7 @@ class CheckedCocoDataset(CheckedDatasetMixin, CocoDataset):
         """Read the annotation file; see mmdet."""
         self._other_classes: Counter[str] = Counter()
         data_list = super().load_data_list()
-        _warn_of_other_classes(self.ann_file, self._other_classes)
+        warn_of_other_classes(self.ann_file, self._other_classes)
         return data_list
 
     def parse_data_info(self, raw_data_info: dict) -> dict | list[dict]:
@@ -203,10 +116,10 @@ class CheckedCocoDataset(CheckedDatasetMixin, CocoDataset):
             given = annotation.get('bbox')
             self.dropped_boxes.append((file, given, 'not four numbers'))
             return False
-        x, y, w, h = box
-        problem = box_problem((x, y, x + w, y + h), wh)
+        xyxy = coco_corners(box)
+        problem = box_problem(xyxy, wh)
         if problem is None:
-            x1, y1, x2, y2 = self._cut(file, box, (x, y, x + w, y + h), wh)
+            x1, y1, x2, y2 = self._cut(file, box, xyxy, wh)
             w, h = x2 - x1, y2 - y1
             # mmdet leaves such boxes out without a word.
             problem = 'smaller than a pixel' if w < 1 or h < 1 else None
@@ -240,7 +153,7 @@ class CheckedVOCDataset(CheckedDatasetMixin, VOCDataset):
         self._broken_files: list[str] = []
         data_list = super().load_data_list()
         if self._broken_files:
-            shown = [f'  {problem}' for problem in self._broken_files[:MAX_NAMED]]
+            shown = first_lines(self._broken_files, MAX_NAMED)
             raise UserError(
                 f'{len(self._broken_files)} annotation file(s) of {self.ann_file} cannot be read; '
                 f'mend them or take them off that list:\n' + '\n'.join(shown)
@@ -249,17 +162,17 @@ class CheckedVOCDataset(CheckedDatasetMixin, VOCDataset):
         if others and not any(info['instances'] for info in data_list):
             raise UserError(
                 f'no object of {self.ann_file} is of the classes '
-                f'{", ".join(self.metainfo["classes"])}; the files name {_counted(others)}. Set '
+                f'{", ".join(self.metainfo["classes"])}; the files name {counted(others)}. Set '
                 f'`classes` in the config to those that are meant'
             )
-        _warn_of_other_classes(self.ann_file, self._other_classes)
+        warn_of_other_classes(self.ann_file, self._other_classes)
         return self._each_once(data_list)
 
     def _each_once(self, data_list: list[dict]) -> list[dict]:
         counts = Counter(info['img_id'] for info in data_list)
         doubles = [name for name, count in counts.items() if count > 1]
         if doubles:
-            _warn(f'{self.ann_file} names images twice; taken once: {", ".join(doubles[:10])}')
+            warn(f'{self.ann_file} names images twice; taken once: {", ".join(doubles[:10])}')
         return list({info['img_id']: info for info in data_list}.values())
 
     def parse_data_info(self, img_info: dict) -> dict | list[dict]:
@@ -295,8 +208,7 @@ class CheckedVOCDataset(CheckedDatasetMixin, VOCDataset):
         if item.box is None:
             self.dropped_boxes.append((file, None, 'not four numbers'))
             return []
-        # mmdet cuts to whole pixels and counts from 0, files count from 1.
-        xyxy = [int(v) - 1 if isfinite(v) else v for v in item.box]
+        xyxy = voc_corners(item.box)
         problem = box_problem(xyxy, wh)
         if problem is not None:
             self.dropped_boxes.append((file, item.box, problem))
@@ -310,12 +222,3 @@ class CheckedVOCDataset(CheckedDatasetMixin, VOCDataset):
                 ignore_flag=int(item.is_difficult or is_small),
             )
         ]
-
-
-def _counted(others: Sequence[tuple[str, int]]) -> str:
-    return ', '.join(f'{name} ({count})' for name, count in others)
-
-
-def _warn_of_other_classes(ann_file: str, others: Counter[str]) -> None:
-    if others:
-        _warn(f'{ann_file}: left out objects of other classes: {_counted(others.most_common(20))}')

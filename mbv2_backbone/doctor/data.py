@@ -11,34 +11,41 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS
 
 from ..det.annotations import box_problem
-from ..engine.broken_images import MAX_BROKEN, MAX_NAMED, check_samples, samples_of
+from ..engine.broken_images import MAX_BROKEN
 from ..engine.checks import check_classes, check_data, check_masks
 from ..engine.config import datasets_of
+from ..engine.image_checks import MAX_NAMED, check_samples, samples_of
 from ..errors import UserError
+from ..listing import first_lines
 from .findings import Finding
 
 SPLITS = ('train', 'val')
 
 
-def check_config_data(cfg: Config) -> list[Finding]:
-    """Check classes, paths, annotations, images and masks of what a config trains on."""
+def check_config_data(cfg: Config, splits: Sequence[str] = SPLITS) -> list[Finding]:
+    """Check classes, paths, annotations, images and masks of the data of a config."""
     findings = []
     checks: dict[str, Callable[[Config, Sequence[str]], None]] = {
         'the classes of heads and datasets agree': check_classes,
         'all data are in their place': check_data,
     }
     for good, check in checks.items():
-        findings += _tell(good, check, cfg)
+        findings += _tell(good, check, cfg, splits)
     if any(finding.level == 'error' for finding in findings):
         return findings
-    for split in SPLITS:
+    for split in splits:
         findings += _check_split(cfg, split)
-    return findings + _tell('no mask stands in the way', check_masks, cfg)
+    return findings + _tell('no mask stands in the way', check_masks, cfg, splits)
 
 
-def _tell(good: str, check: Callable[[Config, Sequence[str]], None], cfg: Config) -> list[Finding]:
+def _tell(
+    good: str,
+    check: Callable[[Config, Sequence[str]], None],
+    cfg: Config,
+    splits: Sequence[str],
+) -> list[Finding]:
     try:
-        check(cfg, SPLITS)
+        check(cfg, splits)
     except UserError as error:
         return [Finding('error', str(error), 'as said above')]
     return [Finding('ok', good)]
@@ -81,7 +88,7 @@ def check_boxes(split: str, dataset: Any) -> list[Finding]:
         f'{split}: {len(dropped)} boxes {"are left out" if is_checked else "spoil the loss"}: '
         + ', '.join(f'{count} {reason}' for reason, count in reasons.items())
     ]
-    lines += [f'  {file}: {box} {problem}' for file, box, problem in dropped[:MAX_NAMED]]
+    lines += first_lines([f'{file}: {box} {what}' for file, box, what in dropped], MAX_NAMED)
     if is_checked:
         mend = 'put these boxes right in the annotation files'
         return [Finding('warning', '\n'.join(lines), mend)]
@@ -118,6 +125,6 @@ def judge_broken(
     if not broken:
         return [Finding('ok', f'{split}: every image can be read')]
     lines = [f'{split}: {len(broken)} of {num_images} images are broken']
-    lines += [f'  {path} {problem}' for path, problem in [*broken.items()][:MAX_NAMED]]
+    lines += first_lines([f'{path} {problem}' for path, problem in broken.items()], MAX_NAMED)
     level = 'error' if len(broken) > max_share * num_images else 'warning'
     return [Finding(level, '\n'.join(lines), 'mend them, or take them out of the annotations')]

@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
-import logging
 import os.path as osp
-from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from mmengine.config import Config
-from mmengine.dataset import BaseDataset, Compose
+from mmengine.dataset import Compose
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
-from mmengine.logging import print_log
 from mmengine.registry import HOOKS, TRANSFORMS
 from mmengine.runner import Runner
 
-from ..data.broken import BrokenSampleError, check_boxes_fit
-from ..data.image_files import ImageFacts, can_be_decoded, read_image_facts
-from ..data.scan import scan_files
+from ..data.broken import BrokenSampleError
+from ..data.image_files import can_be_decoded, read_image_facts
 from ..errors import UserError
+from ..files import append_line
+from ..listing import first_lines
+from ..log import warn
 from .checks import is_first_process
 from .config import datasets_of
+from .image_checks import MAX_NAMED, check_samples, samples_of
 
 RECORD = 'broken_images.txt'
 MAX_BROKEN = 0.05  # of the images to train on
-MAX_NAMED = 10
-MIN_SIDE = 8
-MANY_PIXELS = 50 * 10**6
 
 
 class BrokenImages:
@@ -41,21 +36,29 @@ class BrokenImages:
 
     def __init__(self, record: str) -> None:
         self.record = Path(record)
+        self._unwritten: dict[str, str] = {}
 
     def add(self, path: str, problem: str) -> None:
-        """Note an image."""
+        """Note an image; if the disk is full, in this process only."""
         if path in self.problems():
             return
-        self.record.parent.mkdir(parents=True, exist_ok=True)
-        with self.record.open('a', encoding='utf-8') as file:
-            file.write(f'{path}\t{problem}\n')
+        try:
+            self.record.parent.mkdir(parents=True, exist_ok=True)
+            append_line(f'{path}\t{problem}', self.record)
+        except OSError as error:
+            self._unwritten[path] = problem
+            warn(
+                f'{path} {problem}, and could not be noted in {self.record} ({error}). Training '
+                f'goes on, and may not count this image. Make room on the disk.'
+            )
 
     def problems(self) -> dict[str, str]:
         """Return what is wrong with the images noted so far, by path."""
-        if not self.record.exists():
-            return {}
-        lines = self.record.read_text(encoding='utf-8').splitlines()
-        return {path: problem for path, _, problem in (line.partition('\t') for line in lines)}
+        lines: list[str] = []
+        if self.record.exists():
+            lines = self.record.read_text(encoding='utf-8').splitlines()
+        noted = {path: problem for path, _, problem in (line.partition('\t') for line in lines)}
+        return noted | self._unwritten
 
     def size(self) -> int:
         """Return the bytes of the file, which tell at little cost whether images were added."""
@@ -201,16 +204,14 @@ class BrokenImagesHook(Hook):
             UserError: If there are too many by now.
         """
         del runner, batch_idx, data_batch, outputs
-        size = self.broken.size()
-        if size != self._seen_size:
-            self._seen_size = size
+        if is_main_process() and self.broken.size() != self._seen_size:
             self._name_and_count()
 
     def _name_and_count(self) -> None:
+        self._seen_size = self.broken.size()
         problems = self.broken.problems()
         for path in problems.keys() - self._named:
-            if is_main_process():
-                _warn(f'{path} {problems[path]}; other images take its place')
+            warn(f'{path} {problems[path]}; other images take its place')
             self._named.add(path)
         count = len(problems)
         if self._num_images and count > self.max_share * self._num_images:
@@ -224,100 +225,13 @@ class BrokenImagesHook(Hook):
         broken = self._check(samples)
         if broken:
             lines = [f'{len(broken)} of {len(samples)} images to evaluate on are broken:']
-            lines += [f'  {path} {problem}' for path, problem in [*broken.items()][:MAX_NAMED]]
+            named = [f'{path} {problem}' for path, problem in broken.items()]
+            lines += first_lines(named, MAX_NAMED)
             lines.append('Mend them, or take them out of the annotations.')
             raise UserError('\n'.join(lines))
 
     def _check(self, samples: Sequence[dict]) -> dict[str, str]:
         broken, notes = check_samples(samples, self.cache)
         for note in notes:
-            _warn(note)
+            warn(note)
         return broken
-
-
-def check_samples(samples: Sequence[dict], cache: Path) -> tuple[dict[str, str], list[str]]:
-    """Read the headers of images, and compare them with their annotations.
-
-    Args:
-        samples: From `samples_of`; images that are not on this machine are left out.
-        cache: JSON file for what is found out.
-
-    Returns:
-        What is wrong with the broken images, by path; what is unusual about others.
-    """
-    local = {s['img_path']: s for s in samples if '://' not in s['img_path']}
-    facts = scan_files(
-        [(path,) for path in local],
-        read_image_facts,
-        cache,
-        to_json=asdict,
-        from_json=_facts_from_json,
-        what='Checking images',
-        unit='images',
-    )
-    broken, unusual = {}, defaultdict(list)
-    for (path, sample), fact in zip(local.items(), facts, strict=True):
-        problem, note = judge(fact, sample)
-        if problem:
-            broken[path] = problem
-        if note:
-            unusual[note].append(path)
-    notes = []
-    for note, paths in unusual.items():
-        more = f' and {len(paths) - MAX_NAMED} more' if len(paths) > MAX_NAMED else ''
-        notes.append(f'{len(paths)} image(s) {note}: {", ".join(paths[:MAX_NAMED])}{more}')
-    return broken, notes
-
-
-def samples_of(dataset: Any) -> list[dict]:
-    """Return what is known of each image of a dataset, without loading it.
-
-    Datasets that are not mmengine's know nothing.
-    """
-    if isinstance(dataset, BaseDataset):
-        samples = (dataset.get_data_info(i) for i in range(len(dataset)))
-        return [sample for sample in samples if 'img_path' in sample]
-    inner = getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]
-    inner = [part for part in inner if part is not None]
-    return [sample for part in inner for sample in samples_of(part)]
-
-
-def _facts_from_json(fields: dict) -> ImageFacts:
-    """Undo `asdict`."""
-    return ImageFacts(**dict(fields, stored_wh=tuple(fields['stored_wh'])))
-
-
-def judge(facts: ImageFacts, sample: dict) -> tuple[str, str]:
-    """Say what is wrong and what is unusual about an image.
-
-    Args:
-        facts: Of the file.
-        sample: With `width`, `height` and `instances` if annotations state them.
-
-    Returns:
-        What is wrong, so that it cannot be trained on; what is unusual, and what is made of it.
-        Both empty for most images.
-    """
-    if facts.error:
-        return facts.error, ''
-    stated = sample.get('width'), sample.get('height')
-    if None not in stated and stated != facts.seen_wh:
-        if stated == facts.stored_wh:
-            return '', 'are not turned as their EXIF data says, to fit their annotations'
-        width, height = facts.seen_wh
-        try:
-            check_boxes_fit(dict(sample, img_shape=(height, width)))
-        except BrokenSampleError as error:
-            return str(error), ''
-        return '', 'have another size than their annotations say; their boxes fit all the same'
-    if facts.orientation != 1 and sample.get('instances') and facts.seen_wh == facts.stored_wh:
-        return '', 'are turned by EXIF data; boxes are taken for those of the turned image'
-    if min(facts.seen_wh) < MIN_SIDE:
-        return '', f'are less than {MIN_SIDE} pixels wide or high'
-    if facts.seen_wh[0] * facts.seen_wh[1] > MANY_PIXELS:
-        return '', f'have more than {MANY_PIXELS // 10**6} million pixels and take long to decode'
-    return '', f'are {facts.kind}, read as 8-bit colour' if facts.kind else ''
-
-
-def _warn(text: str) -> None:
-    print_log(text, logger='current', level=logging.WARNING)

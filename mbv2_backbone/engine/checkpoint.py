@@ -69,8 +69,38 @@ def load_weights(model: nn.Module, path: str) -> None:
 def last_checkpoint(work_dir: str | PathLike[str]) -> str | None:
     """Return what `last_checkpoint` in a work folder names, if that file exists."""
     pointer = Path(work_dir, LAST_CHECKPOINT)
-    path = pointer.read_text().strip() if pointer.is_file() else ''
+    path = pointer.read_text(encoding='utf-8').strip() if pointer.is_file() else ''
     return path if osp.isfile(path) else None
+
+
+def find_checkpoint(name: str, work_dir: str | PathLike[str]) -> str:
+    """Return the file that `best` or `last` stands for; any other name is a path.
+
+    Args:
+        name: `best`, `last` or a path.
+        work_dir: The folder of a run.
+
+    Raises:
+        UserError: If the run left no such checkpoint.
+    """
+    if name == 'last':
+        path = last_checkpoint(work_dir) or _newest(work_dir, '*.pth')
+    elif name == 'best':
+        path = _newest(work_dir, 'best_*.pth')
+    else:
+        return name
+    if path is None:
+        others = ', '.join(sorted(file.name for file in Path(work_dir).glob('*.pth')))
+        raise UserError(
+            f'no {name} checkpoint in {work_dir}; there is {others or "none at all"}. Train first, '
+            f'name a file, or give the --work-dir of the run'
+        )
+    return path
+
+
+def _newest(work_dir: str | PathLike[str], pattern: str) -> str | None:
+    files = sorted(Path(work_dir).glob(pattern), key=lambda path: path.stat().st_mtime)
+    return str(files[-1]) if files else None
 
 
 def check_resumable(path: str) -> None:

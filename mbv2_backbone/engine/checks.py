@@ -14,6 +14,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS
 
 from ..errors import UserError
+from ..listing import first_lines
 from .config import datasets_of, metainfo_of, task_of, walk
 from .palettes import file_palette
 
@@ -129,13 +130,12 @@ def check_masks(cfg: Config, splits: Sequence[str]) -> None:
     for (path, _), fact, rule in zip(pairs, facts, rules, strict=True):
         problem = mask_problem(fact, rule)
         if problem is not None:
-            lines.append(f'  {path} {problem.what}')
+            lines.append(f'{path} {problem.what}')
             if len(lines) <= _MAX_NAMED:
                 remedies[problem.remedy] = None
     if lines:
-        text = [f'{len(lines)} of {len(pairs)} masks cannot be trained on:', *lines[:_MAX_NAMED]]
-        if len(lines) > _MAX_NAMED:
-            text.append(f'  and {len(lines) - _MAX_NAMED} more')
+        text = [f'{len(lines)} of {len(pairs)} masks cannot be trained on:']
+        text += first_lines(lines, _MAX_NAMED)
         text += ['What to do:', *(f'  {remedy}' for remedy in remedies)]
         raise UserError('\n'.join(text))
 

@@ -11,6 +11,7 @@ from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.registry import DATASETS, DefaultScope, init_default_scope
 
 from ..errors import UserError
+from ..installed import config_path
 from .safe_config import check_is_data, is_data
 
 _CLASS_KEYS = {'classes', 'seg_classes'}
@@ -20,14 +21,14 @@ def load_config(path: str, overrides: Sequence[str] | None = None) -> Config:
     """Read a config file, apply `key=value` overrides and spread its `classes`.
 
     Args:
-        path: A `.py`, `.json` or `.yaml` config.
+        path: A `.py`, `.json` or `.yaml` config, or the name of one of this project's.
         overrides: What followed `--cfg-options`.
 
     Raises:
         UserError: If there is no such file, it cannot be read, or it describes no model.
     """
     if not osp.isfile(path):
-        raise UserError(f'no config file at {path}; the configs of this project are in configs/')
+        path = config_path(path)
     try:
         if is_data(path):
             check_is_data(path)

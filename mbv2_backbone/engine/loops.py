@@ -9,6 +9,7 @@ from typing import Any
 from mmengine.dist import get_rank
 from mmengine.registry import LOOPS
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
+from torch import nn
 
 from .seeding import seed_step
 
@@ -33,6 +34,21 @@ def placed_loader(config: dict, *, endless: bool) -> dict:
     return config
 
 
+def validate_if_due(loop: ResumableEpochLoop | ResumableIterLoop, done: int, end: int) -> None:
+    """Validate where a training loop has come to, with random numbers of its own.
+
+    Args:
+        loop: The loop.
+        done: Epochs or iterations that are trained, by which the loop counts.
+        end: How many there will be.
+    """
+    loop._decide_current_val_interval()
+    is_due = done >= loop.val_begin and (done % loop.val_interval == 0 or done == end)
+    if loop.runner.val_loop is not None and is_due:
+        seed_step(loop.runner.seed, get_rank(), loop.iter)
+        loop.runner.val_loop.run()
+
+
 @LOOPS.register_module()
 class ResumableEpochLoop(EpochBasedTrainLoop):
     """mmengine's `EpochBasedTrainLoop` that can begin in the middle of an epoch.
@@ -40,12 +56,27 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
     Attributes:
         first_batch: Where the next epoch begins; `ResumeHook` sets it.
         batches_done: Of the present epoch.
+        is_validation_cut: Whether the run that is resumed may not have validated where it
+            stopped; `ResumeHook` sets it.
     """
+
+    is_validation_cut = False
 
     def __init__(self, runner: Runner, dataloader: dict, **kwargs: Any) -> None:
         super().__init__(runner, placed_loader(dataloader, endless=False), **kwargs)
         self.first_batch = self.batches_done = 0
         self.batches: Iterator | None = None
+
+    def run(self) -> nn.Module:
+        """Train from the present epoch on."""
+        self.runner.call_hook('before_train')
+        if self.is_validation_cut:
+            validate_if_due(self, self._epoch, self._max_epochs)
+        while self._epoch < self._max_epochs and not self.stop_training:
+            self.run_epoch()
+            validate_if_due(self, self._epoch, self._max_epochs)
+        self.runner.call_hook('after_train')
+        return self.runner.model
 
     def run_epoch(self) -> None:
         """Iterate over what is left of an epoch."""
@@ -71,17 +102,25 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
 
 @LOOPS.register_module()
 class ResumableIterLoop(IterBasedTrainLoop):
-    """mmengine's `IterBasedTrainLoop` that loads nothing of what was trained on before."""
+    """mmengine's `IterBasedTrainLoop` that loads nothing of what was trained on before.
+
+    Attributes:
+        is_validation_cut: See `ResumableEpochLoop`.
+    """
+
+    is_validation_cut = False
 
     def __init__(self, runner: Runner, dataloader: dict, **kwargs: Any) -> None:
         super().__init__(runner, placed_loader(dataloader, endless=True), **kwargs)
         _end_processes(getattr(self.dataloader_iterator, '_iterator', None))  # mmengine 0.10.7's
         self.batches: Iterator | None = None
 
-    def run(self) -> Any:
+    def run(self) -> nn.Module:
         """Train from the present iteration on."""
         self.runner.call_hook('before_train')
         self.runner.call_hook('before_train_epoch')
+        if self.is_validation_cut:
+            validate_if_due(self, self._iter, self._max_iters)
         self.dataloader.batch_sampler.start(
             (self.runner.seed, get_rank()), epoch=0, first=self._iter
         )
@@ -89,10 +128,7 @@ class ResumableIterLoop(IterBasedTrainLoop):
         while self._iter < self._max_iters and not self.stop_training:
             self.runner.model.train()
             self.run_iter(next(self.batches))
-            self._decide_current_val_interval()
-            is_due = self._iter % self.val_interval == 0 or self._iter == self._max_iters
-            if self.runner.val_loop is not None and self._iter >= self.val_begin and is_due:
-                self.runner.val_loop.run()
+            validate_if_due(self, self._iter, self._max_iters)
         self.runner.call_hook('after_train_epoch')
         self.runner.call_hook('after_train')
         return self.runner.model

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, compress
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from mmengine.runner import Runner
 from torch import Tensor
 
 from ..errors import UserError
+from ..listing import first_names
 from .checkpoint import last_checkpoint
 from .machine import bare_model
 
@@ -59,36 +60,56 @@ class Guard:
 
 
 @dataclass
-class Step:
-    """What is read once the device has done a step.
+class Window:
+    """The batches since the last update of the weights.
 
     Attributes:
-        number: The iteration, from 1.
-        flags: Boolean `(1 + K,)`: whether the step is bad, and the loss of each of its K batches.
+        bad_losses: Boolean scalars: whether the loss of a batch is not finite.
+        taken_back: Whether what a batch did to statistics and averages was taken back; for the
+            last one that says whether the step is bad.
         images: Names of the images in each batch.
-        is_done: Recorded on the device after `flags`; `None` on a CPU.
+        averagings: How often each batch moved each of the averages.
     """
 
-    number: int
-    flags: Tensor
-    images: list[list[str]]
-    is_done: torch.cuda.Event | None = None
-
-    def read(self) -> tuple[bool, list[str]]:
-        """Return whether the step is bad, and the images that may be the reason."""
-        if self.is_done is not None:
-            self.is_done.synchronize()
-        is_bad, *losses = self.flags.tolist()
-        suspects = [names for names, bad in zip(self.images, losses, strict=True) if bad]
-        return is_bad, list(chain(*suspects))
-
-
-@dataclass
-class Window:
-    """The batches since the last update of the weights."""
-
     bad_losses: list[Tensor] = field(default_factory=list)
+    taken_back: list[Tensor] = field(default_factory=list)
     images: list[list[str]] = field(default_factory=list)
+    averagings: list[list[int]] = field(default_factory=list)
+
+
+class Step:
+    """An update of the weights that the device may still be working on.
+
+    Args:
+        number: The iteration, from 1.
+        window: The batches that it is made of.
+    """
+
+    def __init__(self, number: int, window: Window) -> None:
+        self.number = number
+        self.images = window.images
+        self._averagings = window.averagings
+        self._flags = torch.stack([*window.bad_losses, *window.taken_back])
+        self._is_done = None
+        if self._flags.is_cuda:
+            host = torch.empty_like(self._flags, device='cpu', pin_memory=True)
+            self._flags = host.copy_(self._flags, non_blocking=True)
+            self._is_done = torch.cuda.Event()
+            self._is_done.record()
+
+    def read(self) -> tuple[bool, list[str], list[list[int]]]:
+        """Wait until the step is done.
+
+        Returns:
+            Whether it is bad; the images that may be the reason; `averagings` of those batches
+            that were taken back.
+        """
+        if self._is_done is not None:
+            self._is_done.synchronize()
+        flags = self._flags.tolist()
+        bad_losses, taken_back = flags[: len(self.images)], flags[len(self.images) :]
+        suspects = chain(*compress(self.images, bad_losses))
+        return taken_back[-1], list(suspects), list(compress(self._averagings, taken_back))
 
 
 @HOOKS.register_module()
@@ -101,6 +122,8 @@ class NonFiniteHook(Hook):
 
     Under `AmpOptimWrapper` the loss scaler leaves out steps whose gradient overflows, as it must;
     those are not counted, only a loss that is not finite is.
+
+    The averages count a bad step on a CUDA device until it is read; one step later that is undone.
 
     Args:
         max_in_a_row: So many bad steps one after the other end the run.
@@ -128,28 +151,37 @@ class NonFiniteHook(Hook):
         self._has_scaler = isinstance(runner.optim_wrapper, AmpOptimWrapper)
         self._in_a_row, self._bad_images = 0, {}
         self._window, self._pending = Window(), []
-        self._bad_loss = self._bad_step = torch.zeros((), dtype=torch.bool)
-        self._handles = [model.register_forward_hook(self._see_losses)]
-        if not self._has_scaler:
-            optimizer = runner.optim_wrapper.optimizer
-            self._handles += [
-                optimizer.register_step_pre_hook(self._judge_step),
-                optimizer.register_step_post_hook(_forget_found_inf),
-            ]
+        self._bad_loss = torch.zeros((), dtype=torch.bool)
+        optimizer = runner.optim_wrapper.optimizer
+        self._handles = [
+            model.register_forward_hook(self._see_losses),
+            optimizer.register_step_pre_hook(self._judge_step),
+        ]
+        if not self._has_scaler:  # which removes what it sets
+            self._handles.append(optimizer.register_step_post_hook(_forget_found_inf))
+
+    def before_train_iter(self, runner: Runner, *_: Any, **__: Any) -> None:  # noqa: ARG002
+        """Begin to watch a batch."""
+        self._bad_step = None
+        self._averaged_before = [int(average.steps) for average in self._averages]
 
     def _see_losses(self, model: torch.nn.Module, args: Any, losses: Any) -> None:  # noqa: ARG002
         if model.training and isinstance(losses, dict):
             self._bad_loss = ~_total_loss(losses).isfinite()
 
     def _judge_step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:  # noqa: ARG002
-        grads = [p.grad for group in optimizer.param_groups for p in group['params']]
-        norms = torch.stack(torch._foreach_norm([grad for grad in grads if grad is not None]))
-        bad_loss = torch.stack([*self._window.bad_losses, self._bad_loss]).any()
-        self._bad_step = _of_any_process(bad_loss | ~norms.isfinite().all())
-        if self._bad_step.is_cuda and getattr(optimizer, '_step_supports_amp_scaling', False):
-            # torch's loss scaler tells fused optimizers in this way to leave all as it is.
-            optimizer.found_inf, optimizer.grad_scale = self._bad_step.float(), None
-        elif self._bad_step:
+        is_bad = torch.stack([*self._window.bad_losses, self._bad_loss]).any()
+        if not self._has_scaler:
+            is_bad = is_bad | ~_are_gradients_finite(optimizer)
+        self._bad_step = is_left_out = _of_any_process(is_bad)
+        overflow = getattr(optimizer, 'found_inf', None)  # set for fused optimizers by the scaler
+        if overflow is not None:
+            is_left_out = is_left_out | overflow.bool()
+        # Where `found_inf` is 1, a fused step leaves all as it is; but the first one of SGD leaves
+        # uninitialised memory as its momentum.
+        if getattr(optimizer, '_step_supports_amp_scaling', False) and optimizer.state:
+            optimizer.found_inf = is_left_out.float()
+        elif is_left_out:
             optimizer.zero_grad(set_to_none=True)  # without gradients a step does nothing
 
     def after_train_iter(
@@ -160,19 +192,21 @@ class NonFiniteHook(Hook):
         outputs: dict | None = None,  # noqa: ARG002
     ) -> None:
         """Take back what a bad step did, and read the steps that are done."""
-        self._window.bad_losses.append(self._bad_loss)
-        self._window.images.append(_image_names(data_batch))
-        if not runner.optim_wrapper.should_update():
-            self._guard.keep_or_restore(self._bad_loss)
-            return
-        window, self._window = self._window, Window()
-        if self._has_scaler:
-            self._bad_step = _of_any_process(torch.stack(window.bad_losses).any())
-        self._guard.keep_or_restore(self._bad_step)
-        self._pending.append(
-            _step(runner.iter + 1, torch.stack([self._bad_step, *window.bad_losses]), window.images)
-        )
-        self._read(runner, newest=not self._bad_step.is_cuda)
+        window, is_update = self._window, runner.optim_wrapper.should_update()
+        window.bad_losses.append(self._bad_loss)
+        window.images.append(_image_names(data_batch))
+        before = zip(self._averages, self._averaged_before, strict=True)
+        window.averagings.append([int(average.steps) - count for average, count in before])
+        is_bad = self._bad_step
+        if is_bad is None:  # no update, or one that the loss scaler left out
+            losses = window.bad_losses if is_update else [self._bad_loss]
+            is_bad = _of_any_process(torch.stack(losses).any())
+        self._guard.keep_or_restore(is_bad)
+        window.taken_back.append(is_bad)
+        if is_update:
+            self._window = Window()
+            self._pending.append(Step(runner.iter + 1, window))
+            self._read(runner, newest=not is_bad.is_cuda)
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Read all steps."""
@@ -187,15 +221,16 @@ class NonFiniteHook(Hook):
         count = len(self._pending) - (0 if newest else 1)
         steps, self._pending = self._pending[:count], self._pending[count:]
         for step in steps:
-            is_bad, suspects = step.read()
+            is_bad, suspects, undone = step.read()
+            for counts in undone:
+                for average, count in zip(self._averages, counts, strict=True):
+                    average.steps -= count
             if is_bad:
                 self._report(runner, step, suspects)
             else:
                 self._in_a_row, self._bad_images = 0, {}
 
     def _report(self, runner: Runner, step: Step, suspects: list[str]) -> None:
-        for average in self._averages:
-            average.steps -= 1
         of_all = all_gather_object((suspects, list(chain(*step.images))))
         names = list(chain(*(suspects for suspects, _ in of_all)))
         what = 'loss' if names else 'gradient'
@@ -234,18 +269,14 @@ def _of_any_process(flag: Tensor) -> Tensor:
     return number.bool()
 
 
+def _are_gradients_finite(optimizer: torch.optim.Optimizer) -> Tensor:
+    grads = [p.grad for group in optimizer.param_groups for p in group['params']]
+    norms = torch._foreach_norm([grad for grad in grads if grad is not None])
+    return torch.stack(norms).isfinite().all()
+
+
 def _forget_found_inf(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:  # noqa: ARG001
-    for name in ('found_inf', 'grad_scale'):
-        vars(optimizer).pop(name, None)
-
-
-def _step(number: int, flags: Tensor, images: list[list[str]]) -> Step:
-    if not flags.is_cuda:
-        return Step(number, flags, images)
-    done = torch.cuda.Event()
-    copy = torch.empty_like(flags, device='cpu', pin_memory=True).copy_(flags, non_blocking=True)
-    done.record()
-    return Step(number, copy, images, done)
+    vars(optimizer).pop('found_inf', None)
 
 
 def _image_names(data_batch: Any) -> list[str]:
@@ -255,5 +286,4 @@ def _image_names(data_batch: Any) -> list[str]:
 
 
 def _listed(names: list[str]) -> str:
-    more = f' and {len(names) - _MAX_NAMED} more' if len(names) > _MAX_NAMED else ''
-    return (', '.join(names[:_MAX_NAMED]) or 'not known') + more
+    return first_names(names, _MAX_NAMED) or 'not known'

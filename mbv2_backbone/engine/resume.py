@@ -14,7 +14,10 @@ from .machine import bare_model
 
 @HOOKS.register_module()
 class ResumeHook(Hook):
-    """Saves and restores the sampler's seed, its place in the epoch and accumulated gradients.
+    """Saves and restores what mmengine does not.
+
+    That is the sampler's seed, the place in the epoch, accumulated gradients, and whether the
+    validation was done that may be due at this place.
 
     For `ResumableEpochLoop` and `ResumableIterLoop`. Random numbers come from the place in the run
     (see `seeding`), the rest is in the checkpoint already: weights, EMA, optimizer, loss scale,
@@ -23,6 +26,16 @@ class ResumeHook(Hook):
     Gradients in the middle of an accumulation differ between processes; with several of them
     those are lost, as mmengine warns.
     """
+
+    _validated_iter = -1
+
+    def after_val_epoch(
+        self,
+        runner: Runner,
+        metrics: dict[str, float] | None = None,  # noqa: ARG002
+    ) -> None:
+        """Remember where the weights were validated."""
+        self._validated_iter = runner.iter
 
     def before_train(self, runner: Runner) -> None:
         """Lay the optimizer's state out in memory as the weights are."""
@@ -35,6 +48,7 @@ class ResumeHook(Hook):
         is_inside = meta['epoch'] == runner.epoch  # one at the end of an epoch says epoch + 1
         done = getattr(runner.train_loop, 'batches_done', 0) if is_inside else 0
         meta.setdefault('batch_in_epoch', done)
+        meta['is_validated'] = self._validated_iter == meta['iter']
         meta['batches_per_epoch'] = len(loader)
         meta['sampler_seed'] = getattr(_sampler(runner), 'seed', None)
         if not runner.optim_wrapper.should_update() and get_world_size() == 1:
@@ -55,16 +69,20 @@ class ResumeHook(Hook):
             if name in checkpoint.get('gradients', {}):
                 gradient = checkpoint['gradients'][name]
                 param.grad = torch.empty_like(param).copy_(gradient)
-        if not hasattr(runner.train_loop, 'first_batch'):  # a loop by iterations goes by `iter`
+        loop = runner.train_loop
+        loop.is_validation_cut = not meta.get('is_validated', True)
+        if not hasattr(loop, 'first_batch'):  # a loop by iterations goes by `iter`
             return
         first = meta.get('batch_in_epoch', 0)
+        if first:
+            loop.is_validation_cut = False  # it is due at the end of the epoch
         if first and meta['batches_per_epoch'] != len(runner.train_dataloader):
             runner.logger.warning(
                 f'The checkpoint was saved after {first} of {meta["batches_per_epoch"]} batches of '
                 f'an epoch, which now has {len(runner.train_dataloader)}; this epoch begins anew.'
             )
             first = 0
-        runner.train_loop.first_batch = first
+        loop.first_batch = first
 
 
 def lay_out_state(optim_wrapper: OptimWrapper | OptimWrapperDict) -> None:

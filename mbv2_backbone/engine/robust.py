@@ -7,7 +7,7 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 
 # Registers what is written into the config.
-from . import loops, nonfinite, resume, saving, signals  # noqa: F401
+from . import loops, nonfinite, recording, resume, saving, signals  # noqa: F401
 
 _LOOPS = dict(
     EpochBasedTrainLoop='ResumableEpochLoop',
@@ -15,13 +15,14 @@ _LOOPS = dict(
 )
 # mmdet's hook ends a run at the first loss that is not finite.
 _REPLACED_HOOKS = ('CheckInvalidLossHook',)
+_VIS_BACKENDS = dict(LocalVisBackend='SafeLocalVisBackend')
 
 
 def make_robust(cfg: Config) -> None:
-    """Write exact resumption, safe checkpoints and the watch for NaN into a config, in place.
+    """Write exact resumption, safe files and the watch for NaN into a config, in place.
 
-    Loops and checkpoint hooks of other types than mmengine's own are left alone; what goes with
-    them is then left out. So is all of it where a config has several optimizers.
+    Loops, checkpoint hooks and records of other types than mmengine's own are left alone; what
+    goes with them is then left out. So is all of it where a config has several optimizers.
 
     Args:
         cfg: The config of a training.
@@ -44,6 +45,10 @@ def make_robust(cfg: Config) -> None:
     saver = default_hooks.setdefault('checkpoint', ConfigDict(type='CheckpointHook', interval=1))
     if _type_of(saver) == 'CheckpointHook':
         saver['type'] = 'SafeCheckpointHook'
+    if cfg.get('visualizer') is None:  # mmengine's default
+        cfg.visualizer = dict(type='Visualizer', vis_backends=[dict(type='LocalVisBackend')])
+    for backend in cfg.visualizer.get('vis_backends') or []:
+        backend['type'] = _VIS_BACKENDS.get(_type_of(backend), backend['type'])
     for split in ('train', 'val') if loop in _LOOPS else ('val',):
         loader = cfg.get(f'{split}_dataloader')
         if loader:

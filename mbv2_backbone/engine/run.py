@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os.path as osp
-from copy import deepcopy
+from collections.abc import Sequence
 from dataclasses import replace
 
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 from mmengine.dist import get_world_size, is_main_process
 from mmengine.model import is_model_wrapper
 from mmengine.registry import RUNNERS
@@ -19,10 +18,17 @@ from ..errors import UserError
 from ..weights.runner import refuse_code_in_checkpoints
 from . import drawing  # noqa: F401  (registers PictureHook)
 from .broken_images import watch_images
-from .checkpoint import check_covers, check_resumable, newest_resumable, read_state_dict
+from .checkpoint import (
+    check_covers,
+    check_resumable,
+    find_checkpoint,
+    newest_resumable,
+    read_state_dict,
+)
 from .checks import check_classes, check_data, check_masks
 from .compiling import compile_networks, pop_compile_options
-from .config import datasets_of, load_config, task_of, walk
+from .config import load_config, task_of, walk
+from .evaluation import draw_into, dump_into, use_tta
 from .loops import end_loader_processes
 from .machine import (
     Machine,
@@ -35,6 +41,7 @@ from .machine import (
 from .palettes import fill_palettes
 from .robust import make_robust
 from .signals import StopHook, stop_signals
+from .tracking import CurveHook, add_tracking
 
 
 def train(
@@ -45,6 +52,7 @@ def train(
     channels_last: bool | None = None,
     auto_scale_lr: bool = False,
     resume: str | None = None,
+    track: Sequence[str] = (),
     cfg_options: list[str] | None = None,
     launcher: str = 'none',
 ) -> None:
@@ -58,6 +66,7 @@ def train(
         auto_scale_lr: Scale the learning rate from the config's base batch size to the real one.
         resume: `auto` for the newest good checkpoint in `work_dir`, if there is any, or a
             checkpoint's path.
+        track: Trackers that get the figures, too: `wandb`, `mlflow`.
         cfg_options: `key=value` overrides.
         launcher: `none`, `pytorch`, `slurm` or `mpi`.
 
@@ -68,6 +77,7 @@ def train(
     """
     cfg = load_config(config, cfg_options)
     machine = _prepare(cfg, work_dir, launcher, amp=amp, channels_last=channels_last)
+    remark = add_tracking(cfg, track)
     check_classes(cfg, ('train', 'val'))
     check_data(cfg, ('train', 'val'))
     check_masks(cfg, ('train', 'val'))
@@ -86,6 +96,9 @@ def train(
         runner.logger.info(f'Compiling {", ".join(compile_networks(model, compile_options))}')
     for note in notes:
         runner.logger.warning(note)
+    if remark:
+        runner.logger.info(remark)
+    runner.register_hook(CurveHook(), priority='VERY_LOW')
     with stop_signals() as stop:
         runner.register_hook(StopHook(stop))
         try:
@@ -125,6 +138,7 @@ def evaluate(
     out: str | None = None,
     show_dir: str | None = None,
     tta: bool = False,
+    report: bool = False,
     channels_last: bool | None = None,
     cfg_options: list[str] | None = None,
     launcher: str = 'none',
@@ -134,11 +148,12 @@ def evaluate(
     Args:
         config: Path of the config.
         checkpoint: Path of the checkpoint, which must cover the whole model, or of an exported
-            file.
+            file; `best` or `last` of the work folder.
         work_dir: Where the log and the metrics go; default `work_dirs/<config name>`.
         out: A `.pkl` file for the predictions of a model with boxes, or a folder for the masks.
         show_dir: Folder for pictures of the predictions.
         tta: Test-time augmentation; the config's own, or with a flipped copy.
+        report: Whether to write `<work_dir>/report/report.html`.
         channels_last: Memory format; `None` chooses what fits the machine.
         cfg_options: `key=value` overrides.
         launcher: `none`, `pytorch`, `slurm` or `mpi`.
@@ -150,6 +165,7 @@ def evaluate(
         UserError: If the config, the data or the checkpoint is not what it must be.
     """
     cfg = load_config(config, cfg_options)
+    checkpoint = find_checkpoint(checkpoint, work_dir or cfg.work_dir)
     is_file = is_exported(checkpoint)
     if is_file and tta:
         raise UserError('--tta needs a checkpoint; an exported file has one fixed graph')
@@ -157,19 +173,24 @@ def evaluate(
         raise UserError('an exported file is evaluated in one process: leave out --launcher')
     state_dict = {} if is_file else read_state_dict(checkpoint)
     machine = _prepare(cfg, work_dir, launcher, amp=False, channels_last=channels_last)
+    task = task_of(cfg)  # later another model may stand there
     check_classes(cfg, ('test',))
     check_data(cfg, ('test',))
     check_masks(cfg, ('test',))
     cfg.load_from = None if is_file else checkpoint
     if show_dir:
-        _draw_into(cfg, show_dir)
+        draw_into(cfg, show_dir)
     if out:
-        _dump_into(cfg, out)
+        dump_into(cfg, out)
     if tta:
-        _use_tta(cfg)
+        use_tta(cfg)
     if is_file:
         cfg = with_exported(cfg, checkpoint)
     runner = _build_runner(cfg, machine)
+    if report:
+        from ..report.hook import ReportHook
+
+        runner.register_hook(ReportHook(checkpoint=checkpoint, task=task), priority='VERY_LOW')
     if not is_file:
         model = bare_model(runner.model)
         check_covers(model.module if tta else model, state_dict, checkpoint)
@@ -233,64 +254,3 @@ def _exchange_metric(cfg: Config, stock: str, ours: str) -> None:
         for metric in walk(cfg.get(f'{split}_evaluator')):
             if metric.get('type') in (stock, stock.split('.')[1]):
                 metric['type'] = ours
-
-
-def _draw_into(cfg: Config, folder: str) -> None:
-    if task_of(cfg) != 'det':
-        hook = dict(type='PictureHook', folder=folder, image_root=_image_root(cfg))
-        cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), hook]
-        return
-    hook = cfg.setdefault('default_hooks', ConfigDict()).get('visualization')
-    if hook is None:
-        raise UserError('--show-dir needs default_hooks.visualization in the config')
-    hook.draw = True
-    hook.test_out_dir = osp.abspath(folder)
-
-
-def _dump_into(cfg: Config, out: str) -> None:
-    evaluators = cfg.test_evaluator
-    evaluators = list(evaluators) if isinstance(evaluators, (list, tuple)) else [evaluators]
-    task, is_pickle = task_of(cfg), out.endswith(('.pkl', '.pickle'))
-    if is_pickle and task == 'seg':
-        raise UserError(f'--out must be a folder for the masks of a segmentation, got {out}')
-    if task == 'det' and not is_pickle:
-        raise UserError(f'--out must end in .pkl for detection, got {out}')
-    if is_pickle:
-        cfg.test_evaluator = [*evaluators, dict(type='DumpDetResults', out_file_path=out)]
-        return
-    for metric in evaluators:
-        if metric.type.endswith('IoUMetric'):
-            metric.mask_dir, metric.image_root = out, _image_root(cfg)
-        elif task == 'seg':  # such as CityscapesMetric
-            metric.output_dir, metric.keep_results = out, True
-
-
-def _image_root(cfg: Config) -> str:
-    """Return the folder that all test images are below."""
-    folders = []
-    for dataset in datasets_of(cfg, ('test',)):
-        prefix = dataset.get('data_prefix') or {}
-        folder = prefix.get('img_path') or prefix.get('img') or ''  # mmseg's name and mmdet's
-        folders.append(osp.join(dataset.get('data_root') or '', folder))
-    return osp.commonpath([osp.abspath(folder) for folder in folders])
-
-
-def _use_tta(cfg: Config) -> None:
-    """Wrap the model and the test pipeline; without a `tta_pipeline`, detection gets a flip."""
-    if task_of(cfg) != 'det' and 'tta_model' not in cfg:
-        raise UserError('--tta needs tta_model and tta_pipeline in a config with masks')
-    if 'tta_model' not in cfg:
-        nms = deepcopy(
-            cfg.model.get('test_cfg', {}).get('nms', dict(type='nms', iou_threshold=0.5))
-        )
-        limit = cfg.model.get('test_cfg', {}).get('max_per_img', 100)
-        cfg.tta_model = dict(type='DetTTAModel', tta_cfg=dict(nms=nms, max_per_img=limit))
-    if 'tta_pipeline' not in cfg:
-        pipeline = deepcopy(cfg.test_dataloader.dataset.pipeline)
-        pack = pipeline.pop()
-        keys = (*pack.get('meta_keys', ()), 'flip', 'flip_direction')
-        flips = [dict(type='RandomFlip', prob=1.0), dict(type='RandomFlip', prob=0.0)]
-        packs = [dict(pack, meta_keys=keys)]
-        cfg.tta_pipeline = [*pipeline, dict(type='TestTimeAug', transforms=[flips, packs])]
-    cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
-    cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline

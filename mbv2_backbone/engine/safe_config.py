@@ -34,7 +34,7 @@ def check_is_data(path: str) -> None:
     bases = config.get('_base_', []) if isinstance(config, dict) else []
     for base in [bases] if isinstance(bases, str) else bases:
         if '::' in base:  # of an installed toolbox
-            if '..' in base.replace('\\', '/').split('/'):
+            if '::/' in base or '..' in base.replace('\\', '/').split('/'):
                 raise UserError(
                     f'{path} is based on {base}, which leaves the package; name a config in it'
                 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import os.path as osp
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -15,29 +14,10 @@ from mmengine.hooks import CheckpointHook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
+from ..files import write_atomically
 from .checkpoint import LAST_CHECKPOINT, last_checkpoint
 
 INTERRUPTED = 'interrupted.pth'
-
-
-def write_atomically(data: bytes, path: str | Path) -> None:
-    """Write a file beside its place and rename it; what stood there stays until then.
-
-    Raises:
-        OSError: If the disk is full, for example; nothing is left behind.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f'.{path.name}.part')
-    try:
-        with part.open('wb') as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError:
-        part.unlink(missing_ok=True)
-        raise
 
 
 @register_backend('atomic')

@@ -73,9 +73,10 @@ def outlive_stop_signals(worker_id: int) -> None:  # noqa: ARG001
 
 
 class StopHook(Hook):
-    """Saves and leaves after the step, or in the validation, in which a signal came.
+    """Saves and leaves after the batch, or in the validation, in which a signal came.
 
-    Several processes agree on the step. On GPUs they do so every 10 steps, to spare the wait.
+    Several processes agree on the batch. On GPUs they do so every 10 batches, to spare the wait,
+    and only after an update of the weights: gradients that wait for one are not saved.
 
     Args:
         stop: Where `stop_signals` remembers the signal.
@@ -85,10 +86,11 @@ class StopHook(Hook):
 
     def __init__(self, stop: Stop) -> None:
         self._stop = stop
+        self._next_check = 0
 
     def after_train_iter(self, runner: Runner, batch_idx: int, *_: Any, **__: Any) -> None:
-        """Stop between two updates of the weights."""
-        if not runner.optim_wrapper.should_update() or not self._is_asked(runner):
+        """Stop between two batches."""
+        if not self._is_asked(runner):
             return
         self._save_and_exit(
             runner, dict(epoch=runner.epoch, iter=runner.iter + 1, batch_in_epoch=batch_idx + 1)
@@ -106,9 +108,10 @@ class StopHook(Hook):
     def _is_asked(self, runner: Runner) -> bool:
         if get_world_size() == 1:
             return self._stop.signum != 0
-        device = get_device()
-        if device != 'cpu' and (runner.iter + 1) % CHECK_INTERVAL_ON_GPU:
+        if not runner.optim_wrapper.should_update() or runner.iter < self._next_check:
             return False
+        device = get_device()
+        self._next_check = runner.iter + (1 if device == 'cpu' else CHECK_INTERVAL_ON_GPU)
         asked = torch.tensor(self._stop.signum, device=device)
         all_reduce(asked, 'max')
         self._stop.signum = int(asked)

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from ..arch import build_architecture
+from ..listing import first_names
 from . import keras, mmdet, mmseg, timm, torchvision
 from .origin import origin_of
-from .report import Report, first_names
+from .report import Report
 from .schema import COUNTER, tensor_shapes
 
 LAYOUTS = (torchvision, timm, mmseg, mmdet, keras)

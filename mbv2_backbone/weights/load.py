@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from ..arch import TAP_NAMES, build_architecture
 from ..errors import UserError
+from ..listing import first_names
 from .convert import convert
 from .files import read_checkpoint
 from .preprocessing import contradiction, data_preprocessor_of_model, data_preprocessor_of_run
-from .report import Report, first_names
+from .report import Report
 from .schema import tensor_shapes
 from .sources import fetch
 

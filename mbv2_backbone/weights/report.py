@@ -2,24 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from ..listing import first_names
 from .origin import Origin
-
-NAMES_SHOWN = 3
-
-
-def first_names(names: Iterable[str]) -> str:
-    """Join the first few names, and say how many more there are.
-
-    Example:
-        >>> first_names(['a', 'b', 'c', 'd'])
-        'a, b, c and 1 more'
-    """
-    names = list(names)
-    more = len(names) - NAMES_SHOWN
-    return ', '.join(names[:NAMES_SHOWN]) + (f' and {more} more' if more > 0 else '')
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..files import replaced_whole
 from . import mmdet, timm, torchvision
 from .report import Report
 
@@ -49,17 +50,13 @@ def save(
             f'its numbers would be others. Convert to mmdet, and set padding in the backbone'
         )
     tensors = {name: t.contiguous() for name, t in layout.from_ours(converted).items()}
-    partial = path.with_name(f'{path.name}.part')
-    try:
+    with replaced_whole(path) as partial:
         if path.suffix == '.safetensors':
             _save_safetensors(tensors, partial)
         elif layout is mmdet:
             torch.save(dict(state_dict=tensors, meta=origin.to_meta()), partial)
         else:
             torch.save(tensors, partial)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _save_safetensors(tensors: dict[str, Tensor], path: Path) -> None:

@@ -6,7 +6,8 @@
     python tests/matrix/run.py --table README.md    put the outcome into a document
 
 Needs Python only. Each row gets a venv under .matrix/, which goes when it has passed, and its
-outcome is kept in docs/compatibility.json. A Python that this machine lacks is skipped.
+outcome is kept in docs/compatibility.json, with the end of the error message if it failed. A Python
+that this machine lacks is skipped.
 """
 
 from __future__ import annotations
@@ -84,14 +85,20 @@ def try_row(row: Row, python: str) -> dict:
         if result.returncode != 0:
             print(' '.join(map(str, command)), 'ended with', result.returncode)
             print(result.stdout[-5000:], result.stderr[-5000:], sep='\n')
-            return dict(row=row.name, passed=False, versions={})
+            return dict(row=row.name, passed=False, versions={}, error=last_lines(result.stderr))
     shutil.rmtree(venv)
     return dict(row=row.name, passed=True, versions=json.loads(result.stdout.splitlines()[-1]))
 
 
+def last_lines(text: str, count: int = 20) -> list[str]:
+    """Return the end of an error message, without what only this machine has: hosts and folders."""
+    text = text.replace(str(ROOT), '.').replace(str(Path.home()), '~')
+    return [line for line in text.splitlines() if '://' not in line][-count:]
+
+
 def load() -> dict[str, dict]:
     """Return the outcomes so far, by row."""
-    return json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
+    return json.loads(RESULTS.read_text(encoding='utf-8')) if RESULTS.is_file() else {}
 
 
 def table(outcomes: dict[str, dict]) -> str:
@@ -139,7 +146,9 @@ def main() -> int:
             print(f'{row.name}: skipped, there is no Python {row.python} here', flush=True)
             continue
         outcome = try_row(row, python)
-        RESULTS.write_text(json.dumps({**load(), row.name: outcome}, indent=1) + '\n')
+        RESULTS.write_text(
+            json.dumps({**load(), row.name: outcome}, indent=1) + '\n', encoding='utf-8'
+        )
         print(f'{row.name}: {"passed" if outcome["passed"] else "FAILED"}', flush=True)
         if not outcome['passed']:
             failed.append(row.name)

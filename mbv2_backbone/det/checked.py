@@ -1,0 +1,112 @@
+"""What mmdet's COCO and VOC datasets have in common once they name what is wrong."""
+
+from __future__ import annotations
+
+import os.path as osp
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from ..data.broken import ROUNDING
+from ..errors import UserError
+from ..listing import first_lines
+from ..log import warn
+from .annotations import cut_box
+
+MAX_NAMED = 50
+
+
+class CheckedDatasetMixin:
+    """Names what is wrong with the annotations, and loads images as these expect them.
+
+    A box that no loss can take is left out, one that reaches beyond its image is cut. In the
+    pipeline `LoadImageFromFile` gives way to `LoadImageAsAnnotated`.
+
+    Attributes:
+        dropped_boxes: `(file, box, problem)` of each dropped box; boxes as they stand in the
+            file: xywh for COCO, xyxy for VOC.
+        cut_boxes: The same for boxes that reached beyond their image by more than a pixel.
+    """
+
+    def __init__(self, *, pipeline: Sequence[Any] = (), **kwargs: Any) -> None:
+        super().__init__(pipeline=[_as_annotated(step) for step in pipeline], **kwargs)
+
+    def load_data_list(self) -> list[dict]:
+        """Read the annotations, then log what is wrong with them.
+
+        Raises:
+            UserError: If they name no image.
+        """
+        self.dropped_boxes: list[tuple[str, Any, str]] = []
+        self.cut_boxes: list[tuple[str, Any, str]] = []
+        data_list = super().load_data_list()
+        if not data_list:
+            raise UserError(f'{self.ann_file} names no image')
+        self._warn_of('Dropped', 'box(es)', 'that cannot be trained on', self.dropped_boxes)
+        self._warn_of('Cut', 'box(es)', 'at the edges of their images', self.cut_boxes)
+        return data_list
+
+    def filter_data(self) -> list[dict]:
+        """Filter as mmdet does, and log which images are too small.
+
+        Raises:
+            UserError: If none is left.
+        """
+        kept = super().filter_data()
+        if not kept:
+            raise UserError(
+                f'none of the {len(self.data_list)} images of {self.ann_file} is left by '
+                f'filter_cfg={self.filter_cfg}'
+            )
+        ids = {info['img_id'] for info in kept}
+        min_size = (self.filter_cfg or {}).get('min_size', 0)
+        left_out = [
+            (osp.basename(info['img_path']), (info['width'], info['height']), 'is too small')
+            for info in self.data_list
+            if info['img_id'] not in ids and min(info['width'], info['height']) < min_size
+        ]
+        self._warn_of('Left out', 'image(s)', f'smaller than {min_size} px', left_out)
+        return kept
+
+    def _warn_of(
+        self, done: str, what: str, why: str, found: Sequence[tuple[str, Any, str]]
+    ) -> None:
+        if not found:
+            return
+        reasons = Counter(problem for _, _, problem in found)
+        lines = [
+            f'{done} {len(found)} {what} of {self.ann_file} {why}: '
+            f'{", ".join(f"{count} {reason}" for reason, count in reasons.items())}.'
+        ]
+        named = [f'{file}: {value} {problem}' for file, value, problem in found]
+        lines += first_lines(named, MAX_NAMED)
+        warn('\n'.join(lines))
+
+    def _cut(self, file: str, box: Any, xyxy: Sequence[float], wh: tuple[int, int]) -> Sequence:
+        cut = cut_box(xyxy, wh)
+        if max(abs(new - old) for new, old in zip(cut, xyxy, strict=True)) > ROUNDING:
+            self.cut_boxes.append((file, box, 'reaches beyond the image'))
+        return cut
+
+
+def _as_annotated(step: Any) -> Any:
+    """Put our loader in the place of mmcv's, inside of other steps, too."""
+    if isinstance(step, (list, tuple)):
+        return [_as_annotated(inner) for inner in step]
+    if not isinstance(step, dict):
+        return step
+    step = {key: _as_annotated(value) for key, value in step.items()}
+    if step.get('type') == 'LoadImageFromFile':
+        step['type'] = 'mmdet.LoadImageAsAnnotated'
+    return step
+
+
+def counted(others: Sequence[tuple[str, int]]) -> str:
+    """Join names and how often each occurs."""
+    return ', '.join(f'{name} ({count})' for name, count in others)
+
+
+def warn_of_other_classes(ann_file: str, others: Counter[str]) -> None:
+    """Name the classes that the config leaves out."""
+    if others:
+        warn(f'{ann_file}: left out objects of other classes: {counted(others.most_common(20))}')

@@ -1,0 +1,56 @@
+"""Files that are whole or not there, whatever happens while they are written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def replaced_whole(path: str | Path) -> Iterator[Path]:
+    """Give a file beside `path` to write to, which takes its place at the end.
+
+    What stood there stays until then, and for good if anything fails; nothing is left behind.
+
+    Raises:
+        OSError: If the disk is full, for example.
+    """
+    path = Path(path)
+    part = path.with_name(f'.{path.name}.part')
+    try:
+        yield part
+        with part.open('rb') as file:
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_atomically(data: bytes, path: str | Path) -> None:
+    """Write a file by `replaced_whole`, and its folder if need be.
+
+    Raises:
+        OSError: If the disk is full, for example; nothing is left behind.
+    """
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with replaced_whole(path) as part:
+        part.write_bytes(data)
+
+
+def append_line(line: str, path: str | Path) -> None:
+    """Add a line to a file; of one that the disk does not take whole, nothing stays.
+
+    Raises:
+        OSError: If the disk is full, for example.
+    """
+    data = f'{line}\n'.encode()
+    with open(path, 'ab', buffering=0) as file:
+        size = file.tell()
+        try:
+            while data:  # a disk that fills up takes the first part without an error
+                data = data[file.write(data) :]
+        except OSError:
+            file.truncate(size)
+            raise

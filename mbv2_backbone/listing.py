@@ -1,0 +1,28 @@
+"""Lists in messages, cut to their first few entries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+
+def first_names(names: Iterable[str], limit: int = 3) -> str:
+    """Join the first few names, and say how many more there are.
+
+    Example:
+        >>> first_names(['a', 'b', 'c', 'd'])
+        'a, b, c and 1 more'
+    """
+    names = list(names)
+    more = len(names) - limit
+    return ', '.join(names[:limit]) + (f' and {more} more' if more > 0 else '')
+
+
+def first_lines(entries: Sequence[str], limit: int) -> list[str]:
+    """Return an indented line for each of the first few entries, and one for the others.
+
+    Example:
+        >>> first_lines(['a', 'b', 'c'], 2)
+        ['  a', '  b', '  and 1 more']
+    """
+    more = [f'and {len(entries) - limit} more'] if len(entries) > limit else []
+    return [f'  {entry}' for entry in [*entries[:limit], *more]]

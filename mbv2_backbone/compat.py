@@ -1,11 +1,11 @@
 """Workarounds for the OpenMMLab toolboxes: one function each, called in order by `prepare`.
 
-Each docstring opens with the reason, the versions concerned and when the function can go.
+Each docstring opens with the reason, the versions concerned and when the function can go. How
+mmengine finds packages and their configs is mended in `compat_packages`.
 """
 
 import ast
 import functools
-import importlib.metadata
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -19,12 +19,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from . import compat_packages
+
 FAST_START = 'MBV2_BACKBONE_FAST_START'  # 0 in the environment: start as the toolboxes do
 _TOOLBOXES = ('mmdet', 'mmseg')
-_DISTRIBUTIONS = {
-    'mmdet': ('mmdet', 'onedl-mmdetection'),
-    'mmseg': ('mmsegmentation', 'onedl-mmsegmentation'),
-}
 
 
 def prepare() -> None:
@@ -39,8 +37,9 @@ def prepare() -> None:
     start_fast()
     provide_ext()
     mend_early_imports()
-    name_distributions()
-    replace_pkg_resources()
+    compat_packages.name_distributions()
+    compat_packages.replace_pkg_resources()
+    compat_packages.find_own_configs()
     allow_checkpoint_classes()
 
 
@@ -169,74 +168,6 @@ def _guarded_imports(module: ModuleType) -> Iterator[tuple[str, set[str], CodeTy
                 body = ast.Module(body=list(imports), type_ignores=[])
                 yield root, names, compile(body, module.__name__, 'exec')
                 break
-
-
-def name_distributions() -> None:
-    """Tell mmengine which distribution holds mmdet and mmseg.
-
-    Reason: `_base_ = 'mmseg::…'` looks for the distribution `mmsegmentation`; the maintained forks
-    are called onedl-mmdetection and onedl-mmsegmentation.
-    Versions: mmengine 0.10.7, onedl-mmengine 0.10.12.
-    Delete when: onedl-mmengine maps modules to the onedl distributions.
-    """
-    from mmengine.config.utils import MODULE2PACKAGE
-
-    for module, names in _DISTRIBUTIONS.items():
-        installed = [name for name in names if _distribution(name) is not None]
-        if installed:
-            MODULE2PACKAGE[module] = installed[0]
-        elif find_spec(module) is not None:
-            MODULE2PACKAGE[module] = module  # a source tree on the path, without metadata
-
-
-def _distribution(name: str) -> importlib.metadata.Distribution | None:
-    try:
-        return importlib.metadata.distribution(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def replace_pkg_resources() -> None:
-    """Let mmengine find installed packages through importlib.metadata.
-
-    Reason: `_base_ = 'mmdet::…'` asks pkg_resources, which setuptools no longer contains.
-    Versions: mmengine 0.10.7 with setuptools >= 82 or without setuptools.
-    Delete when: mmengine 0.10.7 is no longer supported; onedl-mmengine 0.10.12 does not need it.
-    """
-    from mmengine.utils import package_utils
-
-    if 'pkg_resources' not in package_utils.get_installed_path.__code__.co_names:
-        return
-    for new in (is_installed, get_installed_path):
-        old = getattr(package_utils, new.__name__)
-        for name, module in list(sys.modules.items()):
-            if name.split('.')[0] == 'mmengine' and vars(module).get(new.__name__) is old:
-                setattr(module, new.__name__, new)
-
-
-def is_installed(package: str) -> bool:
-    """Say whether a distribution, or else a module, of that name is installed."""
-    return _distribution(package) is not None or _package_dir(package) is not None
-
-
-def get_installed_path(package: str) -> str:
-    """Return the folder of the package that a distribution, or a module, of that name holds.
-
-    Raises:
-        importlib.metadata.PackageNotFoundError: there is none.
-    """
-    distribution = _distribution(package)
-    top_level = (distribution and distribution.read_text('top_level.txt')) or ''
-    for module in (package, *top_level.split()[:1]):
-        folder = _package_dir(module)
-        if folder is not None:
-            return folder
-    raise importlib.metadata.PackageNotFoundError(package)
-
-
-def _package_dir(module: str) -> str | None:
-    spec = find_spec(module)
-    return str(Path(spec.origin).parent) if spec and spec.origin else None
 
 
 def allow_checkpoint_classes() -> None:

@@ -4,6 +4,7 @@ custom_imports = dict(imports=['mbv2_backbone', 'mbv2_backbone.seg'], allow_fail
 sync_bn = 'torch'  # where several GPUs train
 
 model = dict(
+    _scope_='mmseg',  # for mmengine.hub.get_model, which does not read default_scope
     type='EncoderDecoder',
     data_preprocessor=dict(
         type='SegDataPreProcessor',

@@ -1,0 +1,234 @@
+#!/usr/bin/env python
+"""Draw the pictures of the documentation, and write the tables that follow from the code.
+
+    python docs/draw.py            pictures into docs/pictures, tables into docs/*.md
+    python docs/draw.py --out DIR  pictures into DIR, and no tables
+
+Run it again after a change of the taps, the configs or the modules; a test tells when.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import functools
+import inspect
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib as mpl
+
+mpl.use('agg')
+from matplotlib import pyplot as plt
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from mbv2_backbone.arch import (  # noqa: E402
+    INDEX_TO_TAP,
+    OUTPUT_STRIDES,
+    TAP_NAMES,
+    build_architecture,
+    resolve_taps,
+)
+from mbv2_backbone.markdown import markdown_table, put_between  # noqa: E402
+
+PACKAGE = ROOT / 'mbv2_backbone'
+USERS = {
+    'DeepLabV3': 'deeplabv3_mbv2_voc12aug.py',
+    'DeepLabV3+': 'deeplabv3plus_mbv2_voc12aug.py',
+    'SSDLite, the paper': 'ssdlite_mbv2_coco.py',
+    "SSDLite, mmdet's taps": 'ssdlite_mbv2_coco_mmdet-taps.py',
+    'SSDLite and DeepLabV3 at once': 'ssdlite-deeplabv3_mbv2_sample.py',
+}
+"""Rows of the picture of the taps: heads, and the config that says where they attach."""
+
+BLUE, ORANGE, GREY = '#2b6cb0', '#dd6b20', '#cbd5e0'
+
+
+def taps_table() -> str:
+    """Return Markdown: every tap with its channels and its stride at each output stride."""
+    header = ['tap', "mmdet's index", 'channels at width 1']
+    header += [f'stride at output stride {stride}' for stride in reversed(OUTPUT_STRIDES)]
+    architectures = [build_architecture(output_stride=s) for s in reversed(OUTPUT_STRIDES)]
+    rows = []
+    for name in TAP_NAMES:
+        index = str(INDEX_TO_TAP.index(name)) if name in INDEX_TO_TAP else ''
+        strides = [str(a.taps[name].stride) for a in architectures]
+        rows.append([f'`{name}`', index, str(architectures[0].taps[name].channels), *strides])
+    return markdown_table(header, rows)
+
+
+@functools.cache
+def taps_of_heads() -> dict[str, tuple[str, ...]]:
+    """Return which taps each head reads, from the configs; and those of the default backbone."""
+    from mbv2_backbone import MobileNetV2Backbone
+    from mbv2_backbone.engine.config import load_config
+
+    heads = {}
+    for head, config in USERS.items():
+        backbone = load_config(str(ROOT / 'configs' / config)).model.backbone
+        heads[head] = resolve_taps(backbone.out_indices)
+    default = inspect.signature(MobileNetV2Backbone).parameters['out_indices'].default
+    return {'FPN and the like (default)': resolve_taps(default), **heads}
+
+
+def draw_taps(path: Path) -> None:
+    """Draw the feature maps along the network, and the heads that read them."""
+    taps = build_architecture().taps
+    heads = taps_of_heads()
+    figure, (top, grid) = plt.subplots(
+        2, 1, figsize=(11, 6.4), sharex=True, height_ratios=(1.1, 1), layout='constrained'
+    )
+    for x, info in enumerate(taps.values()):
+        side = 1 / info.stride
+        is_expansion = info.name.endswith('.expand')
+        top.bar(x, side, width=0.62, color=GREY if is_expansion else BLUE)
+        top.text(x, side * 1.08, str(info.channels), ha='center', va='bottom', fontsize=10)
+    top.set_yscale('log', base=2)
+    top.set_ylim(1 / 64, 0.9)
+    top.set_yticks([1 / s for s in (2, 4, 8, 16, 32)], ['1/2', '1/4', '1/8', '1/16', '1/32'])
+    top.set_ylabel('side, as a share of the image')
+    top.set_title(
+        'Feature maps of MobileNetV2Backbone at width 1 and output stride 32: bars with the '
+        'number of channels\nblue: outputs of the layers; grey: expansions inside their first '
+        'block. Below: what each head reads',
+        fontsize=11,
+        loc='left',
+    )
+    for y, names in enumerate(heads.values()):
+        grid.axhline(y, color=GREY, linewidth=1, zorder=0)
+        grid.scatter([TAP_NAMES.index(n) for n in names], [y] * len(names), s=110, color=ORANGE)
+    grid.set_yticks(range(len(heads)), heads)
+    grid.set_ylim(len(heads) - 0.5, -0.5)
+    grid.set_xticks(range(len(taps)), taps, rotation=45, ha='right')
+    _save(figure, path)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A module or subpackage directly under the package.
+
+    Attributes:
+        name: Of it.
+        what: First line of its docstring.
+        imports: Other units that its files import as they are loaded.
+        imports_late: Those that functions of it import when they are called.
+    """
+
+    name: str
+    what: str
+    imports: frozenset[str]
+    imports_late: frozenset[str]
+
+
+def read_units() -> dict[str, Unit]:
+    """Return every unit of the package by its name, those that need the fewest others first."""
+    files: dict[str, list[Path]] = {}
+    for path in sorted(PACKAGE.rglob('*.py')):
+        first = path.relative_to(PACKAGE).parts[0]
+        if not first.startswith(('__', '.')):
+            files.setdefault(first.removesuffix('.py'), []).append(path)
+    units = {name: _read_unit(name, paths, set(files)) for name, paths in files.items()}
+
+    ranks = {name: len(_needed(name, units)) for name in units}
+    return {name: units[name] for name in sorted(units, key=lambda name: (ranks[name], name))}
+
+
+def _needed(name: str, units: dict[str, Unit]) -> set[str]:
+    """Return the units that are loaded with one, itself included."""
+    found, waiting = set(), [name]
+    while waiting:
+        unit = waiting.pop()
+        if unit not in found:
+            found.add(unit)
+            waiting += units[unit].imports
+    return found
+
+
+def _read_unit(name: str, paths: Sequence[Path], names: set[str]) -> Unit:
+    early, late = set(), set()
+    for path in paths:
+        tree = ast.parse(path.read_text(encoding='utf-8'))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and node.level:
+                (early if node in tree.body else late).update(_targets(path, node) & names)
+    main = next((path for path in paths if path.name == '__init__.py'), paths[0])
+    text = ast.get_docstring(ast.parse(main.read_text(encoding='utf-8'))) or ''
+    what = text.partition('\n')[0]
+    return Unit(name, what, frozenset(early - {name}), frozenset(late - early - {name}))
+
+
+def _targets(path: Path, node: ast.ImportFrom) -> set[str]:
+    """Return the units that a relative import reaches."""
+    base = path.relative_to(PACKAGE).parts[: -node.level]
+    if base:
+        return {base[0]}
+    return {node.module.split('.')[0]} if node.module else {alias.name for alias in node.names}
+
+
+def modules_table() -> str:
+    """Return Markdown: every unit and what it is for."""
+    rows = []
+    for unit in read_units().values():
+        is_package = (PACKAGE / unit.name).is_dir()
+        rows.append([f'`{unit.name}{"/" if is_package else ".py"}`', unit.what])
+    return markdown_table(('module', 'what'), rows)
+
+
+def draw_modules(path: Path) -> None:
+    """Draw which unit imports which, from the imports in the files."""
+    units = read_units()
+    names = list(units)
+    size = 0.3 * len(names)
+    figure, axes = plt.subplots(figsize=(size + 2.6, size + 2.4), layout='constrained')
+    for y, unit in enumerate(units.values()):
+        for imported, filled in ((unit.imports, True), (unit.imports_late, False)):
+            xs = [names.index(name) for name in imported]
+            colors = [BLUE if x < y else ORANGE for x in xs]
+            faces = colors if filled else 'none'
+            axes.scatter(xs, [y] * len(xs), s=62, marker='s', facecolors=faces, edgecolors=colors)
+    axes.plot([-0.5, len(names) - 0.5], [-0.5, len(names) - 0.5], color=GREY, zorder=0)
+    axes.set_xticks(range(len(names)), names, rotation=90)
+    axes.set_yticks(range(len(names)), names)
+    axes.set_xlim(-0.5, len(names) - 0.5)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.grid(color='#edf2f7', zorder=-1)
+    axes.set_axisbelow(True)
+    axes.set_aspect('equal')
+    axes.set_title(
+        'Each row imports the columns\n'
+        'filled: when loaded; hollow: when a function is called\n'
+        'orange: against the order, which is by what is needed',
+        fontsize=10,
+        loc='left',
+    )
+    _save(figure, path)
+
+
+def _save(figure: plt.Figure, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110, metadata={'Software': None})
+    plt.close(figure)
+    print(f'wrote {path}')
+
+
+def main() -> None:
+    """Draw, and write the tables unless the pictures go elsewhere."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--out', type=Path, help='folder for the pictures')
+    args = parser.parse_args()
+    folder = args.out or ROOT / 'docs' / 'pictures'
+    draw_modules(folder / 'modules.png')
+    draw_taps(folder / 'taps.png')
+    if args.out is None:
+        put_between(str(ROOT / 'docs' / 'backbone.md'), 'taps', taps_table())
+        put_between(str(ROOT / 'docs' / 'architecture.md'), 'modules', modules_table())
+
+
+if __name__ == '__main__':
+    main()

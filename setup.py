@@ -1,0 +1,33 @@
+"""Builds the package with its configs and tools in `.mim`, where mmengine and mim look for them."""
+
+import shutil
+from pathlib import Path
+
+from setuptools import setup
+from setuptools.command.build_py import build_py
+
+ROOT = Path(__file__).parent
+CARRIED = ('configs', 'tools', 'model-index.yml')
+
+
+class BuildWithMim(build_py):
+    """Puts copies into a wheel, and links to the checkout where that is installed as it is."""
+
+    def run(self) -> None:
+        """Build, then fill `.mim` anew."""
+        super().run()
+        package = Path('' if self.editable_mode else self.build_lib, 'mbv2_backbone')
+        mim = ROOT / package / '.mim'
+        shutil.rmtree(mim, ignore_errors=True)
+        mim.mkdir()
+        for name in CARRIED:
+            source, target = ROOT / name, mim / name
+            if self.editable_mode:
+                target.symlink_to(Path('..', '..', name))
+            elif source.is_dir():
+                shutil.copytree(source, target, ignore=shutil.ignore_patterns('__pycache__'))
+            else:
+                shutil.copy(source, target)
+
+
+setup(cmdclass=dict(build_py=BuildWithMim))

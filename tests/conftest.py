@@ -7,7 +7,13 @@ import torch
 from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 
-RUNTIME_TESTS = ('test_benchmark', 'test_deploy', 'test_tools_export', 'test_tools_benchmark')
+RUNTIME_TESTS = (
+    'test_benchmark',
+    'test_deploy',
+    'test_docs',
+    'test_tools_export',
+    'test_tools_benchmark',
+)
 
 
 def pytest_collection_modifyitems(items):

@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
+from mbv2_backbone.data.annotations import box_problem, read_voc
 from mbv2_backbone.det import CheckedCocoDataset, CheckedVOCDataset
-from mbv2_backbone.det.annotations import box_problem, read_voc
 
 NAN = float('nan')
 SOUND = (10, 10, 20, 30)  # xywh

@@ -4,15 +4,24 @@
 Examples:
     python tools/data.py sample
     python tools/data.py sample --out data/sample_256 --size 256 --num-train 2000
+    python tools/data.py fetch bccd
+    python tools/data.py check data/BCCD
+    python tools/data.py convert data/mine_yolo data/mine --to coco
+    python tools/data.py show data/mine --num 9
+    python tools/data.py show configs/ssdlite_mbv2_sample.py --out sheet.png
     python tools/data.py unpack VOCtrainval_06-Nov-2007.tar --out data
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from functools import partial
 
 from common import run
+
+DATA_SETS = ('voc2007', 'voc2012', 'voc12aug', 'coco2017', 'bccd', 'camvid')
 
 
 def parse_args() -> argparse.Namespace:
@@ -44,13 +53,142 @@ def parse_args() -> argparse.Namespace:
     unpack.add_argument('--out', required=True, help='folder to write')
     unpack.add_argument('--sha256', help='the hash that its publisher states')
     unpack.set_defaults(command=unpack_archive)
+    add_fetch(commands)
+    add_check(commands)
+    add_convert(commands)
+    add_show(commands)
     return parser.parse_args()
+
+
+def add_fetch(commands: argparse._SubParsersAction) -> None:
+    fetch = commands.add_parser(
+        'fetch',
+        help='download a public data set and lay it out as the configs expect it',
+        description='Download a public data set, check it and lay it out as the configs expect it. '
+        'Files that you have put into OUT/archives are used without a download.',
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    # Not read from the catalogue: importing the package takes seconds.
+    fetch.add_argument('name', choices=DATA_SETS, help='the data set')
+    fetch.add_argument('--out', default='data', help='folder of all data sets')
+    fetch.add_argument(
+        '--keep-archives', action='store_true', help='keep what was downloaded in OUT/archives'
+    )
+    fetch.add_argument(
+        '--mirror',
+        default='',
+        metavar='URL',
+        help='folder on the web that has the archives, instead of the published addresses',
+    )
+    fetch.set_defaults(command=fetch_data)
+
+
+def add_check(commands: argparse._SubParsersAction) -> None:
+    check = commands.add_parser(
+        'check',
+        help='count what a set holds and find what would stop training',
+        description='Count images, boxes and sizes of a set, and find what would stop training; '
+        'then the exit code is 1.',
+    )
+    check.add_argument('source', metavar='FOLDER_OR_CONFIG', help='a set, or a config of a model')
+    check.add_argument(
+        '--task',
+        choices=('det', 'seg', 'both'),
+        default='det',
+        help='of a folder with boxes and masks: seg looks at the masks alone (default: det)',
+    )
+    check.add_argument(
+        '--layout',
+        choices=('coco', 'voc', 'yolo', 'labelme', 'masks'),
+        help='of a folder with several: which to check (default: what suits the task)',
+    )
+    check.add_argument('--json', metavar='FILE', help='write the findings into this file, too')
+    check.set_defaults(command=check_data)
+
+
+def add_convert(commands: argparse._SubParsersAction) -> None:
+    layouts = ('coco', 'voc', 'yolo', 'labelme')
+    convert = commands.add_parser(
+        'convert',
+        help='turn a set with boxes or outlines into another layout',
+        description='Turn a set with boxes or outlines from one layout into another. The input is '
+        'not changed; what cannot be kept is named.',
+    )
+    convert.add_argument('source', metavar='IN', help='folder of the set')
+    convert.add_argument('target', metavar='OUT', help='folder to write')
+    convert.add_argument('--to', required=True, choices=layouts, help='layout to write')
+    convert.add_argument(
+        '--from',
+        dest='layout',
+        choices=layouts,
+        help='layout to read (default: what the folder looks like)',
+    )
+    convert.add_argument(
+        '--copy', action='store_true', help='copy the images; by default they are hard links'
+    )
+    convert.add_argument('--force', action='store_true', help='replace OUT if it is there')
+    convert.set_defaults(command=convert_set)
+
+
+def add_show(commands: argparse._SubParsersAction) -> None:
+    show = commands.add_parser(
+        'show',
+        help='draw images with their labels, before and after augmentation',
+        description='Draw a contact sheet: for a folder its images with their labels, for a config '
+        'also what its training pipeline makes of them.',
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    show.add_argument('source', metavar='FOLDER_OR_CONFIG', help='a set, or a config of a model')
+    show.add_argument('--split', default='train', help='which images')
+    show.add_argument('--num', type=int, default=16, help='how many images')
+    show.add_argument('--out', default='sheet.png', help='PNG file to write')
+    show.add_argument('--seed', type=int, default=0, help='the same seed gives the same picture')
+    show.add_argument(
+        '--cfg-options', nargs='+', metavar='KEY=VALUE', help='override settings of the config'
+    )
+    show.set_defaults(command=show_set)
+
+
+def check_data(args: argparse.Namespace) -> None:
+    import json
+
+    from mbv2_backbone.errors import UserError
+    from mbv2_backbone.files import write_atomically
+    from mbv2_backbone.sets.check import check_config, check_folder
+
+    if os.path.isdir(args.source):
+        report = check_folder(args.source, layout=args.layout, task=args.task)
+    else:
+        report = check_config(args.source)
+    print(report)
+    if args.json:
+        text = json.dumps(report.as_json(), indent=2, ensure_ascii=False)
+        try:
+            write_atomically(text.encode(), args.json)
+        except OSError as error:
+            raise UserError(f'cannot write {args.json}: {error}') from error
+    if report.stops_training:
+        sys.exit(1)
 
 
 def unpack_archive(args: argparse.Namespace) -> None:
     from mbv2_backbone.data.archives import extract
 
     print(f'unpacked into {extract(args.archive, args.out, sha256=args.sha256)}')
+
+
+def fetch_data(args: argparse.Namespace) -> None:
+    from mbv2_backbone.data.fetch import CATALOGUE, fetch
+    from mbv2_backbone.errors import UserError
+
+    try:
+        was_missing = fetch(
+            args.name, args.out, mirror=args.mirror, keep_archives=args.keep_archives
+        )
+    except OSError as error:
+        raise UserError(f'cannot write {args.name} to {args.out}: {error}') from error
+    folder = f'{args.out}/{CATALOGUE[args.name][0].folder}'
+    print(f'{"fetched" if was_missing else "found, nothing to fetch:"} {folder}')
 
 
 def draw_sample(args: argparse.Namespace) -> None:
@@ -78,6 +216,47 @@ def draw_sample(args: argparse.Namespace) -> None:
     for split, boxes in summary.boxes.items():
         row = (summary.images[split], summary.empty[split], *boxes.values(), sum(boxes.values()))
         print(f'{split:8}' + ''.join(f'{number:>10}' for number in row))
+
+
+def convert_set(args: argparse.Namespace) -> None:
+    from mbv2_backbone.errors import UserError
+    from mbv2_backbone.listing import first_lines
+    from mbv2_backbone.progress import track
+    from mbv2_backbone.sets.convert import convert
+
+    try:
+        done = convert(
+            args.source,
+            args.target,
+            to=args.to,
+            layout=args.layout,
+            copy=args.copy,
+            force=args.force,
+            track=partial(track, what='Placing images', unit='images'),
+        )
+    except OSError as error:
+        raise UserError(f'cannot write {args.target}: {error}') from error
+    print(f'{done.source_layout} to {args.to}: {args.target}')
+    print(f'{"":8}' + ''.join(f'{title:>10}' for title in ('images', 'empty', 'objects')))
+    for split, counts in done.counts.items():
+        print(f'{split:8}' + ''.join(f'{number:>10}' for number in counts))
+    for title, lines in (('problems of the input', done.problems), ('notes', done.notes)):
+        if lines:
+            print('\n'.join([f'{title} ({len(lines)}):', *first_lines(lines, 50)]))
+
+
+def show_set(args: argparse.Namespace) -> None:
+    from mbv2_backbone.sets.show import show
+
+    picture_hw = show(
+        args.source,
+        args.out,
+        split=args.split,
+        num=args.num,
+        seed=args.seed,
+        overrides=args.cfg_options,
+    )
+    print(f'wrote {args.out}, {picture_hw[1]}x{picture_hw[0]} pixels')
 
 
 if __name__ == '__main__':

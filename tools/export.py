@@ -20,7 +20,7 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('config', help='config file, of detection or segmentation')
-    parser.add_argument('checkpoint', help='checkpoint of the whole model')
+    parser.add_argument('checkpoint', help='checkpoint, `best` or `last`')
     parser.add_argument(
         '--to',
         required=True,

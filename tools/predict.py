@@ -8,17 +8,46 @@ from common import build_parser, run
 
 def parse_args() -> argparse.Namespace:
     parser = build_parser(__doc__)
-    parser.add_argument('checkpoint', help='checkpoint of the whole model, or an exported file')
-    parser.add_argument('inputs', nargs='+', help='images, folders, globs, videos')
+    parser.add_argument('checkpoint', help='checkpoint, `best`, `last`, or an exported file')
+    parser.add_argument('inputs', nargs='*', help='images, folders, globs, videos')
     parser.add_argument('--out', default='predictions', help='output folder')
     parser.add_argument('--score-thr', type=float, default=0.3, help='least score of a box')
     parser.add_argument('--batch-size', type=int, help='images at a time (default: 8, masks: 1)')
     parser.add_argument('--no-draw', action='store_true', help='write predictions.json only')
+    parser.add_argument(
+        '--features',
+        action='store_true',
+        help='also draw what the backbone computes for each image, and where each class comes from',
+    )
+    parser.add_argument(
+        '--serve', action='store_true', help='open a web page that predicts on what is dropped'
+    )
+    parser.add_argument('--host', default='127.0.0.1', help='address that --serve listens on')
+    parser.add_argument('--port', type=int, default=7860, help='of --serve; 0 takes a free one')
     parser.add_argument('--cfg-options', nargs='+', metavar='KEY=VALUE', help='config overrides')
-    return parser.parse_args()
+    args = parser.parse_args()
+    if not args.inputs and not args.serve:
+        parser.error('give inputs, or --serve')
+    return args
 
 
 def main(args: argparse.Namespace) -> None:
+    if args.inputs:
+        predict_files(args)
+    if args.serve:
+        from mbv2_backbone.serve import serve
+
+        serve(
+            args.config,
+            args.checkpoint,
+            host=args.host,
+            port=args.port,
+            score_thr=args.score_thr,
+            cfg_options=args.cfg_options,
+        )
+
+
+def predict_files(args: argparse.Namespace) -> None:
     from mbv2_backbone.engine.predict import predict
 
     summary = predict(
@@ -29,10 +58,13 @@ def main(args: argparse.Namespace) -> None:
         score_thr=args.score_thr,
         batch_size=args.batch_size,
         draw=not args.no_draw,
+        features=args.features,
         cfg_options=args.cfg_options,
     )
     for path in summary.unreadable:
-        print(f'skipped, cannot be read as an image: {path}')
+        print(f'skipped, cannot be read: {path}')
+    for note in summary.notes:
+        print(note)
     for path, fps in summary.video_fps.items():
         print(f'{path}: {fps:.1f} frames/s')
     print(

@@ -8,13 +8,16 @@ from common import add_run_flags, build_parser, run
 
 def parse_args() -> argparse.Namespace:
     parser = build_parser(__doc__)
-    parser.add_argument('checkpoint', help='checkpoint of the whole model, or an exported file')
+    parser.add_argument('checkpoint', help='checkpoint, `best`, `last`, or an exported file')
     add_run_flags(parser)
     parser.add_argument(
         '--out', help='predictions: a .pkl file (detection) or a folder for masks (segmentation)'
     )
     parser.add_argument('--show-dir', help='folder for pictures of the predictions')
     parser.add_argument('--tta', action='store_true', help='test-time augmentation')
+    parser.add_argument(
+        '--no-report', action='store_true', help='write no report.html into WORK_DIR/report'
+    )
     return parser.parse_args()
 
 
@@ -28,6 +31,7 @@ def main(args: argparse.Namespace) -> None:
         out=args.out,
         show_dir=args.show_dir,
         tta=args.tta,
+        report=not args.no_report,
         channels_last=args.channels_last,
         cfg_options=args.cfg_options,
         launcher=args.launcher,

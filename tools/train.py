@@ -25,6 +25,13 @@ def parse_args() -> argparse.Namespace:
         const='auto',
         help='go on from this checkpoint; alone, from the newest in --work-dir',
     )
+    parser.add_argument(
+        '--track',
+        nargs='+',
+        choices=('wandb', 'mlflow'),
+        default=(),
+        help='trackers that get the figures, beside TensorBoard events and curves.png',
+    )
     return parser.parse_args()
 
 
@@ -38,6 +45,7 @@ def main(args: argparse.Namespace) -> None:
         channels_last=args.channels_last,
         auto_scale_lr=args.auto_scale_lr,
         resume=args.resume,
+        track=args.track,
         cfg_options=args.cfg_options,
         launcher=args.launcher,
     )

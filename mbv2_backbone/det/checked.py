@@ -7,11 +7,11 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from ..data.annotations import cut_box
 from ..data.broken import ROUNDING
 from ..errors import UserError
 from ..listing import first_lines
 from ..log import warn
-from .annotations import cut_box
 
 MAX_NAMED = 50
 

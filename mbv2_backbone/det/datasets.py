@@ -10,11 +10,7 @@ from mmdet.datasets.api_wrappers import COCO
 from mmdet.registry import DATASETS
 from mmengine.fileio import get
 
-from ..data.image_files import read_image_facts
-from ..errors import UserError
-from ..listing import first_lines
-from ..log import warn
-from .annotations import (
+from ..data.annotations import (
     VocObject,
     as_box,
     box_problem,
@@ -23,6 +19,10 @@ from .annotations import (
     read_voc,
     voc_corners,
 )
+from ..data.image_files import read_image_facts
+from ..errors import UserError
+from ..listing import first_lines
+from ..log import warn
 from .checked import MAX_NAMED, CheckedDatasetMixin, counted, warn_of_other_classes
 
 

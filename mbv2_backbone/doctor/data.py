@@ -10,7 +10,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.registry import DATASETS
 
-from ..det.annotations import box_problem
+from ..data.annotations import box_problem
 from ..engine.broken_images import MAX_BROKEN
 from ..engine.checks import check_classes, check_data, check_masks
 from ..engine.config import datasets_of

@@ -10,17 +10,17 @@ import mmcv
 import numpy as np
 from mmengine.config import Config
 from mmengine.hooks import Hook
-from mmengine.registry import HOOKS, VISUALIZERS
+from mmengine.registry import HOOKS
 from mmengine.runner import Runner
-from mmengine.structures import BaseDataElement
-from mmengine.visualization import Visualizer
+from mmengine.structures import BaseDataElement, InstanceData
 from PIL import Image, ImageDraw, ImageFont
 
 from ..data.results import result_path
-from .config import dataset_meta, task_of
-from .palettes import mask_meta
+from .config import task_of
+from .palettes import class_meta, mask_meta
 
 OPACITY = 0.55
+_LUMINANCE = (0.299, 0.587, 0.114)  # of red, green and blue, ITU-R BT.601
 
 
 class Painter:
@@ -29,7 +29,8 @@ class Painter:
     Args:
         classes: Names of the labels of the masks.
         palette: Their colours, RGB.
-        box_visualizer: mmdet's visualizer; without it boxes are not drawn.
+        box_classes: Names of the labels of the boxes.
+        box_palette: Their colours, RGB.
         score_thr: Boxes below it are not drawn.
     """
 
@@ -38,12 +39,14 @@ class Painter:
         classes: Sequence[str],
         palette: Sequence[Sequence[int]],
         *,
-        box_visualizer: Visualizer | None = None,
+        box_classes: Sequence[str] = (),
+        box_palette: Sequence[Sequence[int]] = (),
         score_thr: float = 0.3,
     ) -> None:
         self.classes = classes
         self.palette = palette
-        self.box_visualizer = box_visualizer
+        self.box_classes = box_classes
+        self.box_palette = box_palette
         self.score_thr = score_thr
 
     def prediction(
@@ -60,7 +63,7 @@ class Painter:
         Returns:
             `(H', W', 3)` uint8 BGR, H' >= H and W' >= W.
         """
-        picture = self._draw(image, sample, 'pred')
+        picture = self.draw(image, sample, 'pred')
         labels = mask_labels(sample, 'pred_sem_seg')
         if labels is None:
             return picture
@@ -82,30 +85,33 @@ class Painter:
             return self.prediction(image, sample)
         size_hw = image.shape[:2]
         gap = np.full((size_hw[0], max(4, size_hw[1] // 60), 3), 255, np.uint8)
-        panels = [self._draw(image, sample, 'gt'), gap, self._draw(image, sample, 'pred')]
+        panels = [self.draw(image, sample, 'gt'), gap, self.draw(image, sample, 'pred')]
         captions = [('truth', 0), ('prediction', size_hw[1] + gap.shape[1])]
         picture = np.concatenate(panels, axis=1)
         picture = np.concatenate([caption_strip(captions, picture.shape[1], size_hw), picture])
         shown = np.union1d(truth, mask_labels(sample, 'pred_sem_seg'))
         return self._with_legend(picture, shown, size_hw=size_hw)
 
-    def _draw(self, image: np.ndarray, sample: BaseDataElement, side: str) -> np.ndarray:
-        """Draw the truth (`gt`) or the prediction (`pred`), masks below boxes."""
+    def draw(self, image: np.ndarray, sample: BaseDataElement, side: str) -> np.ndarray:
+        """Draw the truth (`gt`) or the prediction (`pred`), masks below boxes, no legend."""
         labels = mask_labels(sample, f'{side}_sem_seg')
         if labels is not None:
             if labels.shape != image.shape[:2]:  # a truth that was resized with its image
                 labels = mmcv.imresize(labels, image.shape[1::-1], interpolation='nearest')
             image = overlay(image, labels, self.palette)
         key = f'{side}_instances'
-        if self.box_visualizer is None or key not in sample:
-            return image
-        # The boxes alone: mmdet's visualizer would draw masks, too, in its own way.
-        boxes = type(sample)(**{key: sample.get(key).cpu()})
-        sides = dict(draw_gt=side == 'gt', draw_pred=side == 'pred')
-        self.box_visualizer.add_datasample(
-            'picture', image[..., ::-1], boxes, pred_score_thr=self.score_thr, **sides
-        )
-        return self.box_visualizer.get_image()[..., ::-1]
+        return self._with_boxes(image, sample.get(key).cpu()) if key in sample else image
+
+    def _with_boxes(self, image: np.ndarray, found: InstanceData) -> np.ndarray:
+        if 'scores' in found:
+            found = found[found.scores >= self.score_thr]
+        labels = found.labels.tolist()
+        names = [self.box_classes[label] for label in labels]
+        if 'scores' in found:
+            scores = found.scores.tolist()
+            names = [f'{name} {score:.2f}' for name, score in zip(names, scores, strict=True)]
+        colours = [self.box_palette[label] for label in labels]
+        return draw_boxes(image, found.bboxes.numpy(), names, colours)
 
     def _with_legend(
         self, picture: np.ndarray, labels: Sequence[int], *, size_hw: tuple[int, int]
@@ -133,13 +139,7 @@ class PictureHook(Hook):
 
     def before_test_epoch(self, runner: Runner) -> None:
         """Take the names and colours of the classes from the dataset."""
-        masks = mask_meta(runner.cfg)
-        has_boxes = task_of(runner.cfg) != 'seg'
-        self.painter = Painter(
-            masks['classes'],
-            masks['palette'],
-            box_visualizer=box_visualizer(runner.cfg) if has_boxes else None,
-        )
+        self.painter = build_painter(runner.cfg)
 
     def after_test_iter(
         self,
@@ -155,11 +155,20 @@ class PictureHook(Hook):
             cv2.imwrite(str(path), picture)
 
 
-def box_visualizer(cfg: Config) -> Visualizer:
-    """Build mmdet's visualizer of a config, for the classes of its boxes."""
-    visualizer = VISUALIZERS.build(dict(cfg.visualizer, name='painter', vis_backends=None))
-    visualizer.dataset_meta = dataset_meta(cfg)
-    return visualizer
+def build_painter(cfg: Config, *, score_thr: float = 0.3) -> Painter:
+    """Build the painter of what a config's model predicts, in the colours of its data."""
+    task = task_of(cfg)
+    masks = dict(classes=(), palette=()) if task == 'det' else mask_meta(cfg)
+    if task == 'seg':
+        return Painter(masks['classes'], masks['palette'])
+    boxes = class_meta(cfg)
+    return Painter(
+        masks['classes'],
+        masks['palette'],
+        box_classes=boxes['classes'],
+        box_palette=boxes['palette'],
+        score_thr=score_thr,
+    )
 
 
 def mask_labels(sample: BaseDataElement, key: str) -> np.ndarray | None:
@@ -192,6 +201,40 @@ def overlay(
     return cv2.copyTo(image, is_bare, mixed)
 
 
+def draw_boxes(
+    image: np.ndarray,
+    boxes_xyxy: np.ndarray,
+    names: Sequence[str],
+    colours_rgb: Sequence[Sequence[int]],
+) -> np.ndarray:
+    """Draw boxes with a name each; the first of them, which has the highest score, comes on top.
+
+    Args:
+        image: `(H, W, 3)` uint8 BGR.
+        boxes_xyxy: `(D, 4)` in pixels.
+        names: What is written on each.
+        colours_rgb: Colour of each.
+
+    Returns:
+        `(H, W, 3)` uint8 BGR.
+    """
+    picture = Image.fromarray(np.ascontiguousarray(image[..., ::-1]))
+    draw = ImageDraw.Draw(picture)
+    font = letter_font(image.shape[:2])
+    line, width = font.size * 5 // 4, max(2, font.size // 6)
+    for box, name, colour in reversed(list(zip(boxes_xyxy, names, colours_rgb, strict=True))):
+        x1, y1, x2, y2 = (float(v) for v in box)
+        colour = tuple(int(v) for v in colour)
+        draw.rectangle([x1, y1, max(x1, x2), max(y1, y2)], outline=colour, width=width)
+        tag = _text_width(name, font) + font.size // 2
+        x = min(max(0.0, x1), max(0.0, picture.width - tag))
+        y = y1 - line if y1 >= line else max(0.0, y1)
+        draw.rectangle([x, y, x + tag, y + line], fill=colour)
+        ink = 'black' if np.dot(colour, _LUMINANCE) > 140 else 'white'
+        draw.text((x + tag / 2, y + line / 2), name, fill=ink, font=font, anchor='mm')
+    return np.asarray(picture)[..., ::-1]
+
+
 def legend_strip(
     entries: Sequence[tuple[str, Sequence[int]]], width: int, size_hw: tuple[int, int]
 ) -> np.ndarray:
@@ -205,7 +248,7 @@ def legend_strip(
     Returns:
         `(H', W', 3)` uint8 BGR.
     """
-    font = _font(size_hw)
+    font = letter_font(size_hw)
     line, pad = font.size * 3 // 2, font.size // 2
     cell = max((_text_width(name, font) for name, _ in entries), default=0) + line + 2 * pad
     columns = max(1, width // cell)
@@ -226,7 +269,7 @@ def caption_strip(
     captions: Sequence[tuple[str, int]], width: int, size_hw: tuple[int, int]
 ) -> np.ndarray:
     """Write captions on white, each from its x position on; `(H', width, 3)` uint8 BGR."""
-    font = _font(size_hw)
+    font = letter_font(size_hw)
     line = font.size * 3 // 2
     strip = Image.new('RGB', (width, line), 'white')
     for text, x in captions:
@@ -236,7 +279,8 @@ def caption_strip(
     return np.asarray(strip)[..., ::-1]
 
 
-def _font(size_hw: tuple[int, int]) -> ImageFont.FreeTypeFont:
+def letter_font(size_hw: tuple[int, int]) -> ImageFont.FreeTypeFont:
+    """Return a font whose letters fit pictures of a size."""
     import matplotlib  # comes with mmengine, and its font has the letters of most class names
 
     path = osp.join(matplotlib.get_data_path(), 'fonts', 'ttf', 'DejaVuSans.ttf')

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import os.path as osp
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,29 +91,3 @@ def read_image(path: str) -> np.ndarray | None:
         return mmcv.imread(path)
     except (OSError, ValueError, cv2.error):
         return None
-
-
-class Video:
-    """The frames of a video, uint8 BGR.
-
-    Args:
-        path: A video file that OpenCV reads.
-
-    Raises:
-        UserError: If it cannot be read.
-    """
-
-    def __init__(self, path: str) -> None:
-        self._capture = cv2.VideoCapture(path)
-        if not self._capture.isOpened() or self._capture.get(cv2.CAP_PROP_FRAME_WIDTH) <= 0:
-            raise UserError(f'cannot read the video {path}; is it whole, and is its codec known?')
-        self.fps = self._capture.get(cv2.CAP_PROP_FPS) or 25.0
-        self.num_frames = max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        while True:
-            is_read, frame = self._capture.read()
-            if not is_read:
-                self._capture.release()
-                return
-            yield frame

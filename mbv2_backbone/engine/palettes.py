@@ -18,16 +18,31 @@ def mask_meta(cfg: Config) -> dict:
     Raises:
         UserError: If neither the config nor the dataset's class names the classes.
     """
-    classes = dataset_meta(cfg)['classes']
-    datasets = datasets_of(cfg, ('test', 'val', 'train'))
-    dataset = next(node for node in datasets if metainfo_of(node).get('classes'))
-    meta = metainfo_of(dataset)
+    meta = metainfo_of(_dataset_with_classes(cfg))
     if meta.get('seg_classes'):
         classes = tuple(meta['seg_classes'])
         return dict(
             classes=classes, palette=meta.get('seg_palette') or _random_palette(len(classes))
         )
-    return dict(classes=classes, palette=class_palette(dataset))
+    return class_meta(cfg)
+
+
+def class_meta(cfg: Config) -> dict:
+    """Return `classes` and `palette`, a colour for each, of a config's test data.
+
+    In a joint model they are those of the boxes.
+
+    Raises:
+        UserError: If neither the config nor the dataset's class names the classes.
+    """
+    dataset = _dataset_with_classes(cfg)
+    return dict(classes=dataset_meta(cfg)['classes'], palette=class_palette(dataset))
+
+
+def _dataset_with_classes(cfg: Config) -> dict:
+    dataset_meta(cfg)  # raises where there is none
+    datasets = datasets_of(cfg, ('test', 'val', 'train'))
+    return next(node for node in datasets if metainfo_of(node).get('classes'))
 
 
 def class_palette(dataset: dict) -> Palette:

@@ -1,0 +1,156 @@
+"""What a prediction run writes: pictures, label maps, clips and `predictions.json`."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+from mmengine.structures import BaseDataElement
+
+from ..data.layouts import write_palette_png
+from ..errors import UserError
+from ..progress import track
+from .drawing import mask_labels
+from .inputs import Source, read_image
+from .video import ClipWriter, Video
+
+if TYPE_CHECKING:
+    from ..features.inspector import FeatureInspector
+    from .predict import FilePredictor
+
+
+@dataclass
+class Summary:
+    """What a prediction run did.
+
+    Attributes:
+        predictions: Path of `predictions.json`.
+        num_images: Images and video frames predicted on.
+        num_predictions: Rows in `predictions.json`.
+        unreadable: Files that could not be read.
+        video_fps: Frames a second reached, by video.
+        notes: What else a user should know of the videos.
+    """
+
+    predictions: str
+    num_images: int = 0
+    num_predictions: int = 0
+    unreadable: list[str] = field(default_factory=list)
+    video_fps: dict[str, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+class PredictionRun:
+    """One call of `predict`: what it writes, and what was done so far.
+
+    Args:
+        predictor: Predicts on the images.
+        out: Output folder.
+        batch_size: Images at a time.
+        draw: Whether pictures are written.
+        inspector: Looks at what the backbone computes for each image; `None` for nothing.
+    """
+
+    def __init__(
+        self,
+        predictor: FilePredictor,
+        out: Path,
+        *,
+        batch_size: int,
+        draw: bool,
+        inspector: FeatureInspector | None,
+    ) -> None:
+        self.predictor = predictor
+        self.out = out
+        self.batch_size = batch_size
+        self.draw = draw
+        self.inspector = inspector
+        self.rows: list[dict] = []
+        self.summary = Summary(predictions=str(out / 'predictions.json'))
+
+    def predict_stills(self, sources: Sequence[Source], ids: dict[str, int]) -> None:
+        """Predict on images and write what is asked for each."""
+        found = self.predictor.stream(self._read(sources), self.batch_size)
+        for source, image, sample in track(found, 'Predicting', total=len(sources), unit='images'):
+            self.summary.num_images += 1
+            self.rows += self.predictor.rows(sample, ids[source.path], source.path)
+            self._write(source.name, image, sample)
+
+    def _read(self, sources: Sequence[Source]) -> Iterator[tuple[Source, np.ndarray]]:
+        for source in sources:
+            image = read_image(source.path)
+            if image is None:
+                self.summary.unreadable.append(source.path)
+            else:
+                yield source, image
+
+    def _write(self, name: str, image: np.ndarray, sample: BaseDataElement) -> None:
+        painter = self.predictor.painter
+        if self.draw:
+            cv2.imwrite(self._path(f'{name}.jpg'), painter.prediction(image, sample))
+        labels = mask_labels(sample, 'pred_sem_seg')
+        if labels is not None:
+            write_palette_png(Path(self._path(f'masks/{name}.png')), labels, painter.palette)
+        if self.inspector is not None:
+            from ..features.pictures import write_pictures
+
+            stem = self._path(name)
+            write_pictures(self.inspector(image), image, sample, painter, stem)
+
+    def _path(self, name: str) -> str:
+        path = self.out / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return str(path)
+
+    def predict_video(self, source: Source, first_id: int) -> int:
+        """Predict on the frames of a video and write its clip; return their number."""
+        try:
+            video = Video(source.path)
+        except UserError:
+            self.summary.unreadable.append(source.path)
+            return 0
+        begin = time.perf_counter()
+        found = self.predictor.stream(video, self.batch_size)
+        title = f'Predicting {source.name}'
+        writer = None
+        for i, (seconds, frame, sample) in enumerate(
+            track(found, title, total=video.num_frames or None, unit='frames')
+        ):
+            rows = self.predictor.rows(sample, first_id + i, source.path)
+            self.rows += [row | dict(frame=i) for row in rows]
+            if self.draw:
+                picture = self.predictor.painter.prediction(frame, sample, whole_legend=True)
+                if writer is None:
+                    path = self._path(f'{source.name}.mp4')
+                    writer = ClipWriter(path, fps=video.fps, size_hw=picture.shape[:2])
+                writer.write(picture, seconds)
+        if writer is not None:
+            writer.close()
+        self.summary.num_images += video.count
+        self.summary.notes += [f'{source.path} {note}' for note in video.notes()]
+        if video.count:
+            self.summary.video_fps[source.path] = video.count / (time.perf_counter() - begin)
+        else:
+            self.summary.unreadable.append(source.path)
+        return video.count
+
+    def finish(self) -> Summary:
+        """Write the rows.
+
+        Raises:
+            UserError: If no input could be read.
+        """
+        summary = self.summary
+        if not summary.num_images:
+            unreadable = ', '.join(summary.unreadable[:5])
+            raise UserError(f'none of the inputs could be read: {unreadable}')
+        summary.num_predictions = len(self.rows)
+        with open(summary.predictions, 'w') as file:
+            json.dump(self.rows, file)
+        return summary

@@ -1,0 +1,1 @@
+"""Writing a config for a set of the user's own."""

@@ -1,0 +1,222 @@
+"""Configs that detect, and those that segment with the same backbone pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..arch import build_architecture, make_divisible
+from ..errors import UserError
+from ..sets.records import ImageSet
+from .code import Name
+from .data import below_root, held_out_splits
+from .parts import NORM, backbone, epoch_schedule
+from .plan import Priors, Schedule
+
+_EXTRA_CHANNELS = (512, 256, 256, 128)  # of the paper's SSDLite, below the backbone's maps
+_MIN_EXTRA = 64
+_FINE_TAP = 'layer4.expand'
+_META_KEYS = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')
+
+
+def det_settings(
+    image_set: ImageSet,
+    priors: Priors,
+    schedule: Schedule,
+    *,
+    size: int,
+    width: float,
+    pretrained: str | None,
+) -> dict[str, Any]:
+    """Return the settings of a detector's config below its classes, in their order."""
+    return (
+        dict(
+            size=(size, size),
+            norm_cfg=NORM,
+            model=_model(priors, width=width, pretrained=pretrained),
+        )
+        | _pipelines(with_seg=False)
+        | _loaders(image_set, schedule)
+        | _evaluators(image_set, [])
+        | epoch_schedule(schedule, 'coco/bbox_mAP')
+        | dict(custom_hooks=_hooks(is_joint=False))
+    )
+
+
+def joint_settings(
+    image_set: ImageSet,
+    priors: Priors,
+    schedule: Schedule,
+    *,
+    size: int,
+    width: float,
+    pretrained: str | None,
+) -> dict[str, Any]:
+    """Return the settings of a joint model's config below its classes, in their order."""
+    model = _model(priors, width=width, pretrained=pretrained, output_stride=16)
+    model['decode_head'] = dict(
+        in_channels=build_architecture(width).taps['layer7'].channels,
+        channels=make_divisible(256 * width),
+        num_classes=Name('len(seg_classes)'),
+    )
+    settings = (
+        dict(
+            seg_classes=image_set.mask_classes,
+            size=(size, size),
+            norm_cfg=NORM,
+            model=model,
+        )
+        | _pipelines(with_seg=True)
+        | _loaders(image_set, schedule)
+        | _evaluators(image_set, [dict(type='JointIoUMetric')])
+        | epoch_schedule(schedule, 'coco/bbox_mAP')
+        | dict(custom_hooks=_hooks(is_joint=True))
+    )
+    _add_masks(settings, image_set)
+    return settings
+
+
+def _model(
+    priors: Priors, *, width: float, pretrained: str | None, output_stride: int = 32
+) -> dict[str, Any]:
+    taps = ((_FINE_TAP,) if priors.is_fine else ()) + ('layer6.expand', 'conv2')
+    known = build_architecture(width).taps
+    of_backbone = tuple(known[tap].channels for tap in taps)
+    extra = len(priors.shapes) - len(taps)
+    narrowed = (max(_MIN_EXTRA, make_divisible(c * width)) for c in _EXTRA_CHANNELS)
+    channels = (of_backbone + tuple(narrowed))[: len(priors.shapes)]
+    network: dict[str, Any] = dict(widen_factor=width)
+    joint: dict[str, Any] = {}
+    if output_stride == 16:
+        network |= dict(out_indices=(*taps[:-1], 'layer7', taps[-1]), output_stride=16)
+        joint = dict(
+            det_indices=(*range(len(taps) - 1), len(taps)),
+            train_cfg=dict(assigner=dict(pos_iou_thr=0.5, neg_iou_thr=0.5)),
+        )
+    else:
+        network |= dict(out_indices=taps)
+    return dict(
+        backbone=network | backbone(pretrained),
+        neck=dict(
+            in_channels=of_backbone,
+            out_channels=channels,
+            level_strides=(2,) * extra,
+            level_paddings=(1,) * extra,
+            norm_cfg=Name('norm_cfg'),
+        ),
+        bbox_head=dict(
+            in_channels=channels,
+            num_classes=Name('len(classes)'),
+            norm_cfg=Name('norm_cfg'),
+            anchor_generator=dict(shapes=priors.shapes),
+        ),
+        **joint,
+    )
+
+
+def _pipelines(*, with_seg: bool) -> dict[str, Any]:
+    load = dict(type='LoadAnnotations', with_bbox=True)
+    if with_seg:
+        load |= dict(with_seg=True, imdecode_backend='pillow')
+    resize = dict(type='Resize', scale=Name('size'), keep_ratio=False)
+    crop = dict(
+        type='RandomCrop',
+        crop_size=(0.7, 0.7),
+        crop_type='relative_range',
+        allow_negative_crop=True,
+    )
+    train = [
+        dict(type='LoadImageFromFile'),
+        load,
+        crop,
+        resize,
+        dict(type='RandomFlip', prob=0.5),
+        dict(type='FastPhotoMetricDistortion'),
+        dict(type='PackDetInputs'),
+    ]
+    pack = dict(type='PackDetInputs', meta_keys=(*_META_KEYS, 'instances'))
+    test = [dict(type='LoadImageFromFile'), resize, load, pack]
+    return dict(train_pipeline=train, test_pipeline=test)
+
+
+def _loaders(image_set: ImageSet, schedule: Schedule) -> dict[str, Any]:
+    kind = dict(coco='CheckedCocoDataset', voc='CheckedVOCDataset')[image_set.layout]
+    common = dict(type=kind, data_root=Name('data_root'), metainfo=dict(classes=Name('classes')))
+    if image_set.layout == 'voc':
+        common['data_prefix'] = dict(sub_data_root='')
+    train = _files(image_set, 'train') | dict(pipeline=Name('train_pipeline'))
+    repeated: dict[str, Any] = {**train, '': Name('images')}
+    if schedule.repeat > 1:
+        repeated = dict(type='RepeatDataset', times=schedule.repeat, dataset=repeated)
+    settings = dict(
+        images=common,
+        train_dataloader=dict(
+            batch_size=schedule.batch_size,
+            num_workers=2,
+            drop_last=True,
+            dataset=dict(_delete_=True) | repeated,
+        ),
+    )
+    val, test = held_out_splits(image_set)
+    for key, split in dict(val_dataloader=val, test_dataloader=test).items():
+        files = _files(image_set, split) | dict(pipeline=Name('test_pipeline'), test_mode=True)
+        dataset = dict(_delete_=True) | files | {'': Name('images')}
+        settings[key] = dict(batch_size=schedule.batch_size, dataset=dataset)
+    if val == test:
+        settings['test_dataloader'] = Name('val_dataloader')
+    return settings
+
+
+def _files(image_set: ImageSet, split: str) -> dict[str, Any]:
+    source = image_set.sources[split]
+    files: dict[str, Any] = dict(ann_file=below_root(image_set, source.annotations))
+    if image_set.layout == 'coco':
+        files['data_prefix'] = dict(img=below_root(image_set, source.images, is_folder=True))
+    return files
+
+
+def _add_masks(settings: dict[str, Any], image_set: ImageSet) -> None:
+    """Let the datasets of a joint config read the masks, too, in place.
+
+    Raises:
+        UserError: If a mask is not where mmdet looks for it.
+    """
+    val, test = held_out_splits(image_set)
+    for loader, split in (('train', 'train'), ('val', val), ('test', test)):
+        dataset = settings[f'{loader}_dataloader']
+        if isinstance(dataset, Name):
+            continue
+        source = image_set.sources[split]
+        for item in image_set.splits[split]:
+            name = item.path.relative_to(source.images).with_suffix('.png')
+            if source.masks is None or item.mask != source.masks / name:
+                raise UserError(
+                    f'{item.path} has no mask of its name in {source.masks or image_set.root}; a '
+                    f'joint model needs one for each image'
+                )
+        files = dataset['dataset'].get('dataset', dataset['dataset'])
+        files['data_prefix']['seg'] = below_root(image_set, source.masks, is_folder=True)
+    settings['images']['seg_map_suffix'] = '.png'
+
+
+def _evaluators(image_set: ImageSet, others: Sequence[dict]) -> dict[str, Any]:
+    settings = {}
+    val, test = held_out_splits(image_set)
+    for key, split in dict(val_evaluator=val, test_evaluator=test).items():
+        boxes = dict(type='CocoMetric', metric='bbox', classwise=True)
+        if image_set.layout == 'coco':
+            path = below_root(image_set, image_set.sources[split].annotations)
+            boxes['ann_file'] = Name(f'data_root + {path!r}')
+        settings[key] = [boxes, *others] if others else dict(_delete_=True) | boxes
+    if val == test:
+        settings['test_evaluator'] = Name('val_evaluator')
+    return settings
+
+
+def _hooks(*, is_joint: bool) -> list[dict]:
+    hooks = [
+        dict(type='NumClassCheckHook'),
+        dict(type='CheckInvalidLossHook', interval=50, priority='VERY_LOW'),
+        dict(type='EMAHook', ema_type='ExpMomentumEMA', momentum=0.003, priority=49),
+    ]
+    return hooks[1:] if is_joint else hooks  # NumClassCheckHook wants one count in all heads

@@ -1,0 +1,77 @@
+"""Parts that configs of all tasks have in common."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .code import Name
+from .plan import Schedule
+
+NORM = dict(type='BN', eps=0.001, momentum=0.1)
+_PRETRAINED_NORM = dict(type='BN', eps=1e-5, momentum=0.1)  # torchvision's and timm's eps
+_SCRATCH = [
+    dict(type='Kaiming', layer='Conv2d'),
+    dict(type='Constant', val=1, layer='_BatchNorm'),
+]
+
+
+def backbone(pretrained: str | None) -> dict[str, Any]:
+    """Return how the backbone starts: from weights or from scratch."""
+    if pretrained is None:
+        return dict(norm_cfg=Name('norm_cfg'), init_cfg=_SCRATCH)
+    init = dict(_delete_=True, type='Pretrained', checkpoint=pretrained)
+    return dict(norm_cfg=_PRETRAINED_NORM, init_cfg=init)
+
+
+def optimizer(schedule: Schedule) -> dict[str, Any]:
+    """Return the `optim_wrapper`."""
+    adamw = dict(_delete_=True, type='AdamW', lr=schedule.lr, weight_decay=0.05)
+    return dict(optimizer=adamw)
+
+
+def warmup(schedule: Schedule) -> dict[str, Any]:
+    """Return the scheduler of the first steps."""
+    return dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=schedule.warmup)
+
+
+def epoch_schedule(schedule: Schedule, metric: str) -> dict[str, Any]:
+    """Return the settings of a run by epochs, as mmdet trains, that keeps the best checkpoint."""
+    interval = max(1, schedule.epochs // 5)
+    cosine = dict(
+        type='CosineAnnealingLR',
+        begin=0,
+        end=schedule.epochs,
+        T_max=schedule.epochs,
+        eta_min_ratio=0.01,
+        by_epoch=True,
+        convert_to_iter_based=True,
+    )
+    checkpoint = dict(interval=interval, max_keep_ckpts=1, save_best=metric)
+    return dict(
+        train_cfg=dict(max_epochs=schedule.epochs, val_interval=interval),
+        param_scheduler=[warmup(schedule), cosine],
+        optim_wrapper=optimizer(schedule),
+        default_hooks=dict(logger=dict(interval=10), checkpoint=checkpoint),
+        auto_scale_lr=dict(base_batch_size=schedule.batch_size),
+    )
+
+
+def iter_schedule(schedule: Schedule, metric: str) -> dict[str, Any]:
+    """Return the settings of a run by iterations, as mmseg trains."""
+    interval = max(1, schedule.max_iters // 5)
+    cosine = dict(
+        type='CosineAnnealingLR',
+        begin=schedule.warmup,
+        end=schedule.max_iters,
+        T_max=schedule.max_iters - schedule.warmup,
+        eta_min_ratio=0.01,
+        by_epoch=False,
+    )
+    checkpoint = dict(interval=interval, max_keep_ckpts=1, save_best=metric)
+    return dict(
+        train_cfg=dict(max_iters=schedule.max_iters, val_interval=interval),
+        param_scheduler=[warmup(schedule), cosine],
+        optim_wrapper=optimizer(schedule),
+        default_hooks=dict(logger=dict(interval=10), checkpoint=checkpoint),
+        auto_scale_lr=dict(base_batch_size=schedule.batch_size),
+    )

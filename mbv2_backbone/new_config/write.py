@@ -1,0 +1,223 @@
+"""From a folder of images to the config that trains on it."""
+
+from __future__ import annotations
+
+import os.path as osp
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import UserError
+from ..files import write_atomically
+from ..installed import config_path
+from ..sets.check import Report, check_set
+from ..sets.files import read_class_file
+from ..sets.find import find_set
+from ..sets.records import ImageSet
+from ..sets.stats import relative_wh
+from .code import assign
+from .data import held_out_splits, readable_set, write_split
+from .det import det_settings, joint_settings
+from .plan import Priors, Schedule, det_size, plan_priors, plan_schedule, seg_size
+from .seg import seg_settings, trained_classes
+
+TASKS = ('det', 'seg', 'both')
+_HEADS = dict(det='ssdlite', seg='deeplabv3', both='ssdlite-deeplabv3')
+_TITLES = dict(
+    det='SSDLite-MobileNetV2', seg='DeepLabV3-MobileNetV2', both='SSDLite and DeepLabV3 in one'
+)
+_BASES = dict(
+    det='ssdlite_mbv2_coco.py',
+    seg='_base_/deeplabv3_mbv2.py',
+    both='ssdlite-deeplabv3_mbv2_sample.py',
+)
+_SEG_BASES = (
+    'mmseg::_base_/default_runtime.py',
+    'mmseg::_base_/schedules/schedule_40k.py',
+)
+_MAX_BATCH = dict(det=16, seg=8, both=16)
+_LARGE = 512  # pixels of a side, above which half of that fits
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the user wants other than by default.
+
+    Attributes:
+        layout: Of the set, where the folder holds several.
+        size: Side of a detector's square input, or the longer side of a segmentor's.
+        width: Width multiplier of the backbone.
+        passes: Over the images to train on.
+        pretrained: Checkpoint of the backbone; `None` trains from scratch.
+        class_file: Names the values in the masks, a line each.
+    """
+
+    layout: str | None = None
+    size: int | None = None
+    width: float = 1.0
+    passes: int | None = None
+    pretrained: str | None = None
+    class_file: str | None = None
+
+
+@dataclass
+class NewConfig:
+    """A config that was written.
+
+    Attributes:
+        path: Where it is.
+        report: What the check of its data found.
+        facts: What was chosen, a line each.
+        checkpoint: Where training leaves the last checkpoint.
+        split_files: New files in the folder of the set, which list its splits.
+    """
+
+    path: Path
+    report: Report
+    facts: list[str]
+    checkpoint: str
+    split_files: list[Path] = field(default_factory=list)
+
+
+def write_config(
+    folder: str, task: str, *, out: str | None = None, force: bool = False, wishes: Wishes
+) -> NewConfig:
+    """Check a set and write a config that trains on it.
+
+    Args:
+        folder: Of the set.
+        task: `det`, `seg` or `both`.
+        out: The config; by default one in `configs` that is called after the folder.
+        force: Replace a config that is there.
+        wishes: What is not to be as by default.
+
+    Raises:
+        UserError: If there is a config already, the set does not fit the task, or something in it
+            would stop training.
+    """
+    path = Path(out or osp.join('configs', f'{_HEADS[task]}_mbv2_{_slug(folder)}.py'))
+    if path.exists() and not force:
+        raise UserError(f'{path} is there already; give another --out, or --force to replace it')
+    image_set = find_set(folder, layout=wishes.layout, task=task)
+    if wishes.class_file:
+        names = read_class_file(Path(wishes.class_file))
+        image_set.mask_classes, image_set.mask_palette = names
+    _check_fits(image_set, task)
+    report = check_set(image_set)
+    if report.stops_training:
+        raise UserError(f'this set cannot be trained on yet:\n\n{report}')
+    settings, facts, schedule = _choose(image_set, task, wishes)
+    split_files = write_split(image_set)
+    text = _text(image_set, task, settings(), facts, path)
+    write_atomically(text.encode(), path)
+    last = f'iter_{schedule.max_iters}' if task == 'seg' else f'epoch_{schedule.epochs}'
+    checkpoint = osp.join('work_dirs', path.stem, f'{last}.pth')
+    return NewConfig(path, report, facts, checkpoint, split_files)
+
+
+def _slug(folder: str) -> str:
+    return re.sub(r'\W+', '_', Path(folder).resolve().name).strip('_').lower() or 'set'
+
+
+def _check_fits(image_set: ImageSet, task: str) -> None:
+    has_masks = any(item.mask for item in image_set.images)
+    if task != 'seg':
+        if image_set.layout == 'masks':
+            raise UserError(f'{image_set.root} holds masks but no boxes; try --task seg')
+        readable_set(image_set)
+    if task == 'both' and image_set.layout != 'coco':
+        raise UserError(
+            f'a joint model reads boxes in COCO layout; {image_set.root} is {image_set.layout}. '
+            f'python tools/data.py convert {image_set.root} OUT --to coco'
+        )
+    if task != 'det' and not has_masks:
+        raise UserError(
+            f'{image_set.root} holds no masks: expected PNG files of the names of the images, in '
+            f'a folder such as masks or SegmentationClass; found: {", ".join(image_set.found)}'
+        )
+    if task == 'both' and image_set.void_classes:
+        raise UserError('a joint model ignores the value 255 in masks only; write void as 255')
+
+
+def _choose(image_set: ImageSet, task: str, wishes: Wishes) -> tuple[Any, list[str], Schedule]:
+    """Choose sizes, priors and schedule.
+
+    Returns:
+        What makes the settings once the splits are written; what was chosen, a line each; the
+        schedule.
+    """
+    records = [item.record for item in image_set.splits['train']]
+    image_sizes = np.array([r.size_wh for r in records if all(r.size_wh)])
+    common: dict[str, Any] = dict(width=wishes.width, pretrained=wishes.pretrained)
+    if task == 'seg':
+        size_wh = seg_size(image_sizes, wishes.size)
+        schedule = _schedule(task, len(records), max(size_wh), wishes)
+        facts = [f'input {size_wh[0]}x{size_wh[1]}', _describe(schedule)]
+        return (
+            (lambda: seg_settings(image_set, schedule, size_wh=size_wh, **common)),
+            facts,
+            schedule,
+        )
+    size = wishes.size or det_size(image_sizes, relative_wh(records))
+    is_joint = task == 'both'
+    strides, is_fine = ((16, 16), True) if is_joint else ((16, 32), None)
+    priors = plan_priors(records, size, strides=strides, is_fine=is_fine)
+    schedule = _schedule(task, len(records), size, wishes)
+    facts = [f'input {size}x{size}', _describe_priors(priors), _describe(schedule)]
+
+    def make() -> dict[str, Any]:
+        make_settings = joint_settings if is_joint else det_settings
+        return make_settings(image_set, priors, schedule, size=size, **common)
+
+    return make, facts, schedule
+
+
+def _schedule(task: str, num_images: int, side: int, wishes: Wishes) -> Schedule:
+    max_batch = _MAX_BATCH[task] // (2 if side > _LARGE else 1)
+    return plan_schedule(num_images, max_batch=max_batch, passes=wishes.passes)
+
+
+def _describe(schedule: Schedule) -> str:
+    return f'{schedule.max_iters} iterations of {schedule.batch_size} images'
+
+
+def _describe_priors(priors: Priors) -> str:
+    maps = f'{len(priors.shapes)} maps' + (', the first of stride 8' if priors.is_fine else '')
+    return (
+        f'priors on {maps}: recall {priors.recall:.3f} at IoU 0.5 '
+        f'(the default priors: {priors.default_recall:.3f})'
+    )
+
+
+def _text(
+    image_set: ImageSet, task: str, settings: dict[str, Any], facts: list[str], path: Path
+) -> str:
+    """Lay out the config."""
+    classes = trained_classes(image_set) if task == 'seg' else image_set.classes
+    val, _ = held_out_splits(image_set)
+    counts = [len(image_set.splits[split]) for split in ('train', val)]
+    root = str(image_set.root)
+    header = [
+        f'{_TITLES[task]} on {root}: {len(classes)} classes,',
+        f'{counts[0]} images to train on, {counts[1]} to validate. Written by tools/new_config.py.',
+        *facts,
+        f'python tools/train.py {path}',
+    ]
+    own = osp.relpath(osp.realpath(config_path(_BASES[task])), osp.realpath(path.parent))
+    bases = own.replace('\\', '/')
+    parts = {
+        '_base_': [bases, *_SEG_BASES] if task == 'seg' else bases,
+        'data_root': osp.join(root, ''),
+        'data_help': f'This config was written for the images in {root}.',
+        'classes': classes,
+        **settings,
+    }
+    comment = ''.join(f'# {line}\n' for line in header)
+    return comment + ''.join(_spaced(assign(name, value)) for name, value in parts.items())
+
+
+def _spaced(code: str) -> str:
+    return f'\n{code}' if code.count('\n') > 2 else code

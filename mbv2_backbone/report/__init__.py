@@ -1,0 +1,1 @@
+"""The report after an evaluation, and the curves of a training."""

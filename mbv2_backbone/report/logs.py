@@ -1,0 +1,92 @@
+"""Reading what a training wrote into `<work_dir>/<time>/vis_data/scalars.json`."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from math import isfinite
+from pathlib import Path
+
+_NO_FIGURES = ('iter', 'epoch', 'step')
+
+
+def newest_log(work_dir: str | Path) -> Path | None:
+    """Return the figures of the newest training in a work folder, or `None`."""
+    logs = _logs(work_dir)
+    return logs[-1] if logs else None
+
+
+def read_scalars(work_dir: str | Path) -> list[dict]:
+    """Read the figures of the newest training, from its start on if it was resumed.
+
+    Args:
+        work_dir: Folder of a training.
+
+    Returns:
+        One dict for each line of the log, in order of time: all with `iter`; with `epoch` in
+        trainings by epochs. Validations have those of the training step before them, and
+        `is_val`. Empty if there is no log.
+    """
+    rows: list[dict] = []
+    for path in reversed(_logs(work_dir)):
+        earlier = _read(path)
+        if rows:
+            earlier = [row for row in earlier if row['iter'] < rows[0]['iter']]
+        rows = earlier + rows
+        if not _is_resumed(path):
+            break
+    return rows
+
+
+def curve(rows: Sequence[dict], key: str, *, by: str = 'iter') -> tuple[list, list]:
+    """Return where a figure was written and what it was; values that are not finite are left out.
+
+    Args:
+        rows: As `read_scalars` returns them.
+        key: Of the figure, such as `loss` or `coco/bbox_mAP`.
+        by: `iter` or `epoch`.
+    """
+    points = [(row[by], row[key]) for row in rows if key in row and by in row]
+    points = [(x, y) for x, y in points if isfinite(y)]
+    return [x for x, _ in points], [y for _, y in points]
+
+
+def keys_of(rows: Sequence[dict], *, is_val: bool) -> list[str]:
+    """Return the names of the figures of training or of validation, in order of appearance."""
+    keys = dict.fromkeys(
+        key
+        for row in rows
+        if row['is_val'] == is_val
+        for key, value in row.items()
+        if isinstance(value, (int, float)) and not isinstance(value, bool)
+    )
+    return [key for key in keys if key not in _NO_FIGURES]
+
+
+def _logs(work_dir: str | Path) -> list[Path]:
+    """Return the logs in a work folder that are not empty, by the time in their folder's name."""
+    paths = sorted(Path(work_dir).glob('*/vis_data/scalars.json'))
+    return [path for path in paths if path.stat().st_size]
+
+
+def _read(path: Path) -> list[dict]:
+    rows: list[dict] = []
+    for line in path.read_text(encoding='utf-8').splitlines():
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:  # a run that was killed while it wrote
+            continue
+        row['is_val'] = 'iter' not in row and 'lr' not in row
+        source = rows[-1] if rows and row['is_val'] else row
+        place = {key: source[key] for key in ('iter', 'epoch') if key in source}
+        row.setdefault('iter', row.get('step', 0))
+        rows.append(row | place)
+    return rows
+
+
+def _is_resumed(path: Path) -> bool:
+    config = path.with_name('config.py')
+    if not config.is_file():
+        return False
+    return bool(re.search(r'^resume = True', config.read_text(encoding='utf-8'), re.M))

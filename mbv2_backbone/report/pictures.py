@@ -1,0 +1,107 @@
+"""The pictures of a report: the truth beside the prediction, small enough for one file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import cv2
+import numpy as np
+from PIL import Image, ImageColor, ImageDraw
+
+from ..engine.drawing import letter_font, overlay
+from .matching import Boxes, Match
+from .ranking import RankedImage
+from .segmentation import from_png
+from .style import BLUE, VERMILION
+
+PANEL_WIDTH, PANEL_HEIGHT = 400, 400
+ALL_BYTES = 3_900_000  # of the pictures of a report: a third more in base64, below 5.5 MB
+_QUALITIES = (80, 60, 40, 20)
+_GAP = 6
+
+
+def draw_boxes(image: RankedImage, classes: Sequence[str]) -> np.ndarray | None:
+    """Draw the true boxes beside the detections; blue is right, vermilion is missed or wrong.
+
+    Returns:
+        `(H, W, 3)` uint8 BGR; `None` if the file cannot be read any more.
+    """
+    match: Match = image.content
+    truth_names = [classes[label] for label in match.truth.labels]
+    found = zip(match.found.labels, match.found.scores, strict=True)
+    found_names = [f'{classes[label]} {score:.2f}' for label, score in found]
+    return _side_by_side(
+        image,
+        lambda panel, scale: _with_boxes(panel, match.truth, match.is_seen, truth_names, scale),
+        lambda panel, scale: _with_boxes(panel, match.found, match.is_right, found_names, scale),
+    )
+
+
+def draw_masks(image: RankedImage, palette: Sequence[Sequence[int]]) -> np.ndarray | None:
+    """Draw the true mask beside the predicted one; without a truth the image stands there.
+
+    Returns:
+        `(H, W, 3)` uint8 BGR; `None` if the file cannot be read any more.
+    """
+    truth, predicted = image.content
+    return _side_by_side(
+        image,
+        lambda panel, _: panel if truth is None else _with_mask(panel, truth, palette),
+        lambda panel, _: _with_mask(panel, predicted, palette),
+    )
+
+
+def encode(picture: np.ndarray, max_bytes: int) -> bytes:
+    """Encode a picture as WebP, as well as it fits into a number of bytes."""
+    for quality in _QUALITIES:
+        data = cv2.imencode('.webp', picture, [cv2.IMWRITE_WEBP_QUALITY, quality])[1].tobytes()
+        if len(data) <= max_bytes:
+            break
+    return data
+
+
+def _side_by_side(
+    image: RankedImage, *draw: Callable[[np.ndarray, float], np.ndarray]
+) -> np.ndarray | None:
+    panel = _read(image)
+    if panel is None:
+        return None
+    height, width = panel.shape[:2]
+    scale = min(PANEL_WIDTH / width, PANEL_HEIGHT / height)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    panel = cv2.resize(panel, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    gap = np.full((size[1], _GAP, 3), 255, np.uint8)
+    left, right = (function(panel, scale) for function in draw)
+    return np.concatenate([left, gap, right], axis=1)
+
+
+def _read(image: RankedImage) -> np.ndarray | None:
+    """Read an image, turned as the size says that its boxes and masks belong to."""
+    picture = cv2.imread(image.path, cv2.IMREAD_COLOR)
+    if picture is not None and picture.shape[:2] == image.size_hw[::-1] != image.size_hw:
+        picture = cv2.imread(image.path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    return picture
+
+
+def _with_mask(panel: np.ndarray, mask: bytes, palette: Sequence[Sequence[int]]) -> np.ndarray:
+    labels = cv2.resize(from_png(mask), panel.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+    return overlay(panel, labels, palette)
+
+
+def _with_boxes(
+    panel: np.ndarray, boxes: Boxes, is_good: np.ndarray, names: Sequence[str], scale: float
+) -> np.ndarray:
+    picture = Image.fromarray(np.ascontiguousarray(panel[..., ::-1]))
+    draw = ImageDraw.Draw(picture)
+    font = letter_font((PANEL_HEIGHT, PANEL_WIDTH))
+    line = font.size + 3
+    for box, good, name in zip(boxes.xyxy * scale, is_good, names, strict=True):
+        colour = ImageColor.getrgb(BLUE if good else VERMILION)
+        x1, y1, x2, y2 = (float(v) for v in box)
+        draw.rectangle([x1, y1, max(x1, x2), max(y1, y2)], outline=colour, width=2)
+        width = font.getlength(name) + 4
+        x = min(max(0.0, x1), max(0.0, picture.width - width))
+        y = y1 - line if y1 > line else y1
+        draw.rectangle([x, y, x + width, y + line], fill=colour)
+        draw.text((x + 2, y + 1), name, fill='white', font=font)
+    return np.asarray(picture)[..., ::-1]

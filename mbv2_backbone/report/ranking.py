@@ -1,0 +1,78 @@
+"""Keeping the worst and the best images of an evaluation, and nothing of the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+NUM_SHOWN = 24
+
+
+@dataclass(frozen=True)
+class RankedImage:
+    """An image that may be drawn.
+
+    Attributes:
+        path: Of the file.
+        size_hw: Height and width that the boxes or masks belong to.
+        rank: The lower, the worse the prediction.
+        facts: What is said below the picture.
+        content: What is drawn.
+    """
+
+    path: str
+    size_hw: tuple[int, int]
+    rank: tuple[float, ...]
+    facts: dict[str, float]
+    content: Any
+
+
+class Extremes:
+    """The worst and the best images; no image is in both.
+
+    Args:
+        limit: How many of each are kept.
+    """
+
+    def __init__(self, limit: int = NUM_SHOWN) -> None:
+        self.limit = limit
+        self._worst: list[RankedImage] = []
+        self._best: list[RankedImage] = []
+
+    def add(self, rank: tuple[float, ...], make: Callable[[], RankedImage]) -> None:
+        """Take an image in if it is among the worst or the best so far.
+
+        Args:
+            rank: Of the image.
+            make: Makes what is kept; it is called for few of the images.
+        """
+        is_bad = len(self._worst) < self.limit or rank < self._worst[-1].rank
+        is_good = len(self._best) < self.limit or rank > self._best[-1].rank
+        if not is_bad and not is_good:
+            return
+        image = make()
+        if is_bad:
+            self._worst = sorted([*self._worst, image], key=_rank)[: self.limit]
+        if is_good:
+            self._best = sorted([*self._best, image], key=_rank, reverse=True)[: self.limit]
+
+    def merge(self, others: Iterable[Extremes]) -> None:
+        """Take in what other processes kept."""
+        for other in others:
+            for image in {id(image): image for image in other._worst + other._best}.values():
+                self.add(image.rank, lambda image=image: image)
+
+    def worst_and_best(self) -> tuple[list[RankedImage], list[RankedImage]]:
+        """Return the worst, the very worst first, and the best, the very best first.
+
+        Of few images, each is in the half that it belongs to.
+        """
+        ranked = sorted({id(i): i for i in self._worst + self._best}.values(), key=_rank)
+        num_worst = min(self.limit, (len(ranked) + 1) // 2)
+        num_best = min(self.limit, len(ranked) - num_worst)
+        return ranked[:num_worst], ranked[len(ranked) - num_best :][::-1]
+
+
+def _rank(image: RankedImage) -> tuple[float, ...]:
+    return image.rank

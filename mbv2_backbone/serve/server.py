@@ -1,0 +1,76 @@
+"""Starting and ending the server of the page."""
+
+from __future__ import annotations
+
+import os.path as osp
+import socket
+from collections.abc import Sequence
+from importlib.util import find_spec
+
+from ..errors import UserError
+
+_NEEDED = ('starlette', 'uvicorn')
+
+
+def serve(
+    config: str,
+    checkpoint: str,
+    *,
+    host: str = '127.0.0.1',
+    port: int = 7860,
+    score_thr: float = 0.3,
+    cfg_options: Sequence[str] | None = None,
+) -> None:
+    """Serve the page until Ctrl-C.
+
+    Args:
+        config: Path of the config.
+        checkpoint: Path of a checkpoint of the whole model, or of an exported file; `best` or
+            `last` of the config's work folder.
+        host: Address to listen on; the default is reached from this machine alone.
+        port: 0 takes a free one.
+        score_thr: Where the threshold of the page stands at first.
+        cfg_options: `key=value` overrides of the config.
+
+    Raises:
+        UserError: If the config or the checkpoint is not what it must be, the address is taken,
+            or the packages of the page are missing.
+    """
+    missing = [name for name in _NEEDED if find_spec(name) is None]
+    if missing:
+        raise UserError(f'--serve needs {" and ".join(missing)}: pip install {" ".join(missing)}')
+    listener = _listen(host, port)  # before the model is loaded: a port that is taken shows at once
+    with listener:
+        from ..engine.checkpoint import find_checkpoint
+        from ..engine.config import load_config
+        from ..engine.predict import FilePredictor
+        from .app import build_app
+
+        cfg = load_config(config, cfg_options)
+        checkpoint = find_checkpoint(checkpoint, cfg.work_dir)
+        predictor = FilePredictor(cfg, checkpoint, score_thr=0.0)
+        name = f'{osp.basename(config)} with {osp.basename(checkpoint)}'
+        app = build_app(predictor, name=name, score_thr=score_thr, host=host)
+        _run(app, listener, f'http://{host}:{listener.getsockname()[1]}')
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((host, port))
+    except (OSError, OverflowError) as error:
+        raise UserError(
+            f'cannot listen on {host}, port {port}: {error}; choose another with --port'
+        ) from error
+
+
+def _run(app: object, listener: socket.socket, address: str) -> None:
+    import uvicorn
+
+    options = uvicorn.Config(
+        app, log_level='warning', lifespan='off', ws='none', timeout_graceful_shutdown=5
+    )
+    print(f'Serving on {address} until Ctrl-C', flush=True)
+    try:
+        uvicorn.Server(options).run(sockets=[listener])
+    except KeyboardInterrupt:  # uvicorn ends cleanly and raises it again
+        print('Stopped')

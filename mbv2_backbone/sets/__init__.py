@@ -1,0 +1,1 @@
+"""Image sets of users: found in a folder, checked, converted, shown."""

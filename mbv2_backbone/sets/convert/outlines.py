@@ -1,0 +1,93 @@
+"""Outlines of objects: polygons of their parts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from math import isfinite
+from typing import Any
+
+import numpy as np
+
+from ...data.layouts import mask_to_polygons
+from ..records import Size
+
+Outline = Sequence[Sequence[float]]
+
+
+def read_outline(stored: Any, size_wh: Size) -> list[list[float]]:
+    """Turn COCO's polygons or run lengths into polygons inside of the image.
+
+    Args:
+        stored: Lists `[x, y, x, y, …]` of the parts, or a dict of run lengths.
+        size_wh: Width and height of the image.
+
+    Returns:
+        A flat list for each part of three points or more; empty where there is no outline.
+    """
+    if isinstance(stored, dict):
+        return mask_to_polygons(_decode(stored))
+    if not isinstance(stored, (list, tuple)):
+        return []
+    parts = [part for part in stored if _is_polygon(part)]
+    return [[min(max(v, 0), size_wh[i % 2]) for i, v in enumerate(part)] for part in parts]
+
+
+def _is_polygon(part: Any) -> bool:
+    return (
+        isinstance(part, (list, tuple))
+        and len(part) >= 6
+        and len(part) % 2 == 0
+        and all(isinstance(v, (int, float)) and isfinite(v) for v in part)
+    )
+
+
+def _decode(runs: dict) -> np.ndarray:
+    from pycocotools import mask as mask_utils
+
+    if isinstance(runs['counts'], list):
+        runs = mask_utils.frPyObjects(runs, *runs['size'])
+    return mask_utils.decode(runs).astype(bool)
+
+
+def area_of(outline: Outline) -> float:
+    """Add up the areas of the parts, in pixels.
+
+    Example:
+        >>> area_of([[0, 0, 4, 0, 4, 3, 0, 3]])
+        12.0
+    """
+    total = 0.0
+    for part in outline:
+        x, y = np.asarray(part, np.float64).reshape(-1, 2).T
+        before = np.arange(-1, len(x) - 1)
+        total += abs(float(x @ y[before] - y @ x[before])) / 2
+    return total
+
+
+def bounds_of(outline: Outline) -> tuple[float, float, float, float]:
+    """Return the corners xyxy of the box around all parts."""
+    points = np.concatenate([np.asarray(part, np.float64).reshape(-1, 2) for part in outline])
+    return (*points.min(0).tolist(), *points.max(0).tolist())
+
+
+def corners_of(box: Sequence[float]) -> list[float]:
+    """Return a box xyxy as a polygon."""
+    x1, y1, x2, y2 = box
+    return [x1, y1, x2, y1, x2, y2, x1, y2]
+
+
+def join_parts(outline: Outline) -> list[float]:
+    """Make one polygon of several, through bridges without area between the nearest points."""
+    parts = [np.asarray(part, np.float64).reshape(-1, 2) for part in outline]
+    joined = parts.pop(0)
+    for part in parts:
+        distances = ((joined[:, None] - part[None]) ** 2).sum(-1)
+        i, k = np.unravel_index(distances.argmin(), distances.shape)
+        detour = np.concatenate([part[k:], part[: k + 1]])
+        joined = np.concatenate([joined[: i + 1], detour, joined[i:]])
+    return joined.ravel().tolist()
+
+
+def pairs(polygon: Sequence[float]) -> Iterator[tuple[float, float]]:
+    """Yield the points of a flat polygon."""
+    return zip(polygon[::2], polygon[1::2], strict=True)

@@ -1,0 +1,183 @@
+"""Drawing the labels of one image, with lines and letters of one size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw
+
+from ..engine.drawing import letter_font, overlay
+
+Colour = tuple[int, int, int]
+
+_LETTERS_HW = (308, 308)  # gives letters of 11 pixels
+_FILL = 0.35  # opacity of outlined objects
+_DASH = 6
+
+
+@dataclass(frozen=True)
+class Classes:
+    """Names of classes and a colour for each, RGB."""
+
+    names: Sequence[str] = ()
+    colours: Sequence[Sequence[int]] = ()
+
+
+@dataclass(frozen=True)
+class Shape:
+    """An object to draw.
+
+    Attributes:
+        label: Index of its class.
+        xyxy: Its box in pixels, right and lower edge excluded.
+        polygons: Its outline, each part `(N, 2)` in pixels; may be empty.
+        is_ignored: Whether training and metrics leave it out; its box is dashed.
+    """
+
+    label: int
+    xyxy: Sequence[float]
+    polygons: Sequence[np.ndarray] = ()
+    is_ignored: bool = False
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image and its labels.
+
+    Attributes:
+        image: `(H, W, 3)` uint8 BGR.
+        shapes: Its objects.
+        label_map: Class of each pixel, `(H, W)` uint8; `None` without a mask.
+    """
+
+    image: np.ndarray
+    shapes: Sequence[Shape] = ()
+    label_map: np.ndarray | None = None
+
+
+def draw_picture(
+    picture: Picture, size_wh: tuple[int, int], boxes: Classes, masks: Classes
+) -> np.ndarray:
+    """Resize an image and draw its labels on it, with lines and letters of one size.
+
+    Returns:
+        `(H, W, 3)` uint8 BGR.
+    """
+    height, width = picture.image.shape[:2]
+    scale = size_wh[0] / width, size_wh[1] / height
+    smooth = cv2.INTER_AREA if scale[0] < 1 else cv2.INTER_CUBIC
+    image = cv2.resize(picture.image, size_wh, interpolation=smooth)
+    if picture.label_map is not None:
+        labels = cv2.resize(picture.label_map, size_wh, interpolation=cv2.INTER_NEAREST)
+        labels[np.isin(labels, _bare_labels(masks))] = 255
+        image = overlay(image, labels, masks.colours)
+    shapes = [_scaled(shape, scale) for shape in picture.shapes]
+    shapes.sort(key=lambda shape: -_area(shape.xyxy))  # small ones are drawn last, on top
+    image = _fill_polygons(image, shapes, boxes)
+    canvas = Image.fromarray(np.ascontiguousarray(image[..., ::-1]))
+    draw = ImageDraw.Draw(canvas)
+    for shape in shapes:
+        _draw_box(draw, shape, tuple(boxes.colours[shape.label]), size_wh)
+    _draw_tags(draw, shapes, boxes, size_wh)
+    return np.asarray(canvas)[..., ::-1]
+
+
+def _bare_labels(masks: Classes) -> list[int]:
+    """Return the labels that are black, as backgrounds are; they would only darken the image."""
+    return [label for label, colour in enumerate(masks.colours) if not any(colour)]
+
+
+def _scaled(shape: Shape, scale: tuple[float, float]) -> Shape:
+    xyxy = np.asarray(shape.xyxy, np.float64) * (*scale, *scale)
+    polygons = [np.asarray(polygon) * scale for polygon in shape.polygons]
+    return Shape(shape.label, xyxy.tolist(), polygons, shape.is_ignored)
+
+
+def _area(xyxy: Sequence[float]) -> float:
+    return (xyxy[2] - xyxy[0]) * (xyxy[3] - xyxy[1])
+
+
+def _fill_polygons(image: np.ndarray, shapes: Sequence[Shape], boxes: Classes) -> np.ndarray:
+    filled = image.copy()
+    outlines = []
+    for shape in shapes:
+        points = [np.round(polygon).astype(np.int32) for polygon in shape.polygons]
+        colour = boxes.colours[shape.label][::-1]
+        cv2.fillPoly(filled, points, colour)
+        outlines.append((points, colour))
+    image = cv2.addWeighted(filled, _FILL, image, 1 - _FILL, 0)
+    for points, colour in outlines:
+        cv2.polylines(image, points, True, colour, 1, cv2.LINE_AA)
+    return image
+
+
+def _draw_box(
+    draw: ImageDraw.ImageDraw, shape: Shape, colour: Colour, size_wh: tuple[int, int]
+) -> None:
+    x1, y1, x2, y2 = (round(value) for value in shape.xyxy)
+    right, low = size_wh[0] - 1, size_wh[1] - 1
+    x1, y1 = min(max(x1, 0), right), min(max(y1, 0), low)
+    x2, y2 = max(x1, min(x2 - 1, right)), max(y1, min(y2 - 1, low))
+    width = 2 if min(x2 - x1, y2 - y1) > 8 else 1
+    draw.rectangle([x1 - 1, y1 - 1, x2 + 1, y2 + 1], outline=_contrast(colour))
+    if not shape.is_ignored:
+        draw.rectangle([x1, y1, x2, y2], outline=colour, width=width)
+        return
+    for x in range(x1, x2 + 1, 2 * _DASH):
+        for y in (y1, y2):
+            draw.line([x, y, min(x + _DASH, x2), y], fill=colour, width=width)
+    for y in range(y1, y2 + 1, 2 * _DASH):
+        for x in (x1, x2):
+            draw.line([x, y, x, min(y + _DASH, y2)], fill=colour, width=width)
+
+
+def _contrast(colour: Colour) -> Colour:
+    """Return black or white, whichever stands out from a colour."""
+    red, green, blue = colour
+    return (0, 0, 0) if 0.3 * red + 0.59 * green + 0.11 * blue > 140 else (255, 255, 255)
+
+
+def _draw_tags(
+    draw: ImageDraw.ImageDraw, shapes: Sequence[Shape], boxes: Classes, size_wh: tuple[int, int]
+) -> None:
+    """Write the class at each box where there is room; elsewhere the colour tells it."""
+    font = letter_font(_LETTERS_HW)
+    taken: list[tuple[int, int, int, int]] = []
+    for shape in shapes:
+        name = boxes.names[shape.label]
+        width, height = math.ceil(font.getlength(name)) + 4, font.size + 4
+        place = _free_place(shape.xyxy, (width, height), size_wh, taken)
+        if place is None:
+            continue
+        taken.append(place)
+        colour = tuple(boxes.colours[shape.label])
+        draw.rectangle([*place[:2], place[2] - 1, place[3] - 1], fill=colour)
+        middle = (place[1] + place[3]) // 2
+        draw.text((place[0] + 2, middle), name, fill=_contrast(colour), font=font, anchor='lm')
+
+
+def _free_place(
+    xyxy: Sequence[float],
+    tag_wh: tuple[int, int],
+    size_wh: tuple[int, int],
+    taken: Sequence[tuple[int, int, int, int]],
+) -> tuple[int, int, int, int] | None:
+    """Return where a tag fits: above, in or below the box, not on another tag."""
+    width, height = tag_wh
+    if width > size_wh[0]:
+        return None
+    left = min(max(0, round(xyxy[0])), size_wh[0] - width)
+    top, bottom = round(xyxy[1]), round(xyxy[3])
+    for y in (top - height, top, bottom - height, bottom):
+        place = (left, y, left + width, y + height)
+        if y >= 0 and place[3] <= size_wh[1] and not any(_overlap(place, t) for t in taken):
+            return place
+    return None
+
+
+def _overlap(one: Sequence[int], other: Sequence[int]) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]

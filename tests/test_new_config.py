@@ -1,0 +1,238 @@
+"""A config written for a set trains on it as it stands; what is chosen fits the set."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fault_util import jpeg, picture
+from mmengine.config import Config
+from mmengine.registry import DATASETS, MODELS
+from PIL import Image
+
+from mbv2_backbone.engine.config import datasets_of, load_config
+from mbv2_backbone.errors import UserError
+from mbv2_backbone.new_config.code import Name, assign
+from mbv2_backbone.new_config.plan import det_size, padded, plan_priors, plan_schedule, seg_size
+from mbv2_backbone.new_config.write import Wishes, write_config
+from mbv2_backbone.sets.records import Record
+
+ROOT = Path(__file__).resolve().parent.parent
+CLASSES = ('café au lait', "O'Neil")
+
+
+def tool(name, *args, cwd=None):
+    env = dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1')
+    command = [sys.executable, str(ROOT / f'tools/{name}.py'), *map(str, args)]
+    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    ('task', 'layout', 'metric'),
+    [
+        ('det', 'coco', 'coco/bbox_mAP'),
+        ('det', 'voc', 'coco/bbox_mAP'),
+        ('seg', 'masks', 'mIoU'),
+        ('both', 'coco', 'seg/mIoU'),
+    ],
+)
+def test_the_config_trains_as_it_stands(task, layout, metric, sample_set, tmp_path):
+    out = tmp_path / 'my configs' / 'mine.py'
+    options = ('--layout', layout, '--width', 0.25, '--epochs', 2, '--out', out)
+    result = tool('new_config', '--data', sample_set, '--task', task, *options)
+    assert result.returncode == 0, result.stderr[-2000:]
+    train, test, predict = result.stdout.strip().splitlines()[-3:]
+    assert train == f'python tools/train.py {out}'
+
+    before = out.read_text()
+    result = tool('train', out, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert out.read_text() == before
+    checkpoint = test.split()[-1]
+    assert predict.split()[-2] == checkpoint
+    assert (tmp_path / checkpoint).is_file()
+    lines = (tmp_path / 'work_dirs/mine').glob('*/vis_data/scalars.json')
+    scalars = [json.loads(line) for path in lines for line in path.read_text().splitlines()]
+    assert any(metric in line for line in scalars)
+    assert np.isfinite([line['loss'] for line in scalars if 'loss' in line]).all()
+
+
+def write_coco(root, names=('a', 'b', 'c', 'd', 'e', 'f', 'g', 'h')):
+    """Eight images, two classes, one file without a split."""
+    (root / 'annotations').mkdir(parents=True)
+    (root / 'pictures').mkdir()
+    images, annotations = [], []
+    for index, name in enumerate(names):
+        (root / f'pictures/{name}.jpg').write_bytes(jpeg(picture(96, 72, seed=index)))
+        images.append(dict(id=index, file_name=f'{name}.jpg', width=96, height=72))
+        for i in range(2):
+            box = [10 + 20 * i, 10, 30 + index, 40]
+            annotations.append(
+                dict(id=len(annotations), image_id=index, category_id=i, bbox=box, area=1200)
+            )
+    categories = [dict(id=i, name=name) for i, name in enumerate(CLASSES)]
+    data = dict(images=images, annotations=annotations, categories=categories)
+    (root / 'annotations/all.json').write_text(json.dumps(data))
+
+
+def build(cfg):
+    """Build all of a config that needs the data or the network."""
+    model = MODELS.build(cfg.model)
+    loaders = [cfg[f'{split}_dataloader'].dataset for split in ('train', 'val', 'test')]
+    return model, [DATASETS.build(dataset) for dataset in loaders]
+
+
+def test_any_names_and_no_split(tmp_path):
+    root = tmp_path / 'Mes données'
+    write_coco(root)
+    out = tmp_path / 'deep' / 'er' / 'x.py'
+    new = write_config(str(root), 'det', out=str(out), wishes=Wishes(width=0.35))
+    assert [path.name for path in new.split_files] == ['train.json', 'val.json']
+    cfg = load_config(str(out))
+    assert tuple(cfg.classes) == CLASSES
+    assert cfg.model.bbox_head.num_classes == 2
+    assert cfg.model.backbone.widen_factor == 0.35
+    _, (train, val, test) = build(cfg)
+    names = [
+        {Path(d.get_data_info(i)['img_path']).stem for i in range(len(d))} for d in (train, val)
+    ]
+    assert names[0] | names[1] == set('abcdefgh')
+    assert not names[0] & names[1]
+    assert len(test) == len(val)
+    assert train[0]['inputs'].shape[1:] == (96, 96)
+
+    again = write_config(str(root), 'det', out=str(out), force=True, wishes=Wishes())
+    assert again.split_files == []
+    assert not again.report.image_set.is_split_by_name
+
+
+def test_a_config_inherits_wherever_it_lies(sample_set, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'real' / 'er').mkdir(parents=True)
+    (tmp_path / 'link').symlink_to(tmp_path / 'real' / 'er')
+    for out in ('x.py', 'link/x.py'):
+        write_config(str(sample_set), 'det', out=out, wishes=Wishes())
+        assert Config.fromfile(out).model.type == 'SingleStageDetector'
+
+
+def test_a_config_that_is_there_stays(sample_set, tmp_path):
+    out = tmp_path / 'x.py'
+    out.write_text('precious')
+    with pytest.raises(UserError, match='--force'):
+        write_config(str(sample_set), 'det', out=str(out), wishes=Wishes())
+    assert out.read_text() == 'precious'
+
+
+def test_weights_to_start_from(sample_set, tmp_path):
+    out = tmp_path / 'x.py'
+    wishes = Wishes(pretrained='weights.pth', size=64)
+    for task in ('det', 'seg', 'both'):
+        write_config(str(sample_set), task, out=str(out), force=True, wishes=wishes)
+        init = Config.fromfile(out).model.backbone.init_cfg
+        assert init == dict(type='Pretrained', checkpoint='weights.pth')
+
+
+def test_sets_that_do_not_fit_the_task(tmp_path):
+    write_coco(tmp_path / 'coco')
+    with pytest.raises(UserError, match='holds no masks'):
+        write_config(str(tmp_path / 'coco'), 'seg', out=str(tmp_path / 'x.py'), wishes=Wishes())
+    (tmp_path / 'yolo/labels').mkdir(parents=True)
+    (tmp_path / 'yolo/images').mkdir()
+    (tmp_path / 'yolo/classes.txt').write_text('a\n')
+    for name in 'ab':
+        (tmp_path / f'yolo/images/{name}.jpg').write_bytes(jpeg(picture()))
+        (tmp_path / f'yolo/labels/{name}.txt').write_text('0 0.5 0.5 0.2 0.2')
+    with pytest.raises(UserError, match=r'data\.py convert .*yolo .*yolo_coco --to coco'):
+        write_config(str(tmp_path / 'yolo'), 'det', out=str(tmp_path / 'x.py'), wishes=Wishes())
+    assert not (tmp_path / 'x.py').exists()
+
+
+def test_a_set_that_cannot_be_trained_on(tmp_path):
+    write_coco(tmp_path / 'set')
+    for path in (tmp_path / 'set/pictures').iterdir():
+        path.write_bytes(b'')
+    with pytest.raises(UserError, match='cannot be trained on yet'):
+        write_config(str(tmp_path / 'set'), 'det', out=str(tmp_path / 'x.py'), wishes=Wishes())
+
+
+def test_void_and_colours_of_masks(tmp_path):
+    root = tmp_path / 'set'
+    for split in ('train', 'val'):
+        for folder in ('images', 'masks'):
+            (root / folder / split).mkdir(parents=True)
+        for i in range(2):
+            image = picture(80, 60, seed=i + 2 * (split == 'val'))
+            Image.fromarray(image).save(root / f'images/{split}/{i}.png')
+            mask = np.zeros((60, 80, 3), np.uint8)
+            mask[:30] = (10, 20, 30)
+            mask[:5] = (1, 1, 1)
+            Image.fromarray(mask).save(root / f'masks/{split}/{i}.png')
+    names = tmp_path / 'names.txt'
+    names.write_text('road 0 0 0\nblue sky 10 20 30\nvoid 1 1 1\n')
+    out = tmp_path / 'x.py'
+    write_config(str(root), 'seg', out=str(out), wishes=Wishes(width=0.25, class_file=str(names)))
+    cfg = load_config(str(out))
+    assert tuple(cfg.classes) == ('road', 'blue sky')
+    assert cfg.crop_size == (65, 81)
+    from mbv2_backbone.engine.palettes import fill_palettes
+
+    fill_palettes(cfg)
+    dataset = datasets_of(cfg, ('val',))[0]
+    labels = DATASETS.build(dataset)[0]['data_samples'].gt_sem_seg.data
+    assert [set(labels[0, row].tolist()) for row in (0, 10, 40)] == [{255}, {1}, {0}]
+
+
+def test_code():
+    value = {'a': (1,), 'b': [Name('x'), "O'Neil"], '': Name('rest')}
+    assert assign('d', value) == 'd = dict(a=(1,), b=[x, "O\'Neil"], **rest)\n'
+    lines = assign('d', dict(first='x' * 50, second='é' * 50)).splitlines()
+    assert lines == ['d = dict(', f"    first='{'x' * 50}',", f"    second='{'é' * 50}',", ')']
+
+
+@pytest.mark.parametrize('num_images', [1, 2, 7, 24, 205, 5000, 118_000])
+def test_schedules(num_images):
+    plan = plan_schedule(num_images, max_batch=16)
+    steps = num_images * plan.repeat // plan.batch_size or 1
+    assert plan.max_iters == plan.epochs * steps
+    assert 2 <= plan.batch_size <= max(2, min(16, num_images // 2))
+    assert 20 <= plan.epochs * plan.repeat <= 72
+    assert steps >= 49 or plan.epochs == 1
+    assert 1 <= plan.warmup <= max(1, plan.max_iters // 20)
+    assert plan.lr == pytest.approx(0.002 * plan.batch_size / 16)
+    asked = plan_schedule(num_images, max_batch=16, passes=3)
+    assert asked.epochs * asked.repeat == 3
+
+
+def test_input_sizes():
+    large, tiny = np.full((5, 2), 640), np.full((5, 2), 90)
+    big_boxes, small_boxes = np.full((9, 2), 0.3), np.full((9, 2), 0.03)
+    assert det_size(large, big_boxes) == 320
+    assert det_size(large, small_boxes) == 512
+    assert det_size(tiny, small_boxes) == 96
+    assert det_size(large, np.zeros((0, 2))) == 320
+    assert seg_size(np.array([(480, 360)] * 3)) == (480, 360)
+    assert seg_size(np.array([(2048, 1024)] * 3)) == (512, 256)
+    assert seg_size(np.array([(480, 360), (360, 480)])) == (480, 480)
+    assert seg_size(np.array([(480, 360)]), 240) == (240, 180)
+    assert [padded(side) for side in (1, 16, 17, 18, 360)] == [1, 17, 17, 33, 369]
+
+
+def records(side, count=200):
+    rng = np.random.default_rng(0)
+    corners = rng.uniform(0, 1, (count, 2)) * (320 - side)
+    return [
+        Record(Path('a.jpg'), (320, 320), boxes=((x, y, x + side, y + side),), labels=(0,),
+               is_ignored=(False,))
+        for x, y in corners
+    ]  # fmt: skip
+
+
+def test_a_finer_map_for_small_boxes_only():
+    small, large = plan_priors(records(22), 320), plan_priors(records(120), 320)
+    assert (small.is_fine, large.is_fine) == (True, False)
+    assert min(small.recall, large.recall) > 0.95
+    assert small.default_recall < 0.5
+    assert len(small.shapes) == len(large.shapes) == 6

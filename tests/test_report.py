@@ -1,0 +1,373 @@
+"""The report after an evaluation: its figures are the runner's, and a browser shows them."""
+
+import json
+import pickle
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from deploy_util import DETECTION, JOINT, ROOT, SEGMENTATION, write_config
+from test_distributed import torchrun
+from test_tools import tool
+
+from mbv2_backbone.engine.run import evaluate
+from mbv2_backbone.report import hook
+
+BROWSER = shutil.which('chromium') or shutil.which('chromium-browser')
+DRIVER = shutil.which('chromedriver')
+CHROMIUM_FLAGS = (
+    '--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
+    '--disable-background-networking', '--disable-component-update', '--disable-sync',
+    '--window-size=1200,900',
+)  # fmt: skip
+
+
+def read(work_dir):
+    return json.loads((work_dir / 'report' / 'report.json').read_text())
+
+
+@pytest.fixture(scope='module')
+def joint(sample_set, tmp_path_factory):
+    folder = tmp_path_factory.mktemp('joint')
+    return write_config(folder, JOINT, 'ssdlite-deeplabv3_mbv2_sample', sample_set)
+
+
+@pytest.fixture(scope='module')
+def detector(sample_set, tmp_path_factory):
+    folder = tmp_path_factory.mktemp('det')
+    return write_config(folder, DETECTION, 'ssdlite_mbv2_sample', sample_set)
+
+
+@pytest.fixture(scope='module')
+def joint_report(joint, tmp_path_factory):
+    """The metrics of a joint model, and its work folder with the log of a training."""
+    config, checkpoint, options = joint
+    work_dir = tmp_path_factory.mktemp('work')
+    log = work_dir / '20260101_000000' / 'vis_data' / 'scalars.json'
+    log.parent.mkdir(parents=True)
+    log.write_text('\n'.join(json.dumps(dict(lr=0.1, loss=9 / i, iter=i)) for i in (1, 2, 3)))
+    metrics = evaluate(config, checkpoint, work_dir=str(work_dir), cfg_options=options, report=True)
+    return metrics, work_dir
+
+
+def test_figures_are_those_of_the_runner(joint_report):
+    metrics, work_dir = joint_report
+    report = read(work_dir)
+    boxes, masks = report['parts']
+    own = boxes['metrics'] | masks['metrics']
+    for row in boxes['classes']:
+        own[f'coco/{row["name"]}_precision'] = row['ap']
+        own[f'coco/{row["name"]}_50_precision'] = row['ap_50']
+    for row in masks['classes']:
+        own[f'seg/IoU/{row["name"]}'] = row['iou']
+        own[f'seg/Acc/{row["name"]}'] = row['acc']
+    assert own == pytest.approx(metrics)
+    assert 'coco/bbox_mAP_50' in boxes['metrics']
+    assert 'seg/mIoU' in masks['metrics']
+    assert not boxes['is_own_precision']
+    for name, curve in boxes['curves']['precision'].items():
+        ap_50 = next(row['ap_50'] for row in boxes['classes'] if row['name'] == name)
+        assert np.mean(curve) == pytest.approx(ap_50, abs=1e-3)
+
+
+def test_pixels_add_up_to_the_iou_of_the_metric(joint_report):
+    masks = read(joint_report[1])['parts'][1]
+    counts = np.array(masks['confusion']['counts'])
+    assert counts.sum() == 8 * 96 * 96
+    union = counts.sum(0) + counts.sum(1) - np.diag(counts)
+    for row, right, total in zip(masks['classes'], np.diag(counts), union, strict=True):
+        assert row['iou'] == pytest.approx(100 * right / total, abs=0.01)
+
+
+def test_boxes_add_up_to_the_truth(joint_report, sample_set):
+    boxes = read(joint_report[1])['parts'][0]
+    content = json.loads((sample_set / 'annotations/val.json').read_text())
+    counts = np.array(boxes['confusion']['counts'])
+    assert counts[:-1].sum() == len(content['annotations'])
+    assert [row['boxes'] for row in boxes['classes']] == counts[:-1].sum(1).tolist()
+    images = boxes['worst'] + boxes['best']
+    assert len({image['path'] for image in images}) == 8
+    assert [i['f1'] for i in images] == sorted(i['f1'] for i in boxes['worst']) + sorted(
+        (i['f1'] for i in boxes['best']), reverse=True
+    )
+    assert sum(i['right'] + i['missed'] for i in images) == len(content['annotations'])
+
+
+def test_what_lies_beside_the_page(joint_report):
+    work_dir = joint_report[1]
+    report = read(work_dir)
+    assert report['training']['log'].endswith('scalars.json')
+    assert len(report['training']['scalars']) == 3
+    assert report['versions']['torch']
+    assert "type='JointModel'" in report['config']
+    assert report['speed']['images'] == 8
+    assert all(report['speed'][f'{key}_ms'] > 0 for key in ('data', 'model', 'metric', 'report'))
+    names = sorted(path.name for path in (work_dir / 'report').iterdir())
+    assert names == [
+        'detection_confusion.png', 'detection_precision_recall.png', 'report.html', 'report.json',
+        'segmentation_confusion.png', 'training.png',
+    ]  # fmt: skip
+    assert (work_dir / 'report' / 'report.html').stat().st_size < 6e6
+
+
+@pytest.fixture(scope='module')
+def browser(tmp_path_factory):
+    if not BROWSER or not DRIVER:
+        pytest.skip('chromium and chromedriver are not installed')
+    webdriver = pytest.importorskip('selenium.webdriver', reason='selenium is not installed')
+    options = webdriver.ChromeOptions()
+    options.binary_location = BROWSER
+    for flag in (*CHROMIUM_FLAGS, f'--user-data-dir={tmp_path_factory.mktemp("profile")}'):
+        options.add_argument(flag)
+    options.set_capability('goog:loggingPrefs', dict(browser='ALL', performance='ALL'))
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    yield driver
+    driver.quit()
+
+
+def test_a_browser_shows_all_of_it_and_asks_for_nothing_else(joint_report, browser):
+    url = (joint_report[1] / 'report' / 'report.html').as_uri()
+    browser.get(url)
+    sizes = browser.execute_script(
+        "return [...document.querySelectorAll('main img')].map(i => i.naturalWidth)"
+    )
+    assert len(sizes) == 2 * 8 + 4
+    assert min(sizes) > 0
+    assert browser.get_log('browser') == []
+    events = [json.loads(row['message'])['message'] for row in browser.get_log('performance')]
+    asked = {
+        event['params']['request']['url']
+        for event in events
+        if event['method'] == 'Network.requestWillBeSent'
+        and event['params']['documentURL'] == url  # the browser's own pages load, too
+    }
+    assert url in asked
+    assert [address for address in asked - {url} if not address.startswith('data:')] == []
+
+
+def test_the_tables_have_the_figures_and_can_be_sorted(joint_report, browser):
+    work_dir = joint_report[1]
+    browser.get((work_dir / 'report' / 'report.html').as_uri())
+    report = read(work_dir)
+    shown = browser.execute_script("""
+        return [...document.querySelectorAll('table.metrics tbody tr')].map(
+            row => [row.cells[0].textContent, row.cells[1].dataset.value])""")
+    expected = [pair for part in report['parts'] for pair in part['metrics'].items()]
+    assert [(name, float(value)) for name, value in shown] == expected
+    sizes = ('ap_small', 'ap_medium', 'ap_large')
+    keys = dict(
+        detection=('boxes', 'ap', 'ap_50', 'ap_75', *sizes, 'precision', 'recall'),
+        segmentation=('iou', 'acc', 'pixels'),
+    )
+    read_rows = """
+        return [...document.querySelectorAll(`#${arguments[0]} table.classes tbody tr`)].map(
+            row => [...row.cells].map(cell => cell.dataset.value ?? cell.textContent.trim()))"""
+    for part in report['parts']:
+        columns = keys[part['task']]
+        rows = browser.execute_script(read_rows, part['task'])
+        for row, expected in zip(rows, part['classes'], strict=True):
+            assert row[0] == expected['name']
+            values = [None if value == '' else float(value) for value in row[1 : 1 + len(columns)]]
+            assert values == [expected[key] for key in columns]
+    headings = browser.find_elements('css selector', '#segmentation table.classes th button')
+    for click, is_reverse in ((1, True), (2, False)):
+        headings[1].click()
+        values = [float(row[1]) for row in browser.execute_script(read_rows, 'segmentation')]
+        assert values == sorted(values, reverse=is_reverse), click
+
+
+def test_a_click_enlarges_a_picture_and_a_phone_need_not_scroll_sideways(joint_report, browser):
+    browser.get((joint_report[1] / 'report' / 'report.html').as_uri())
+    picture = browser.find_element('css selector', '.gallery .zoom')
+    dialog = browser.find_element('id', 'enlarged')
+    assert not dialog.is_displayed()
+    picture.click()
+    assert dialog.is_displayed()
+    source = browser.find_element('css selector', '.gallery img').get_attribute('src')
+    assert dialog.find_element('tag name', 'img').get_attribute('src') == source
+    dialog.find_element('tag name', 'button').click()
+    assert not dialog.is_displayed()
+    size = dict(width=390, height=800, deviceScaleFactor=1, mobile=True)
+    browser.execute_cdp_cmd('Emulation.setDeviceMetricsOverride', size)
+    assert browser.execute_script('return document.documentElement.scrollWidth') <= 390
+    browser.execute_cdp_cmd('Emulation.clearDeviceMetricsOverride', {})
+
+
+def test_two_processes_report_what_one_does(joint, joint_report, sample_set, tmp_path):
+    config, checkpoint, options = joint
+    content = json.loads((sample_set / 'annotations/val.json').read_text())
+    content['images'] = content['images'][:7]  # an odd number: one image is evaluated twice
+    kept = {image['id'] for image in content['images']}
+    content['annotations'] = [a for a in content['annotations'] if a['image_id'] in kept]
+    odd = sample_set / 'annotations/odd_report.json'
+    odd.write_text(json.dumps(content))
+    options = [
+        *options, f'test_dataloader.dataset.ann_file={odd}',
+        f'test_evaluator.0.ann_file={odd}', 'test_dataloader.batch_size=2',
+    ]  # fmt: skip
+    evaluate(config, checkpoint, work_dir=str(tmp_path / 'one'), cfg_options=options, report=True)
+    result = torchrun(
+        ROOT / 'tools/test.py', config, checkpoint, '--launcher', 'pytorch',
+        '--work-dir', tmp_path / 'two', '--cfg-options', *options,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr[-3000:]
+    one, two = read(tmp_path / 'one'), read(tmp_path / 'two')
+    assert two['speed']['processes'] == 2
+    for a, b in zip(one['parts'], two['parts'], strict=True):
+        images = [part['worst'] + part['best'] for part in (a, b)]
+        assert len({image['path'] for image in images[1]}) == len(images[1]) == 7
+        assert np.array_equal(a['confusion']['counts'], b['confusion']['counts'])
+        assert sorted(i['path'] for i in images[0]) == sorted(i['path'] for i in images[1])
+        assert a['metrics'] == b['metrics']
+
+
+def test_an_exported_file_is_reported_as_its_checkpoint(detector, tmp_path):
+    pytest.importorskip('onnxruntime')
+    config, checkpoint, options = detector
+    exported = tool(
+        'export', config, checkpoint, '--to', 'onnx', '--out', tmp_path, '--cfg-options', *options
+    )
+    assert exported.returncode == 0, exported.stderr[-3000:]
+    file = next(tmp_path.glob('*.onnx'))
+    args = ('--work-dir', tmp_path / 'onnx', '--cfg-options', *options)
+    result = tool('test', config, file, *args)  # the runtime's threads must not get into this test
+    assert result.returncode == 0, result.stderr[-3000:]
+    evaluate(config, checkpoint, work_dir=str(tmp_path / 'torch'), cfg_options=options, report=True)
+    onnx, torch = (read(tmp_path / name) for name in ('onnx', 'torch'))
+    assert onnx['checkpoint'] == str(file)
+    counts = [np.array(r['parts'][0]['confusion']['counts']) for r in (onnx, torch)]
+    assert np.abs(counts[0] - counts[1]).sum() <= 0.1 * counts[1].sum()
+
+
+def test_no_report_leaves_it_out(detector, tmp_path):
+    config, checkpoint, options = detector
+    result = tool(
+        'test', config, checkpoint, '--work-dir', tmp_path, '--no-report',
+        '--cfg-options', *options,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert 'bbox_mAP' in result.stdout
+    assert not (tmp_path / 'report').exists()
+
+
+def test_augmented_evaluation_and_what_cannot_be_drawn_any_more(detector, tmp_path, monkeypatch):
+    config, checkpoint, options = detector
+    args = dict(work_dir=str(tmp_path), cfg_options=options, tta=True, report=True)
+    metrics = evaluate(config, checkpoint, **args)
+    part = read(tmp_path)['parts'][0]
+    assert part['metrics']['coco/bbox_mAP'] == metrics['coco/bbox_mAP']
+    assert part['has_truth']
+    shutil.rmtree(tmp_path / 'report')
+
+    def fail(*_):
+        raise OSError('the disk is full')
+
+    monkeypatch.setattr(hook, 'write_report', fail)
+    assert evaluate(config, checkpoint, **args) == metrics  # the report is lost, they are not
+
+
+def with_annotations(sample_set, name, change):
+    content = json.loads((sample_set / 'annotations/val.json').read_text())
+    content['annotations'] = change(content['annotations'])
+    path = sample_set / 'annotations' / f'{name}.json'
+    path.write_text(json.dumps(content))
+    return [f'test_dataloader.dataset.ann_file={path}', f'test_evaluator.ann_file={path}']
+
+
+def test_a_class_without_truth_has_no_curve(detector, sample_set, tmp_path):
+    config, checkpoint, options = detector
+    fewer = with_annotations(
+        sample_set, 'no_discs', lambda rows: [a for a in rows if a['category_id'] != 1]
+    )
+    evaluate(
+        config, checkpoint, work_dir=str(tmp_path), cfg_options=[*options, *fewer], report=True
+    )
+    part = read(tmp_path)['parts'][0]
+    disc = part['classes'][0]
+    assert (disc['name'], disc['boxes'], disc['ap'], disc['recall']) == ('disc', 0, None, None)
+    assert set(part['curves']['precision']) == {'square', 'triangle', 'star'}
+
+
+def test_a_test_set_without_annotations(detector, sample_set, tmp_path):
+    config, checkpoint, options = detector
+    none = with_annotations(sample_set, 'none', lambda _: [])
+    evaluate(config, checkpoint, work_dir=str(tmp_path), cfg_options=[*options, *none], report=True)
+    page = (tmp_path / 'report' / 'report.html').read_text()
+    assert 'The test set has no annotations' in page
+    assert 'Some images' in page
+    assert 'There is no log of a training' in page
+    assert page.count('<figure>') == 8
+
+
+def test_no_detections_at_all(detector, tmp_path):
+    config, checkpoint, options = detector
+    metrics = evaluate(
+        config, checkpoint, work_dir=str(tmp_path), report=True,
+        cfg_options=[*options, 'model.test_cfg.score_thr=2.0'],
+    )  # fmt: skip
+    assert metrics == {}
+    part = read(tmp_path)['parts'][0]
+    assert part['curves'] is None
+    assert np.array(part['confusion']['counts'])[:, :-1].sum() == 0
+    page = (tmp_path / 'report' / 'report.html').read_text()
+    assert 'nothing was detected on any image' in page
+
+
+def near_truth(sample_set, found):
+    """Annotations near some of the detections, so that the AP is neither 0 nor 1."""
+    rng = np.random.default_rng(0)
+    content = json.loads((sample_set / 'annotations/val.json').read_text())
+    content['annotations'] = rows = []
+    for result in found:
+        instances = result['pred_instances']
+        for i in rng.permutation(len(instances['scores']))[:6]:
+            x1, y1, x2, y2 = (float(v) for v in instances['bboxes'][i])
+            left, top = np.clip([x1 + rng.normal(), y1 + rng.normal()], 0, 90)
+            box = [left, top, min(96 - left, x2 - x1 + 1), min(96 - top, y2 - y1 + 1)]
+            category = int(instances['labels'][i]) + 1
+            rows.append(
+                dict(id=len(rows) + 1, image_id=result['img_id'], category_id=category, bbox=box,
+                     area=box[2] * box[3], iscrowd=0)
+            )  # fmt: skip
+    path = sample_set / 'annotations' / 'near.json'
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_a_metric_without_classes_gets_curves_of_our_own(detector, sample_set, tmp_path):
+    config, checkpoint, options = detector
+    dump = tmp_path / 'found.pkl'
+    evaluate(config, checkpoint, work_dir=str(tmp_path), cfg_options=options, out=str(dump))
+    near = near_truth(sample_set, pickle.loads(dump.read_bytes()))
+    options = [*options, f'test_dataloader.dataset.ann_file={near}']
+    path = tmp_path / 'voc.py'
+    path.write_text(
+        f"_base_ = {config!r}\ntest_evaluator = dict(_delete_=True, type='VOCMetric', metric='mAP')"
+    )
+    for file, more in ((str(path), []), (config, [f'test_evaluator.ann_file={near}'])):
+        work_dir = tmp_path / Path(file).stem
+        evaluate(
+            file, checkpoint, work_dir=str(work_dir), cfg_options=[*options, *more], report=True
+        )
+    voc, coco = (read(tmp_path / name)['parts'][0] for name in ('voc', Path(config).stem))
+    assert voc['is_own_precision']
+    assert set(voc['metrics']) == {'pascal_voc/mAP', 'pascal_voc/AP50'}
+    assert any(0.1 < row['ap'] < 0.99 for row in coco['classes'])
+    for a, b in zip(voc['classes'], coco['classes'], strict=True):
+        assert (a['ap'], a['ap_50'], a['ap_75']) == (b['ap'], b['ap_50'], b['ap_75'])
+    assert 'computed for this report' in (tmp_path / 'voc/report/report.html').read_text()
+
+
+def test_a_segmentor_under_iou_metric(sample_set, tmp_path):
+    config, checkpoint, options = write_config(
+        tmp_path, SEGMENTATION, 'deeplabv3_mbv2_sample', sample_set
+    )
+    metrics = evaluate(config, checkpoint, work_dir=str(tmp_path), cfg_options=options, report=True)
+    (part,) = read(tmp_path)['parts']
+    assert part['task'] == 'segmentation'
+    assert part['metrics'] == {key: metrics[key] for key in ('aAcc', 'mIoU', 'mAcc')}
+    assert [row['iou'] for row in part['classes']] == [
+        metrics.get(f'IoU/{row["name"]}') for row in part['classes']
+    ]
+    assert all(0 <= image['miou'] <= 100 for image in part['worst'])

@@ -1,0 +1,70 @@
+#!/usr/bin/env python
+"""Write a config that trains on a set of your own.
+
+Examples:
+    python tools/new_config.py --data data/BCCD --task det
+    python tools/new_config.py --data data/sample --task both --out configs/mine.py --width 0.5
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from common import run
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--data', required=True, metavar='FOLDER', help='folder of the set')
+    parser.add_argument(
+        '--task',
+        required=True,
+        choices=('det', 'seg', 'both'),
+        help='find boxes, segment, or both with one backbone',
+    )
+    parser.add_argument('--out', help='config to write (default: in configs, named by the folder)')
+    parser.add_argument('--force', action='store_true', help='replace a config that is there')
+    parser.add_argument(
+        '--layout',
+        choices=('coco', 'voc', 'masks'),
+        help='layout to read where there are several (default: what suits the task)',
+    )
+    parser.add_argument('--size', type=int, help='pixels of the longer side of the input')
+    parser.add_argument('--width', type=float, default=1.0, help='width of the backbone')
+    parser.add_argument('--epochs', type=int, help='passes over the images to train on')
+    parser.add_argument(
+        '--pretrained', metavar='FILE', help='weights of the backbone (default: from scratch)'
+    )
+    parser.add_argument(
+        '--mask-classes',
+        metavar='FILE',
+        help='names of the values in masks, a line each (default: classes.txt in the folder)',
+    )
+    return parser.parse_args()
+
+
+def main(args: argparse.Namespace) -> None:
+    from mbv2_backbone.new_config.write import Wishes, write_config
+
+    wishes = Wishes(
+        layout=args.layout,
+        size=args.size,
+        width=args.width,
+        passes=args.epochs,
+        pretrained=args.pretrained,
+        class_file=args.mask_classes,
+    )
+    new = write_config(args.data, args.task, out=args.out, force=args.force, wishes=wishes)
+    print(new.report)
+    for path in new.split_files:
+        print(f'wrote {path}')
+    print(f'wrote {new.path}: {"; ".join(new.facts)}\n')
+    print(f'python tools/train.py {new.path}')
+    print(f'python tools/test.py {new.path} {new.checkpoint}')
+    print(f'python tools/predict.py {new.path} {new.checkpoint} IMAGES')
+
+
+if __name__ == '__main__':
+    run(main, parse_args())

@@ -1,5 +1,6 @@
 # make demo   install, draw the sample set, train, evaluate, write pictures
-# make test   install, run all tests
+# make test   install, run the tests
+# make slow   install, run what takes minutes: every command of the README
 # make matrix install each supported combination of versions, and use it; needs the disk's space
 # Needs only Python >= 3.10 with venv and pip; everything goes into .venv.
 PYTHON ?= python3
@@ -9,12 +10,12 @@ WORK := work_dirs/ssdlite_mbv2_sample
 # Where it is set, each of many processes compiles torch and the toolboxes anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test lint matrix clean
+.PHONY: demo test slow lint matrix clean
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
 
-.venv/installed: .venv/bin/python setup.cfg constraints.txt
+.venv/installed: .venv/bin/python setup.cfg setup.py constraints.txt
 	@echo '== Installing torch, the OpenMMLab stack and this package into .venv'
 	$(INSTALL) -e '.[openmmlab]'
 	@touch $@
@@ -37,6 +38,9 @@ demo: .venv/installed
 test: .venv/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
+slow: .venv/installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow
+
 lint: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -45,4 +49,4 @@ matrix:
 	$(PYTHON) tests/matrix/run.py $(ROWS)
 
 clean:
-	rm -rf .venv .matrix build *.egg-info
+	rm -rf .venv .matrix build dist *.egg-info mbv2_backbone/.mim

@@ -222,17 +222,19 @@ def test_two_processes_report_what_one_does(joint, joint_report, sample_set, tmp
         assert a['metrics'] == b['metrics']
 
 
-def test_an_exported_file_is_reported_as_its_checkpoint(detector, tmp_path):
+def test_an_exported_file_is_reported_as_its_checkpoint(joint, tmp_path):
     pytest.importorskip('onnxruntime')
-    config, checkpoint, options = detector
+    config, checkpoint, options = joint
     exported = tool(
         'export', config, checkpoint, '--to', 'onnx', '--out', tmp_path, '--cfg-options', *options
     )
     assert exported.returncode == 0, exported.stderr[-3000:]
     file = next(tmp_path.glob('*.onnx'))
-    args = ('--work-dir', tmp_path / 'onnx', '--cfg-options', *options)
-    result = tool('test', config, file, *args)  # the runtime's threads must not get into this test
+    args = ('--work-dir', tmp_path / 'onnx', '--show-dir', tmp_path / 'shown')
+    # In a process of its own: the runtime's threads must not get into this test.
+    result = tool('test', config, file, *args, '--cfg-options', *options)
     assert result.returncode == 0, result.stderr[-3000:]
+    assert len(list((tmp_path / 'shown').rglob('*.jpg'))) == 8
     evaluate(config, checkpoint, work_dir=str(tmp_path / 'torch'), cfg_options=options, report=True)
     onnx, torch = (read(tmp_path / name) for name in ('onnx', 'torch'))
     assert onnx['checkpoint'] == str(file)

@@ -24,7 +24,9 @@ from mbv2_backbone.engine.predict import predict
 from mbv2_backbone.engine.run import evaluate, train
 from mbv2_backbone.errors import UserError
 
-TOOLS = ('train', 'test', 'predict', 'data', 'convert_weights', 'export', 'benchmark', 'doctor')
+TOOLS = tuple(
+    path.stem for path in (ROOT / 'tools').glob('*.py') if path.read_text().startswith('#!')
+)
 
 
 def tool(name, *args, cwd=None):
@@ -91,7 +93,7 @@ def test_evaluate_writes_predictions_pictures_and_metrics(trained, small, tmp_pa
     assert result.returncode == 0, result.stderr[-3000:]
     assert len(pickle.loads((tmp_path / 'out.pkl').read_bytes())) == 8
     assert len(list((tmp_path / 'shown').rglob('*.jpg'))) == 8
-    metrics = json.loads(next(tmp_path.glob('*/*.json')).read_text())
+    metrics = json.loads(next(tmp_path.glob('2*/*.json')).read_text())
     assert 0 <= metrics['coco/bbox_mAP'] <= 1
 
 

@@ -277,7 +277,7 @@ def test_overlay_and_legend():
     labels = np.zeros((20, 30), np.uint8)
     labels[:, 10:], labels[:, 20:] = 1, 255
     drawn = overlay(image, labels, [(0, 0, 0), (250, 10, 20)])
-    assert drawn[0, 0].tolist() == [45, 45, 45]
+    assert drawn[0, 0].tolist() == [100, 100, 100]
     assert drawn[0, 15].tolist() == pytest.approx([45 + 11, 45 + 5.5, 45 + 137.5], abs=1)
     assert (drawn[:, 20:] == 100).all()
     sample = SegDataSample(pred_sem_seg=PixelData(data=torch.tensor(labels % 255)[None]))

@@ -111,7 +111,9 @@ def with_exported(cfg: Config, path: str) -> Config:
             )
     cfg = deepcopy(cfg)
     cfg.model = ConfigDict(type='ExportedModel', _scope_='mmengine', path=path)
-    cfg.load_from, cfg.custom_hooks = None, []
+    cfg.load_from = None
+    # The others are for training and for weights that the file has no more.
+    cfg.custom_hooks = [h for h in cfg.get('custom_hooks') or [] if h['type'] == 'PictureHook']
     # No loader processes: OpenVINO's threads do not survive a fork.
     cfg.test_dataloader.num_workers = 0
     cfg.test_dataloader.persistent_workers = False

@@ -16,7 +16,6 @@ from mmengine.structures import BaseDataElement, InstanceData
 from PIL import Image, ImageDraw, ImageFont
 
 from ..data.results import result_path
-from .config import task_of
 from .palettes import class_meta, mask_meta
 
 OPACITY = 0.55
@@ -130,16 +129,18 @@ class PictureHook(Hook):
 
     Args:
         folder: Where the pictures go.
+        task: `seg` or `joint`.
         image_root: Folder of the images; what is below it is kept below `folder`.
     """
 
-    def __init__(self, *, folder: str, image_root: str | None = None) -> None:
+    def __init__(self, *, folder: str, task: str, image_root: str | None = None) -> None:
         self.folder = folder
+        self.task = task
         self.image_root = image_root
 
     def before_test_epoch(self, runner: Runner) -> None:
         """Take the names and colours of the classes from the dataset."""
-        self.painter = build_painter(runner.cfg)
+        self.painter = build_painter(runner.cfg, self.task)
 
     def after_test_iter(
         self,
@@ -155,9 +156,8 @@ class PictureHook(Hook):
             cv2.imwrite(str(path), picture)
 
 
-def build_painter(cfg: Config, *, score_thr: float = 0.3) -> Painter:
-    """Build the painter of what a config's model predicts, in the colours of its data."""
-    task = task_of(cfg)
+def build_painter(cfg: Config, task: str, *, score_thr: float = 0.3) -> Painter:
+    """Build the painter of what a model predicts, in the colours of a config's data."""
     masks = dict(classes=(), palette=()) if task == 'det' else mask_meta(cfg)
     if task == 'seg':
         return Painter(masks['classes'], masks['palette'])
@@ -183,7 +183,9 @@ def mask_labels(sample: BaseDataElement, key: str) -> np.ndarray | None:
 def overlay(
     image: np.ndarray, labels: np.ndarray, palette_rgb: Sequence[Sequence[int]]
 ) -> np.ndarray:
-    """Lay the colours of the labels over an image; where a label has no colour, it stays bare.
+    """Lay the colours of the labels over an image.
+
+    Where a label has no colour or is black, as backgrounds are, the image stays bare.
 
     Args:
         image: `(H, W, 3)` uint8 BGR.
@@ -197,8 +199,8 @@ def overlay(
     colours[: len(palette_rgb)] = np.asarray(palette_rgb)[:, ::-1]
     coloured = cv2.applyColorMap(labels, colours[:, None])
     mixed = cv2.addWeighted(image, 1 - OPACITY, coloured, OPACITY, 0)
-    is_bare = (labels >= len(palette_rgb)).astype(np.uint8)
-    return cv2.copyTo(image, is_bare, mixed)
+    is_bare = (~colours.any(axis=1)).astype(np.uint8)
+    return cv2.copyTo(image, cv2.LUT(labels, is_bare), mixed)
 
 
 def draw_boxes(

@@ -14,7 +14,9 @@ from .config import datasets_of, task_of
 def draw_into(cfg: Config, folder: str) -> None:
     """Let pictures of the predictions be written into a folder, in place."""
     if task_of(cfg) != 'det':
-        hook = dict(type='PictureHook', folder=folder, image_root=image_root(cfg))
+        hook = dict(
+            type='PictureHook', folder=folder, task=task_of(cfg), image_root=image_root(cfg)
+        )
         cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), hook]
         return
     hook = cfg.setdefault('default_hooks', ConfigDict()).get('visualization')

@@ -58,7 +58,7 @@ class FilePredictor:
         if machine.device == 'cpu':
             pack_convolutions(self.model)
         self.pipeline = array_pipeline(source)
-        self.painter = build_painter(cfg, score_thr=score_thr)
+        self.painter = build_painter(cfg, self.task, score_thr=score_thr)
         self.rows = CocoRows(self.painter.box_classes, self.painter.classes, score_thr=score_thr)
         print(machine)
 

@@ -73,7 +73,6 @@ def draw_picture(
     image = cv2.resize(picture.image, size_wh, interpolation=smooth)
     if picture.label_map is not None:
         labels = cv2.resize(picture.label_map, size_wh, interpolation=cv2.INTER_NEAREST)
-        labels[np.isin(labels, _bare_labels(masks))] = 255
         image = overlay(image, labels, masks.colours)
     shapes = [_scaled(shape, scale) for shape in picture.shapes]
     shapes.sort(key=lambda shape: -_area(shape.xyxy))  # small ones are drawn last, on top
@@ -84,11 +83,6 @@ def draw_picture(
         _draw_box(draw, shape, tuple(boxes.colours[shape.label]), size_wh)
     _draw_tags(draw, shapes, boxes, size_wh)
     return np.asarray(canvas)[..., ::-1]
-
-
-def _bare_labels(masks: Classes) -> list[int]:
-    """Return the labels that are black, as backgrounds are; they would only darken the image."""
-    return [label for label, colour in enumerate(masks.colours) if not any(colour)]
 
 
 def _scaled(shape: Shape, scale: tuple[float, float]) -> Shape:

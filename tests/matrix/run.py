@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Install the package beside each supported combination of versions, and use it there.
+"""Install the wheel beside each supported combination of versions, and use it there.
 
     python tests/matrix/run.py                      every row
     python tests/matrix/run.py py3.11-official      one row
@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -46,7 +47,7 @@ class Row:
     @property
     def requirements(self) -> list[str]:
         pins = [f'torch=={self.torch}.*', f'torchvision=={self.torchvision}.*']
-        return ['-e', f'.[{self.stack}]', *(pins if self.torch else [])]
+        return pins if self.torch else []
 
 
 ROWS = (
@@ -74,20 +75,29 @@ def find_python(version: str) -> str | None:
 
 
 def try_row(row: Row, python: str) -> dict:
-    """Install and use one row; returns its outcome."""
+    """Build the wheel, install it into a bare venv and use it there; returns the outcome."""
     venv = ROOT / '.matrix' / row.name
     shutil.rmtree(venv, ignore_errors=True)
     subprocess.run([python, '-m', 'venv', venv], check=True)
-    pip = [venv / 'bin' / 'pip', 'install', '--quiet', '--disable-pip-version-check']
+    pip = [venv / 'bin' / 'pip', '--quiet', '--disable-pip-version-check']
+    wheel = venv / f'mbv2_backbone-{version()}-py3-none-any.whl'
+    build = [*pip, 'wheel', '--no-deps', '--wheel-dir', venv, ROOT]
+    install = [*pip, 'install', '--no-compile', f'{wheel}[{row.stack}]', *row.requirements]
     smoke = [venv / 'bin' / 'python', ROOT / 'tests' / 'matrix' / 'smoke.py']
-    for command in ([*pip, '--no-compile', *row.requirements], smoke):
-        result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    for command in (build, install, smoke):
+        result = subprocess.run(command, cwd=venv, capture_output=True, text=True)
         if result.returncode != 0:
             print(' '.join(map(str, command)), 'ended with', result.returncode)
             print(result.stdout[-5000:], result.stderr[-5000:], sep='\n')
             return dict(row=row.name, passed=False, versions={}, error=last_lines(result.stderr))
     shutil.rmtree(venv)
     return dict(row=row.name, passed=True, versions=json.loads(result.stdout.splitlines()[-1]))
+
+
+def version() -> str:
+    """Return the package's version, without importing it."""
+    text = (ROOT / 'mbv2_backbone' / '__init__.py').read_text(encoding='utf-8')
+    return re.search(r"^__version__ = '(.+)'$", text, re.MULTILINE)[1]
 
 
 def last_lines(text: str, count: int = 20) -> list[str]:

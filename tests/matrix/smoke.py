@@ -1,6 +1,7 @@
 """The least that must work on a combination of versions: train, predict, both tasks.
 
-Real tools on a small set in a folder of its own; prints the versions as the last line, in JSON.
+The installed package only: its command and its configs, on a small set in a folder of its own.
+Prints the versions as the last line, in JSON.
 """
 
 import json
@@ -11,18 +12,17 @@ import tempfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = (
     'torch', 'torchvision', 'numpy',
     'onedl-mmengine', 'onedl-mmcv', 'onedl-mmdetection', 'onedl-mmsegmentation',
     'mmengine', 'mmcv-lite', 'mmdet', 'mmsegmentation',
 )  # fmt: skip
-DETECTOR = ROOT / 'configs' / 'ssdlite_mbv2_sample.py'
-SEGMENTOR = ROOT / 'configs' / 'deeplabv3_mbv2_sample.py'
+DETECTOR = 'mine.py'  # one that inherits
+SEGMENTOR = 'deeplabv3_mbv2_sample.py'  # one of those that are installed
 
 
 def tool(name: str, *args: object, cwd: str) -> None:
-    command = [sys.executable, str(ROOT / 'tools' / f'{name}.py'), *map(str, args)]
+    command = [str(Path(sys.executable).with_name('mbv2')), name, *map(str, args)]
     result = subprocess.run(command, cwd=cwd, capture_output=True, text=True)
     if result.returncode != 0:
         raise SystemExit(f'{" ".join(command)}\n{result.stdout[-3000:]}\n{result.stderr[-3000:]}')
@@ -44,6 +44,7 @@ def main() -> None:
     one_batch += ('val_dataloader.persistent_workers=False',)
     with tempfile.TemporaryDirectory() as folder:
         tool('data', 'sample', '--num-train', 8, '--num-val', 4, cwd=folder)
+        Path(folder, DETECTOR).write_text("_base_ = 'mbv2_backbone::ssdlite_mbv2_sample.py'\n")
         options = ('train_cfg.max_epochs=1', 'train_cfg.val_interval=1')
         options += ('default_hooks.checkpoint.interval=1',)
         tool(

@@ -22,7 +22,9 @@ from pathlib import Path
 import pytest
 from fetch_util import Site, small_catalogue
 
+from mbv2_backbone.data.catalogue import CATALOGUE
 from mbv2_backbone.data.sample import generate_sample
+from mbv2_backbone.sets.convert import convert
 
 ROOT = Path(__file__).resolve().parent.parent
 LIMIT = 600  # seconds for a command
@@ -32,13 +34,14 @@ def commands_of(name):
     text = (ROOT / name).read_text(encoding='utf-8')
     blocks = re.findall(r'^```sh\n(.*?)^```', text, re.DOTALL | re.MULTILINE)
     lines = [line.split('  #')[0].strip() for block in blocks for line in block.splitlines()]
-    return [line for line in lines if line]
+    inline = re.findall(r'`(python tools/[^`]+)`', text)
+    return list(dict.fromkeys(filter(None, lines + inline)))
 
 
 COMMANDS = commands_of('README.md')
 TOOLS = [c for c in COMMANDS if c.startswith(('python tools/', 'torchrun '))]
 INSTALLS = [c for c in COMMANDS if c.startswith('pip install')]
-FETCHED = ('coco2017', 'voc2007', 'voc2012', 'voc12aug')
+FETCHED = re.findall(r'^python tools/data\.py fetch (\w+)$', '\n'.join(COMMANDS), re.MULTILINE)
 
 
 def test_every_command_is_of_a_kind_that_is_run():
@@ -48,6 +51,7 @@ def test_every_command_is_of_a_kind_that_is_run():
     ci = (ROOT / '.ci' / 'run').read_text(encoding='utf-8')
     (made,) = re.findall(r'^make (lint .*)$', ci, re.MULTILINE)
     assert {'test', 'demo', 'slow'} <= set(made.split())
+    assert set(FETCHED) == set(CATALOGUE)
 
 
 def test_what_is_installed_is_what_ci_installs():
@@ -75,8 +79,12 @@ def sandbox(tmp_path_factory):
     skipped = shutil.ignore_patterns('__pycache__', '.mim')
     for name in ('configs', 'tools', 'mbv2_backbone'):
         shutil.copytree(ROOT / name, root / name, ignore=skipped)
-    generate_sample(root / 'data' / 'mine', num_train=24, num_val=8, size=96)
-    shutil.rmtree(root / 'data' / 'mine' / 'annotations')
+    drawn = tmp_path_factory.mktemp('drawn') / 'set'
+    generate_sample(drawn, num_train=24, num_val=8, size=96)
+    convert(drawn, root / 'data' / 'yolo', to='yolo')
+    (root / 'photos').mkdir()
+    for path in (drawn / 'JPEGImages').glob('val_*.jpg'):
+        shutil.copy(path, root / 'photos')
     site = Site()
     catalogue, archives = small_catalogue()
     site.files.update({f'/{name}': content for name, content in archives.items()})

@@ -1,5 +1,6 @@
 """The parts of a prediction run: work in the background, drawn boxes, rows."""
 
+import json
 import threading
 import time
 
@@ -8,7 +9,9 @@ import pytest
 from mmengine.structures import InstanceData
 
 from mbv2_backbone.engine.background import in_background
+from mbv2_backbone.engine.coco_rows import RowFile
 from mbv2_backbone.engine.drawing import Painter, draw_boxes
+from mbv2_backbone.engine.inputs import find_sources
 
 RED, BLUE = (250, 10, 20), (20, 30, 240)
 
@@ -53,6 +56,48 @@ def test_an_error_in_the_background_comes_in_its_place():
     assert next(items) == 1
     with pytest.raises(ValueError, match='broken'):
         next(items)
+
+
+ROWS = [dict(id=i, score=i / 8, name='\u00e9"') for i in range(5)]
+
+
+@pytest.mark.parametrize('count', [0, 1, 5])
+def test_rows_are_written_as_they_come(count, tmp_path):
+    path = tmp_path / 'rows.json'
+    with RowFile(path) as file:
+        file.add(ROWS[:1] * min(1, count))
+        file.add(iter(ROWS[1:count]))
+        assert not path.exists()
+    assert json.loads(path.read_text()) == ROWS[:count]
+    assert file.count == count
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize('count', [0, 3])
+def test_a_run_that_is_cut_off_leaves_its_rows_under_another_name(count, tmp_path):
+    path = tmp_path / 'rows.json'
+    path.write_text('of the last run')
+
+    def cut_off():
+        yield from ROWS[:count]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), RowFile(path) as file:
+        file.add(cut_off())
+    assert path.read_text() == 'of the last run'
+    part = tmp_path / 'rows.json.part'
+    assert part.exists() == bool(count)
+    if count:
+        assert json.loads(part.read_text()) == ROWS[:count]
+
+
+def test_results_of_different_files_have_different_names(tmp_path):
+    names = 'a-2.jpg', 'a.jpg', 'a.png', 'a.bmp', 'b/a.jpg', 'c/a.jpg'
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = [source.name for source in find_sources([str(tmp_path / name) for name in names])]
+    assert found == ['a-2', 'a', 'a-3', 'a-4', 'a-5', 'a-6']
 
 
 def test_boxes_are_drawn_where_they_are():

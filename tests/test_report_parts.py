@@ -15,14 +15,9 @@ from mbv2_backbone.report.curves import panels, save_curves
 from mbv2_backbone.report.detection import class_figures, precision_of_boxes
 from mbv2_backbone.report.hook import speed_of
 from mbv2_backbone.report.logs import curve, newest_log, read_scalars
-from mbv2_backbone.report.matching import (
-    Boxes,
-    confusion_of,
-    match_boxes,
-    match_image,
-    pairwise_overlap,
-)
-from mbv2_backbone.report.pictures import draw_boxes, draw_masks, encode
+from mbv2_backbone.report.matching import Boxes, confusion_of, match_boxes, match_image
+from mbv2_backbone.report.origin import training_in
+from mbv2_backbone.report.pictures import compare_boxes, compare_masks, encode
 from mbv2_backbone.report.plots import draw_confusion, draw_precision
 from mbv2_backbone.report.ranking import Extremes, RankedImage
 from mbv2_backbone.report.segmentation import confusion_of_pixels, mean_iou
@@ -76,10 +71,10 @@ def test_matching_is_that_of_the_slow_way(seed):
     assert (matched >= 0).sum() > 3
 
 
-def test_overlap_of_boxes_without_area_is_none():
-    flat = np.array([[3, 3, 3, 9]], np.float32)
-    assert pairwise_overlap(flat, flat).tolist() == [[0]]
-    assert pairwise_overlap(np.zeros((0, 4)), flat).shape == (0, 1)
+def test_boxes_without_area_match_nothing():
+    flat = Boxes(np.array([[3, 3, 3, 9]], np.float32), np.array([0]), np.ones(1))
+    assert match_boxes(flat, flat).tolist() == [-1]
+    assert match_boxes(flat.where(np.zeros(1, bool)), flat).tolist() == []
 
 
 def test_an_image_is_judged_by_what_counts():
@@ -165,6 +160,9 @@ def test_confusion_of_pixels_counts_every_pair():
     for row, column in itertools.product(range(3), range(3)):
         assert counts[row, column] == ((truth == row) & (predicted == column)).sum()
     assert confusion_of_pixels(predicted, torch.full_like(truth, 255), 3).sum() == 0
+    unknown = truth.where(truth != 2, 7)  # check_masks=False lets labels through that are no class
+    assert confusion_of_pixels(predicted, unknown, 3)[:2].equal(counts[:2])
+    assert confusion_of_pixels(predicted, unknown, 3)[2].sum() == 0
     assert mean_iou(np.array([[3, 1, 0], [0, 2, 0], [0, 0, 0]])) == pytest.approx(
         (3 / 4 + 2 / 3) / 2
     )
@@ -221,8 +219,52 @@ def test_a_log_is_read_from_the_start_of_a_training_that_was_resumed(tmp_path):
     assert newest_log(tmp_path).parts[-3] == '20260103_000000'
     assert curve(rows, 'loss') == ([10, 20, 25], [1.0, 0.5, 0.4])
     assert curve(rows, 'coco/bbox_mAP') == ([10, 25], [0.25, 0.5])
-    assert curve(rows, 'coco/bbox_mAP', by='epoch') == ([2, 3], [0.25, 0.5])
+    assert [row['epoch'] for row in rows if row['is_val']] == [2, 3]
     assert curve(rows, 'time') == ([], [])
+
+
+def epochs(first, last):
+    """The log of a training of 10 steps an epoch, which is validated after each."""
+    for epoch in range(first, last + 1):
+        yield from (step(10 * epoch - 5), step(10 * epoch), validation(epoch))
+
+
+def validation(epoch):
+    return {'coco/bbox_mAP': epoch / 10, 'step': epoch}
+
+
+@pytest.mark.parametrize('num_more', [0, 3])
+def test_a_resumed_log_that_begins_with_a_validation(tmp_path, num_more):
+    """It is made up for if the training was stopped in it; what came before must stay."""
+    *whole, _ = epochs(1, 3)
+    write_log(tmp_path / '1', whole)
+    write_log(tmp_path / '2', [validation(3), *epochs(4, 3 + num_more)], resumed=True)
+    rows = read_scalars(tmp_path)
+    expected = list(epochs(1, 3 + num_more))
+    assert [row['step'] for row in rows] == [row['step'] for row in expected]
+    validated = list(range(1, 4 + num_more))
+    assert curve(rows, 'coco/bbox_mAP') == (
+        [10 * epoch for epoch in validated],
+        [epoch / 10 for epoch in validated],
+    )
+    assert curve(rows, 'loss')[0] == list(range(5, 31 + 10 * num_more, 5))
+
+
+def test_validations_that_were_made_again_are_there_once(tmp_path):
+    write_log(tmp_path / '1', epochs(1, 5))
+    write_log(tmp_path / '2', epochs(3, 3), resumed=True)
+    assert [row['step'] for row in read_scalars(tmp_path)] == [row['step'] for row in epochs(1, 3)]
+
+
+def test_the_log_beside_the_checkpoint_comes_before_that_of_the_work_folder(tmp_path):
+    trained, work_dir = tmp_path / 'trained', tmp_path / 'eval'
+    assert training_in(trained, work_dir) == dict(log=None, scalars=[])
+    write_log(work_dir / '1', [step(7)])
+    assert [row['iter'] for row in training_in(trained, work_dir)['scalars']] == [7]
+    write_log(trained / '1', [step(8)])
+    training = training_in(trained, work_dir)
+    assert [row['iter'] for row in training['scalars']] == [8]
+    assert training['log'] == str(trained / '1/vis_data/scalars.json')
 
 
 def test_curves_show_losses_means_and_rates_and_not_the_classes(tmp_path):
@@ -300,7 +342,7 @@ def test_boxes_are_drawn_in_the_colour_of_right_and_wrong(photo):
         np.array([0.9, 0.8]),
     )
     image = RankedImage(photo, (30, 60), (0,), {}, match_image(found, truth))
-    picture = draw_boxes(image, ['disc'])
+    picture = compare_boxes(image, ['disc'], has_truth=True)
     assert picture.shape == (200, 806, 3)
     left, right = picture[:, :400].reshape(-1, 3), picture[:, 406:].reshape(-1, 3)
     blue, vermilion = (178, 114, 0), (0, 94, 213)
@@ -309,16 +351,19 @@ def test_boxes_are_drawn_in_the_colour_of_right_and_wrong(photo):
         assert (panel == vermilion).all(1).any() == has_wrong
     assert len(encode(picture, 10**6)) > len(encode(picture, 1)) > 100
     gone = RankedImage(photo + '.gone', (30, 60), (0,), {}, image.content)
-    assert draw_boxes(gone, ['disc']) is None
+    assert compare_boxes(gone, ['disc'], has_truth=True) is None
+    neutral = compare_boxes(image, ['disc'], has_truth=False)
+    assert not any((neutral == colour).all(-1).any() for colour in (blue, vermilion))
+    assert (neutral == (167, 121, 204)).all(-1).any()
 
 
 def test_masks_are_drawn_beside_the_truth_or_the_bare_image(photo):
     mask = cv2.imencode('.png', np.ones((30, 60), np.uint8))[1].tobytes()
     palette = [(0, 0, 0), (255, 0, 0)]
-    both = draw_masks(RankedImage(photo, (30, 60), (0,), {}, (mask, mask)), palette)
+    both = compare_masks(RankedImage(photo, (30, 60), (0,), {}, (mask, mask)), palette)
     assert (both[:, :400] == both[:, 406:]).all()
     assert (both[0, 0] != 90).any()
-    bare = draw_masks(RankedImage(photo, (30, 60), (0,), {}, (None, mask)), palette)
+    bare = compare_masks(RankedImage(photo, (30, 60), (0,), {}, (None, mask)), palette)
     assert (bare[:, :400] == 90).all()
     assert (bare[:, 406:] == both[:, 406:]).all()
 
@@ -336,7 +381,11 @@ def test_a_page_shows_names_as_text_and_has_no_reference_to_anything_outside(tmp
         speed=speed_of(dict.fromkeys(('data', 'model', 'metric'), 0.0), 0, 1),
         training=dict(log=None, scalars=[]),
     )  # fmt: skip
-    (tmp_path / 'segmentation_confusion.png').touch()  # of an earlier report
+    for name in ('segmentation_confusion.png', 'report.html'):  # of an earlier report
+        (tmp_path / name).write_text('earlier')
+    with pytest.raises(KeyError):
+        write_report(tmp_path, dict(data, training={}), [Part(report, [], [])])
+    assert {path.read_text() for path in tmp_path.iterdir()} == {'earlier'}
     path = write_report(tmp_path, data, [Part(report, [], [])])
     page = path.read_text()
     assert '<b>' not in page

@@ -10,6 +10,7 @@ import sys
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from io import BytesIO
 from pathlib import Path
 
@@ -55,11 +56,11 @@ class Page:
         with urllib.request.urlopen(request, timeout=60) as answer:
             return json.load(answer)
 
-    def refusal(self, data):
+    def refusal(self, data, code=400, **headers):
         with pytest.raises(urllib.error.HTTPError) as info:
-            self.ask(data)
-        assert info.value.code == 400
-        return json.load(info.value)['error']
+            self.ask(data, **headers)
+        assert info.value.code == code
+        return info.value.read().decode()
 
     def stop(self):
         """Press Ctrl-C; return the exit status and what was said."""
@@ -129,8 +130,9 @@ def test_what_is_no_picture_or_too_large_is_named(page, picture):
     assert 'no image' in page.refusal(b' ')
     whole = picture.read_bytes()
     assert 'damaged' in page.refusal(whole[: len(whole) // 2])
-    side = int(MAX_PIXELS**0.5) + 1
-    assert f'{side} x {side} pixels' in page.refusal(png((side, side)))
+    for pixels in (MAX_PIXELS, 4 * MAX_PIXELS):  # of the larger, Pillow does not tell the size
+        side = int(pixels**0.5) + 1
+        assert 'more than 50 million pixels' in page.refusal(png((side, side)))
     assert '33 MB' in page.refusal(bytes(MAX_BYTES + 2**20))
     assert page.ask(whole)['boxes']
 
@@ -160,9 +162,40 @@ def test_many_users_at_once_get_the_same(page, picture):
 
 
 def test_requests_in_the_name_of_another_host_are_refused(page, picture):
-    with pytest.raises(urllib.error.HTTPError) as info:
-        page.ask(picture.read_bytes(), Host='example.org')
-    assert info.value.code == 400
+    assert 'Invalid host' in page.refusal(picture.read_bytes(), Host='example.org')
+
+
+def test_requests_for_the_page_of_another_site_are_refused(page, picture):
+    data = picture.read_bytes()
+    host = page.url.partition('//')[2]
+    strangers = 'http://example.org', f'http://{host}0', 'http://127.0.0.1', 'null'
+    for origin in strangers:
+        assert 'another site' in page.refusal(data, 403, Origin=origin)
+    assert page.ask(data, Origin=page.url)['boxes']
+
+
+@pytest.mark.parametrize(
+    ('host', 'address', 'expected'),
+    [
+        ('127.0.0.1', '127.0.0.1', {'127.0.0.1', 'localhost'}),
+        ('127.0.0.2', '127.0.0.2', {'127.0.0.1', 'localhost', '127.0.0.2'}),
+        ('box', '127.0.1.1', {'127.0.0.1', 'localhost', 'box', '127.0.1.1'}),
+        ('0.0.0.0', '0.0.0.0', {'*'}),
+        ('box', '192.168.0.7', {'*'}),
+    ],
+)
+def test_on_an_address_of_this_machine_only_its_names_are_allowed(host, address, expected):
+    assert set(server.allowed_hosts(host, address)) == expected
+
+
+def test_more_connections_than_can_be_served_are_refused(page, picture):
+    data = picture.read_bytes()
+    place = page.url.partition('//')[2].split(':')
+    with ExitStack() as stack:
+        for _ in range(server.MAX_CONNECTIONS):
+            stack.enter_context(socket.create_connection(place))
+        page.refusal(data, 503)
+    assert page.ask(data)['boxes']
 
 
 def test_a_taken_port_and_missing_packages_are_named(monkeypatch):
@@ -179,13 +212,23 @@ def test_a_taken_port_and_missing_packages_are_named(monkeypatch):
 
 def upload(browser, path):
     """Give the page a file and wait until it has said something of it."""
-    from selenium.webdriver.support.ui import WebDriverWait
-
     browser.execute_script("document.getElementById('message').textContent = ''")
     browser.find_element('id', 'file').send_keys(str(path))
+    return wait_for_message(browser)
+
+
+def wait_for_message(browser):
+    from selenium.webdriver.support.ui import WebDriverWait
+
     message = browser.find_element('id', 'message')
     WebDriverWait(browser, 60).until(lambda _: message.text not in ('', 'Predicting …'))
     return message
+
+
+def wait_until_loaded(browser):
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    WebDriverWait(browser, 60).until(lambda _: browser.find_element('id', 'model').text)
 
 
 def number(browser, name):
@@ -241,6 +284,29 @@ def test_the_page_in_a_browser(page, browser, picture, tmp_path):
     assert not requested(browser)  # of all this the server has heard nothing
     assert 'ms' in browser.find_element('id', 'time').text
     assert browser.get_log('browser') == []
+
+
+DROP = """
+const [data, name, target] = arguments;
+const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
+const dataTransfer = new DataTransfer();
+dataTransfer.items.add(new File([bytes], name, { type: 'image/png' }));
+document.getElementById('message').textContent = '';
+return ['dragenter', 'dragover', 'drop'].map((kind) => document.querySelector(target)
+  .dispatchEvent(new DragEvent(kind, { dataTransfer, bubbles: true, cancelable: true })));
+"""
+
+
+@pytest.mark.parametrize('target', ['#drop', 'h1', 'body'])
+def test_a_picture_may_be_dropped_anywhere(target, page, browser, picture):
+    browser.get(page.url)
+    wait_until_loaded(browser)
+    data = base64.b64encode(picture.read_bytes()).decode()
+    shown_by_browser = browser.execute_script(DROP, data, picture.name, target)
+    assert shown_by_browser == [False] * 3
+    assert wait_for_message(browser).text == picture.name
+    assert number(browser, 'total') == len(page.ask(picture.read_bytes())['boxes'])
+    assert 'over' not in browser.find_element('id', 'drop').get_attribute('class')
 
 
 def test_a_bad_file_gives_a_message_on_the_page(page, browser, picture, tmp_path):

@@ -8,12 +8,15 @@ import sys
 from types import SimpleNamespace
 
 import cv2
+import numpy as np
 import pytest
 from mmengine.config import Config
+from mmengine.visualization import TensorboardVisBackend
 from resume_util import environment, train_command, write_config
 
 from mbv2_backbone.engine import tracking
-from mbv2_backbone.engine.tracking import add_tracking
+from mbv2_backbone.engine.broken_images import RECORD
+from mbv2_backbone.engine.tracking import LateTensorboardVisBackend, add_tracking
 from mbv2_backbone.errors import UserError
 from mbv2_backbone.report.logs import curve, read_scalars
 
@@ -42,6 +45,7 @@ def trained(config, tmp_path_factory):
     work_dir = tmp_path_factory.mktemp('work')
     installed = [name for name in tracking.TRACKERS if importlib.util.find_spec(name)]
     track = ['--track', *installed] if installed else []
+    (work_dir / RECORD).write_text('of an earlier training')
     result = run_train(
         config, work_dir, *track, WANDB_MODE='offline', MLFLOW_TRACKING_URI='',
         GIT_PYTHON_REFRESH='quiet',
@@ -59,7 +63,11 @@ def test_a_training_leaves_its_curves(trained):
     rows = read_scalars(work_dir)
     assert curve(rows, 'loss')[0] == [1, 2, 3]
     assert curve(rows, 'coco/bbox_mAP')[0] == [3]
-    assert curve(rows, 'coco/bbox_mAP', by='epoch')[0] == [1]
+    assert [row['epoch'] for row in rows if row['is_val']] == [1]
+
+
+def test_a_training_begins_its_record_of_broken_images_anew(trained):
+    assert not (trained[0] / RECORD).exists()
 
 
 def test_tensorboard_reads_the_figures(trained):
@@ -125,6 +133,10 @@ def test_backends_are_added_once(monkeypatch, tmp_path):
         assert add_tracking(cfg, ['mlflow', 'mlflow']) == ''
     kinds = [backend['type'] for backend in cfg.visualizer.vis_backends]
     assert kinds == ['TensorboardVisBackend', 'MLflowVisBackend']
+    by_class = Config(dict(work_dir=str(tmp_path), visualizer=dict(vis_backends=[])))
+    by_class.visualizer.vis_backends = [dict(type=TensorboardVisBackend)]
+    add_tracking(by_class)
+    assert by_class.visualizer.vis_backends == [dict(type=TensorboardVisBackend)]
     cfg = Config(dict(work_dir=str(tmp_path)))
     add_tracking(cfg)
     kinds = [backend['type'] for backend in cfg.visualizer.vis_backends]
@@ -161,17 +173,47 @@ def test_a_picture_that_cannot_be_drawn_is_a_warning(monkeypatch, tmp_path):
     assert warnings == ['curves.png was not drawn: ValueError: no font']
 
 
+@pytest.mark.parametrize('error', [ImportError, TypeError])
+def test_a_broken_tensorboard_is_one_warning(error, monkeypatch, tmp_path, log):
+    tries = []
+
+    def fail(_):
+        tries.append(1)
+        raise error('it is of another age')
+
+    monkeypatch.setattr(TensorboardVisBackend, '_init_env', fail)
+    backend = LateTensorboardVisBackend(str(tmp_path))
+    backend.add_config(Config(dict(a=1)))
+    for i in range(3):
+        backend.add_scalars(dict(loss=1.0), step=i)
+    backend.add_image('picture', np.zeros((4, 4, 3), np.uint8))
+    backend.close()
+    assert tries == [1]
+    (said,) = log
+    assert 'LateTensorboardVisBackend' in said
+    assert f'{error.__name__}: it is of another age' in said
+
+
+def test_a_tensorboard_that_cannot_be_closed_is_a_warning(tmp_path, log):
+    backend = LateTensorboardVisBackend(str(tmp_path))
+    backend._tensorboard = None
+    backend.close()
+    assert len(log) == 1
+
+
 def test_tensorboard_is_loaded_with_the_first_figures(tmp_path):
     pytest.importorskip('tensorboard')
     code = f"""
 import sys
 from mmengine.config import Config
+from mmengine.visualization import TensorboardVisBackend
 from mbv2_backbone.engine import run
 from mbv2_backbone.engine.tracking import LateTensorboardVisBackend
 backend = LateTensorboardVisBackend({str(tmp_path)!r})
 backend.add_config(Config(dict(a=1)))
-heavy = ('tensorboard', 'torch.utils.tensorboard', 'matplotlib', 'jinja2')
-assert not [name for name in heavy if name in sys.modules and name != 'jinja2'], heavy
+heavy = ('tensorboard', 'torch.utils.tensorboard', 'matplotlib.pyplot')
+loaded = [name for name in heavy if name in sys.modules]
+assert not loaded, loaded
 backend.add_scalars(dict(loss=1.0), step=1)
 assert 'tensorboard' in sys.modules
 backend.close()

@@ -13,6 +13,7 @@ from browser_util import start_browser
 from deploy_util import DETECTION, JOINT, pictures, write_config
 
 from mbv2_backbone.engine import video
+from mbv2_backbone.engine.coco_rows import CocoRows
 from mbv2_backbone.engine.config import load_config
 from mbv2_backbone.engine.predict import FilePredictor, predict
 from mbv2_backbone.engine.video import ClipWriter, Video, has_h264
@@ -108,6 +109,28 @@ def test_the_clip_is_the_video_with_its_predictions(models, task, writer, tmp_pa
         assert np.abs(got - drawn).mean() < np.abs(got - bare).mean() / 2
     rows = json.loads((tmp_path / 'out/predictions.json').read_text())
     assert {row['frame'] for row in rows} == set(range(COUNT))
+
+
+@pytest.mark.parametrize('error', [KeyboardInterrupt, ValueError])
+def test_what_was_done_before_a_run_is_cut_off_is_kept(
+    error, models, writer, monkeypatch, tmp_path
+):
+    path = write_cv(tmp_path / 'clip.mp4', frames_of((96, 128)))
+    make_rows = CocoRows.__call__
+
+    def fail_late(rows, sample, image_id, file_name):
+        if image_id == COUNT - 4:
+            raise error
+        return make_rows(rows, sample, image_id, file_name)
+
+    monkeypatch.setattr(CocoRows, '__call__', fail_late)
+    with pytest.raises(error):
+        run(models['det'], [path], tmp_path / 'out', score_thr=0.0)
+    _, _, shown = read(tmp_path / 'out/clip.mp4')
+    assert len(shown) == COUNT - 4
+    assert not (tmp_path / 'out/predictions.json').exists()
+    rows = json.loads((tmp_path / 'out/predictions.json.part').read_text())
+    assert {row['frame'] for row in rows} == set(range(COUNT - 4))
 
 
 def test_odd_sides_are_filled_up(writer, tmp_path):

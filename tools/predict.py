@@ -67,9 +67,10 @@ def predict_files(args: argparse.Namespace) -> None:
         print(note)
     for path, fps in summary.video_fps.items():
         print(f'{path}: {fps:.1f} frames/s')
+    pictures = '' if args.no_draw else ', pictures beside it'
     print(
         f'{summary.num_predictions} predictions on {summary.num_images} images in '
-        f'{summary.predictions}, pictures beside it'
+        f'{summary.predictions}{pictures}'
     )
 
 

@@ -112,15 +112,20 @@ def decode_problem(path: str) -> str | None:
     return None if can_be_decoded(path) else 'cannot be decoded'
 
 
-def watch_images(cfg: Config) -> None:
+def watch_images(cfg: Config, *, fresh: bool = False) -> None:
     """Let a run check the headers of its images and replace those that turn out broken, in place.
 
     `max_broken_images` in the config is the share of training images that may be broken, by
     default 0.05. `check_images = False` leaves out the check before the first iteration.
+
+    Args:
+        cfg: The config.
+        fresh: Whether the record of broken images begins anew, as a training's does: an earlier
+            one in this folder had other files.
     """
     record = osp.join(cfg.work_dir, RECORD)
-    if is_first_process(cfg):
-        Path(record).unlink(missing_ok=True)  # another run in this folder had other files
+    if fresh and is_first_process(cfg):
+        Path(record).unlink(missing_ok=True)
     replace_broken(cfg, record)
     hook = dict(
         type='BrokenImagesHook',

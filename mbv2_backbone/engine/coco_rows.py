@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 from mmengine.structures import BaseDataElement
@@ -60,6 +62,47 @@ class CocoRows:
 
     def _category(self, name: str) -> dict:
         return dict(category_id=self.category_ids[name], category_name=name)
+
+
+class RowFile:
+    """A JSON array that is written row by row, so that its length costs no memory.
+
+    Until it is complete it stands beside its place as `<name>.part`; a run that is cut off leaves
+    its rows there.
+
+    Args:
+        path: Of the file.
+
+    Attributes:
+        count: Rows so far.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.count = 0
+        self._part = path.with_name(f'{path.name}.part')
+
+    def __enter__(self) -> RowFile:
+        """Begin the array."""
+        self._file = self._part.open('w')
+        self._file.write('[')
+        return self
+
+    def add(self, rows: Iterable[dict]) -> None:
+        """Write rows."""
+        for row in rows:
+            self._file.write(',\n' if self.count else '')
+            json.dump(row, self._file)
+            self.count += 1
+
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        """End the array, and put the file in its place unless there was an error."""
+        with self._file:
+            self._file.write(']')
+        if error is None:
+            self._part.replace(self.path)
+        elif not self.count:
+            self._part.unlink()
 
 
 def coco_category_ids(classes: Sequence[str]) -> list[int]:

@@ -14,6 +14,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement, InstanceData
 from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
 
 from ..data.results import result_path
 from .palettes import class_meta, mask_meta
@@ -173,11 +174,17 @@ def build_painter(cfg: Config, task: str, *, score_thr: float = 0.3) -> Painter:
 
 def mask_labels(sample: BaseDataElement, key: str) -> np.ndarray | None:
     """Return the label of each pixel `(H, W)` uint8 of `pred_sem_seg` or `gt_sem_seg`."""
+    labels = mask_tensor(sample, key)
+    return None if labels is None else labels.cpu().numpy().astype(np.uint8)
+
+
+def mask_tensor(sample: BaseDataElement, key: str) -> Tensor | None:
+    """Return the label of each pixel `(H, W)` of `pred_sem_seg` or `gt_sem_seg`, where it is."""
     if key not in sample:
         return None
     field = sample.get(key)
     labels = field.sem_seg if 'sem_seg' in field else field.data  # mmdet's name and mmseg's
-    return labels.squeeze(0).cpu().numpy().astype(np.uint8)
+    return labels.squeeze(0)
 
 
 def overlay(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import glob
 import os.path as osp
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 
 import cv2
@@ -67,13 +68,15 @@ def _kind(path: Path) -> str | None:
 
 
 def _with_unique_names(sources: list[Source]) -> list[Source]:
-    taken: dict[str, int] = {}
+    numbers: dict[str, Iterator[int]] = {}
+    taken: set[str] = set()
     unique = []
     for source in sources:
-        count = taken.get(source.name, 0)
-        taken[source.name] = count + 1
-        name = f'{source.name}-{count + 1}' if count else source.name
-        unique.append(Source(source.path, name, source.is_video))
+        name = source.name
+        while name in taken:
+            name = f'{source.name}-{next(numbers.setdefault(source.name, count(2)))}'
+        taken.add(name)
+        unique.append(replace(source, name=name))
     return unique
 
 

@@ -23,7 +23,7 @@ from ..deploy.runtimes import is_exported
 from ..errors import UserError
 from .background import in_background
 from .checkpoint import find_checkpoint, load_weights
-from .coco_rows import CocoRows
+from .coco_rows import CocoRows, RowFile
 from .config import load_config, task_of
 from .drawing import build_painter
 from .inputs import Source, find_sources, image_ids
@@ -126,21 +126,23 @@ def predict(
     checkpoint = find_checkpoint(checkpoint, cfg.work_dir)
     predictor = FilePredictor(cfg, checkpoint, score_thr=score_thr)
     Path(out).mkdir(parents=True, exist_ok=True)
-    run = PredictionRun(
-        predictor,
-        Path(out),
-        batch_size=batch_size or (1 if predictor.task == 'seg' else 8),
-        draw=draw,
-        inspector=_inspector(cfg, checkpoint, score_thr) if features else None,
-    )
     stills = [source for source in sources if not source.is_video]
     ids = image_ids(stills)
-    run.predict_stills(stills, ids)
     next_id = max(ids.values(), default=-1) + 1
-    for source in sources:
-        if source.is_video:
-            next_id += run.predict_video(source, next_id)
-    return run.finish()
+    with RowFile(Path(out, 'predictions.json')) as rows:
+        run = PredictionRun(
+            predictor,
+            Path(out),
+            rows,
+            batch_size=batch_size or (1 if predictor.task == 'seg' else 8),
+            draw=draw,
+            inspector=_inspector(cfg, checkpoint, score_thr) if features else None,
+        )
+        run.predict_stills(stills, ids)
+        for source in sources:
+            if source.is_video:
+                next_id += run.predict_video(source, next_id)
+        return run.finish()
 
 
 def _check_features(checkpoint: str, sources: Sequence[Source]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from mmengine.structures import BaseDataElement
 from ..data.layouts import write_palette_png
 from ..errors import UserError
 from ..progress import track
+from .coco_rows import RowFile
 from .drawing import mask_labels
 from .inputs import Source, read_image
 from .video import ClipWriter, Video
@@ -52,6 +52,7 @@ class PredictionRun:
     Args:
         predictor: Predicts on the images.
         out: Output folder.
+        rows: Takes the rows of the predictions.
         batch_size: Images at a time.
         draw: Whether pictures are written.
         inspector: Looks at what the backbone computes for each image; `None` for nothing.
@@ -61,6 +62,7 @@ class PredictionRun:
         self,
         predictor: FilePredictor,
         out: Path,
+        rows: RowFile,
         *,
         batch_size: int,
         draw: bool,
@@ -71,15 +73,15 @@ class PredictionRun:
         self.batch_size = batch_size
         self.draw = draw
         self.inspector = inspector
-        self.rows: list[dict] = []
-        self.summary = Summary(predictions=str(out / 'predictions.json'))
+        self.rows = rows
+        self.summary = Summary(predictions=str(rows.path))
 
     def predict_stills(self, sources: Sequence[Source], ids: dict[str, int]) -> None:
         """Predict on images and write what is asked for each."""
         found = self.predictor.stream(self._read(sources), self.batch_size)
         for source, image, sample in track(found, 'Predicting', total=len(sources), unit='images'):
             self.summary.num_images += 1
-            self.rows += self.predictor.rows(sample, ids[source.path], source.path)
+            self.rows.add(self.predictor.rows(sample, ids[source.path], source.path))
             self._write(source.name, image, sample)
 
     def _read(self, sources: Sequence[Source]) -> Iterator[tuple[Source, np.ndarray]]:
@@ -116,22 +118,20 @@ class PredictionRun:
             self.summary.unreadable.append(source.path)
             return 0
         begin = time.perf_counter()
-        found = self.predictor.stream(video, self.batch_size)
-        title = f'Predicting {source.name}'
-        writer = None
-        for i, (seconds, frame, sample) in enumerate(
-            track(found, title, total=video.num_frames or None, unit='frames')
-        ):
-            rows = self.predictor.rows(sample, first_id + i, source.path)
-            self.rows += [row | dict(frame=i) for row in rows]
-            if self.draw:
-                picture = self.predictor.painter.prediction(frame, sample, whole_legend=True)
-                if writer is None:
-                    path = self._path(f'{source.name}.mp4')
-                    writer = ClipWriter(path, fps=video.fps, size_hw=picture.shape[:2])
-                writer.write(picture, seconds)
-        if writer is not None:
-            writer.close()
+        clip = None
+        try:
+            for i, (seconds, frame, sample) in enumerate(self._predicted(video, source.name)):
+                rows = self.predictor.rows(sample, first_id + i, source.path)
+                self.rows.add(row | dict(frame=i) for row in rows)
+                if self.draw:
+                    picture = self.predictor.painter.prediction(frame, sample, whole_legend=True)
+                    if clip is None:
+                        path = self._path(f'{source.name}.mp4')
+                        clip = ClipWriter(path, fps=video.fps, size_hw=picture.shape[:2])
+                    clip.write(picture, seconds)
+        finally:  # a clip plays as far as it was written only once it is closed
+            if clip is not None:
+                clip.close()
         self.summary.num_images += video.count
         self.summary.notes += [f'{source.path} {note}' for note in video.notes()]
         if video.count:
@@ -140,8 +140,16 @@ class PredictionRun:
             self.summary.unreadable.append(source.path)
         return video.count
 
+    def _predicted(
+        self, video: Video, name: str
+    ) -> Iterator[tuple[float, np.ndarray, BaseDataElement]]:
+        """Yield the time, the frame and the prediction of each frame."""
+        found = self.predictor.stream(video, self.batch_size)
+        total = video.num_frames or None
+        return track(found, f'Predicting {name}', total=total, unit='frames')
+
     def finish(self) -> Summary:
-        """Write the rows.
+        """Tell what was done.
 
         Raises:
             UserError: If no input could be read.
@@ -150,7 +158,5 @@ class PredictionRun:
         if not summary.num_images:
             unreadable = ', '.join(summary.unreadable[:5])
             raise UserError(f'none of the inputs could be read: {unreadable}')
-        summary.num_predictions = len(self.rows)
-        with open(summary.predictions, 'w') as file:
-            json.dump(self.rows, file)
+        summary.num_predictions = self.rows.count
         return summary

@@ -28,27 +28,27 @@ def make_robust(cfg: Config) -> None:
         cfg: The config of a training.
     """
     hooks = [
-        hook for hook in cfg.get('custom_hooks') or [] if _type_of(hook) not in _REPLACED_HOOKS
+        hook for hook in cfg.get('custom_hooks') or [] if type_name(hook) not in _REPLACED_HOOKS
     ]
-    loop = _type_of(cfg.train_cfg)
-    if _type_of(cfg.get('optim_wrapper')) == 'OptimWrapperDict':  # the hooks know one optimizer
+    loop = type_name(cfg.train_cfg)
+    if type_name(cfg.get('optim_wrapper')) == 'OptimWrapperDict':  # the hooks know one optimizer
         return
     if loop in _LOOPS:
         cfg.train_cfg.pop('by_epoch', None)
         cfg.train_cfg['type'] = _LOOPS[loop]
         hooks.append(dict(type='ResumeHook'))
-    if 'NonFiniteHook' not in map(_type_of, hooks):
+    if 'NonFiniteHook' not in map(type_name, hooks):
         hooks.append(dict(type='NonFiniteHook'))
     cfg.custom_hooks = hooks
 
     default_hooks = cfg.setdefault('default_hooks', ConfigDict())
     saver = default_hooks.setdefault('checkpoint', ConfigDict(type='CheckpointHook', interval=1))
-    if _type_of(saver) == 'CheckpointHook':
+    if type_name(saver) == 'CheckpointHook':
         saver['type'] = 'SafeCheckpointHook'
     if cfg.get('visualizer') is None:  # mmengine's default
         cfg.visualizer = dict(type='Visualizer', vis_backends=[dict(type='LocalVisBackend')])
     for backend in cfg.visualizer.get('vis_backends') or []:
-        backend['type'] = _VIS_BACKENDS.get(_type_of(backend), backend['type'])
+        backend['type'] = _VIS_BACKENDS.get(type_name(backend), backend['type'])
     for split in ('train', 'val') if loop in _LOOPS else ('val',):
         loader = cfg.get(f'{split}_dataloader')
         if loader:
@@ -56,7 +56,7 @@ def make_robust(cfg: Config) -> None:
             loader.setdefault('worker_init_fn', dict(type='outlive_stop_signals'))
 
 
-def _type_of(config: Any) -> str:
+def type_name(config: Any) -> str:
     """Return the name of a type; that of a loop may be told by `by_epoch`."""
     if not isinstance(config, dict):
         return type(config).__name__

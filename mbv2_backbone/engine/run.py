@@ -77,6 +77,7 @@ def train(
     """
     cfg = load_config(config, cfg_options)
     machine = _prepare(cfg, work_dir, launcher, amp=amp, channels_last=channels_last)
+    watch_images(cfg, fresh=True)
     remark = add_tracking(cfg, track)
     check_classes(cfg, ('train', 'val'))
     check_data(cfg, ('train', 'val'))
@@ -173,6 +174,7 @@ def evaluate(
         raise UserError('an exported file is evaluated in one process: leave out --launcher')
     state_dict = {} if is_file else read_state_dict(checkpoint)
     machine = _prepare(cfg, work_dir, launcher, amp=False, channels_last=channels_last)
+    watch_images(cfg)
     task = task_of(cfg)  # later another model may stand there
     check_classes(cfg, ('test',))
     check_data(cfg, ('test',))
@@ -219,7 +221,6 @@ def _prepare(
     if launcher == 'pytorch' and machine.device == 'cpu':
         join_cpu_processes(cfg)
     cfg.work_dir = work_dir or cfg.work_dir
-    watch_images(cfg)
     # Under a fixed name a second run in one process would draw into the folder of the first.
     cfg.get('visualizer', {}).pop('name', None)
     return machine

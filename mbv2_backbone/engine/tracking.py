@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import os.path as osp
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
 from importlib.util import find_spec
 from typing import Any
 
@@ -16,26 +17,51 @@ from mmengine.runner import Runner
 from mmengine.visualization import TensorboardVisBackend
 
 from ..errors import UserError
-from .recording import outlives_full_disk
+from ..log import warn
+from .robust import type_name
 
 TRACKERS = ('wandb', 'mlflow')
 CURVES_FILE = 'curves.png'
+
+
+def _never_in_the_way(record: Callable[..., None]) -> Callable[..., None]:
+    """Decorate a method of a backend that nobody asked for: its first error switches it off."""
+
+    @wraps(record)
+    def safe(self: LateTensorboardVisBackend, *args: Any, **kwargs: Any) -> None:
+        if self.is_off:
+            return
+        try:
+            record(self, *args, **kwargs)
+        except Exception as error:  # a package that is broken raises almost anything
+            self.is_off = True
+            warn(
+                f'{type(self).__name__} could not record losses and metrics, and is switched off '
+                f'({type(error).__name__}: {error}). Training goes on without TensorBoard events.'
+            )
+
+    return safe
 
 
 @VISBACKENDS.register_module()
 class LateTensorboardVisBackend(TensorboardVisBackend):
     """mmengine's `TensorboardVisBackend` that loads TensorBoard with the first figures.
 
-    The stock one loads it to write the config down, before the model is built.
+    The stock one loads it to write the config down, before the model is built. An error ends the
+    events and not the training.
+
+    Attributes:
+        is_off: Whether there was an error.
     """
 
+    is_off = False
     _config: Config | None = None
 
     def add_config(self, config: Config, **_kwargs: Any) -> None:
         """Keep the config until there are figures."""
         self._config = config
 
-    @outlives_full_disk
+    @_never_in_the_way
     def add_scalars(self, scalar_dict: dict, *args: Any, **kwargs: Any) -> None:
         """Write the config before the first figures, then the figures."""
         config, self._config = self._config, None
@@ -43,7 +69,9 @@ class LateTensorboardVisBackend(TensorboardVisBackend):
             super().add_config(config)
         super().add_scalars(scalar_dict, *args, **kwargs)
 
-    close = outlives_full_disk(TensorboardVisBackend.close)
+    add_scalar = _never_in_the_way(TensorboardVisBackend.add_scalar)
+    add_image = _never_in_the_way(TensorboardVisBackend.add_image)
+    close = _never_in_the_way(TensorboardVisBackend.close)
 
 
 class CurveHook(Hook):
@@ -98,7 +126,7 @@ def add_tracking(cfg: Config, trackers: Sequence[str] = ()) -> str:
     if cfg.get('visualizer') is None:
         cfg.visualizer = dict(type='Visualizer')
     backends = list(cfg.visualizer.get('vis_backends') or [dict(type='LocalVisBackend')])
-    present = {str(backend['type']).rpartition('.')[2] for backend in backends}
+    present = {type_name(backend) for backend in backends}
     remark = ''
     if not any(name.endswith('TensorboardVisBackend') for name in present):
         if find_spec('tensorboard'):

@@ -46,11 +46,14 @@ class BoxCollector:
         if self.all_found is not None:
             self.all_found[sample.img_path] = found
         match = match_image(found, self.truths.get(sample.img_path, truth_of({})))
-        self.confusion += confusion_of(match, len(self.classes))
-        right, seen = int(match.is_right.sum()), int(match.is_seen.sum())
-        wrong, missed = len(match.found) - right, len(match.truth) - seen
-        rank = (match.f1, right - wrong - missed)
-        facts = dict(f1=round(match.f1, 3), right=right, wrong=wrong, missed=missed)
+        rank: tuple[float, ...] = (0.0,)
+        facts = {}
+        if self.has_truth:
+            self.confusion += confusion_of(match, len(self.classes))
+            right, seen = int(match.is_right.sum()), int(match.is_seen.sum())
+            wrong, missed = len(match.found) - right, len(match.truth) - seen
+            rank = (match.f1, right - wrong - missed)
+            facts = dict(f1=round(match.f1, 3), right=right, wrong=wrong, missed=missed)
         self.extremes.add(
             rank,
             lambda: RankedImage(sample.img_path, tuple(sample.ori_shape[:2]), rank, facts, match),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.dist import all_gather_object, get_rank, get_world_size, is_main_process
+from mmengine.dist import gather_object, get_rank, get_world_size, is_main_process
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -28,6 +29,8 @@ FOLDER = 'report'
 class ReportHook(Hook):
     """Writes `<work_dir>/report/report.html` after an evaluation.
 
+    An error ends the report, not the evaluation.
+
     Args:
         checkpoint: What is evaluated.
         task: `det`, `seg` or `joint`.
@@ -40,16 +43,30 @@ class ReportHook(Hook):
     def before_test_epoch(self, runner: Runner) -> None:
         """Prepare to collect and to take times."""
         self.boxes = self.masks = None
+        self.is_off = False
         self.num_seen = 0
         self.seconds = dict.fromkeys(('data', 'model', 'metric', 'report'), 0.0)
-        if self.task != 'seg':
-            self.boxes = _box_collector(runner)
-        if self.task != 'det':
-            ignored = getattr(_mask_metric(runner), 'ignore_index', 255)
-            self.masks = MaskCollector(**mask_meta(runner.cfg), ignore_index=ignored)
+        with self._or_no_report(runner):
+            if self.task != 'seg':
+                self.boxes = _box_collector(runner)
+            if self.task != 'det':
+                ignored = getattr(_mask_metric(runner), 'ignore_index', 255)
+                self.masks = MaskCollector(**mask_meta(runner.cfg), ignore_index=ignored)
         evaluator = runner.test_loop.evaluator
         evaluator.process = self._timed(evaluator.process)
         self.mark = time.perf_counter()
+
+    @contextmanager
+    def _or_no_report(self, runner: Runner) -> Iterator[None]:
+        try:
+            yield
+        except Exception:  # the figures of the evaluation are not to be lost for this
+            self.is_off = True
+            runner.logger.exception('There is no report: it met an error')
+
+    @property
+    def _collectors(self) -> list[BoxCollector | MaskCollector]:
+        return [collector for collector in (self.boxes, self.masks) if collector is not None]
 
     def before_test_iter(self, runner: Runner, **_: Any) -> None:  # noqa: ARG002
         """End the time of loading."""
@@ -74,13 +91,16 @@ class ReportHook(Hook):
     ) -> None:
         """Collect from one batch."""
         self._lap('metric')  # with what other hooks do, such as drawing
+        if self.is_off:
+            return
         num_images = len(runner.test_dataloader.dataset)
-        for sample in outputs:
-            # The last batches of several processes are filled up with images from the start.
-            if get_rank() + self.num_seen * get_world_size() < num_images:
-                for collector in filter(None, (self.boxes, self.masks)):
-                    collector.add(sample)
-            self.num_seen += 1
+        with self._or_no_report(runner):
+            for sample in outputs:
+                # The last batches of several processes are filled up with images from the start.
+                if get_rank() + self.num_seen * get_world_size() < num_images:
+                    for collector in self._collectors:
+                        collector.add(sample)
+                self.num_seen += 1
         self._lap('report')
 
     def _lap(self, what: str) -> None:
@@ -91,16 +111,14 @@ class ReportHook(Hook):
     def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Gather from all processes, and write."""
         del runner.test_loop.evaluator.process  # the class has the one without the clock
-        for collector in filter(None, (self.boxes, self.masks)):
-            everyone = all_gather_object(collector.gathered())
-            if is_main_process():
-                collector.merge(everyone[1:])
-        if not is_main_process():
+        own = None if self.is_off else [collector.gathered() for collector in self._collectors]
+        everyone = gather_object(own)
+        if not is_main_process() or None in everyone:  # the process that failed has said why
             return
-        try:
+        with self._or_no_report(runner):
+            for collector, *others in zip(self._collectors, *everyone[1:], strict=True):
+                collector.merge(others)
             self._write(runner, metrics or {})
-        except Exception:  # the figures stand in the log by now: they are not to be lost for this
-            runner.logger.exception('The report could not be written')
 
     def _write(self, runner: Runner, metrics: dict[str, float]) -> None:
         start = time.perf_counter()

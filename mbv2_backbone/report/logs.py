@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from math import isfinite
+from itertools import takewhile
+from math import inf, isfinite
 from pathlib import Path
 
 _NO_FIGURES = ('iter', 'epoch', 'step')
@@ -30,25 +31,20 @@ def read_scalars(work_dir: str | Path) -> list[dict]:
     """
     rows: list[dict] = []
     for path in reversed(_logs(work_dir)):
-        earlier = _read(path)
-        if rows:
-            earlier = [row for row in earlier if row['iter'] < rows[0]['iter']]
-        rows = earlier + rows
+        rows = _before(rows, _read(path)) + rows
         if not _is_resumed(path):
             break
-    return rows
+    return _placed(rows)
 
 
-def curve(rows: Sequence[dict], key: str, *, by: str = 'iter') -> tuple[list, list]:
-    """Return where a figure was written and what it was; values that are not finite are left out.
+def curve(rows: Sequence[dict], key: str) -> tuple[list, list]:
+    """Return the iterations of a figure and its values; those that are not finite are left out.
 
     Args:
         rows: As `read_scalars` returns them.
         key: Of the figure, such as `loss` or `coco/bbox_mAP`.
-        by: `iter` or `epoch`.
     """
-    points = [(row[by], row[key]) for row in rows if key in row and by in row]
-    points = [(x, y) for x, y in points if isfinite(y)]
+    points = [(row['iter'], row[key]) for row in rows if key in row and isfinite(row[key])]
     return [x for x, _ in points], [y for _, y in points]
 
 
@@ -78,11 +74,29 @@ def _read(path: Path) -> list[dict]:
         except json.JSONDecodeError:  # a run that was killed while it wrote
             continue
         row['is_val'] = 'iter' not in row and 'lr' not in row
-        source = rows[-1] if rows and row['is_val'] else row
-        place = {key: source[key] for key in ('iter', 'epoch') if key in source}
-        row.setdefault('iter', row.get('step', 0))
-        rows.append(row | place)
+        row.setdefault('step', row.get('iter', 0))
+        rows.append(row)
     return rows
+
+
+def _before(resumed: Sequence[dict], rows: Sequence[dict]) -> list[dict]:
+    """Return the rows of a log up to the place where a later one goes on.
+
+    Steps of training are iterations; those of validations may be epochs. So each is compared with
+    its like.
+    """
+    first = {row['is_val']: row['step'] for row in reversed(resumed)}
+    return list(takewhile(lambda row: row['step'] < first.get(row['is_val'], inf), rows))
+
+
+def _placed(rows: Sequence[dict]) -> list[dict]:
+    """Give validations the iteration and the epoch of the training step before them."""
+    placed: list[dict] = []
+    for row in rows:
+        source = placed[-1] if placed and row['is_val'] else row
+        place = {key: source[key] for key in ('iter', 'epoch') if key in source}
+        placed.append(dict(iter=row['step']) | row | place)
+    return placed
 
 
 def _is_resumed(path: Path) -> bool:

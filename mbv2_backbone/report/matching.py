@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+
+from ..det.targets import pairwise_overlaps
 
 SCORE_THR = 0.3
 IOU_THR = 0.5
@@ -34,27 +37,9 @@ class Boxes:
         return Boxes(self.xyxy[kept], self.labels[kept], self.scores[kept])
 
 
-def pairwise_overlap(
-    first: np.ndarray, second: np.ndarray, *, of_first: bool = False
-) -> np.ndarray:
-    """Return the IoU of boxes, or the part of the first ones that the second ones cover.
-
-    Args:
-        first: `(N, 4)` xyxy.
-        second: `(M, 4)` xyxy.
-        of_first: Whether to divide by the area of the first boxes alone.
-
-    Returns:
-        `(N, M)`, 0 where a box has no area.
-    """
-    upper_left = np.maximum(first[:, None, :2], second[None, :, :2])
-    lower_right = np.minimum(first[:, None, 2:], second[None, :, 2:])
-    both = np.clip(lower_right - upper_left, 0, None).prod(axis=2)
-    area, other = (np.clip(x[:, 2:] - x[:, :2], 0, None).prod(axis=1) for x in (first, second))
-    total = np.broadcast_to(area[:, None], both.shape)
-    if not of_first:
-        total = total + other - both
-    return np.divide(both, total, out=np.zeros_like(both), where=total > 0)
+def _overlaps(first: Boxes, second: Boxes, *, over_first: bool = False) -> np.ndarray:
+    xyxy = (torch.from_numpy(boxes.xyxy) for boxes in (first, second))
+    return pairwise_overlaps(*xyxy, over_first=over_first).numpy()
 
 
 def match_boxes(found: Boxes, truth: Boxes, iou_thr: float = IOU_THR) -> np.ndarray:
@@ -66,7 +51,7 @@ def match_boxes(found: Boxes, truth: Boxes, iou_thr: float = IOU_THR) -> np.ndar
     Returns:
         `(len(found),)`: the index of the box of the truth, or -1.
     """
-    iou = pairwise_overlap(found.xyxy, truth.xyxy)
+    iou = _overlaps(found, truth)
     rows, columns = np.nonzero(iou >= iou_thr)
     is_other = found.labels[rows] != truth.labels[columns]
     matched = np.full(len(found), -1)
@@ -123,7 +108,7 @@ def match_image(found: Boxes, truth: Boxes, score_thr: float = SCORE_THR) -> Mat
     found = found.where(found.scores >= score_thr)
     counted, ignored = truth.where(truth.scores > 0), truth.where(truth.scores == 0)
     matched = match_boxes(found, counted)
-    covered = pairwise_overlap(found.xyxy, ignored.xyxy, of_first=True).max(axis=1, initial=0)
+    covered = _overlaps(found, ignored, over_first=True).max(axis=1, initial=0)
     kept = (matched >= 0) | (covered < 0.5)
     return Match(found.where(kept), counted, matched[kept])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import shlex
 import subprocess
 import sys
 from datetime import datetime
@@ -19,16 +20,24 @@ from .logs import newest_log, read_scalars
 
 def origin_of(runner: Runner, checkpoint: str) -> dict:
     """Return what a report says beside its figures; all can be written as JSON."""
-    log = newest_log(runner.work_dir)
     return dict(
         title=runner.experiment_name.removesuffix(f'_{runner.timestamp}'),
         checkpoint=str(checkpoint),
         created=datetime.now().astimezone().isoformat(' ', timespec='seconds'),
-        command=' '.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         versions=_versions(),
-        training=dict(log=log and str(log), scalars=read_scalars(runner.work_dir)),
+        training=training_in(Path(checkpoint).parent, Path(runner.work_dir)),
         config=runner.cfg.pretty_text,
     )
+
+
+def training_in(*folders: Path) -> dict:
+    """Return the newest log of a training, of the first folder that has one, and its figures."""
+    for folder in folders:
+        log = newest_log(folder)
+        if log is not None:
+            return dict(log=str(log), scalars=read_scalars(folder))
+    return dict(log=None, scalars=[])
 
 
 def _versions() -> dict[str, str]:

@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
-from PIL import Image, ImageColor, ImageDraw
+from PIL import ImageColor
 
-from ..engine.drawing import letter_font, overlay
-from .matching import Boxes, Match
+from ..engine.drawing import draw_boxes, overlay
+from .matching import Match
 from .ranking import RankedImage
 from .segmentation import from_png
-from .style import BLUE, VERMILION
+from .style import BLUE, PURPLE, VERMILION
 
 PANEL_WIDTH, PANEL_HEIGHT = 400, 400
 ALL_BYTES = 3_900_000  # of the pictures of a report: a third more in base64, below 5.5 MB
@@ -20,8 +20,15 @@ _QUALITIES = (80, 60, 40, 20)
 _GAP = 6
 
 
-def draw_boxes(image: RankedImage, classes: Sequence[str]) -> np.ndarray | None:
+def compare_boxes(
+    image: RankedImage, classes: Sequence[str], *, has_truth: bool
+) -> np.ndarray | None:
     """Draw the true boxes beside the detections; blue is right, vermilion is missed or wrong.
+
+    Args:
+        image: What is drawn.
+        classes: Names of the labels.
+        has_truth: Whether the test set has boxes. If not, all detections are of one colour.
 
     Returns:
         `(H, W, 3)` uint8 BGR; `None` if the file cannot be read any more.
@@ -30,14 +37,19 @@ def draw_boxes(image: RankedImage, classes: Sequence[str]) -> np.ndarray | None:
     truth_names = [classes[label] for label in match.truth.labels]
     found = zip(match.found.labels, match.found.scores, strict=True)
     found_names = [f'{classes[label]} {score:.2f}' for label, score in found]
+    good, bad = (BLUE, VERMILION) if has_truth else (PURPLE, PURPLE)
+    seen, right = (
+        [ImageColor.getrgb(good if is_good else bad) for is_good in flags]
+        for flags in (match.is_seen, match.is_right)
+    )
     return _side_by_side(
         image,
-        lambda panel, scale: _with_boxes(panel, match.truth, match.is_seen, truth_names, scale),
-        lambda panel, scale: _with_boxes(panel, match.found, match.is_right, found_names, scale),
+        lambda panel, scale: draw_boxes(panel, match.truth.xyxy * scale, truth_names, seen),
+        lambda panel, scale: draw_boxes(panel, match.found.xyxy * scale, found_names, right),
     )
 
 
-def draw_masks(image: RankedImage, palette: Sequence[Sequence[int]]) -> np.ndarray | None:
+def compare_masks(image: RankedImage, palette: Sequence[Sequence[int]]) -> np.ndarray | None:
     """Draw the true mask beside the predicted one; without a truth the image stands there.
 
     Returns:
@@ -86,22 +98,3 @@ def _read(image: RankedImage) -> np.ndarray | None:
 def _with_mask(panel: np.ndarray, mask: bytes, palette: Sequence[Sequence[int]]) -> np.ndarray:
     labels = cv2.resize(from_png(mask), panel.shape[1::-1], interpolation=cv2.INTER_NEAREST)
     return overlay(panel, labels, palette)
-
-
-def _with_boxes(
-    panel: np.ndarray, boxes: Boxes, is_good: np.ndarray, names: Sequence[str], scale: float
-) -> np.ndarray:
-    picture = Image.fromarray(np.ascontiguousarray(panel[..., ::-1]))
-    draw = ImageDraw.Draw(picture)
-    font = letter_font((PANEL_HEIGHT, PANEL_WIDTH))
-    line = font.size + 3
-    for box, good, name in zip(boxes.xyxy * scale, is_good, names, strict=True):
-        colour = ImageColor.getrgb(BLUE if good else VERMILION)
-        x1, y1, x2, y2 = (float(v) for v in box)
-        draw.rectangle([x1, y1, max(x1, x2), max(y1, y2)], outline=colour, width=2)
-        width = font.getlength(name) + 4
-        x = min(max(0.0, x1), max(0.0, picture.width - width))
-        y = y1 - line if y1 > line else y1
-        draw.rectangle([x, y, x + width, y + line], fill=colour)
-        draw.text((x + 2, y + 1), name, fill='white', font=font)
-    return np.asarray(picture)[..., ::-1]

@@ -10,6 +10,7 @@ import torch
 from mmengine.structures import BaseDataElement
 from torch import Tensor
 
+from ..engine.drawing import mask_tensor
 from .ranking import Extremes, RankedImage
 
 
@@ -20,14 +21,14 @@ def confusion_of_pixels(
 
     Args:
         predicted: Labels of the pixels, of any shape, below `num_classes`.
-        truth: Of the same shape.
+        truth: Of the same shape. Labels that are no class are not counted.
         num_classes: How many classes there are.
         ignore_index: Pixels of this label in the truth are not counted.
 
     Returns:
         `(C, C)` int64: rows are the truth, columns the prediction.
     """
-    kept = truth != ignore_index
+    kept = (truth != ignore_index) & (truth < num_classes)
     pairs = truth[kept].long() * num_classes + predicted[kept].long()
     return pairs.bincount(minlength=num_classes**2).reshape(num_classes, num_classes)
 
@@ -65,7 +66,7 @@ class MaskCollector:
 
     def add(self, sample: BaseDataElement) -> None:
         """Take in what was predicted on an image."""
-        predicted, truth = _labels(sample, 'pred_sem_seg'), _labels(sample, 'gt_sem_seg')
+        predicted, truth = (mask_tensor(sample, f'{side}_sem_seg') for side in ('pred', 'gt'))
         rank: tuple[float, ...] = (0.0,)
         facts = {}
         if truth is not None:
@@ -127,15 +128,6 @@ class MaskCollector:
             palette=[[int(channel) for channel in colour] for colour in self.palette],
             confusion=dict(names=list(self.classes), counts=self.confusion.tolist()),
         )
-
-
-def _labels(sample: BaseDataElement, key: str) -> Tensor | None:
-    """Return the label of each pixel `(H, W)`, wherever it is."""
-    if key not in sample:
-        return None
-    field = sample.get(key)
-    # mmdet's name and mmseg's.
-    return (field.sem_seg if 'sem_seg' in field else field.data).squeeze(0)
 
 
 def _to_png(mask: Tensor) -> bytes:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..files import replaced_whole
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Okabe and Ito's palette, https://jfly.uni-koeln.de/color/, without its yellow: too pale on white.
-BLUE, VERMILION = '#0072B2', '#D55E00'
-COLOURS = (BLUE, VERMILION, '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000')
+BLUE, VERMILION, PURPLE = '#0072B2', '#D55E00', '#CC79A7'
+COLOURS = (BLUE, VERMILION, '#009E73', PURPLE, '#E69F00', '#56B4E9', '#000000')
 _DASHES = ('-', '--', ':')
 # A colour comes again with another dash.
 LINES = tuple(
@@ -21,7 +23,5 @@ DPI = 110
 
 def save_figure(figure: Figure, path: str | Path) -> None:
     """Write a figure as PNG; a reader never sees half of it."""
-    path = Path(path)
-    part = path.with_name(f'.{path.name}.part')
-    figure.savefig(part, format='png', dpi=DPI)
-    part.replace(path)
+    with replaced_whole(path) as part:
+        figure.savefig(part, format='png', dpi=DPI)

@@ -8,15 +8,19 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..files import write_atomically
 from .curves import draw_curves
-from .pictures import ALL_BYTES, draw_boxes, draw_masks, encode
+from .pictures import ALL_BYTES, compare_boxes, compare_masks, encode
 from .plots import draw_confusion, draw_precision, share_of_row
 from .ranking import RankedImage
 from .style import save_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 MAX_CONFUSIONS = 15
 _TEMPLATES = Path(__file__).parent / 'page'
@@ -41,7 +45,7 @@ def write_report(folder: str | Path, data: dict, parts: Sequence[Part]) -> Path:
     """Write a report into a folder.
 
     Args:
-        folder: It is made; what it has of an earlier report is replaced.
+        folder: It is made; what it has of an earlier report is replaced in the end.
         data: As `origin_of` returns it, with `speed`.
         parts: On boxes, masks or both.
 
@@ -50,22 +54,24 @@ def write_report(folder: str | Path, data: dict, parts: Sequence[Part]) -> Path:
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    for old in (*folder.glob('*.png'), folder / 'report.json', folder / 'report.html'):
-        old.unlink(missing_ok=True)
     num_pictures = sum(len(part.worst) + len(part.best) for part in parts)
     max_bytes = ALL_BYTES // max(1, num_pictures)
-    shown = [_shown(folder, part, max_bytes) for part in parts]
+    shown = [_shown(part, max_bytes) for part in parts]
     reports = [
         part.report | {side: [_facts(i) for i in getattr(part, side)] for side in ('worst', 'best')}
         for part in parts
     ]
     data = clean(dict(data, parts=reports))
-    (folder / 'report.json').write_text(json.dumps(data, indent=1, allow_nan=False))
-    training = draw_curves(data['training']['scalars'])
-    curves = training and _plot(training, folder / 'training.png')
-    page = render(dict(data, curves=curves, shown=shown))
+    figures = {'training.png': draw_curves(data['training']['scalars'])}
+    for part in parts:
+        figures |= _figures(part.report)
+    plots = {name: _plot(figure, folder / name) for name, figure in figures.items() if figure}
+    write_atomically(json.dumps(data, indent=1, allow_nan=False).encode(), folder / 'report.json')
     path = folder / 'report.html'
-    path.write_text(page, encoding='utf-8')
+    write_atomically(render(dict(data, plots=plots, shown=shown)).encode(), path)
+    for old in folder.glob('*.png'):
+        if old.name not in plots:
+            old.unlink()
     return path
 
 
@@ -100,20 +106,24 @@ def clean(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _shown(folder: Path, part: Part, max_bytes: int) -> dict:
-    """Draw what a part shows; return it as data URIs and rows for the template."""
-    report = part.report
-    task = report['task']
-    plots, sparks = {}, {}
-    if report.get('curves') and report['curves']['precision']:
-        plots['precision'] = _plot(
-            draw_precision(report['curves']), folder / f'{task}_precision_recall.png'
-        )
-        sparks = {name: spark(y) for name, y in report['curves']['precision'].items()}
+def _figures(report: dict) -> dict[str, Figure]:
+    """Return the plots of a part by the names of their files."""
+    figures = {}
+    if _precision(report):
+        figures[f'{report["task"]}_precision_recall.png'] = draw_precision(report['curves'])
     if np.any(report['confusion']['counts']):
-        plots['confusion'] = _plot(
-            draw_confusion(**report['confusion']), folder / f'{task}_confusion.png'
-        )
+        figures[f'{report["task"]}_confusion.png'] = draw_confusion(**report['confusion'])
+    return figures
+
+
+def _precision(report: dict) -> dict[str, list[float]]:
+    """Return the precision of the classes that have one."""
+    return (report.get('curves') or dict(precision={}))['precision']
+
+
+def _shown(part: Part, max_bytes: int) -> dict:
+    """Draw the pictures of a part; return them as data URIs, with rows for the template."""
+    report = part.report
     galleries = {
         side: [
             dict(_facts(image), picture=_picture(image, report, max_bytes))
@@ -121,9 +131,8 @@ def _shown(folder: Path, part: Part, max_bytes: int) -> dict:
         ]
         for side in ('worst', 'best')
     }
-    return dict(
-        plots=plots, sparks=sparks, confusions=confusions(**report['confusion']), **galleries
-    )
+    sparks = {name: spark(y) for name, y in _precision(report).items()}
+    return dict(sparks=sparks, confusions=confusions(**report['confusion']), **galleries)
 
 
 def spark(precision: Sequence[float]) -> str:
@@ -158,13 +167,13 @@ def _facts(image: RankedImage) -> dict:
 def _picture(image: RankedImage, report: dict, max_bytes: int) -> str | None:
     if report['task'] == 'detection':
         names = report['confusion']['names']
-        picture = draw_boxes(image, names)
+        picture = compare_boxes(image, names, has_truth=report['has_truth'])
     else:
-        picture = draw_masks(image, report['palette'])
+        picture = compare_masks(image, report['palette'])
     return None if picture is None else _uri(encode(picture, max_bytes), 'webp')
 
 
-def _plot(figure: Any, path: Path) -> str:
+def _plot(figure: Figure, path: Path) -> str:
     save_figure(figure, path)
     return _uri(path.read_bytes(), 'png')
 

@@ -64,13 +64,12 @@ def decode(data: bytes) -> np.ndarray:
     try:
         with Image.open(BytesIO(data)) as header:
             width, height = header.size
+    except Image.DecompressionBombError as error:  # above Pillow's own limit, which is higher
+        raise _too_many_pixels() from error
     except Exception as error:  # on damaged files Pillow raises almost anything
         raise UserError('This is no image that can be read; take a JPEG or PNG.') from error
     if width * height > MAX_PIXELS:
-        raise UserError(
-            f'The picture has {width} x {height} pixels, more than {MAX_PIXELS // 10**6} million; '
-            f'make it smaller.'
-        )
+        raise _too_many_pixels()
     image = mmcv.imfrombytes(data)
     if image is None:
         raise UserError('The image is damaged or cut off; save it again.')
@@ -81,6 +80,11 @@ def too_large(size: int) -> UserError:
     """Return the error of a file of so many bytes."""
     limit = MAX_BYTES // 2**20
     return UserError(f'The file has {size / 2**20:.0f} MB, more than {limit}; make it smaller.')
+
+
+def _too_many_pixels() -> UserError:
+    limit = MAX_PIXELS // 10**6
+    return UserError(f'The picture has more than {limit} million pixels; make it smaller.')
 
 
 def _boxes(sample: BaseDataElement) -> list[dict]:

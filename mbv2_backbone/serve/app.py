@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -22,18 +24,18 @@ if TYPE_CHECKING:
     from ..engine.predict import FilePredictor
 
 _PAGE = Path(__file__).parent / 'page'
-_LOCAL = ('127.0.0.1', 'localhost')
 
 
-def build_app(predictor: FilePredictor, *, name: str, score_thr: float, host: str) -> Starlette:
+def build_app(
+    predictor: FilePredictor, *, name: str, score_thr: float, hosts: Sequence[str]
+) -> Starlette:
     """Build the app: the page, what it must know of the model, and predictions.
 
     Args:
         predictor: Gives boxes of all scores; the page chooses among them.
         name: Of the model, for the page.
         score_thr: Where the threshold stands at first.
-        host: Address that it listens on. On a local one, requests in the name of another host
-            are refused: a page of a stranger could send them.
+        hosts: Names that it may be asked by, as `server.allowed_hosts` returns them.
     """
     # A single thread: one picture at a time, whoever asks.
     worker = ThreadPoolExecutor(1)
@@ -50,6 +52,8 @@ def build_app(predictor: FilePredictor, *, name: str, score_thr: float, host: st
         return JSONResponse(about)
 
     async def predict(request: Request) -> JSONResponse:
+        if _is_foreign(request):
+            return JSONResponse(dict(error='Asked by the page of another site.'), status_code=403)
         try:
             data = await _read(request)
             loop = asyncio.get_running_loop()
@@ -57,7 +61,6 @@ def build_app(predictor: FilePredictor, *, name: str, score_thr: float, host: st
         except UserError as error:
             return JSONResponse(dict(error=str(error)), status_code=400)
 
-    hosts = list(_LOCAL) if host in _LOCAL else ['*']
     return Starlette(
         routes=[
             Route('/about', describe),
@@ -66,6 +69,12 @@ def build_app(predictor: FilePredictor, *, name: str, score_thr: float, host: st
         ],
         middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=hosts)],
     )
+
+
+def _is_foreign(request: Request) -> bool:
+    """Tell whether a browser sends a request for the page of another site."""
+    origin = request.headers.get('origin')
+    return origin is not None and urlsplit(origin).netloc != request.headers.get('host')
 
 
 async def _read(request: Request) -> bytes:

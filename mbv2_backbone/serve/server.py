@@ -6,10 +6,13 @@ import os.path as osp
 import socket
 from collections.abc import Sequence
 from importlib.util import find_spec
+from ipaddress import ip_address
 
 from ..errors import UserError
 
+_LOCAL = ('127.0.0.1', 'localhost')
 _NEEDED = ('starlette', 'uvicorn')
+MAX_CONNECTIONS = 64  # beyond them the answer is 503: each may hold a picture that waits
 
 
 def serve(
@@ -50,8 +53,23 @@ def serve(
         checkpoint = find_checkpoint(checkpoint, cfg.work_dir)
         predictor = FilePredictor(cfg, checkpoint, score_thr=0.0)
         name = f'{osp.basename(config)} with {osp.basename(checkpoint)}'
-        app = build_app(predictor, name=name, score_thr=score_thr, host=host)
-        _run(app, listener, f'http://{host}:{listener.getsockname()[1]}')
+        address, port = listener.getsockname()
+        hosts = allowed_hosts(host, address)
+        app = build_app(predictor, name=name, score_thr=score_thr, hosts=hosts)
+        _run(app, listener, f'http://{host}:{port}')
+
+
+def allowed_hosts(host: str, address: str) -> list[str]:
+    """Return the names that a server may be asked by.
+
+    A stranger's page may give its own name the address of this machine and ask then. Where the
+    server is reached from this machine alone, the names that it has there are enough.
+
+    Args:
+        host: Name or address that it was told to listen on.
+        address: IP address that this is.
+    """
+    return [*_LOCAL, host, address] if ip_address(address).is_loopback else ['*']
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -67,7 +85,12 @@ def _run(app: object, listener: socket.socket, address: str) -> None:
     import uvicorn
 
     options = uvicorn.Config(
-        app, log_level='warning', lifespan='off', ws='none', timeout_graceful_shutdown=5
+        app,
+        log_level='warning',
+        lifespan='off',
+        ws='none',
+        limit_concurrency=MAX_CONNECTIONS,
+        timeout_graceful_shutdown=5,
     )
     print(f'Serving on {address} until Ctrl-C', flush=True)
     try:

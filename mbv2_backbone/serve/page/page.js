@@ -43,6 +43,7 @@ async function ask(file) {
   const response = await fetch('predict', { method: 'POST', body: file }).catch(() => {
     throw new Error('The server does not answer; was it stopped?');
   });
+  if (response.status === 503) throw new Error('The server is busy; try again in a while.');
   const answer = await response.json().catch(() => {
     throw new Error('The server failed; its terminal says why.');
   });
@@ -170,11 +171,12 @@ byId('file').addEventListener('change', ({ target }) => {
   target.value = ''; // so that the same file can be chosen again
 });
 for (const kind of ['dragenter', 'dragover', 'dragleave', 'drop']) {
-  drop.addEventListener(kind, (event) => {
+  // Everywhere: beside the box, the browser would show the file in place of the page.
+  document.addEventListener(kind, (event) => {
     event.preventDefault();
     drop.classList.toggle('over', kind === 'dragenter' || kind === 'dragover');
   });
 }
-drop.addEventListener('drop', ({ dataTransfer }) => {
+document.addEventListener('drop', ({ dataTransfer }) => {
   if (dataTransfer.files.length) predict(dataTransfer.files[0]);
 });

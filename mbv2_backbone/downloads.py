@@ -39,26 +39,27 @@ def download(url: str, path: Path, *, name: str) -> None:
         urllib.error.HTTPError: If the server refuses.
         OSError: If there is no server, the connection keeps dropping, or `path` cannot be written.
     """
-    furthest, fruitless = _size(path), 0
+    furthest, fruitless = size_so_far(path), 0
     while True:
         try:
             _receive(url, path, name)
             return
         except DroppedConnectionError as error:
-            fruitless = 0 if _size(path) > furthest else fruitless + 1
+            fruitless = 0 if size_so_far(path) > furthest else fruitless + 1
             if fruitless == MAX_FRUITLESS_TRIES:
                 raise
             print(f'{name}: {error}; going on', file=sys.stderr)
-        furthest = max(furthest, _size(path))
+        furthest = max(furthest, size_so_far(path))
         time.sleep(PAUSE_SECONDS * fruitless)
 
 
-def _size(path: Path) -> int:
+def size_so_far(path: Path) -> int:
+    """Return the bytes of a file, 0 if it is not there."""
     return path.stat().st_size if path.exists() else 0
 
 
 def _receive(url: str, path: Path, name: str) -> None:
-    have = _size(path)
+    have = size_so_far(path)
     try:
         response = _open(url, have)
     except urllib.error.HTTPError as error:

@@ -16,6 +16,11 @@ def configs_folder() -> Path:
     return installed if installed.is_dir() else _PACKAGE.parent / 'configs'
 
 
+def is_installed() -> bool:
+    """Return whether the configs are copies in an installed package, not those of a checkout."""
+    return configs_folder().resolve().is_relative_to(_PACKAGE.resolve())
+
+
 def config_path(name: str) -> str:
     """Return the file of a config of this project.
 

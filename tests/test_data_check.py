@@ -9,17 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from check_util import SIZE, texts
 from fault_util import faulty_images, jpeg, picture
 from mmengine.config import Config
 from PIL import Image
 
-from mbv2_backbone.seg.mask_check import MaskFacts
 from mbv2_backbone.sets.check import check_config, check_folder
-from mbv2_backbone.sets.records import Record
 from mbv2_backbone.sets.stats import count_split, describe
 
 ROOT = Path(__file__).resolve().parent.parent
-SIZE = (80, 60)
 
 
 def write_voc(root, train, val):
@@ -46,10 +44,6 @@ def voc(tmp_path):
     train = {f't{i}': [cat, dog] for i in range(30)}
     write_voc(root, train, dict(v0=[cat], v1=[]))
     return root
-
-
-def texts(report, level):
-    return '\n'.join(str(f) for f in report.findings if f.level == level)
 
 
 def test_a_sound_set(voc):
@@ -157,63 +151,45 @@ def test_the_same_content_within_a_split_is_none_of_it(voc):
     assert 'no image is in two splits' in texts(check_folder(voc), 'ok')
 
 
-def write_masks(root, *, classes='road\nsky\nvoid\n'):
-    for split in ('train', 'val'):
-        for folder in ('images', 'masks'):
-            (root / folder / split).mkdir(parents=True)
-        for i in range(2):
-            name = f'{split}{i}'
-            seed = i + 10 * (split == 'val')
-            (root / f'images/{split}/{name}.jpg').write_bytes(jpeg(picture(*SIZE, seed=seed)))
-            mask = np.zeros(SIZE[::-1], np.uint8)
-            mask[:30] = 1
-            mask[0] = 2
-            Image.fromarray(mask).save(root / f'masks/{split}/{name}.png')
-    if classes:
-        (root / 'classes.txt').write_text(classes)
+def test_masks_are_looked_at_beside_boxes_but_not_for_detection(voc):
+    (voc / 'SegmentationClass').mkdir()
+    for i in range(30):
+        mask = Image.fromarray(np.full(SIZE[::-1], 9, np.uint8))
+        mask.save(voc / f'SegmentationClass/t{i}.png')
+    assert 'has the value 9' in texts(check_folder(voc), 'error')
+    assert not check_folder(voc, task='det').stops_training
 
 
-def test_shares_of_pixels_without_the_void(tmp_path):
-    write_masks(tmp_path)
-    report = check_folder(tmp_path, task='seg')
+def test_a_test_split_without_labels_stops_nothing(voc):
+    (voc / 'ImageSets/Main/test.txt').write_text('x0\nx1\n')
+    for name in ('x0', 'x1'):
+        (voc / f'JPEGImages/{name}.jpg').write_bytes(jpeg(picture(*SIZE, seed=len(name))))
+    report = check_folder(voc)
     assert not report.stops_training
-    assert report.image_set.void_classes == [2]
-    assert report.stats['val'].pixels == pytest.approx(dict(road=30 / 59, sky=29 / 59))
+    assert 'test: 2 images, 0 boxes' in texts(report, 'warning')
+    xml = (voc / 'Annotations/t0.xml').read_text()
+    (voc / 'Annotations/x0.xml').write_text(xml)
+    assert 'x1.xml does not exist' in texts(check_folder(voc), 'error')
 
 
-def test_values_that_nothing_names_are_numbered(tmp_path):
-    write_masks(tmp_path, classes='')
-    report = check_folder(tmp_path, task='seg')
-    assert report.image_set.mask_classes == ('class_0', 'class_1', 'class_2')
-    assert sum(report.stats['train'].pixels.values()) == pytest.approx(1)
+def test_annotated_images_in_no_list(voc):
+    lists = voc / 'ImageSets/Main/train.txt'
+    lists.write_text(lists.read_text().replace('t7\n', ''))
+    assert '1 annotated image(s) are in no list, such as t7' in texts(check_folder(voc), 'warning')
 
 
-def test_masks_that_stop_training(tmp_path):
-    write_masks(tmp_path)
-    masks = tmp_path / 'masks/train'
-    Image.fromarray(np.full(SIZE[::-1], 7, np.uint8)).save(masks / 'train0.png')
-    Image.fromarray(np.zeros((10, 10), np.uint8)).save(masks / 'train1.png')
-    (tmp_path / 'masks/val/val1.png').unlink()
-    report = check_folder(tmp_path, task='seg')
-    text = texts(report, 'error')
-    assert '3 of 4 masks cannot be trained on' in text
-    assert 'train0.png has the value 7 on 4800 pixels' in text
-    assert 'train1.png is 10x10 pixels, but its image is 80x60' in text
-    assert 'val1.png does not exist' in text
+def test_a_byte_order_mark_stops(voc):
+    path = voc / 'ImageSets/Main/val.txt'
+    path.write_text(path.read_text(), 'utf-8-sig')
+    report = check_folder(voc)
+    assert f'{path} begins with a byte order mark' in texts(report, 'error')
+    assert report.stats['val'].images == 2
 
 
 def test_counts_of_nothing():
     stats = count_split([], ('cat',), {}, {})
     assert (stats.images, stats.boxes, stats.areas, stats.pixels) == (0, dict(cat=0), {}, {})
     assert 'images' in describe(dict(train=stats))
-
-
-def test_shares_of_colours():
-    facts = MaskFacts(counts=(((1, 2, 3), 30), ((9, 9, 9), 70), ((5, 5, 5), 10)))
-    record = Record(Path('a.jpg'), SIZE, mask=Path('a.png'))
-    names = {(1, 2, 3): 'road', (9, 9, 9): 'sky'}
-    stats = count_split([record], (), {Path('a.png'): facts}, names)
-    assert stats.pixels == dict(road=0.3, sky=0.7)
 
 
 @pytest.fixture
@@ -256,6 +232,9 @@ def test_the_tool_on_a_config(config, sample_set):
     result = run_check(config)
     assert result.returncode == 0, result.stderr
     assert 'no image is in two splits' in result.stdout
+    refused = run_check(config, '--task', 'seg')
+    assert refused.returncode == 2
+    assert 'are for folders' in refused.stderr
     text = config.read_text()
     config.write_text(text.replace(f'{sample_set}/', '/nowhere/'))
     result = run_check(config)

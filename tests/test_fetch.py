@@ -1,6 +1,8 @@
 """`tools/data.py fetch`: nothing wrong is ever taken for a data set, and nothing is done twice."""
 
+import argparse
 import dataclasses
+import importlib
 import io
 import os
 import pickle
@@ -50,7 +52,8 @@ def change(name, **fields):
 
 
 def files_in(folder):
-    return {str(p.relative_to(folder)) for p in folder.rglob('*') if p.is_file()}
+    files = (p for p in folder.rglob('*') if p.is_file() and p.suffix != '.lock')
+    return {str(p.relative_to(folder)) for p in files}
 
 
 def refused(message, name, out, site, **options):
@@ -228,9 +231,9 @@ def test_what_is_there_needs_no_room_again(site, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)._replace(free=1_300_000)
     monkeypatch.setattr(shutil, 'disk_usage', lambda path: usage)
     change('voc2012', size=1_000_000, unpacked=500_000)
+    refused('needs about 2 MB', 'voc2012', tmp_path, site)
     work = tmp_path / 'fetching-voc2012'
     work.mkdir()
-    refused('needs about 2 MB', 'voc2012', tmp_path, site)
     (work / 'VOCtrainval_11-May-2012.tar.part').write_bytes(b'?' * 300_000)
     assert fetch('voc2012', tmp_path, mirror=site.url)
 
@@ -238,9 +241,62 @@ def test_what_is_there_needs_no_room_again(site, tmp_path, monkeypatch):
 def test_two_at_once_do_not_mix(site, tmp_path):
     from filelock import FileLock
 
-    (tmp_path / 'fetching-voc2007').mkdir()
-    with FileLock(tmp_path / 'fetching-voc2007/lock'):
-        refused('is being fetched to .* by another process', 'voc2007', tmp_path, site)
+    with FileLock(tmp_path / '.VOCdevkit-VOC2012.lock'):
+        for name in ('voc2012', 'voc12aug'):  # into one folder
+            refused('another process is fetching to .*VOC2012', name, tmp_path, site)
+    fetch('voc2012', tmp_path, mirror=site.url)
+
+
+def test_what_another_process_fetched_in_the_meantime_is_not_fetched_again(
+    site, tmp_path, monkeypatch
+):
+    import filelock
+
+    fetch('voc2007', tmp_path / 'other', mirror=site.url)
+    site.requests.clear()
+
+    class LateLock(filelock.FileLock):
+        def __enter__(self):
+            shutil.copytree(tmp_path / 'other', tmp_path / 'mine', dirs_exist_ok=True)
+            return super().__enter__()
+
+    monkeypatch.setattr(filelock, 'FileLock', LateLock)
+    assert not fetch('voc2007', tmp_path / 'mine', mirror=site.url)
+    assert site.requests == []
+
+
+def test_the_work_folder_goes_while_the_lock_is_held(site, tmp_path, monkeypatch):
+    from filelock import FileLock, Timeout
+
+    rmtree, others = shutil.rmtree, []
+
+    def remove(path, *args, **kwargs):
+        if Path(path).name == 'fetching-voc2007':
+            try:
+                FileLock(tmp_path / '.VOCdevkit-VOC2007.lock', timeout=0).acquire().lock.release()
+            except Timeout as error:
+                others.append(error)
+        rmtree(path, *args, **kwargs)
+
+    monkeypatch.setattr(shutil, 'rmtree', remove)
+    fetch('voc2007', tmp_path, mirror=site.url)
+    assert len(others) == 1
+
+
+def test_ctrl_c_ends_with_one_line(monkeypatch, capsys):
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.syspath_prepend(str(TOOL.parent))
+    monkeypatch.delitem(sys.modules, 'data', raising=False)
+    tool = importlib.import_module('data')
+    sys.modules.pop('data')
+    monkeypatch.setattr(fetch_module, 'fetch', interrupted)
+    args = argparse.Namespace(name='bccd', out='data', mirror='', keep_archives=False)
+    with pytest.raises(SystemExit) as ended:
+        tool.fetch_data(args)
+    assert ended.value.code == 130
+    assert capsys.readouterr().err.split('\n', 2)[1].startswith('interrupted; fetch bccd again')
 
 
 def test_names_and_mirrors_that_are_none(site, tmp_path):
@@ -314,3 +370,4 @@ def test_without_a_network_the_tool_says_what_to_put_where(site, tmp_path):
         for text in (archive.name, f'SHA-256 {archive.sha256}', *archive.addresses):
             assert text in result.stderr
     assert 'VOCtrainval_11-May-2012.tar, about 2.0 GB' in result.stderr
+    assert not (tmp_path / 'fetching-voc12aug').exists()

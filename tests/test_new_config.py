@@ -8,20 +8,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fault_util import jpeg, picture
+import torch
+from fault_util import picture
 from mmengine.config import Config
-from mmengine.registry import DATASETS, MODELS
+from mmengine.registry import DATASETS, MODELS, PARAM_SCHEDULERS
+from own_set_util import CLASSES, write_coco
 from PIL import Image
 
 from mbv2_backbone.engine.config import datasets_of, load_config
-from mbv2_backbone.errors import UserError
 from mbv2_backbone.new_config.code import Name, assign
+from mbv2_backbone.new_config.parts import epoch_schedule, iter_schedule
 from mbv2_backbone.new_config.plan import det_size, padded, plan_priors, plan_schedule, seg_size
 from mbv2_backbone.new_config.write import Wishes, write_config
 from mbv2_backbone.sets.records import Record
 
 ROOT = Path(__file__).resolve().parent.parent
-CLASSES = ('café au lait', "O'Neil")
 
 
 def tool(name, *args, cwd=None):
@@ -60,24 +61,6 @@ def test_the_config_trains_as_it_stands(task, layout, metric, sample_set, tmp_pa
     assert np.isfinite([line['loss'] for line in scalars if 'loss' in line]).all()
 
 
-def write_coco(root, names=('a', 'b', 'c', 'd', 'e', 'f', 'g', 'h')):
-    """Eight images, two classes, one file without a split."""
-    (root / 'annotations').mkdir(parents=True)
-    (root / 'pictures').mkdir()
-    images, annotations = [], []
-    for index, name in enumerate(names):
-        (root / f'pictures/{name}.jpg').write_bytes(jpeg(picture(96, 72, seed=index)))
-        images.append(dict(id=index, file_name=f'{name}.jpg', width=96, height=72))
-        for i in range(2):
-            box = [10 + 20 * i, 10, 30 + index, 40]
-            annotations.append(
-                dict(id=len(annotations), image_id=index, category_id=i, bbox=box, area=1200)
-            )
-    categories = [dict(id=i, name=name) for i, name in enumerate(CLASSES)]
-    data = dict(images=images, annotations=annotations, categories=categories)
-    (root / 'annotations/all.json').write_text(json.dumps(data))
-
-
 def build(cfg):
     """Build all of a config that needs the data or the network."""
     model = MODELS.build(cfg.model)
@@ -104,27 +87,6 @@ def test_any_names_and_no_split(tmp_path):
     assert len(test) == len(val)
     assert train[0]['inputs'].shape[1:] == (96, 96)
 
-    again = write_config(str(root), 'det', out=str(out), force=True, wishes=Wishes())
-    assert again.split_files == []
-    assert not again.report.image_set.is_split_by_name
-
-
-def test_a_config_inherits_wherever_it_lies(sample_set, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / 'real' / 'er').mkdir(parents=True)
-    (tmp_path / 'link').symlink_to(tmp_path / 'real' / 'er')
-    for out in ('x.py', 'link/x.py'):
-        write_config(str(sample_set), 'det', out=out, wishes=Wishes())
-        assert Config.fromfile(out).model.type == 'SingleStageDetector'
-
-
-def test_a_config_that_is_there_stays(sample_set, tmp_path):
-    out = tmp_path / 'x.py'
-    out.write_text('precious')
-    with pytest.raises(UserError, match='--force'):
-        write_config(str(sample_set), 'det', out=str(out), wishes=Wishes())
-    assert out.read_text() == 'precious'
-
 
 def test_weights_to_start_from(sample_set, tmp_path):
     out = tmp_path / 'x.py'
@@ -133,29 +95,6 @@ def test_weights_to_start_from(sample_set, tmp_path):
         write_config(str(sample_set), task, out=str(out), force=True, wishes=wishes)
         init = Config.fromfile(out).model.backbone.init_cfg
         assert init == dict(type='Pretrained', checkpoint='weights.pth')
-
-
-def test_sets_that_do_not_fit_the_task(tmp_path):
-    write_coco(tmp_path / 'coco')
-    with pytest.raises(UserError, match='holds no masks'):
-        write_config(str(tmp_path / 'coco'), 'seg', out=str(tmp_path / 'x.py'), wishes=Wishes())
-    (tmp_path / 'yolo/labels').mkdir(parents=True)
-    (tmp_path / 'yolo/images').mkdir()
-    (tmp_path / 'yolo/classes.txt').write_text('a\n')
-    for name in 'ab':
-        (tmp_path / f'yolo/images/{name}.jpg').write_bytes(jpeg(picture()))
-        (tmp_path / f'yolo/labels/{name}.txt').write_text('0 0.5 0.5 0.2 0.2')
-    with pytest.raises(UserError, match=r'data\.py convert .*yolo .*yolo_coco --to coco'):
-        write_config(str(tmp_path / 'yolo'), 'det', out=str(tmp_path / 'x.py'), wishes=Wishes())
-    assert not (tmp_path / 'x.py').exists()
-
-
-def test_a_set_that_cannot_be_trained_on(tmp_path):
-    write_coco(tmp_path / 'set')
-    for path in (tmp_path / 'set/pictures').iterdir():
-        path.write_bytes(b'')
-    with pytest.raises(UserError, match='cannot be trained on yet'):
-        write_config(str(tmp_path / 'set'), 'det', out=str(tmp_path / 'x.py'), wishes=Wishes())
 
 
 def test_void_and_colours_of_masks(tmp_path):
@@ -200,10 +139,31 @@ def test_schedules(num_images):
     assert 2 <= plan.batch_size <= max(2, min(16, num_images // 2))
     assert 20 <= plan.epochs * plan.repeat <= 72
     assert steps >= 49 or plan.epochs == 1
-    assert 1 <= plan.warmup <= max(1, plan.max_iters // 20)
+    assert plan.warmup == 0 if plan.max_iters < 40 else 2 <= plan.warmup <= plan.max_iters // 20
     assert plan.lr == pytest.approx(0.002 * plan.batch_size / 16)
-    asked = plan_schedule(num_images, max_batch=16, passes=3)
-    assert asked.epochs * asked.repeat == 3
+    for passes in (1, 3, 5, 6, 7, 8, 10, 97):
+        asked = plan_schedule(num_images, max_batch=16, passes=passes)
+        assert asked.epochs * asked.repeat == passes
+
+
+@pytest.mark.parametrize(('num_images', 'passes'), [(3, 1), (3, 4), (3, 20), (205, 60)])
+@pytest.mark.parametrize('settings_of', [epoch_schedule, iter_schedule])
+def test_the_learning_rate_reaches_its_height_and_falls(settings_of, num_images, passes):
+    plan = plan_schedule(num_images, max_batch=16, passes=passes)
+    optimizer = torch.optim.AdamW([torch.zeros(1, requires_grad=True)], lr=plan.lr)
+    schedulers = []
+    for settings in settings_of(plan, 'metric')['param_scheduler']:
+        if settings.pop('convert_to_iter_based', False):
+            settings |= dict(by_epoch=False, end=plan.max_iters, T_max=plan.max_iters)
+        schedulers.append(PARAM_SCHEDULERS.build(dict(settings, optimizer=optimizer)))
+    rates = []
+    for _ in range(plan.max_iters):
+        rates.append(optimizer.param_groups[0]['lr'])
+        optimizer.step()
+        for scheduler in schedulers:
+            scheduler.step()
+    assert max(rates) > 0.9 * plan.lr
+    assert plan.max_iters < 10 or rates[-1] < 0.2 * plan.lr
 
 
 def test_input_sizes():

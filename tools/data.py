@@ -94,8 +94,7 @@ def add_check(commands: argparse._SubParsersAction) -> None:
     check.add_argument(
         '--task',
         choices=('det', 'seg', 'both'),
-        default='det',
-        help='of a folder with boxes and masks: seg looks at the masks alone (default: det)',
+        help='of a folder: look at boxes (det), masks (seg) or both (default: both)',
     )
     check.add_argument(
         '--layout',
@@ -133,9 +132,10 @@ def add_convert(commands: argparse._SubParsersAction) -> None:
 def add_show(commands: argparse._SubParsersAction) -> None:
     show = commands.add_parser(
         'show',
-        help='draw images with their labels, before and after augmentation',
-        description='Draw a contact sheet: for a folder its images with their labels, for a config '
-        'also what its training pipeline makes of them.',
+        help='draw images with their labels; those of a config before and after augmentation',
+        description='Draw a contact sheet: of a folder its images with their labels, of a config '
+        'its images before and after augmentation. A folder has no augmentation; '
+        'tools/new_config.py writes a config for it.',
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     show.add_argument('source', metavar='FOLDER_OR_CONFIG', help='a set, or a config of a model')
@@ -157,8 +157,10 @@ def check_data(args: argparse.Namespace) -> None:
     from mbv2_backbone.sets.check import check_config, check_folder
 
     if os.path.isdir(args.source):
-        report = check_folder(args.source, layout=args.layout, task=args.task)
+        report = check_folder(args.source, layout=args.layout, task=args.task or 'both')
     else:
+        if args.task or args.layout:
+            raise UserError(f'--task and --layout are for folders, but {args.source} is none')
         report = check_config(args.source)
     print(report)
     if args.json:
@@ -187,6 +189,9 @@ def fetch_data(args: argparse.Namespace) -> None:
         )
     except OSError as error:
         raise UserError(f'cannot write {args.name} to {args.out}: {error}') from error
+    except KeyboardInterrupt:
+        print(f'\ninterrupted; fetch {args.name} again to go on from here', file=sys.stderr)
+        sys.exit(130)
     folder = f'{args.out}/{CATALOGUE[args.name][0].folder}'
     print(f'{"fetched" if was_missing else "found, nothing to fetch:"} {folder}')
 
@@ -257,6 +262,8 @@ def show_set(args: argparse.Namespace) -> None:
         overrides=args.cfg_options,
     )
     print(f'wrote {args.out}, {picture_hw[1]}x{picture_hw[0]} pixels')
+    if os.path.isdir(args.source):
+        print('with the labels of the files; show CONFIG draws what augmentation makes of them')
 
 
 if __name__ == '__main__':

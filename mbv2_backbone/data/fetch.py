@@ -6,15 +6,17 @@ import hashlib
 import shutil
 import zipfile
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
-from ..downloads import download
+from ..downloads import download, size_so_far
 from ..errors import UserError
 from ..hashing import sha256_of_file
 from .archives import extract
 from .catalogue import CATALOGUE, Archive
+from .name_lists import names_in
 
 _OWN_FILES = 'archives'
 
@@ -26,7 +28,8 @@ def fetch(
 
     What is in place is left as it is. A file that the user has put into `<out>/archives` is used
     and stays there. Downloads and their unpacking happen in `<out>/fetching-<name>`; what an
-    interrupted call has left there is used by the next one.
+    interrupted call has left there is used by the next one. One process at a time writes to a
+    folder; the lock file beside it stays, as removing it would let two in.
 
     Args:
         name: Of `catalogue.CATALOGUE`.
@@ -46,22 +49,21 @@ def fetch(
     if mirror and not mirror.startswith(('http://', 'https://')):
         raise UserError(f'the mirror must begin with http:// or https://, not be {mirror!r}')
     job = _Job(Path(out), Path(out) / f'fetching-{name}', mirror, keep_archives)
-    missing = [one for one in CATALOGUE[name] if not is_complete(one, job.out / one.folder)]
-    if not missing:
+    if not job.missing(name):
         return False
 
     from filelock import FileLock, Timeout
 
-    job.work.mkdir(parents=True, exist_ok=True)
+    folder = CATALOGUE[name][0].folder
+    job.out.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(job.work / 'lock', timeout=0):
-            _check_space(missing, job)
-            for count, archive in enumerate(missing):
-                _add(archive, missing[count:], job)
+        with FileLock(job.out / f'.{folder.replace("/", "-")}.lock', timeout=0):
+            missing = job.missing(name)  # another process may have fetched it in the meantime
+            if missing:
+                _add_all(missing, job)
     except Timeout:
-        raise UserError(f'{name} is being fetched to {out} by another process') from None
-    shutil.rmtree(job.work)
-    return True
+        raise UserError(f'another process is fetching to {job.out / folder}; wait for it') from None
+    return bool(missing)
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,9 @@ class _Job:
     work: Path
     mirror: str
     keep_archives: bool
+
+    def missing(self, name: str) -> list[Archive]:
+        return [one for one in CATALOGUE[name] if not is_complete(one, self.out / one.folder)]
 
     def find(self, archive: Archive) -> Path | None:
         for folder in (self.out / _OWN_FILES, self.work):
@@ -81,6 +86,18 @@ class _Job:
         if self.mirror:
             return (f'{self.mirror.rstrip("/")}/{archive.name}',)
         return archive.addresses
+
+
+def _add_all(missing: Sequence[Archive], job: _Job) -> None:
+    job.work.mkdir(exist_ok=True)
+    try:
+        _check_space(missing, job)
+        for count, archive in enumerate(missing):
+            _add(archive, missing[count:], job)
+        shutil.rmtree(job.work)
+    finally:
+        with suppress(OSError):  # what the next call can go on with stays
+            job.work.rmdir()
 
 
 def is_complete(archive: Archive, folder: Path) -> bool:
@@ -98,7 +115,7 @@ def is_complete(archive: Archive, folder: Path) -> bool:
 
 
 def _names(path: Path) -> list[str]:
-    return path.read_text(encoding='utf-8').split()
+    return names_in(path.read_text(encoding='utf-8'))
 
 
 def _listed_files(archive: Archive, folder: Path) -> Iterator[Path]:
@@ -122,7 +139,7 @@ def hash_of_content(archive: Archive, folder: Path) -> str:
 
 def _check_space(missing: Sequence[Archive], job: _Job) -> None:
     sizes = [
-        archive.size - _size(job.work / f'{archive.name}.part')
+        archive.size - size_so_far(job.work / f'{archive.name}.part')
         for archive in missing
         if job.find(archive) is None
     ]
@@ -134,10 +151,6 @@ def _check_space(missing: Sequence[Archive], job: _Job) -> None:
             f'this needs about {_in_words(needed)} on the disk of {job.out}, which has '
             f'{_in_words(free)} free; make room or give another folder with --out'
         )
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
 
 
 def _in_words(size: int) -> str:

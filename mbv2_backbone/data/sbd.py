@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ..progress import track
+from .name_lists import names_in
 
 _LISTS = 'ImageSets/Segmentation'
 _MASKS = 'SegmentationClassAug'
@@ -40,7 +41,7 @@ def add_sbd(sbd: Path, voc: Path) -> None:
 
 
 def _read_names(path: Path) -> set[str]:
-    return set(path.read_text(encoding='utf-8').split())
+    return set(names_in(path.read_text(encoding='utf-8')))
 
 
 def _write_names(path: Path, names: Iterable[str]) -> None:

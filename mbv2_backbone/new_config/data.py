@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os.path as osp
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..files import write_atomically
-from ..sets.layouts import read_json
+from ..sets.made_split import made_files
 from ..sets.records import ImageSet, Labelled, Source
+from .code import Name
 
 HELD_OUT = ('val', 'test')
 
@@ -49,53 +48,41 @@ def readable_set(image_set: ImageSet) -> None:
     )
 
 
-def write_split(image_set: ImageSet) -> list[Path]:
-    """Write the split that a hash of the names made, as the datasets read it.
+def plan_split(image_set: ImageSet) -> dict[Path, bytes]:
+    """Return the files that have to be written for a split that a hash of the names made.
 
-    The files go into the folder of the set; `image_set` then knows them.
-
-    Returns:
-        The new files.
+    Nothing is written; `image_set` then knows the files.
 
     Raises:
-        UserError: If they cannot be written.
+        UserError: If such files are there and hold something else.
     """
     if not image_set.is_split_by_name:
-        return []
-    written = []
-    for split, items in image_set.splits.items():
+        return {}
+    new = {}
+    for split, (path, text) in made_files(image_set).items():
         source = image_set.sources[split]
-        if image_set.layout == 'coco':
-            path = image_set.root / 'annotations' / f'{split}.json'
-            text = json.dumps(_part_of_coco(image_set, items), ensure_ascii=False)
-        else:
-            folder = 'Segmentation' if image_set.layout == 'masks' else 'Main'
-            path = image_set.root / 'ImageSets' / folder / f'{split}.txt'
-            text = ''.join(f'{item.path.stem}\n' for item in items)
-        try:
-            write_atomically(text.encode(), path)
-        except OSError as error:
-            raise UserError(f'cannot write the split of {image_set.root}: {error}') from error
         image_set.sources[split] = Source(source.images, path, source.masks)
-        written.append(path)
-    return written
+        if not path.exists():
+            new[path] = text
+        elif not path.is_file() or path.read_bytes() != text:
+            raise UserError(
+                f'{path} is there and holds something else than the split of the images and '
+                f'annotations as they are now; delete {path.parent} to have it made anew'
+            )
+    return new
 
 
-def _part_of_coco(image_set: ImageSet, items: Sequence[Labelled]) -> dict[str, Any]:
-    """Take some images out of the COCO file that a set was read from."""
-    files = {item.annotation for item in image_set.images}
-    if len(files) != 1:
-        raise UserError(
-            f'{image_set.root} has the COCO files {", ".join(map(str, sorted(files)))}, of which '
-            f'none is called train or val; rename them'
-        )
-    data = read_json(files.pop())
-    folder = image_set.sources['train'].images
-    chosen = {item.path for item in items}
-    images = [image for image in data['images'] if folder / image['file_name'] in chosen]
-    ids = {image['id'] for image in images}
-    annotations = [item for item in data['annotations'] if item['image_id'] in ids]
-    return dict(images=images, annotations=annotations, categories=data['categories'])
+def held_out_settings(image_set: ImageSet, kind: str, make: Callable[[str], Any]) -> dict[str, Any]:
+    """Return the settings `val_<kind>` and `test_<kind>`.
+
+    Args:
+        image_set: The set.
+        kind: `dataloader` or `evaluator`.
+        make: Takes the name of a split. Where both use the same one it is called once.
+    """
+    val, test = held_out_splits(image_set)
+    name = f'val_{kind}'
+    return {name: make(val), f'test_{kind}': Name(name) if test == val else make(test)}
 
 
 def below_root(image_set: ImageSet, path: Path, *, is_folder: bool = False) -> str:

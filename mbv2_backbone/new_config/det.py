@@ -9,7 +9,7 @@ from ..arch import build_architecture, make_divisible
 from ..errors import UserError
 from ..sets.records import ImageSet
 from .code import Name
-from .data import below_root, held_out_splits
+from .data import below_root, held_out_settings, held_out_splits
 from .parts import NORM, backbone, epoch_schedule
 from .plan import Priors, Schedule
 
@@ -157,14 +157,13 @@ def _loaders(image_set: ImageSet, schedule: Schedule) -> dict[str, Any]:
             dataset=dict(_delete_=True) | repeated,
         ),
     )
-    val, test = held_out_splits(image_set)
-    for key, split in dict(val_dataloader=val, test_dataloader=test).items():
+
+    def held_out(split: str) -> dict[str, Any]:
         files = _files(image_set, split) | dict(pipeline=Name('test_pipeline'), test_mode=True)
         dataset = dict(_delete_=True) | files | {'': Name('images')}
-        settings[key] = dict(batch_size=schedule.batch_size, dataset=dataset)
-    if val == test:
-        settings['test_dataloader'] = Name('val_dataloader')
-    return settings
+        return dict(batch_size=schedule.batch_size, dataset=dataset)
+
+    return settings | held_out_settings(image_set, 'dataloader', held_out)
 
 
 def _files(image_set: ImageSet, split: str) -> dict[str, Any]:
@@ -200,17 +199,14 @@ def _add_masks(settings: dict[str, Any], image_set: ImageSet) -> None:
 
 
 def _evaluators(image_set: ImageSet, others: Sequence[dict]) -> dict[str, Any]:
-    settings = {}
-    val, test = held_out_splits(image_set)
-    for key, split in dict(val_evaluator=val, test_evaluator=test).items():
+    def evaluators(split: str) -> Any:
         boxes = dict(type='CocoMetric', metric='bbox', classwise=True)
         if image_set.layout == 'coco':
             path = below_root(image_set, image_set.sources[split].annotations)
             boxes['ann_file'] = Name(f'data_root + {path!r}')
-        settings[key] = [boxes, *others] if others else dict(_delete_=True) | boxes
-    if val == test:
-        settings['test_evaluator'] = Name('val_evaluator')
-    return settings
+        return [boxes, *others] if others else dict(_delete_=True) | boxes
+
+    return held_out_settings(image_set, 'evaluator', evaluators)
 
 
 def _hooks(*, is_joint: bool) -> list[dict]:

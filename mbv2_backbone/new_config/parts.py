@@ -23,55 +23,31 @@ def backbone(pretrained: str | None) -> dict[str, Any]:
     return dict(norm_cfg=_PRETRAINED_NORM, init_cfg=init)
 
 
-def optimizer(schedule: Schedule) -> dict[str, Any]:
-    """Return the `optim_wrapper`."""
-    adamw = dict(_delete_=True, type='AdamW', lr=schedule.lr, weight_decay=0.05)
-    return dict(optimizer=adamw)
-
-
-def warmup(schedule: Schedule) -> dict[str, Any]:
-    """Return the scheduler of the first steps."""
-    return dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=schedule.warmup)
-
-
 def epoch_schedule(schedule: Schedule, metric: str) -> dict[str, Any]:
     """Return the settings of a run by epochs, as mmdet trains, that keeps the best checkpoint."""
-    interval = max(1, schedule.epochs // 5)
-    cosine = dict(
-        type='CosineAnnealingLR',
-        begin=0,
-        end=schedule.epochs,
-        T_max=schedule.epochs,
-        eta_min_ratio=0.01,
-        by_epoch=True,
-        convert_to_iter_based=True,
-    )
-    checkpoint = dict(interval=interval, max_keep_ckpts=1, save_best=metric)
-    return dict(
-        train_cfg=dict(max_epochs=schedule.epochs, val_interval=interval),
-        param_scheduler=[warmup(schedule), cosine],
-        optim_wrapper=optimizer(schedule),
-        default_hooks=dict(logger=dict(interval=10), checkpoint=checkpoint),
-        auto_scale_lr=dict(base_batch_size=schedule.batch_size),
-    )
+    cosine = dict(begin=0, T_max=schedule.epochs, by_epoch=True, convert_to_iter_based=True)
+    return _run(schedule, metric, 'max_epochs', schedule.epochs, cosine)
 
 
 def iter_schedule(schedule: Schedule, metric: str) -> dict[str, Any]:
     """Return the settings of a run by iterations, as mmseg trains."""
-    interval = max(1, schedule.max_iters // 5)
-    cosine = dict(
-        type='CosineAnnealingLR',
-        begin=schedule.warmup,
-        end=schedule.max_iters,
-        T_max=schedule.max_iters - schedule.warmup,
-        eta_min_ratio=0.01,
-        by_epoch=False,
-    )
+    steps = schedule.max_iters - schedule.warmup
+    cosine = dict(begin=schedule.warmup, T_max=steps, by_epoch=False)
+    return _run(schedule, metric, 'max_iters', schedule.max_iters, cosine)
+
+
+def _run(
+    schedule: Schedule, metric: str, unit: str, length: int, cosine: dict[str, Any]
+) -> dict[str, Any]:
+    interval = max(1, length // 5)
+    cosine = dict(type='CosineAnnealingLR', end=length, eta_min_ratio=0.01) | cosine
+    warmup = dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=schedule.warmup)
+    adamw = dict(_delete_=True, type='AdamW', lr=schedule.lr, weight_decay=0.05)
     checkpoint = dict(interval=interval, max_keep_ckpts=1, save_best=metric)
     return dict(
-        train_cfg=dict(max_iters=schedule.max_iters, val_interval=interval),
-        param_scheduler=[warmup(schedule), cosine],
-        optim_wrapper=optimizer(schedule),
+        train_cfg={unit: length, 'val_interval': interval},
+        param_scheduler=[warmup, cosine] if schedule.warmup else [cosine],
+        optim_wrapper=dict(optimizer=adamw),
         default_hooks=dict(logger=dict(interval=10), checkpoint=checkpoint),
         auto_scale_lr=dict(base_batch_size=schedule.batch_size),
     )

@@ -37,7 +37,7 @@ class Schedule:
         repeat: Passes over the images that make an epoch.
         epochs: How many of them.
         max_iters: All steps.
-        warmup: Steps in which the learning rate rises.
+        warmup: Steps in which the learning rate rises; 0 where there are too few for that.
         lr: The learning rate then.
     """
 
@@ -55,7 +55,10 @@ def plan_schedule(num_images: int, *, max_batch: int, passes: int | None = None)
     Args:
         num_images: At least 1.
         max_batch: The largest batch, a power of 2.
-        passes: Over the images; by default 20000 images are seen, in 24 to 60 passes.
+        passes: Over the images, at least 1; by default 20000 images are seen, in 24 to 60 passes.
+
+    Returns:
+        A schedule of exactly these passes.
 
     Example:
         >>> plan_schedule(205, max_batch=16).max_iters
@@ -64,16 +67,23 @@ def plan_schedule(num_images: int, *, max_batch: int, passes: int | None = None)
     batch = max_batch
     while batch > 2 and batch > num_images // 2:
         batch //= 2
-    passes = passes or int(np.clip(round(_IMAGES_SEEN / num_images), _MIN_PASSES, _MAX_PASSES))
-    repeat = min(passes, ceil(_MIN_EPOCH * batch / num_images))
-    epochs = max(1, round(passes / repeat))
+    repeat = ceil(_MIN_EPOCH * batch / num_images)
+    if passes is None:
+        passes = int(np.clip(round(_IMAGES_SEEN / num_images), _MIN_PASSES, _MAX_PASSES))
+        repeat = min(passes, repeat)
+        epochs = round(passes / repeat)
+    else:
+        divisors = (i for i in range(1, passes + 1) if passes % i == 0)
+        repeat = min(divisors, key=lambda divisor: abs(divisor - repeat))
+        epochs = passes // repeat
     max_iters = epochs * max(1, num_images * repeat // batch)
+    warmup = min(_MAX_WARMUP, max_iters // 20)
     return Schedule(
         batch_size=batch,
         repeat=repeat,
         epochs=epochs,
         max_iters=max_iters,
-        warmup=min(_MAX_WARMUP, max(1, max_iters // 20)),
+        warmup=warmup if warmup > 1 else 0,  # mmengine's LinearLR never ends one of a single step
         lr=LR * batch / max_batch,
     )
 

@@ -7,7 +7,7 @@ from typing import Any
 from ..arch import build_architecture, make_divisible
 from ..sets.records import ImageSet
 from .code import Name
-from .data import below_root, held_out_splits, one_suffix
+from .data import below_root, held_out_settings, one_suffix
 from .parts import NORM, backbone, iter_schedule
 from .plan import Schedule, padded
 
@@ -111,18 +111,17 @@ def _loaders(image_set: ImageSet, schedule: Schedule) -> dict[str, Any]:
             dataset=_dataset(image_set, 'train') | dict(pipeline=Name('train_pipeline')),
         ),
     )
-    val, test = held_out_splits(image_set)
-    for key, split in dict(val_dataloader=val, test_dataloader=test).items():
-        dataset = _dataset(image_set, split)
-        settings[key] = dict(
+
+    def held_out(split: str) -> dict[str, Any]:
+        files = dict(pipeline=Name('test_pipeline'), test_mode=True)
+        return dict(
             batch_size=max(1, schedule.batch_size // 2),
             **loader,
             sampler=dict(type='DefaultSampler', shuffle=False),
-            dataset=dataset | dict(pipeline=Name('test_pipeline'), test_mode=True),
+            dataset=_dataset(image_set, split) | files,
         )
-    if val == test:
-        settings['test_dataloader'] = Name('val_dataloader')
-    return settings
+
+    return settings | held_out_settings(image_set, 'dataloader', held_out)
 
 
 def _dataset(image_set: ImageSet, split: str) -> dict[str, Any]:

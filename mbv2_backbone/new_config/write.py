@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os.path as osp
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,20 +12,19 @@ from typing import Any
 import numpy as np
 
 from ..errors import UserError
-from ..files import write_atomically
-from ..installed import config_path
+from ..files import replaced_whole, write_atomically
+from ..installed import PREFIX, config_path, is_installed
 from ..sets.check import Report, check_set
 from ..sets.files import read_class_file
 from ..sets.find import find_set
 from ..sets.records import ImageSet
 from ..sets.stats import relative_wh
 from .code import assign
-from .data import held_out_splits, readable_set, write_split
+from .data import held_out_splits, plan_split, readable_set
 from .det import det_settings, joint_settings
 from .plan import Priors, Schedule, det_size, plan_priors, plan_schedule, seg_size
 from .seg import seg_settings, trained_classes
 
-TASKS = ('det', 'seg', 'both')
 _HEADS = dict(det='ssdlite', seg='deeplabv3', both='ssdlite-deeplabv3')
 _TITLES = dict(
     det='SSDLite-MobileNetV2', seg='DeepLabV3-MobileNetV2', both='SSDLite and DeepLabV3 in one'
@@ -53,6 +53,9 @@ class Wishes:
         passes: Over the images to train on.
         pretrained: Checkpoint of the backbone; `None` trains from scratch.
         class_file: Names the values in the masks, a line each.
+
+    Raises:
+        UserError: If a size or a number of passes is less than 1.
     """
 
     layout: str | None = None
@@ -61,6 +64,11 @@ class Wishes:
     passes: int | None = None
     pretrained: str | None = None
     class_file: str | None = None
+
+    def __post_init__(self) -> None:
+        for flag, value in (('--size', self.size), ('--epochs', self.passes)):
+            if value is not None and value < 1:
+                raise UserError(f'{flag} must be at least 1, not {value}')
 
 
 @dataclass
@@ -72,7 +80,7 @@ class NewConfig:
         report: What the check of its data found.
         facts: What was chosen, a line each.
         checkpoint: Where training leaves the last checkpoint.
-        split_files: New files in the folder of the set, which list its splits.
+        split_files: New files below the folder of the set, which hold its splits.
     """
 
     path: Path
@@ -95,8 +103,8 @@ def write_config(
         wishes: What is not to be as by default.
 
     Raises:
-        UserError: If there is a config already, the set does not fit the task, or something in it
-            would stop training.
+        UserError: If there is a config already, the set does not fit the task, something in it
+            would stop training, or a file cannot be written; nothing is written then.
     """
     path = Path(out or osp.join('configs', f'{_HEADS[task]}_mbv2_{_slug(folder)}.py'))
     if path.exists() and not force:
@@ -110,12 +118,23 @@ def write_config(
     if report.stops_training:
         raise UserError(f'this set cannot be trained on yet:\n\n{report}')
     settings, facts, schedule = _choose(image_set, task, wishes)
-    split_files = write_split(image_set)
-    text = _text(image_set, task, settings(), facts, path)
-    write_atomically(text.encode(), path)
+    split_files = plan_split(image_set)
+    _write(_text(image_set, task, settings(), facts, path), path, split_files)
     last = f'iter_{schedule.max_iters}' if task == 'seg' else f'epoch_{schedule.epochs}'
     checkpoint = osp.join('work_dirs', path.stem, f'{last}.pth')
-    return NewConfig(path, report, facts, checkpoint, split_files)
+    return NewConfig(path, report, facts, checkpoint, list(split_files))
+
+
+def _write(text: str, path: Path, split_files: Mapping[Path, bytes]) -> None:
+    """Write the config and the lists of its splits; a config that cannot be written leaves none."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replaced_whole(path) as part:
+            part.write_text(text, encoding='utf-8')
+            for file, content in split_files.items():
+                write_atomically(content, file)
+    except OSError as error:
+        raise UserError(f'cannot write {path} and what it needs: {error}') from error
 
 
 def _slug(folder: str) -> str:
@@ -138,8 +157,31 @@ def _check_fits(image_set: ImageSet, task: str) -> None:
             f'{image_set.root} holds no masks: expected PNG files of the names of the images, in '
             f'a folder such as masks or SegmentationClass; found: {", ".join(image_set.found)}'
         )
-    if task == 'both' and image_set.void_classes:
+    if task == 'seg' and image_set.layout != 'masks':
+        raise UserError(
+            f'a segmentor reads images and masks, not the layout {image_set.layout}; leave '
+            f'--layout out, or set it to masks'
+        )
+    if task == 'both':
+        _check_joint_masks(image_set)
+
+
+def _check_joint_masks(image_set: ImageSet) -> None:
+    from PIL import Image
+
+    from ..seg.masks import COLOUR_MODES
+
+    if image_set.void_classes:
         raise UserError('a joint model ignores the value 255 in masks only; write void as 255')
+    for item in image_set.images if image_set.mask_palette else ():
+        if item.mask and item.mask.is_file():
+            with Image.open(item.mask) as mask:
+                is_coloured = mask.mode in COLOUR_MODES
+            if is_coloured:
+                raise UserError(
+                    f'a joint model reads indices in masks, and {item.mask} is coded in colours; '
+                    f'save masks as indices 0, 1, … in the order of the classes'
+                )
 
 
 def _choose(image_set: ImageSet, task: str, wishes: Wishes) -> tuple[Any, list[str], Schedule]:
@@ -206,8 +248,7 @@ def _text(
         *facts,
         f'python tools/train.py {path}',
     ]
-    own = osp.relpath(osp.realpath(config_path(_BASES[task])), osp.realpath(path.parent))
-    bases = own.replace('\\', '/')
+    bases = _base(_BASES[task], path)
     parts = {
         '_base_': [bases, *_SEG_BASES] if task == 'seg' else bases,
         'data_root': osp.join(root, ''),
@@ -217,6 +258,17 @@ def _text(
     }
     comment = ''.join(f'# {line}\n' for line in header)
     return comment + ''.join(_spaced(assign(name, value)) for name, value in parts.items())
+
+
+def _base(name: str, path: Path) -> str:
+    """Return how a config at a path inherits from one of this project."""
+    if is_installed():
+        return PREFIX + name  # a path would break with the next environment
+    own, folder = osp.realpath(config_path(name)), osp.abspath(path.parent)
+    # mmengine takes `..` now by the text of the path, now through links.
+    if folder == osp.realpath(folder):
+        own = osp.relpath(own, folder)
+    return own.replace('\\', '/')
 
 
 def _spaced(code: str) -> str:

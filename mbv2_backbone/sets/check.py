@@ -63,7 +63,7 @@ class Report:
         return '\n'.join([*lines, *map(str, self.findings)])
 
 
-def check_folder(folder: str | Path, *, layout: str | None = None, task: str = 'det') -> Report:
+def check_folder(folder: str | Path, *, layout: str | None = None, task: str = 'both') -> Report:
     """Check the image set in a folder; see `find_set` for the arguments."""
     return check_set(find_set(folder, layout=layout, task=task))
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import codecs
+import os
 import re
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from ..data.name_lists import names_in
 from ..engine.inputs import IMAGE_SUFFIXES
 from ..errors import UserError
-from .records import Labelled
+from .records import ImageSet, Labelled
 
+MADE_SPLIT = 'split_by_name'  # folder of the splits that new_config makes
 CLASS_FILES = ('classes.txt', 'labelmap.txt')
 ClassNames = tuple[tuple[str, ...], tuple[tuple[int, int, int], ...]]
 
@@ -61,9 +65,37 @@ def list_files(root: Path, folder: str) -> dict[str, Path]:
     }
 
 
-def names_in(path: Path) -> list[str]:
-    """Read the first word of each line."""
-    return [line.split()[0] for line in read_text(path).splitlines() if line.strip()]
+def read_lists(lists: Mapping[str, Path]) -> dict[str, list[str]]:
+    """Read the names in lists, by split; each once."""
+    return {split: list(dict.fromkeys(names_in(read_text(path)))) for split, path in lists.items()}
+
+
+def note_unlisted(image_set: ImageSet, names: Iterable[str], listed: Iterable[str]) -> None:
+    """Name annotated images that are in no list, in place.
+
+    Args:
+        image_set: Whose notes are added to.
+        names: Of the annotated images.
+        listed: Names in the lists.
+    """
+    others = sorted(set(names).difference(listed))
+    if others:
+        image_set.notes.append(
+            f'{len(others)} annotated image(s) are in no list, such as {others[0]}'
+        )
+
+
+def byte_order_problems(paths: Iterable[Path]) -> list[str]:
+    """Name files that the toolboxes cannot read, as they begin with a byte order mark."""
+    marked = []
+    for path in paths:
+        with path.open('rb') as file:
+            if file.read(3) == codecs.BOM_UTF8:
+                marked.append(path)
+    return [
+        f'{path} begins with a byte order mark, on which training fails; save it as UTF-8 without'
+        for path in marked
+    ]
 
 
 def read_text(path: Path) -> str:
@@ -121,4 +153,4 @@ def split_by_name(items: Iterable[Labelled]) -> dict[str, list[Labelled]]:
 
 
 def _hash(item: Labelled) -> int:
-    return zlib.crc32(item.path.stem.encode())
+    return zlib.crc32(os.fsencode(item.path.stem))

@@ -15,15 +15,18 @@ import numpy as np
 from ..data.annotations import as_box, check_coco, coco_corners, read_voc, voc_corners
 from ..errors import UserError
 from .files import (
+    MADE_SPLIT,
+    byte_order_problems,
     images_in,
     list_files,
-    names_in,
+    note_unlisted,
     read_classes,
+    read_lists,
     read_text,
     split_folders,
     split_in,
 )
-from .records import Annotation, ImageSet, Labelled, Object, Size, Source
+from .records import Annotation, ImageSet, Labelled, Object, Size, Source, UnknownClass
 
 _MAX_PROBED = 50  # images looked for, to tell in which folder those of a COCO file are
 
@@ -36,7 +39,8 @@ def coco_files(root: Path) -> list[Path]:
     boxes = [path for path in files if path.stem.startswith('instances')]
     if files:
         return boxes or files
-    folders = [root, *sorted(path for path in root.iterdir() if path.is_dir())]
+    inside = (path for path in root.iterdir() if path.is_dir() and path.name != MADE_SPLIT)
+    folders = [root, *sorted(inside)]
     for folder in folders:
         paths = sorted(folder.glob('*.json'))
         stems = images_in(folder) if paths else {}
@@ -44,10 +48,10 @@ def coco_files(root: Path) -> list[Path]:
     return files
 
 
-def read_coco(root: Path) -> ImageSet:
+def read_coco(root: Path, files: Sequence[Path]) -> ImageSet:
     """Read a set in COCO's layout: one JSON file a split, or one of all images."""
-    image_set = ImageSet(root, 'coco')
-    for path in coco_files(root):
+    image_set = ImageSet(root, 'coco', problems=byte_order_problems(files))
+    for path in files:
         data = read_json(path)
         try:
             check_coco(data)
@@ -115,7 +119,7 @@ def _coco_annotation(image: dict, annotations: Sequence[dict], names: dict, _: S
         box = as_box(item.get('bbox'))
         objects.append(
             Object(
-                name=names.get(item['category_id'], str(item['category_id'])),
+                name=names.get(item['category_id'], UnknownClass(item['category_id'])),
                 stored=item.get('bbox'),
                 xyxy=coco_corners(box) if box else None,
                 is_ignored=bool(item.get('iscrowd')),
@@ -153,14 +157,14 @@ def _beside(root: Path, pattern: str) -> Folders:
     ]
 
 
-def read_voc_set(root: Path) -> ImageSet:
+def read_voc_set(root: Path, folders: Folders) -> ImageSet:
     """Read a set in VOC's layout: an XML file an image."""
-    return _read_by_image(root, 'voc', '.xml', voc_folders(root), _voc_annotation)
+    return _read_by_image(root, 'voc', '.xml', folders, _voc_annotation)
 
 
-def read_labelme(root: Path) -> ImageSet:
+def read_labelme(root: Path, folders: Folders) -> ImageSet:
     """Read a set in LabelMe's layout: a JSON file an image; shapes become boxes."""
-    return _read_by_image(root, 'labelme', '.json', labelme_folders(root), _labelme_annotation)
+    return _read_by_image(root, 'labelme', '.json', folders, _labelme_annotation)
 
 
 def _read_by_image(
@@ -183,8 +187,12 @@ def _read_by_image(
     for split, images, folder in folders:
         by_stem = images_in(images)
         lists = list_files(root, 'Main') if split is None else {}
-        members = {name: names_in(path) for name, path in lists.items()}
-        if not members:
+        image_set.problems += byte_order_problems(lists.values())
+        members = read_lists(lists)
+        annotated = [path.stem for path in paths if path.parent == folder and path.stem in by_stem]
+        if members:
+            note_unlisted(image_set, annotated, chain.from_iterable(members.values()))
+        else:
             members = {split or 'all': [path.stem for path in paths if path.parent == folder]}
         for name, stems in members.items():
             image_set.sources[name] = Source(images, lists.get(name))
@@ -195,7 +203,7 @@ def _read_by_image(
                     image_set.classes,
                     folder / f'{stem}{suffix}',
                 )
-                for stem in dict.fromkeys(stems)
+                for stem in stems
             ]
         image_set.unlabelled += [
             image for stem, image in by_stem.items() if folder / f'{stem}{suffix}' not in contents

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 
-from .files import images_in, list_files, names_in, read_classes, split_folders
+from .files import (
+    byte_order_problems,
+    images_in,
+    list_files,
+    note_unlisted,
+    read_classes,
+    read_lists,
+    split_folders,
+)
 from .layouts import Folders
 from .records import ImageSet, Labelled, Source
 
@@ -45,22 +54,30 @@ def _masks_in(folder: Path) -> dict[str, Path]:
     return {stem: path for stem, path in images_in(folder).items() if path.suffix == '.png'}
 
 
-def read_masks(root: Path) -> ImageSet:
+def read_masks(root: Path, folders: Folders) -> ImageSet:
     """Read a set of images and masks; `classes.txt` names the values in the masks."""
     image_set = ImageSet(root, 'masks')
     image_set.mask_classes, image_set.mask_palette = read_classes(root)
-    for split, images, masks in mask_folders(root):
+    for split, images, masks in folders:
         by_stem, mask_by_stem = images_in(images), _masks_in(masks)
         lists = list_files(root, 'Segmentation') if split is None else {}
-        members = {name: names_in(path) for name, path in lists.items()}
-        if not members and split is None:
-            members = {'all': [stem for stem in by_stem if stem in mask_by_stem]}
+        image_set.problems += byte_order_problems(lists.values())
+        members = read_lists(lists)
+        masked = [stem for stem in by_stem if stem in mask_by_stem]
+        if members:
+            note_unlisted(image_set, masked, chain.from_iterable(members.values()))
+        elif split is None:
+            members = {'all': masked}
             image_set.unlabelled += [p for s, p in by_stem.items() if s not in mask_by_stem]
         for name, stems in (members or {split: list(by_stem)}).items():
             image_set.sources[name] = Source(images, lists.get(name), masks)
+            is_unlabelled = name == 'test' and mask_by_stem.keys().isdisjoint(stems)
             image_set.splits[name] = [
-                Labelled(by_stem.get(stem, images / f'{stem}.jpg'), mask=masks / f'{stem}.png')
-                for stem in dict.fromkeys(stems)
+                Labelled(
+                    by_stem.get(stem, images / f'{stem}.jpg'),
+                    mask=None if is_unlabelled else masks / f'{stem}.png',
+                )
+                for stem in stems
             ]
         alone = sorted(mask_by_stem.keys() - by_stem.keys())
         if alone:
@@ -84,4 +101,16 @@ def add_masks(image_set: ImageSet) -> None:
         if folders:
             source = image_set.sources[split]
             image_set.sources[split] = Source(source.images, source.annotations, folders.pop())
-    image_set.mask_classes = ('background', *image_set.classes)
+    name_values(image_set, image_set.classes)
+
+
+def name_values(image_set: ImageSet, box_classes: tuple[str, ...]) -> None:
+    """Name the values in the masks of a set that has boxes, too, in place.
+
+    They are those of `classes.txt`, unless these are the classes of the boxes, which masks have
+    behind their background.
+    """
+    names, palette = read_classes(image_set.root)
+    if names in ((), box_classes):
+        names, palette = ('background', *box_classes), ()
+    image_set.mask_classes, image_set.mask_palette = names, palette

@@ -18,6 +18,16 @@ VOID_NAMES = ('void', 'ignore', 'ignored', 'unlabelled', 'unlabeled')
 
 
 @dataclass(frozen=True)
+class UnknownClass:
+    """Stands for the class of an object whose number no class has; equals no class's name."""
+
+    number: int | str
+
+    def __repr__(self) -> str:
+        return repr(self.number)
+
+
+@dataclass(frozen=True)
 class Object:
     """An annotated object, as its file has it.
 
@@ -30,7 +40,7 @@ class Object:
         outline: As COCO has it: lists of x, y, x, y, … for its parts, or run lengths.
     """
 
-    name: str
+    name: str | UnknownClass
     stored: Any
     xyxy: Sequence[float] | None
     is_ignored: bool = False

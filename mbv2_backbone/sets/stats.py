@@ -96,11 +96,13 @@ def _quantiles(values: np.ndarray) -> dict[str, float]:
 
 
 def _pixel_shares(facts: Sequence[MaskFacts], names: Mapping[int, str]) -> dict[str, float]:
-    counts: Counter = Counter()
+    counts = Counter(dict.fromkeys(names.values(), 0))
     for fact in facts:
-        counts.update({value: n for value, n in fact.counts if value in names})
+        for value, count in fact.counts:
+            if value in names:  # of several values for a class, such as its index and its colour
+                counts[names[value]] += count
     total = counts.total() or 1
-    return {name: counts[value] / total for value, name in names.items()} if facts else {}
+    return {name: count / total for name, count in counts.items()} if facts else {}
 
 
 def describe(stats: Mapping[str, SplitStats]) -> str:

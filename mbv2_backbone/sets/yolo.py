@@ -2,30 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
 from .files import images_in, read_classes, read_text, split_folders
-from .records import Annotation, ImageSet, Labelled, Object, Size, Source
+from .records import Annotation, ImageSet, Labelled, Object, Size, Source, UnknownClass
+
+_SPLITS = ('train', 'val', 'test')
+_NAMES = re.compile(rb'^names\s*:', re.MULTILINE)
 
 
-def yolo_folders(root: Path) -> dict[str, Path]:
-    """Return the folder of images, or the list of them, of each split."""
-    listed = {
-        split: found
-        for split in ('train', 'val', 'test')
-        if (found := _resolve(root, _read_yaml(root).get(split)))
-    }
-    if listed:
-        return listed
+@dataclass(frozen=True)
+class YoloFiles:
+    """What a folder has in YOLO's layout.
+
+    Attributes:
+        names: Of the classes, as `data.yaml` has them.
+        places: For each split folders of images or lists of them.
+        missing: What `data.yaml` calls a split and is not there.
+    """
+
+    names: Any
+    places: dict[str, list[Path]]
+    missing: dict[str, list[str]]
+
+
+def yolo_files(root: Path) -> YoloFiles | None:
+    """Return where the images of each split are; `None` where nothing is in YOLO's layout."""
+    config = _read_yaml(root)
+    base = str(config.get('path') or '.')
+    places: dict[str, list[Path]] = {}
+    missing: dict[str, list[str]] = {}
+    for split in _SPLITS:
+        for name in _as_list(config.get(split)):
+            path = _resolve(root, base, name)
+            if path:
+                places.setdefault(split, []).append(path)
+            else:
+                missing.setdefault(split, []).append(name)
+    if not places and not missing:
+        places = {split: [path] for split, path in _folders(root).items() if _has_labels(path)}
+    return YoloFiles(config.get('names'), places, missing) if places or missing else None
+
+
+def _folders(root: Path) -> dict[str, Path]:
+    """Return the folders that may have the images, where no YAML file tells them."""
     folders = split_folders(root / 'images')
     if not folders:
         folders = {split: path / 'images' for split, path in split_folders(root).items()}
-    folders = folders or {'all': root / 'images'}
-    return {split: path for split, path in folders.items() if _has_labels(path)}
+    return folders or {'all': root / 'images'}
 
 
 def _read_yaml(root: Path) -> dict[str, Any]:
@@ -33,6 +63,8 @@ def _read_yaml(root: Path) -> dict[str, Any]:
     import yaml
 
     for path in sorted([*root.glob('*.yaml'), *root.glob('*.yml')]):
+        if path.stem != 'data' and not _NAMES.search(path.read_bytes()):
+            continue
         try:
             data = yaml.safe_load(read_text(path))
         except yaml.YAMLError as error:
@@ -42,12 +74,14 @@ def _read_yaml(root: Path) -> dict[str, Any]:
     return {}
 
 
-def _resolve(root: Path, value: Any) -> Path | None:
+def _as_list(value: Any) -> list[str]:
+    values = value if isinstance(value, list) else [value]
+    return [str(value) for value in values if value]
+
+
+def _resolve(root: Path, base: str, name: str) -> Path | None:
     """Find what a YAML file calls a split; Roboflow writes `../train/images` for its own folder."""
-    if not isinstance(value, str):
-        return None
-    base = _read_yaml(root).get('path') or '.'
-    paths = [root / base / value, root / value, root / value.removeprefix('../'), Path(value)]
+    paths = [root / base / name, root / name, root / name.removeprefix('../'), Path(name)]
     return next((path for path in paths if path.exists()), None)
 
 
@@ -64,31 +98,57 @@ def _label_file(image: Path) -> Path:
     return Path(*parts)
 
 
-def read_yolo(root: Path) -> ImageSet:
-    """Read a set in YOLO's layout; an image without a label file is one without objects."""
-    classes = _class_names(_read_yaml(root).get('names')) or read_classes(root)[0]
+def read_yolo(root: Path, files: YoloFiles) -> ImageSet:
+    """Read a set in YOLO's layout; an image without a label file is one without objects.
+
+    Raises:
+        UserError: If `data.yaml` names what is not there, or its names are no names.
+    """
+    classes = _class_names(root, files.names) or read_classes(root)[0]
     image_set = ImageSet(root, 'yolo', classes)
-    for split, folder in yolo_folders(root).items():
-        is_list = folder.is_file()
-        images = _listed(root, folder) if is_list else list(images_in(folder).values())
-        image_set.sources[split] = Source(root if is_list else folder, folder if is_list else None)
+    _judge_missing(image_set, files.missing)
+    for split, places in files.places.items():
+        lists = [place for place in places if place.is_file()]
+        is_folder = len(places) == 1 and not lists
+        image_set.sources[split] = Source(
+            places[0] if is_folder else root, lists[0] if lists else None
+        )
+        images = [path for place in places for path in _images_of(root, place)]
         labels = {path: _label_file(path) for path in images}
-        image_set.unlabelled += [path for path in images if not labels[path].is_file()]
+        image_set.unlabelled += [path for path in labels if not labels[path].is_file()]
         image_set.splits[split] = [
-            Labelled(path, partial(_annotation, labels[path], classes), classes, labels[path])
-            for path in images
+            Labelled(path, partial(_annotation, label, classes), classes, label)
+            for path, label in labels.items()
         ]
     return image_set
 
 
-def _listed(root: Path, path: Path) -> list[Path]:
-    lines = [line.strip() for line in read_text(path).splitlines()]
+def _judge_missing(image_set: ImageSet, missing: Mapping[str, Sequence[str]]) -> None:
+    """Refuse a set without what it names; exports name a `test` that was never made."""
+    for split, names in missing.items():
+        text = f'`{split}: {", ".join(names)}` in the YAML file of {image_set.root} is not there'
+        if split != 'test':
+            raise UserError(f'{text}; put the path of its images right')
+        image_set.notes.append(f'{text}; left out')
+
+
+def _images_of(root: Path, place: Path) -> list[Path]:
+    if not place.is_file():
+        return list(images_in(place).values())
+    lines = [line.strip() for line in read_text(place).splitlines()]
     return [root / line for line in lines if line]
 
 
-def _class_names(names: Any) -> tuple[str, ...]:
+def _class_names(root: Path, names: Any) -> tuple[str, ...]:
     if isinstance(names, dict):
-        names = [names.get(i, f'class_{i}') for i in range(max(names, default=-1) + 1)]
+        try:
+            by_index = {int(index): name for index, name in names.items()}
+        except (TypeError, ValueError):
+            raise UserError(
+                f'`names` in the YAML file of {root} has the keys {", ".join(map(str, names))}; '
+                f'expected 0, 1, …'
+            ) from None
+        names = [by_index.get(i, f'class_{i}') for i in range(max(by_index, default=-1) + 1)]
     return tuple(map(str, names)) if isinstance(names, list) else ()
 
 
@@ -103,7 +163,7 @@ def _object(words: Sequence[str], classes: Sequence[str], image_wh: Size) -> Obj
     """Read `class x y width height` or `class x1 y1 x2 y2 x3 y3 ...`, in parts of the image."""
     stored = ' '.join(words)
     index = int(words[0]) if words[0].isdecimal() else -1
-    name = classes[index] if 0 <= index < len(classes) else words[0]
+    name = classes[index] if 0 <= index < len(classes) else UnknownClass(words[0])
     try:
         values = [float(word) for word in words[1:]]
     except ValueError:

@@ -56,7 +56,7 @@ def _rounded(values: Sequence[float]) -> list[float]:
 
 
 def _write_json(path: Path, document: dict) -> None:
-    path.write_text(json.dumps(document, ensure_ascii=False), encoding='utf-8')
+    path.write_text(json.dumps(document), encoding='ascii')  # pycocotools asks the locale
 
 
 def write_voc(root: Path, classes: Sequence[str], splits: Splits) -> list[str]:

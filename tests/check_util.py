@@ -1,0 +1,7 @@
+"""What tests of checks have in common."""
+
+SIZE = (80, 60)
+
+
+def texts(report, level):
+    return '\n'.join(str(f) for f in report.findings if f.level == level)

@@ -31,6 +31,7 @@ pytest.importorskip('starlette')
 pytest.importorskip('uvicorn')
 
 SIZE = (96, 128)
+ENV = dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1')
 
 
 class Page:
@@ -39,9 +40,8 @@ class Page:
     def __init__(self, config, checkpoint, options):
         command = [sys.executable, str(ROOT / 'tools/predict.py'), config, checkpoint, '--serve',
                    '--port', '0', '--cfg-options', *options]  # fmt: skip
-        env = dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1')
         self.process = subprocess.Popen(
-            command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            command, env=ENV, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
         said = []
         for line in self.process.stdout:
@@ -333,11 +333,18 @@ def test_other_models_have_a_page(task, browser, picture, sample_set, tmp_path):
     config, checkpoint, options = write_config(tmp_path, text, base, sample_set)
     if task == 'exported':
         pytest.importorskip('onnxruntime')
-        from mbv2_backbone.deploy.export import export
-
-        checkpoint = export(
-            config, checkpoint, to='onnx', out=str(tmp_path), cfg_options=options
-        ).path
+        # In a process of its own: the runtime's threads must not get into this one.
+        command = [
+            sys.executable,
+            str(ROOT / 'tools/export.py'),
+            config,
+            checkpoint,
+            '--to',
+            'onnx',
+        ]
+        command += ['--out', str(tmp_path), '--cfg-options', *options]
+        subprocess.run(command, check=True, env=ENV)
+        (checkpoint,) = map(str, tmp_path.glob('*.onnx'))
     page = Page(config, checkpoint, options)
     try:
         browser.get(page.url)

@@ -20,10 +20,13 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import torch
 from fetch_util import Site, small_catalogue
+from torchvision.models import MobileNet_V2_Weights, mobilenet_v2
 
 from mbv2_backbone.data.catalogue import CATALOGUE
 from mbv2_backbone.data.sample import generate_sample
+from mbv2_backbone.hashing import sha256_of_file
 from mbv2_backbone.sets.convert import convert
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -34,7 +37,7 @@ def commands_of(name):
     text = (ROOT / name).read_text(encoding='utf-8')
     blocks = re.findall(r'^```sh\n(.*?)^```', text, re.DOTALL | re.MULTILINE)
     lines = [line.split('  #')[0].strip() for block in blocks for line in block.splitlines()]
-    inline = re.findall(r'`(python tools/[^`]+)`', text)
+    inline = re.findall(r'`(python tools/[^`…]+)`', text)
     return list(dict.fromkeys(filter(None, lines + inline)))
 
 
@@ -101,8 +104,17 @@ def sandbox(tmp_path_factory):
             'import pickle\n'
             f'CATALOGUE |= pickle.loads(Path({str(root / "catalogue")!r}).read_bytes())\n'
         )
+    keep_weights(root / 'torch' / 'hub' / 'checkpoints')
     yield root
     site.close()
+
+
+def keep_weights(folder):
+    """Put random weights where the published ones of torchvision lie once they are downloaded."""
+    path = folder / MobileNet_V2_Weights.IMAGENET1K_V1.url.rpartition('/')[2]
+    folder.mkdir(parents=True)
+    torch.save(mobilenet_v2().state_dict(), path)
+    path.with_name(f'{path.name}.sha256').write_text(f'{sha256_of_file(path)}\n')
 
 
 def is_reached(command, root, output):
@@ -121,7 +133,7 @@ def test_a_command_does_what_it_says(command, sandbox):
     binaries = os.pathsep.join([str(Path(sys.executable).parent), os.environ['PATH']])
     env = os.environ | dict(
         PATH=binaries, PYTHONPATH=str(sandbox), no_proxy='127.0.0.1', OMP_NUM_THREADS='1',
-        PYTHONUNBUFFERED='1',
+        PYTHONUNBUFFERED='1', TORCH_HOME=str(sandbox / 'torch'),
     )  # fmt: skip
     process = subprocess.Popen(
         shlex.split(command), cwd=sandbox, env=env, text=True, stdout=subprocess.PIPE,

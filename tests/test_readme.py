@@ -26,7 +26,6 @@ from torchvision.models import MobileNet_V2_Weights, mobilenet_v2
 
 from mbv2_backbone.data.catalogue import CATALOGUE
 from mbv2_backbone.data.sample import generate_sample
-from mbv2_backbone.hashing import sha256_of_file
 from mbv2_backbone.sets.convert import convert
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -104,17 +103,18 @@ def sandbox(tmp_path_factory):
             'import pickle\n'
             f'CATALOGUE |= pickle.loads(Path({str(root / "catalogue")!r}).read_bytes())\n'
         )
-    keep_weights(root / 'torch' / 'hub' / 'checkpoints')
+    keep_weights(root)
     yield root
     site.close()
 
 
-def keep_weights(folder):
-    """Put random weights where the published ones of torchvision lie once they are downloaded."""
-    path = folder / MobileNet_V2_Weights.IMAGENET1K_V1.url.rpartition('/')[2]
-    folder.mkdir(parents=True)
+def keep_weights(root):
+    """Let random weights pass for torchvision's published ones, as if they had been downloaded."""
+    path = root / 'torch/hub/checkpoints' / MobileNet_V2_Weights.IMAGENET1K_V1.url.split('/')[-1]
+    path.parent.mkdir(parents=True)
     torch.save(mobilenet_v2().state_dict(), path)
-    path.with_name(f'{path.name}.sha256').write_text(f'{sha256_of_file(path)}\n')
+    with (root / 'mbv2_backbone' / 'weights' / 'sources.py').open('a', encoding='utf-8') as file:
+        file.write('\n\ndef _is_intact(path, wanted):\n    return path.is_file()\n')
 
 
 def is_reached(command, root, output):

@@ -6,6 +6,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 WORK := work_dirs/ssdlite_mbv2_sample
 # Where it is set, each of many processes compiles torch and the toolboxes anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -36,7 +37,8 @@ demo: .venv/installed
 	$(BIN)/python tools/predict.py configs/ssdlite_mbv2_sample.py $$(cat $(WORK)/last_checkpoint) 'data/sample/JPEGImages/val_*.jpg' --out $(WORK)/pictures
 
 test: .venv/installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(PYTEST) -m 'not slow and not runtime'
+	$(PYTEST) -m 'not slow and runtime'
 
 slow: .venv/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow

@@ -17,7 +17,13 @@ RUNTIME_TESTS = (
 
 
 def pytest_collection_modifyitems(items):
-    """Put last what loads the runtimes: their threads do not survive the fork of a data loader."""
+    """Mark what loads the runtimes: their threads do not survive the fork of a data loader.
+
+    `make test` gives them processes of their own; in one run they come last.
+    """
+    for item in items:
+        if item.path.name.startswith(RUNTIME_TESTS):
+            item.add_marker('runtime')
     items.sort(key=lambda item: item.path.name.startswith(RUNTIME_TESTS))
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..bench.child import child_environment
 from ..engine.config import load_config
+from ..engine.signals import handled_by
 from ..errors import UserError
 from .record import digest_of, make_record, read_record, write_record
 
@@ -134,18 +133,8 @@ def run_to_end(command: Sequence[str]) -> int:
             received.append(signum)
             process.send_signal(signum)
 
-        with _handled(pass_on):
+        with handled_by(pass_on):
             code = process.wait()
     if received:
         raise SystemExit(128 + received[0])
     return code
-
-
-@contextmanager
-def _handled(handler: Callable[[int, object], None]) -> Iterator[None]:
-    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, previous in before.items():
-            signal.signal(number, previous)

@@ -1,5 +1,8 @@
-"""The detector of quarter width that tests train, on a small set."""
+"""The detector of quarter width that tests train on a small set, and the tools in a process."""
 
+import os
+import subprocess
+import sys
 import textwrap
 from pathlib import Path
 
@@ -41,3 +44,10 @@ def write_small_config(path, data, more='', batch_size=8):
     )
     path.write_text(text + NETWORK + textwrap.dedent(more))
     return path
+
+
+def tool(name, *args, cwd=None):
+    """Run a tool as a user does; returns the completed process with its text."""
+    env = dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1')
+    command = [sys.executable, str(ROOT / 'tools' / f'{name}.py'), *map(str, args)]
+    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True)

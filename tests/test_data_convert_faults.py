@@ -2,15 +2,13 @@
 
 import json
 import os
-import subprocess
-import sys
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from convert_util import NUM, contents, outlined, random_set, write_coco
 from PIL import Image
+from small_util import tool
 
 from mbv2_backbone.data.image_files import EXIF_ORIENTATION
 from mbv2_backbone.errors import UserError
@@ -18,8 +16,6 @@ from mbv2_backbone.sets.convert import LAYOUTS, convert
 from mbv2_backbone.sets.convert.photos import Findings, load_image, read_photo
 from mbv2_backbone.sets.convert.writers import WRITERS
 from mbv2_backbone.sets.find import find_set
-
-REPOSITORY = Path(__file__).parents[1]
 
 
 def test_problems_are_named(tmp_path):
@@ -178,22 +174,16 @@ def test_a_set_without_boxes_is_refused(tmp_path):
         convert(tmp_path / 'in', tmp_path / 'out', to='coco')
 
 
-def run_tool(*args):
-    command = [sys.executable, str(REPOSITORY / 'tools' / 'data.py'), *map(str, args)]
-    environment = dict(os.environ, PYTHONPATH=str(REPOSITORY))
-    return subprocess.run(command, capture_output=True, text=True, env=environment)
-
-
 def test_the_tool(sample_set, tmp_path):
     out = tmp_path / 'yolo'
-    done = run_tool('convert', sample_set, out, '--to', 'yolo', '--from', 'voc')
+    done = tool('data', 'convert', sample_set, out, '--to', 'yolo', '--from', 'voc')
     assert done.returncode == 0, done.stderr
     assert f'voc to yolo: {out}' in done.stdout.splitlines()
     rows = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines() if line.strip()}
     assert rows['train'][0] == '24'
     assert rows['val'][0] == '8'
     assert len(list((out / 'labels').rglob('*.txt'))) == 32
-    again = run_tool('convert', sample_set, out, '--to', 'yolo')
+    again = tool('data', 'convert', sample_set, out, '--to', 'yolo')
     assert again.returncode == 2
     assert 'error:' in again.stderr
     assert '--force' in again.stderr

@@ -1,9 +1,6 @@
 """A config written for a set trains on it as it stands; what is chosen fits the set."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +11,7 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, MODELS, PARAM_SCHEDULERS
 from own_set_util import CLASSES, write_coco
 from PIL import Image
+from small_util import tool
 
 from mbv2_backbone.engine.config import datasets_of, load_config
 from mbv2_backbone.new_config.code import Name, assign
@@ -23,12 +21,6 @@ from mbv2_backbone.new_config.write import Wishes, write_config
 from mbv2_backbone.sets.records import Record
 
 ROOT = Path(__file__).resolve().parent.parent
-
-
-def tool(name, *args, cwd=None):
-    env = dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1')
-    command = [sys.executable, str(ROOT / f'tools/{name}.py'), *map(str, args)]
-    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True)
 
 
 @pytest.mark.parametrize(

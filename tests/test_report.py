@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from browser_util import requested, start_browser
 from deploy_util import DETECTION, JOINT, ROOT, SEGMENTATION, write_config
+from small_util import tool
 from test_distributed import torchrun
-from test_tools import tool
 
 from mbv2_backbone.engine.broken_images import RECORD
 from mbv2_backbone.engine.run import evaluate

@@ -1,7 +1,4 @@
 import json
-import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 from xml.etree import ElementTree
@@ -10,13 +7,13 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from small_util import tool
 
 from mbv2_backbone.data import scenes
 from mbv2_backbone.data.layouts import Instance, label_map, mask_to_polygons, voc_xml
 from mbv2_backbone.data.sample import generate_sample
 from mbv2_backbone.data.scenes import CLASSES, PALETTE, draw_scene
 
-REPOSITORY = Path(__file__).parents[1]
 NUM = {'train': 30, 'val': 10}
 
 
@@ -384,18 +381,9 @@ def test_numbers_out_of_range(tmp_path, name, value):
         generate_sample(tmp_path / 'set', **{name: value})
 
 
-def run_tool(*arguments):
-    return subprocess.run(
-        [sys.executable, str(REPOSITORY / 'tools' / 'data.py'), *arguments],
-        env={**os.environ, 'PYTHONPATH': str(REPOSITORY)},
-        capture_output=True,
-        text=True,
-    )
-
-
 def test_tool_helps_at_once():
     start = time.perf_counter()
-    asked = run_tool('sample', '--help')
+    asked = tool('data', 'sample', '--help')
     assert time.perf_counter() - start < 2
     assert asked.returncode == 0
     assert '--num-train' in asked.stdout
@@ -404,7 +392,7 @@ def test_tool_helps_at_once():
 def test_tool_draws_and_refuses(tmp_path):
     out = tmp_path / 'set'
     arguments = ('sample', '--out', str(out), '--num-train', '3', '--size', '64', '--num-val', '2')
-    drawn = run_tool(*arguments)
+    drawn = tool('data', *arguments)
     assert drawn.returncode == 0, drawn.stderr
     assert str(out / 'annotations') in drawn.stdout
     assert '5/5' in drawn.stderr
@@ -414,7 +402,7 @@ def test_tool_draws_and_refuses(tmp_path):
         items = read_coco(out, split)['annotations']
         counts = [sum(a['category_id'] == k for a in items) for k in range(1, 5)]
         assert [int(n) for n in rows[split][2:]] == [*counts, len(items)]
-    refused = run_tool(*arguments, '--seed', '1')
+    refused = tool('data', *arguments, '--seed', '1')
     assert refused.returncode == 2
     assert '--force' in refused.stderr
     assert 'Traceback' not in refused.stderr

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from small_util import ROOT, write_small_config
+from small_util import ROOT, tool, write_small_config
 
 from mbv2_backbone.engine.coco_rows import coco_category_ids
 from mbv2_backbone.engine.inputs import find_sources
@@ -27,12 +27,6 @@ from mbv2_backbone.errors import UserError
 TOOLS = tuple(
     path.stem for path in (ROOT / 'tools').glob('*.py') if path.read_text().startswith('#!')
 )
-
-
-def tool(name, *args, cwd=None):
-    env = dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1')
-    command = [sys.executable, str(ROOT / 'tools' / f'{name}.py'), *map(str, args)]
-    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True)
 
 
 @pytest.fixture(scope='module')

@@ -1,12 +1,12 @@
 """tools/export.py from config and checkpoint to a file, and what it refuses."""
 
-import os
-import subprocess
 import sys
 import time
+from functools import partial
 
 import numpy as np
 import pytest
+import small_util
 import torch
 from deploy_util import DETECTION, ROOT, pictures, write_config
 from mmengine.registry import MODELS
@@ -23,11 +23,7 @@ from mbv2_backbone.engine.config import load_config
 from mbv2_backbone.engine.predict import array_pipeline
 from mbv2_backbone.errors import UserError
 
-
-def tool(*args):
-    env = dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1')
-    command = [sys.executable, str(ROOT / 'tools' / 'export.py'), *map(str, args)]
-    return subprocess.run(command, env=env, capture_output=True, text=True)
+tool = partial(small_util.tool, 'export')
 
 
 @pytest.fixture(scope='module')

@@ -72,7 +72,9 @@ class TargetBuilder:
         gt_bboxes, gt_labels, gt_mask = pad_boxes(
             [get_box_tensor(gt.bboxes) for gt in gts], [gt.labels for gt in gts]
         )
-        excluded = self._excluded(priors, gt_mask, ignored, in_padding)
+        excluded = find_excluded(
+            priors, gt_mask, ignored, in_padding, ignore_iof_thr=self.ignore_iof_thr
+        )
         matched = match(priors, gt_bboxes, gt_mask, excluded=excluded, **self.matching)
         if gt_mask.shape[1] == 0:
             labels = torch.full_like(matched, self.num_classes)
@@ -86,21 +88,36 @@ class TargetBuilder:
             targets = encode(priors, boxes, **self.coding)
         return labels, targets, (matched != IGNORED).float()
 
-    def _excluded(
-        self,
-        priors: Tensor,
-        gt_mask: Tensor,
-        ignored: Sequence[InstanceData | None] | None,
-        in_padding: Tensor | None,
-    ) -> Tensor | None:
-        if self.ignore_iof_thr <= 0 or ignored is None:
-            return in_padding
-        boxes = [
-            priors.new_zeros(0, 4) if regions is None else get_box_tensor(regions.bboxes)
-            for regions in ignored
-        ]
-        regions, _, mask = pad_boxes(boxes)
-        in_crowd = exclude_ignored(priors, regions, mask, iof_thr=self.ignore_iof_thr)
-        # As in mmdet, a crowd excludes nothing in an image without boxes of its own.
-        in_crowd &= gt_mask.any(1, keepdim=True)
-        return in_crowd if in_padding is None else in_crowd | in_padding
+
+def find_excluded(
+    priors: Tensor,
+    gt_mask: Tensor,
+    ignored: Sequence[InstanceData | None] | None,
+    in_padding: Tensor | None,
+    *,
+    ignore_iof_thr: float,
+) -> Tensor | None:
+    """Find the priors that may be neither positive nor background.
+
+    Args:
+        priors: `(P, 4)` boxes xyxy in pixels.
+        gt_mask: `(N, G)` bool, which boxes of the images are real.
+        ignored: For each image the `bboxes` of ignored regions (crowds).
+        in_padding: `(N, P)` bool, priors outside the image.
+        ignore_iof_thr: A prior is out if a region covers more than this part of it; at 0 or below
+            regions exclude nothing.
+
+    Returns:
+        `(N, P)` bool, or None if there are none.
+    """
+    if ignore_iof_thr <= 0 or ignored is None:
+        return in_padding
+    boxes = [
+        priors.new_zeros(0, 4) if regions is None else get_box_tensor(regions.bboxes)
+        for regions in ignored
+    ]
+    regions, _, mask = pad_boxes(boxes)
+    in_crowd = exclude_ignored(priors, regions, mask, iof_thr=ignore_iof_thr)
+    # As in mmdet, a crowd excludes nothing in an image without boxes of its own.
+    in_crowd &= gt_mask.any(1, keepdim=True)
+    return in_crowd if in_padding is None else in_crowd | in_padding

@@ -1,6 +1,7 @@
 # make demo   install, draw the sample set, train, evaluate, write pictures
 # make test   install, run the tests
-# make slow   install, run what takes minutes: every command of the README
+# make slow   install, run what takes minutes: trainings from end to end, several processes, and
+#             every command of the README
 # make matrix install each supported combination of versions, and use it; needs the disk's space
 # Needs only Python >= 3.10 with venv and pip; everything goes into .venv.
 PYTHON ?= python3
@@ -41,7 +42,7 @@ test: .venv/installed-dev
 	$(PYTEST) -m 'not slow and runtime'
 
 slow: .venv/installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow
+	$(PYTEST) -m slow
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

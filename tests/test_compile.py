@@ -47,6 +47,7 @@ def test_the_backbone_is_one_graph(options, is_training):
         sum(a.sum() for a in found).backward()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('name', 'batch_size'),
     [('ssdlite_mbv2_sample', 2), ('deeplabv3_mbv2_sample', 1), ('deeplabv3_mbv2_sample', 2)],
@@ -62,6 +63,7 @@ def test_whole_networks_are_one_graph(name, batch_size):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', ['ssdlite_mbv2_sample', 'deeplabv3_mbv2_sample'])
 def test_a_compiled_run_learns_the_same(name, sample_set, tmp_path):
     loop = (

@@ -78,6 +78,7 @@ def odd_set(sample_set):
     return sample_set / 'annotations/odd.json'
 
 
+@pytest.mark.slow
 def test_two_processes_train_and_evaluate_as_one(sample_set, odd_set, tmp_path):
     odd = f"""
     val_dataloader['dataset']['ann_file'] = 'annotations/odd.json'
@@ -114,6 +115,7 @@ def test_two_processes_train_and_evaluate_as_one(sample_set, odd_set, tmp_path):
     assert np.allclose(one, two, atol=2e-3)
 
 
+@pytest.mark.slow
 def test_a_rank_that_dies_ends_the_run_with_its_error(sample_set, tmp_path):
     hook = "custom_hooks.append(dict(type='DieOnRankOne', step=2))"
     config = write_config(tmp_path / 'a.py', sample_set, hook)
@@ -122,6 +124,7 @@ def test_a_rank_that_dies_ends_the_run_with_its_error(sample_set, tmp_path):
     assert 'rank one has had enough' in result.stderr
 
 
+@pytest.mark.slow
 def test_a_run_of_two_processes_goes_on_exactly(tmp_path):
     """SIGKILL in the third of four epochs of two steps."""
     script = tmp_path / 'cut.py'
@@ -147,6 +150,7 @@ def broken_set(sample_set, tmp_path):
     return tmp_path / 'set', [str(path) for path in paths]
 
 
+@pytest.mark.slow
 def test_broken_images_of_the_second_process_are_named_and_counted(broken_set, tmp_path):
     """In order, it gets every second image: one that may be broken, then one too many."""
     folder, paths = broken_set

@@ -172,6 +172,7 @@ def test_taps_are_those_of_the_backbone(model):
             )
 
 
+@pytest.mark.slow
 def test_predict_writes_both_pictures(model, tmp_path):
     _, config, checkpoint, options = model
     (tmp_path / 'in/deep').mkdir(parents=True)

@@ -27,8 +27,8 @@ ROOT = Path(__file__).resolve().parent.parent
     ('task', 'layout', 'metric'),
     [
         ('det', 'coco', 'coco/bbox_mAP'),
-        ('det', 'voc', 'coco/bbox_mAP'),
-        ('seg', 'masks', 'mIoU'),
+        pytest.param('det', 'voc', 'coco/bbox_mAP', marks=pytest.mark.slow),
+        pytest.param('seg', 'masks', 'mIoU', marks=pytest.mark.slow),
         ('both', 'coco', 'seg/mIoU'),
     ],
 )

@@ -188,6 +188,7 @@ def voc_config(folder, base):
     return str(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('metric', ['coco', 'voc'])
 def test_two_processes_report_what_one_does(metric, joint, detector, sample_set, tmp_path):
     content = json.loads((sample_set / 'annotations/val.json').read_text())
@@ -222,6 +223,7 @@ def test_two_processes_report_what_one_does(metric, joint, detector, sample_set,
         assert a['task'] == 'segmentation' or a['curves']['precision']
 
 
+@pytest.mark.slow
 def test_an_exported_file_is_reported_as_its_checkpoint(joint, tmp_path):
     pytest.importorskip('onnxruntime')
     config, checkpoint, options = joint

@@ -324,6 +324,7 @@ def test_a_bad_file_gives_a_message_on_the_page(page, browser, picture, tmp_path
     assert '/predict' in entry['message']
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('task', ['det', 'seg', 'exported'])
 def test_other_models_have_a_page(task, browser, picture, sample_set, tmp_path):
     is_seg = task == 'seg'

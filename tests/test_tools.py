@@ -98,6 +98,7 @@ def test_test_time_augmentation(trained, small, tmp_path):
     assert 0 <= metrics['coco/bbox_mAP'] <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('amp', [False, True])
 def test_losses_stay_finite_at_cocos_learning_rate_from_the_first_step(small, tmp_path, amp):
     path = tmp_path / 'sgd.py'
@@ -330,6 +331,7 @@ def test_what_is_no_config_is_refused(tmp_path):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_two_processes_train_over_gloo(small, tmp_path):
     command = [
         sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2', '--standalone',

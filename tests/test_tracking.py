@@ -54,6 +54,7 @@ def trained(config, tmp_path_factory):
     return work_dir, result.stdout + result.stderr
 
 
+@pytest.mark.slow
 def test_a_training_leaves_its_curves(trained):
     work_dir, output = trained
     picture = cv2.imread(str(work_dir / 'curves.png'))
@@ -66,10 +67,12 @@ def test_a_training_leaves_its_curves(trained):
     assert [row['epoch'] for row in rows if row['is_val']] == [1]
 
 
+@pytest.mark.slow
 def test_a_training_begins_its_record_of_broken_images_anew(trained):
     assert not (trained[0] / RECORD).exists()
 
 
+@pytest.mark.slow
 def test_tensorboard_reads_the_figures(trained):
     pytest.importorskip('tensorboard')
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -85,6 +88,7 @@ def test_tensorboard_reads_the_figures(trained):
     assert 'config/text_summary' in events.Tags()['tensors']
 
 
+@pytest.mark.slow
 def test_wandb_writes_its_run(trained):
     pytest.importorskip('wandb')
     work_dir, _ = trained
@@ -95,6 +99,7 @@ def test_wandb_writes_its_run(trained):
     assert b'mbv2_backbone' in content
 
 
+@pytest.mark.slow
 def test_mlflow_has_the_figures(trained):
     pytest.importorskip('mlflow')
     work_dir, _ = trained

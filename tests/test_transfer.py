@@ -32,6 +32,7 @@ def trained(config, options, work_dir, sample_set):
     return Path((work_dir / 'last_checkpoint').read_text())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('first', 'first_options', 'second', 'second_options', 'random'),
     [

@@ -172,6 +172,7 @@ for name, kind in (
 """
 
 
+@pytest.mark.slow
 def test_configs_are_inherited_and_built_after_an_install(site, tmp_path):
     (tmp_path / 'mine.py').write_text(
         textwrap.dedent("""
@@ -189,6 +190,7 @@ def test_configs_are_inherited_and_built_after_an_install(site, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_a_set_is_drawn_and_trained_on_by_the_installed_command(site, tmp_path):
     drawn = run(site, tmp_path, 'mbv2', 'data', 'sample', '--num-train', '4', '--num-val', '2')
     assert drawn.returncode == 0, drawn.stderr

@@ -1,5 +1,5 @@
 # ssdlite_mbv2_bccd.py with a top-down neck, a map of stride 8 and task-aligned training.
-# What each of these brings stands in docs/accuracy.md.
+# No figure is published for this split; what we measured stands in docs/accuracy.md.
 # python tools/train.py configs/ssdlite_mbv2_bccd_plus.py
 _base_ = ['./ssdlite_mbv2_bccd.py']
 

@@ -36,7 +36,8 @@ def test_a_config_builds_and_its_parts_fit(path):
     cfg = load_config(path)
     model = MODELS.build(cfg.model).eval()
     info = model.backbone.feature_info
-    assert tuple(model.bbox_head.in_channels[: len(info)]) == tuple(i.channels for i in info)
+    taken = getattr(model.neck, 'in_channels', model.bbox_head.in_channels[: len(info)])
+    assert tuple(taken) == tuple(i.channels for i in info)
     height, width = next(
         step.scale for step in cfg.test_dataloader.dataset.pipeline if step.type == 'Resize'
     )
@@ -56,6 +57,14 @@ def test_ssdlite_coco_has_the_papers_size():
     model.forward = model._forward
     counted = get_model_complexity_info(model, (3, 320, 320), show_table=False, show_arch=False)
     assert round(counted['flops'] / 1e9, 1) == 0.8  # paper, table 6: 0.8 B
+
+
+def test_ssdlite_coco_plus_stays_near_the_papers_size():
+    model = MODELS.build(load_config(config('ssdlite_mbv2_coco_plus')).model).eval()
+    assert count(model) <= 1.1 * 4_337_013
+    model.forward = model._forward
+    counted = get_model_complexity_info(model, (3, 320, 320), show_table=False, show_arch=False)
+    assert counted['flops'] <= 1.1 * 0.818e9
 
 
 def test_ssdlite_mmdet_taps_has_mmdets_size():

@@ -7,7 +7,7 @@ from itertools import product
 from pathlib import Path
 
 import pytest
-from deploy_util import DETECTION, JOINT, SEGMENTATION, pictures, write_config
+from deploy_util import DETECTION, JOINT, PYRAMID, SEGMENTATION, pictures, write_config
 
 from mbv2_backbone.deploy import Predictor
 from mbv2_backbone.deploy.export import export
@@ -15,22 +15,32 @@ from mbv2_backbone.errors import UserError
 
 TASKS = {
     'det': (DETECTION, 'ssdlite_mbv2_sample'),
+    'pyramid': (PYRAMID, 'ssdlite_mbv2_sample'),
     'seg': (SEGMENTATION, 'deeplabv3_mbv2_sample'),
     'joint': (JOINT, 'ssdlite-deeplabv3_mbv2_sample'),
 }
 BOXES, MASKS = {'scores', 'boxes'}, {'logits'}
-RAW_OUTPUTS = {'det': BOXES, 'seg': MASKS, 'joint': BOXES | MASKS}
+RAW_OUTPUTS = {'det': BOXES, 'pyramid': BOXES, 'seg': MASKS, 'joint': BOXES | MASKS}
 # Format, task, whether any number of images goes into a call. The rest of onnx and OpenVINO is in
-# test_deploy_formats.py; an ExecuTorch file takes a minute, so one shows boxes and masks.
+# test_deploy_formats.py; one ExecuTorch file shows boxes and masks.
 CASES = [
     ('torch-export', 'det', False),
     ('torch-export', 'seg', True),
     ('torch-export', 'joint', True),
     ('executorch', 'joint', True),
     ('onnx', 'seg', True),
+    ('onnx', 'pyramid', True),
     ('openvino', 'joint', True),
 ]
 BY_FORMAT = {to: (task, dynamic_batch) for to, task, dynamic_batch in reversed(CASES)}
+
+
+def slow_if_executorch(cases):
+    """The same cases as parameters; an ExecuTorch file takes a minute or two to make."""
+    return [
+        pytest.param(*case, marks=[pytest.mark.slow] if 'executorch' in case else [])
+        for case in cases
+    ]
 
 
 @pytest.fixture(scope='module')
@@ -40,7 +50,8 @@ def exported(sample_set, tmp_path_factory):
 
     @cache
     def model(task):
-        return write_config(folder, *TASKS[task], sample_set)
+        (folder / task).mkdir()
+        return write_config(folder / task, *TASKS[task], sample_set)
 
     @cache
     def result(to, task, dynamic_batch):
@@ -55,14 +66,14 @@ def exported(sample_set, tmp_path_factory):
     return result
 
 
-@pytest.mark.parametrize(('to', 'task', 'dynamic_batch'), CASES)
+@pytest.mark.parametrize(('to', 'task', 'dynamic_batch'), slow_if_executorch(CASES))
 def test_a_format_does_a_task(exported, to, task, dynamic_batch):
     result = exported(to, task, dynamic_batch)
     assert result.problems() == []
     assert result.comparison.raw.keys() == RAW_OUTPUTS[task]
     if task != 'seg':
         assert result.comparison.num_matched > 50
-    if task != 'det':
+    if task in ('seg', 'joint'):
         assert result.comparison.equal_pixels > 0.999
     predictor = Predictor(result.path, threads=1)
     assert predictor.metadata.batch_size == (None if dynamic_batch else 1)
@@ -70,11 +81,11 @@ def test_a_format_does_a_task(exported, to, task, dynamic_batch):
     assert len(found) == 5
     for prediction in found:
         assert (len(prediction.boxes) > 0) == (task != 'seg')
-        assert (prediction.mask is None) == (task == 'det')
+        assert (prediction.mask is None) == (task not in ('seg', 'joint'))
         assert prediction.mask is None or prediction.mask.shape == (150, 170)
 
 
-@pytest.mark.parametrize('to', BY_FORMAT)
+@pytest.mark.parametrize('to', slow_if_executorch((to,) for to in BY_FORMAT))
 def test_what_an_interrupted_copy_leaves_is_refused(exported, tmp_path, to):
     path = Path(exported(to, *BY_FORMAT[to]).path)
     suffixes = dict(openvino=['.xml', '.bin'], executorch=['.pte', '.json']).get(to, [path.suffix])
@@ -87,6 +98,7 @@ def test_what_an_interrupted_copy_leaves_is_refused(exported, tmp_path, to):
             Predictor(folder / path.name)
 
 
+@pytest.mark.slow
 def test_an_executorch_file_needs_its_metadata(exported, tmp_path):
     path = Path(exported('executorch', *BY_FORMAT['executorch']).path)
     with pytest.raises(UserError, match=r'json beside it'):

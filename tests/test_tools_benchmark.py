@@ -31,6 +31,7 @@ def test_help_imports_nothing_heavy(args):
         assert all(kind in result.stdout for kind in KINDS)
 
 
+@pytest.mark.slow
 def test_train_writes_json_that_becomes_a_table(tmp_path):
     path = tmp_path / 'speed.json'
     result = tool(

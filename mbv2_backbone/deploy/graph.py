@@ -186,8 +186,12 @@ def heads_of(model: nn.Module) -> tuple[nn.Module | None, nn.Module | None]:
         UserError: If it has neither.
     """
     box_head, mask_head = getattr(model, 'bbox_head', None), getattr(model, 'decode_head', None)
-    if box_head is not None and type(box_head).__name__ != 'SSDLiteHead':
-        raise UserError(f'of box heads only SSDLiteHead is exported, got {type(box_head).__name__}')
+    if box_head is not None:
+        from ..det.head import SSDLiteHead  # a segmentation model needs no mmdet
+
+        if not isinstance(box_head, SSDLiteHead):
+            name = type(box_head).__name__
+            raise UserError(f'of box heads only SSDLiteHead is exported, got {name}')
     if mask_head is not None and not hasattr(mask_head, 'align_corners'):
         raise UserError(f'{type(mask_head).__name__} is no decode head of mmseg')
     if box_head is None and mask_head is None:

@@ -70,7 +70,13 @@ def build_step(name):
 
 
 @pytest.mark.parametrize(
-    'name', ['ssdlite_mbv2_coco', 'deeplabv3_mbv2_sample', 'ssdlite-deeplabv3_mbv2_sample']
+    'name',
+    [
+        'ssdlite_mbv2_coco',
+        'ssdlite_mbv2_coco_plus',
+        'deeplabv3_mbv2_sample',
+        'ssdlite-deeplabv3_mbv2_sample',
+    ],
 )
 def test_a_training_step_does_not_wait(name):
     step = build_step(name)

@@ -53,6 +53,9 @@ class AlignedSSDLiteHead(SSDLiteHead):
             alpha=train_cfg.get('alpha', 1.0),
             beta=train_cfg.get('beta', 6.0),
         )
+        # A GPU would wait for a copy of them in every step.
+        for name, values in self._coding.items():
+            self.register_buffer(f'_{name}', torch.tensor(values), persistent=False)
         self._gamma = train_cfg.get('gamma', 2.0)
         self._box_weight = train_cfg.get('box_weight', 2.0)
         self._ignore_iof_thr = train_cfg.get('ignore_iof_thr', -1)
@@ -78,7 +81,7 @@ class AlignedSSDLiteHead(SSDLiteHead):
         priors, _ = self._priors(cls_scores, batch_img_metas)
         with torch.autocast(priors.device.type, enabled=False):
             logits, deltas = self._flatten(cls_scores, bbox_preds)
-            bboxes = decode(priors, deltas, **self._coding)
+            bboxes = decode(priors, deltas, means=self._means, stds=self._stds)
             labels, quality, targets, weights = self._targets(
                 logits.detach(),
                 bboxes.detach(),

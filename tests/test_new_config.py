@@ -182,9 +182,8 @@ def records(side, count=200):
     ]  # fmt: skip
 
 
-def test_a_finer_map_for_small_boxes_only():
+def test_priors_fit_small_and_large_boxes():
     small, large = plan_priors(records(22), 320), plan_priors(records(120), 320)
-    assert (small.is_fine, large.is_fine) == (True, False)
     assert min(small.recall, large.recall) > 0.95
     assert small.default_recall < 0.5
-    assert len(small.shapes) == len(large.shapes) == 6
+    assert len(small.shapes) == len(large.shapes) == 5

@@ -79,8 +79,10 @@ class FastCocoMetric(CocoMetric):
         return dict(bbox=str(path), proposal=str(path))
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """Compute the metrics; see mmdet."""
+        """Compute the metrics; see mmdet. Without a single detection they are 0, not missing."""
         evaluations = []
+        if self.metrics == ['bbox']:
+            results = with_a_detection(results)
 
         def evaluation(truth: COCO, *args: Any) -> COCOeval:
             # VOC's images go by names, and faster-coco-eval takes numbers only.
@@ -99,6 +101,26 @@ class FastCocoMetric(CocoMetric):
         if self.classwise and self.precision is not None and self.iou_thrs[0] == 0.5:
             metrics |= class_ap50(self.precision, self.dataset_meta['classes'])
         return metrics
+
+
+def with_a_detection(results: Sequence[tuple[dict, dict]]) -> list[tuple[dict, dict]]:
+    """Return the results with a wrong box of score 0 in the first image if they have no box at all.
+
+    pycocotools cannot read an empty list, and mmdet then gives no metrics, so that a hook that
+    keeps the best checkpoint ends the training. The wrong box changes no figure: all are 0.
+
+    Args:
+        results: For each image truth and prediction, with `bboxes` `(D, 4)`, `scores`, `labels`.
+    """
+    if not results or any(len(prediction['bboxes']) for _, prediction in results):
+        return list(results)
+    (truth, prediction), *others = results
+    outside = dict(
+        bboxes=np.array([[-2.0, -2.0, -1.0, -1.0]], np.float32),
+        scores=np.zeros(1, np.float32),
+        labels=np.zeros(1, np.int64),
+    )
+    return [(truth, prediction | outside), *others]
 
 
 def precision_of_labels(evaluation: COCOeval, category_ids: Sequence[int]) -> np.ndarray:

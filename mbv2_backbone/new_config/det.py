@@ -13,9 +13,9 @@ from .data import below_root, held_out_settings, held_out_splits
 from .parts import NORM, backbone, epoch_schedule
 from .plan import Priors, Schedule
 
-_EXTRA_CHANNELS = (512, 256, 256, 128)  # of the paper's SSDLite, below the backbone's maps
-_MIN_EXTRA = 64
-_FINE_TAP = 'layer4.expand'
+_TAPS = ('layer4.expand', 'layer6.expand', 'conv2')  # of stride 8, 16 and 32
+_NECK_CHANNELS = 128
+_MIN_NECK_CHANNELS = 48
 _META_KEYS = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')
 
 
@@ -79,37 +79,31 @@ def joint_settings(
 def _model(
     priors: Priors, *, width: float, pretrained: str | None, output_stride: int = 32
 ) -> dict[str, Any]:
-    taps = ((_FINE_TAP,) if priors.is_fine else ()) + ('layer6.expand', 'conv2')
     known = build_architecture(width).taps
-    of_backbone = tuple(known[tap].channels for tap in taps)
-    extra = len(priors.shapes) - len(taps)
-    narrowed = (max(_MIN_EXTRA, make_divisible(c * width)) for c in _EXTRA_CHANNELS)
-    channels = (of_backbone + tuple(narrowed))[: len(priors.shapes)]
-    network: dict[str, Any] = dict(widen_factor=width)
+    channels = max(_MIN_NECK_CHANNELS, make_divisible(_NECK_CHANNELS * width))
+    network: dict[str, Any] = dict(widen_factor=width, out_indices=_TAPS)
     joint: dict[str, Any] = {}
     if output_stride == 16:
-        network |= dict(out_indices=(*taps[:-1], 'layer7', taps[-1]), output_stride=16)
-        joint = dict(
-            det_indices=(*range(len(taps) - 1), len(taps)),
-            train_cfg=dict(assigner=dict(pos_iou_thr=0.5, neg_iou_thr=0.5)),
-        )
-    else:
-        network |= dict(out_indices=taps)
+        network |= dict(out_indices=(*_TAPS[:-1], 'layer7', _TAPS[-1]), output_stride=16)
+        joint = dict(det_indices=(0, 1, 3))
     return dict(
         backbone=network | backbone(pretrained),
         neck=dict(
-            in_channels=of_backbone,
+            _delete_=True,
+            type='FPNLite',
+            in_channels=tuple(known[tap].channels for tap in _TAPS),
             out_channels=channels,
-            level_strides=(2,) * extra,
-            level_paddings=(1,) * extra,
+            num_outs=len(priors.shapes),
             norm_cfg=Name('norm_cfg'),
         ),
         bbox_head=dict(
-            in_channels=channels,
+            type='AlignedSSDLiteHead',
+            in_channels=(channels,) * len(priors.shapes),
             num_classes=Name('len(classes)'),
             norm_cfg=Name('norm_cfg'),
             anchor_generator=dict(shapes=priors.shapes),
         ),
+        train_cfg=dict(_delete_=True, assigner=dict(type='TaskAlignedAssigner', topk=13)),
         **joint,
     )
 

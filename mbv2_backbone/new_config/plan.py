@@ -24,8 +24,7 @@ _MIN_SIZE = 96
 _SMALL_BOX = 16  # pixels of the input
 _ZOOMS = (1.0, 1.25)  # boxes are larger in the crops of training
 _MAX_BOXES = 2000  # recall is measured on
-_FINE_GAIN = 0.03  # of recall, which a finer feature map must be worth
-_MAX_LEVELS = 6
+_MAX_LEVELS, _PAPERS_LEVELS = 5, 6
 
 
 @dataclass(frozen=True)
@@ -133,13 +132,11 @@ class Priors:
     """Feature maps and the shapes of priors on them.
 
     Attributes:
-        is_fine: Whether a finer map comes first, of stride 8.
         shapes: For each map, relative to the input's shorter side.
         recall: Share of the boxes that a prior matches.
         default_recall: The same for the default priors, on the paper's maps.
     """
 
-    is_fine: bool
     shapes: list[list[tuple[float, float]]]
     recall: float
     default_recall: float
@@ -149,18 +146,16 @@ def plan_priors(
     records: Sequence[Record],
     size: int,
     *,
-    strides: Sequence[int] = (16, 32),
+    strides: Sequence[int] = (8, 16, 32),
     iou_thr: float = 0.5,
-    is_fine: bool | None = None,
 ) -> Priors:
     """Fit priors to the boxes of a set.
 
     Args:
         records: Of the images to train on.
         size: Side of the square input.
-        strides: Of the backbone's maps, without the finer one.
-        iou_thr: From which IoU on the assigner matches.
-        is_fine: Whether to add a map of stride 8; by default where it raises the recall by 0.03.
+        strides: Of the backbone's maps.
+        iou_thr: From which IoU on a prior counts for the recall.
     """
     boxes = input_boxes(records, size)
     wh = np.concatenate([(boxes[:, 2:] - boxes[:, :2]) * zoom for zoom in _ZOOMS]).clip(max=size)
@@ -170,17 +165,11 @@ def plan_priors(
         some_boxes = torch.from_numpy(some)
         return prior_recall(some_boxes, shapes, (size, size), levels, iou_thr=iou_thr)
 
-    fits = {}
-    for fine in (False, True) if is_fine is None else (is_fine,):
-        all_strides = (8, *strides) if fine else tuple(strides)
-        levels = feature_sizes((size, size), all_strides, _MAX_LEVELS)
-        shapes = fit_shapes(wh, (size, size), levels, iou_thr=iou_thr)
-        fits[fine] = shapes, recall_of(shapes, levels)
-    levels = feature_sizes((size, size), (16, 32), _MAX_LEVELS)
-    default = recall_of([level.tolist() for level in ssdlite_shapes(len(levels))], levels)
-    if is_fine is None:
-        is_fine = fits[True][1] - fits[False][1] >= _FINE_GAIN
-    return Priors(is_fine, *fits[is_fine], default)
+    levels = feature_sizes((size, size), strides, _MAX_LEVELS)
+    shapes = fit_shapes(wh, (size, size), levels, iou_thr=iou_thr)
+    papers = feature_sizes((size, size), (16, 32), _PAPERS_LEVELS)
+    default = recall_of([level.tolist() for level in ssdlite_shapes(len(papers))], papers)
+    return Priors(shapes, recall_of(shapes, levels), default)
 
 
 def input_boxes(records: Sequence[Record], size: int) -> np.ndarray:

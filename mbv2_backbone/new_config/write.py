@@ -205,8 +205,7 @@ def _choose(image_set: ImageSet, task: str, wishes: Wishes) -> tuple[Any, list[s
         )
     size = wishes.size or det_size(image_sizes, relative_wh(records))
     is_joint = task == 'both'
-    strides, is_fine = ((16, 16), True) if is_joint else ((16, 32), None)
-    priors = plan_priors(records, size, strides=strides, is_fine=is_fine)
+    priors = plan_priors(records, size, strides=(8, 16, 16) if is_joint else (8, 16, 32))
     schedule = _schedule(task, len(records), size, wishes)
     facts = [f'input {size}x{size}', _describe_priors(priors), _describe(schedule)]
 
@@ -227,9 +226,8 @@ def _describe(schedule: Schedule) -> str:
 
 
 def _describe_priors(priors: Priors) -> str:
-    maps = f'{len(priors.shapes)} maps' + (', the first of stride 8' if priors.is_fine else '')
     return (
-        f'priors on {maps}: recall {priors.recall:.3f} at IoU 0.5 '
+        f'priors on {len(priors.shapes)} maps: recall {priors.recall:.3f} at IoU 0.5 '
         f'(the default priors: {priors.default_recall:.3f})'
     )
 

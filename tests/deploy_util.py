@@ -27,7 +27,7 @@ PYRAMID = """
     model = dict(
         backbone=dict(widen_factor=0.25),
         neck=dict(_delete_=True, type='FPNLite', in_channels=(48, 144, 1280), out_channels=32),
-        bbox_head=dict(type='AlignedSSDLiteHead', in_channels=(32,) * 5),
+        bbox_head=dict(type='QualitySSDLiteHead', in_channels=(32,) * 5),
         train_cfg=dict(_delete_=True),
         test_cfg=dict(nms_pre=400, score_thr=0.05, max_per_img=60))
 """

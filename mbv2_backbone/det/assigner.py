@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from mmdet.structures.bbox import get_box_tensor
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from .targets import BACKGROUND, IGNORED, encode, exclude_ignored, match, pad_boxes
+from .targets import IGNORED, encode, exclude_ignored, match, pad_boxes, take_matched
 
 
 class TargetBuilder:
@@ -37,16 +38,10 @@ class TargetBuilder:
         kind = assigner.get('type', 'MaxIoUAssigner')
         if kind != 'MaxIoUAssigner':
             raise ValueError(f"the assigner's type must be MaxIoUAssigner, got {kind}")
-        neg_iou_thr = assigner.get('neg_iou_thr', 0.5)
         self.num_classes = num_classes
         self.coding = dict(means=means, stds=stds)
         self.ignore_iof_thr = assigner.get('ignore_iof_thr', -1)
-        self.matching = dict(
-            pos_iou_thr=assigner.get('pos_iou_thr', 0.5),
-            neg_iou_thr=tuple(neg_iou_thr) if isinstance(neg_iou_thr, list) else neg_iou_thr,
-            min_pos_iou=assigner.get('min_pos_iou', 0.0),
-            match_all_best=assigner.get('gt_max_assign_all', False),
-        )
+        self.matching = iou_matching(assigner)
 
     @torch.no_grad()
     def __call__(
@@ -76,17 +71,22 @@ class TargetBuilder:
             priors, gt_mask, ignored, in_padding, ignore_iof_thr=self.ignore_iof_thr
         )
         matched = match(priors, gt_bboxes, gt_mask, excluded=excluded, **self.matching)
-        if gt_mask.shape[1] == 0:
-            labels = torch.full_like(matched, self.num_classes)
-            targets = priors.new_zeros(*matched.shape, 4)
-        else:
-            is_positive = matched > BACKGROUND
-            index = matched.clamp(min=0)
-            labels = torch.where(is_positive, gt_labels.gather(1, index), self.num_classes)
-            boxes = gt_bboxes.gather(1, index[..., None].expand(-1, -1, 4))
-            boxes = torch.where(is_positive[..., None], boxes, priors)
-            targets = encode(priors, boxes, **self.coding)
+        labels, boxes = take_matched(
+            matched, gt_bboxes, gt_labels, priors, num_classes=self.num_classes
+        )
+        targets = encode(priors, boxes, **self.coding)
         return labels, targets, (matched != IGNORED).float()
+
+
+def iou_matching(assigner: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of `targets.match` that mmdet's `MaxIoUAssigner` config stands for."""
+    neg_iou_thr = assigner.get('neg_iou_thr', 0.5)
+    return dict(
+        pos_iou_thr=assigner.get('pos_iou_thr', 0.5),
+        neg_iou_thr=tuple(neg_iou_thr) if isinstance(neg_iou_thr, list) else neg_iou_thr,
+        min_pos_iou=assigner.get('min_pos_iou', 0.0),
+        match_all_best=assigner.get('gt_max_assign_all', False),
+    )
 
 
 def find_excluded(

@@ -1,10 +1,12 @@
-"""The two losses of SSD, over a batch at once (SSD paper, section 2.2)."""
+"""Losses over a batch at once: the two of SSD (SSD paper, section 2.2), and those of quality."""
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+_EPS = 1e-7  # square pixels
 
 
 def hard_negative_weights(
@@ -68,3 +70,52 @@ def box_loss(deltas: Tensor, targets: Tensor, is_positive: Tensor, *, beta: floa
     """
     losses = F.smooth_l1_loss(deltas, targets, reduction='none', beta=beta)
     return (losses * is_positive[..., None]).sum()
+
+
+def quality_loss(logits: Tensor, labels: Tensor, quality: Tensor, *, gamma: float = 2.0) -> Tensor:
+    """Cross entropy to soft targets, focused on what is far from them.
+
+    Quality focal loss (Generalized Focal Loss, section 3.2) for a softmax with a background: the
+    class should have the score `quality` and the background the rest. Each prior is weighted by the
+    total variation distance of scores and target to the power of `gamma`, without gradient; for a
+    background prior that is the focal loss's weight.
+
+    Args:
+        logits: `(N, P, C + 1)`, float32; the last class is background.
+        labels: `(N, P)` long in 0..C; C is background.
+        quality: `(N, P)` in [0, 1], the score that the class should have; 0 for background.
+        gamma: How much less a prior counts that is near its target.
+
+    Returns:
+        `(N, P)` losses.
+    """
+    target = torch.zeros_like(logits).scatter_(2, labels[..., None], quality[..., None])
+    target[..., -1] = 1 - quality
+    distance = (logits.detach().softmax(-1) - target).abs().sum(-1) / 2
+    cross_entropy = -(target * logits.log_softmax(-1)).sum(-1)
+    return distance**gamma * cross_entropy
+
+
+def paired_overlaps(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    """IoU of pairs, and generalised IoU: less the empty part of the box around both (GIoU, 3).
+
+    Args:
+        first: `(..., 4)` boxes xyxy.
+        second: `(..., 4)` boxes xyxy.
+
+    Returns:
+        `(...)` in [0, 1], and `(...)` in [-1, 1].
+    """
+    near = torch.maximum(first[..., :2], second[..., :2])
+    far = torch.minimum(first[..., 2:], second[..., 2:])
+    intersection = (far - near).clamp(min=0).prod(-1)
+    union = (
+        (first[..., 2:] - first[..., :2]).prod(-1)
+        + (second[..., 2:] - second[..., :2]).prod(-1)
+        - intersection
+    )
+    near = torch.minimum(first[..., :2], second[..., :2])
+    far = torch.maximum(first[..., 2:], second[..., 2:])
+    around = (far - near).prod(-1)
+    iou = intersection / union.clamp(min=_EPS)
+    return iou, iou - (around - union) / around.clamp(min=_EPS)

@@ -115,6 +115,31 @@ def match(
     return torch.where(taken_by >= 0, taken_by, matched)
 
 
+def take_matched(
+    matched: Tensor, gt_bboxes: Tensor, gt_labels: Tensor, priors: Tensor, *, num_classes: int
+) -> tuple[Tensor, Tensor]:
+    """Look up what each prior was matched to.
+
+    Args:
+        matched: `(N, P)` long, as `match` returns it.
+        gt_bboxes: `(N, G, 4)` boxes xyxy, padded.
+        gt_labels: `(N, G)` class indices.
+        priors: `(P, 4)` boxes xyxy.
+        num_classes: The label of background.
+
+    Returns:
+        Labels `(N, P)` in 0..C with C for background, and boxes `(N, P, 4)`; those of priors that
+        are not matched are the priors themselves.
+    """
+    if gt_bboxes.shape[1] == 0:
+        return torch.full_like(matched, num_classes), priors.expand(*matched.shape, 4)
+    is_positive = matched > BACKGROUND
+    index = matched.clamp(min=0)
+    labels = torch.where(is_positive, gt_labels.gather(1, index), num_classes)
+    boxes = gt_bboxes.gather(1, index[..., None].expand(-1, -1, 4))
+    return labels, torch.where(is_positive[..., None], boxes, priors)
+
+
 def exclude_ignored(
     priors: Tensor, ignored_bboxes: Tensor, ignored_mask: Tensor, *, iof_thr: float
 ) -> Tensor:

@@ -85,7 +85,10 @@ def _model(
     joint: dict[str, Any] = {}
     if output_stride == 16:
         network |= dict(out_indices=(*_TAPS[:-1], 'layer7', _TAPS[-1]), output_stride=16)
-        joint = dict(det_indices=(0, 1, 3))
+        joint = dict(
+            det_indices=(0, 1, 3),
+            train_cfg=dict(assigner=dict(pos_iou_thr=0.5, neg_iou_thr=0.5)),
+        )
     return dict(
         backbone=network | backbone(pretrained),
         neck=dict(
@@ -97,13 +100,12 @@ def _model(
             norm_cfg=Name('norm_cfg'),
         ),
         bbox_head=dict(
-            type='AlignedSSDLiteHead',
+            type='QualitySSDLiteHead',
             in_channels=(channels,) * len(priors.shapes),
             num_classes=Name('len(classes)'),
             norm_cfg=Name('norm_cfg'),
             anchor_generator=dict(shapes=priors.shapes),
         ),
-        train_cfg=dict(_delete_=True, assigner=dict(type='TaskAlignedAssigner', topk=13)),
         **joint,
     )
 

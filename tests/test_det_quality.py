@@ -1,17 +1,18 @@
-"""Task-aligned matching and its losses against loops, mmdet and torchvision; the head."""
+"""Adaptive matching and the losses of quality against loops, mmdet, torchvision; the head."""
 
 import pytest
 import torch
 import torch.nn.functional as F
-from mmdet.models.task_modules.assigners import TaskAlignedAssigner
+from mmdet.models.task_modules.assigners import ATSSAssigner, TaskAlignedAssigner
 from mmengine.structures import InstanceData
 from test_det_head import config as stock_config
 from test_det_head import features, random_batch
-from torchvision.ops import generalized_box_iou_loss
+from torchvision.ops import box_iou, generalized_box_iou_loss
 from util import randomise
 
-from mbv2_backbone.det import AlignedSSDLiteHead, SSDLiteHead
-from mbv2_backbone.det.aligned import generalised_iou, match_aligned, overlap_loss, quality_loss
+from mbv2_backbone.det import QualitySSDLiteHead, SSDLiteHead
+from mbv2_backbone.det.losses import paired_overlaps, quality_loss
+from mbv2_backbone.det.matching import match_adaptive, match_aligned
 from mbv2_backbone.det.targets import BACKGROUND, IGNORED, pad_boxes
 
 SETTINGS = [(13, 1.0, 6.0), (3, 0.5, 2.0), (200, 1.0, 1.0)]
@@ -30,7 +31,7 @@ def slow_iou(a, b):
 
 
 def slow_match(scores, bboxes, priors, gts, labels, *, topk, alpha, beta, excluded):
-    """One image, by lists: the matched box of each prior and its quality."""
+    """One image, by lists: the matched box of each prior."""
     takers = {p: [] for p in range(len(priors))}
     alignment = {}
     for g, (gt, label) in enumerate(zip(gts, labels, strict=True)):
@@ -48,38 +49,30 @@ def slow_match(scores, bboxes, priors, gts, labels, *, topk, alpha, beta, exclud
         allowed = [p for p in inside if not excluded[p] and alignment[g, p] > 0]
         for p in sorted(allowed, key=lambda p: -alignment[g, p])[:topk]:
             takers[p].append(g)
-    matched = [
+    return [
         IGNORED
         if excluded[p]
         else max(takers[p], key=lambda g: slow_iou(gts[g], bboxes[p]), default=BACKGROUND)
         for p in range(len(priors))
     ]
-    quality = [0.0] * len(priors)
-    for g, gt in enumerate(gts):
-        own = [p for p in range(len(priors)) if matched[p] == g]
-        most = max((alignment[g, p] for p in own), default=0)
-        for p in own:
-            best_iou = max(slow_iou(gt, bboxes[q]) for q in own)
-            quality[p] = alignment[g, p] / max(most, 1e-30) * best_iou
-    return matched, quality
 
 
 @pytest.mark.parametrize('with_excluded', [False, True])
 @pytest.mark.parametrize(
     ('topk', 'alpha', 'beta'), [(13, 1.0, 6.0), (3, 0.5, 2.0), (200, 1.0, 1.0)]
 )
-def test_matching_against_the_loop(topk, alpha, beta, with_excluded):
+def test_aligned_matching_against_the_loop(topk, alpha, beta, with_excluded):
     priors = boxes(60, size=10)
     gts = [boxes(n) for n in (4, 0, 9)] + [boxes(5, size=1)]  # the last fall between the centres
     labels = [torch.randint(0, 3, (len(g),)) for g in gts]
     scores, bboxes = torch.rand(4, 60, 3), boxes(4, 60)
     excluded = torch.rand(4, 60) < 0.2 if with_excluded else None
     settings = dict(topk=topk, alpha=alpha, beta=beta)
-    matched, quality = match_aligned(
+    matched = match_aligned(
         scores, bboxes, priors, *pad_boxes(gts, labels), excluded=excluded, **settings
     )
     for i in range(4):
-        expected, expected_quality = slow_match(
+        expected = slow_match(
             scores[i].tolist(),
             bboxes[i].tolist(),
             priors.tolist(),
@@ -89,17 +82,16 @@ def test_matching_against_the_loop(topk, alpha, beta, with_excluded):
             **settings,
         )
         assert matched[i].tolist() == expected
-        assert quality[i].tolist() == pytest.approx(expected_quality, rel=1e-3, abs=1e-6)
     assert (matched >= 0).any()
 
 
-def test_matching_equals_mmdets_where_all_centres_lie_inside():
+def test_aligned_matching_equals_mmdets_where_all_centres_lie_inside():
     # mmdet counts the priors outside a box among its topk and drops them then; here none is.
     priors = boxes(60, size=10)
     gts = torch.tensor([[-5.0, -5, 200, 200], [-9, -9, 90, 120], [-1, -1, 120, 80]])
     labels = torch.tensor([0, 2, 1])
     scores, bboxes = torch.rand(60, 3), boxes(60)
-    matched, _ = match_aligned(scores[None], bboxes[None], priors, *pad_boxes([gts], [labels]))
+    matched = match_aligned(scores[None], bboxes[None], priors, *pad_boxes([gts], [labels]))
     theirs = TaskAlignedAssigner(topk=13).assign(
         InstanceData(priors=priors, bboxes=bboxes, scores=scores),
         InstanceData(bboxes=gts, labels=labels),
@@ -109,16 +101,43 @@ def test_matching_equals_mmdets_where_all_centres_lie_inside():
     assert matched[0].tolist() == (theirs.gt_inds - 1).tolist()
 
 
-def test_the_best_prior_of_a_box_learns_its_overlap():
-    gt = torch.tensor([[10.0, 10, 30, 30]])
-    priors = torch.tensor([[12.0, 12, 28, 28], [11, 11, 29, 29], [50, 50, 60, 60]])
-    bboxes = torch.tensor([[10.0, 10, 30, 30], [10, 10, 30, 20], [10, 10, 30, 30]])
-    scores = torch.tensor([[0.5], [0.5], [1.0]])
-    matched, quality = match_aligned(
-        scores[None], bboxes[None], priors, *pad_boxes([gt], [torch.tensor([0])]), beta=1.0
+def grid(stride, size=64):
+    """Two priors in each cell of a map."""
+    centre = torch.arange(stride / 2, size, stride)
+    x, y = torch.meshgrid(centre, centre, indexing='xy')
+    centres = torch.stack([x, y], -1).reshape(-1, 1, 2)
+    half = torch.tensor([[1.0, 1.0], [1.6, 1.1]]) * stride
+    return torch.cat([centres - half, centres + half], -1).reshape(-1, 4)
+
+
+@pytest.mark.parametrize('topk', [1, 9, 60])
+def test_adaptive_matching_equals_mmdets(topk):
+    levels = [grid(8), grid(16), grid(32)]
+    priors, sizes = torch.cat(levels), [len(level) for level in levels]
+    images = [boxes(n) for n in (5, 1, 12)]
+    gt_bboxes, _, gt_mask = pad_boxes(images)
+    matched = match_adaptive(priors, gt_bboxes, gt_mask, level_sizes=sizes, topk=topk)
+    for image, ours in zip(images, matched, strict=True):
+        theirs = ATSSAssigner(topk=topk).assign(
+            InstanceData(priors=priors),
+            sizes,
+            InstanceData(bboxes=image, labels=torch.zeros(len(image), dtype=torch.long)),
+        )
+        assert ours.tolist() == (theirs.gt_inds - 1).tolist()
+    assert (matched >= 0).any()
+
+
+def test_adaptive_matching_passes_over_excluded_priors():
+    priors = grid(8)
+    gt_bboxes, _, gt_mask = pad_boxes([torch.tensor([[10.0, 10, 40, 40]])])
+    plain = match_adaptive(priors, gt_bboxes, gt_mask, level_sizes=[len(priors)])
+    excluded = plain >= 0
+    matched = match_adaptive(
+        priors, gt_bboxes, gt_mask, level_sizes=[len(priors)], excluded=excluded
     )
-    assert matched.tolist() == [[0, 0, BACKGROUND]]
-    assert quality[0].tolist() == pytest.approx([1.0, 0.5, 0.0])
+    assert (matched[excluded] == IGNORED).all()
+    assert (matched[~excluded] != IGNORED).all()
+    assert (matched >= 0).any()  # the next nearest
 
 
 def test_quality_loss_against_the_loop():
@@ -146,31 +165,37 @@ def test_quality_loss_of_background_is_the_focal_loss():
     torch.testing.assert_close(quality_loss(logits, labels, torch.zeros(1, 5)), expected)
 
 
-def test_generalised_iou_equals_torchvisions_and_stays_finite():
+def test_paired_overlaps_equal_torchvisions_and_stay_finite():
     first, second = boxes(50), boxes(50)
-    first.requires_grad_()
-    ours = 1 - generalised_iou(first, second)
-    theirs = generalized_box_iou_loss(first, second)
-    torch.testing.assert_close(ours, theirs)
+    iou, generalised = paired_overlaps(first, second)
+    torch.testing.assert_close(iou, box_iou(first, second).diagonal())
+    torch.testing.assert_close(1 - generalised, generalized_box_iou_loss(first, second))
     empty = torch.zeros(1, 4, requires_grad=True)
-    loss = overlap_loss(empty[None], torch.zeros(1, 1, 4), torch.zeros(1, 1))
-    loss.backward()
-    assert loss == 0
+    sum(paired_overlaps(empty, torch.zeros(1, 4))).sum().backward()
     assert empty.grad.isfinite().all()
+
+
+ASSIGNERS = {
+    'MaxIoU': dict(type='MaxIoUAssigner', pos_iou_thr=0.5, neg_iou_thr=0.4),
+    'ATSS': dict(type='ATSSAssigner', topk=5),
+    'TaskAligned': dict(type='TaskAlignedAssigner', topk=4),
+}
+each_assigner = pytest.mark.parametrize('assigner', ASSIGNERS.values(), ids=ASSIGNERS.keys())
 
 
 def head(**train_cfg):
     kwargs = stock_config()
-    kwargs['train_cfg'] = dict(assigner=dict(type='TaskAlignedAssigner', topk=4)) | train_cfg
-    return AlignedSSDLiteHead(**kwargs)
+    if train_cfg:
+        kwargs['train_cfg'] = train_cfg
+    return QualitySSDLiteHead(**kwargs)
 
 
 def test_it_has_the_parameters_and_the_detections_of_ssdlite():
-    aligned, plain = head().eval(), SSDLiteHead(**stock_config()).eval()
+    quality, plain = head().eval(), SSDLiteHead(**stock_config()).eval()
     randomise(plain)
-    aligned.load_state_dict(plain.state_dict())
+    quality.load_state_dict(plain.state_dict())
     samples, x = random_batch(3, seed=0), features(3, 0)
-    for ours, theirs in zip(aligned.predict(x, samples), plain.predict(x, samples), strict=True):
+    for ours, theirs in zip(quality.predict(x, samples), plain.predict(x, samples), strict=True):
         assert len(ours) > 0
         torch.testing.assert_close(ours.bboxes, theirs.bboxes)
         torch.testing.assert_close(ours.scores, theirs.scores)
@@ -178,92 +203,101 @@ def test_it_has_the_parameters_and_the_detections_of_ssdlite():
 
 def test_it_begins_with_background():
     torch.manual_seed(0)
-    aligned = head()
-    aligned.init_weights()
-    cls_scores, _ = aligned(features(2, 0))
+    made = head()
+    made.init_weights()
+    cls_scores, _ = made(features(2, 0))
     background = (
-        cls_scores[0].permute(0, 2, 3, 1).reshape(-1, aligned.cls_out_channels).softmax(-1)[:, -1]
+        cls_scores[0].permute(0, 2, 3, 1).reshape(-1, made.cls_out_channels).softmax(-1)[:, -1]
     )
     assert background.mean().item() == pytest.approx(0.99, abs=0.005)
 
 
-def test_the_losses_are_those_of_the_parts():
-    """Of a batch with an empty image, crowds and padding, by the functions on each image."""
-    aligned = head(ignore_iof_thr=0.3, gamma=1.5, box_weight=3.0)
-    randomise(aligned)
-    x = features(3, 1)
+@each_assigner
+def test_the_losses_against_the_loop(assigner):
+    """Over a batch with an empty image and padding, of the matches that the head made."""
+    made = head(assigner=assigner, gamma=1.5, box_weight=3.0)
+    randomise(made)
     samples = random_batch(3, seed=1, pad_shapes=[(128, 128), (100, 128), (128, 90)])
-    together = aligned.loss(x, samples)
-    sums, norm = dict(loss_cls=0.0, loss_bbox=0.0), 0.0
-    for i, sample in enumerate(samples):
-        one = tuple(level[i : i + 1] for level in x)
-        aligned.eval()  # running statistics: an image's features do not depend on the others
-        losses, factor = aligned.loss(one, [sample]), quality_sum(aligned, one, sample)
-        for key, value in losses.items():
-            sums[key] += value.item() * max(factor, 1)
-        norm += factor
-    together = aligned.loss(x, samples)
-    for key, value in together.items():
-        assert value.item() == pytest.approx(sums[key] / max(norm, 1), rel=1e-4)
-
-
-def quality_sum(aligned, x, sample):
+    cls_scores, bbox_preds = made(features(3, 1))
     seen = []
-    original = aligned._targets
+    targets_of = made._targets
+    made._targets = lambda *args: seen.append((args, targets_of(*args))) or seen[-1][1]
+    got = made.loss_by_feat(cls_scores, bbox_preds, *made._unpack(samples))
+    ((logits, bboxes, *_), (labels, targets, weights)) = seen[0]
+    cls, box, count = 0.0, 0.0, 0
+    for i in range(3):
+        positives = [p for p in range(len(labels[i])) if labels[i, p] < made.num_classes]
+        count += max(1, len(positives))
+        quality = torch.zeros(len(labels[i]))
+        for p in positives:
+            quality[p] = slow_iou(bboxes[i, p].tolist(), targets[i, p].tolist())
+            box += 3.0 * generalized_box_iou_loss(bboxes[i, p], targets[i, p]).item()
+        losses = quality_loss(logits[i][None], labels[i][None], quality[None], gamma=1.5)[0]
+        cls += (losses * weights[i]).sum().item()
+    assert (weights == 0).any()
+    assert got['loss_cls'].item() == pytest.approx(cls / count, rel=1e-4)
+    assert got['loss_bbox'].item() == pytest.approx(box / count, rel=1e-4)
 
-    def spy(*args):
-        result = original(*args)
-        seen.append(result[1].sum().item())
-        return result
 
-    aligned._targets = spy
-    aligned.loss(x, [sample])
-    aligned._targets = original
-    return seen[0]
+def test_matches_of_iou_are_those_of_ssdlite():
+    x, samples = features(4, 2), random_batch(4, seed=2)
+    plain, quality = SSDLiteHead(**stock_config()), head()
+    seen = []
+    for made in (plain, quality):
+        for name in ('_build_targets', '_targets'):
+            function = getattr(made, name, None)
+            if function:
+                setattr(made, name, lambda *a, f=function: seen.append(f(*a)) or seen[-1])
+        made.loss(x, samples)
+    (labels, _, weights), (others, _, other_weights) = seen
+    assert torch.equal(labels, others)
+    assert torch.equal(weights, other_weights)
 
 
+@each_assigner
 @pytest.mark.parametrize('crowds', [False, True])
-def test_empty_images_push_every_score_down(crowds):
-    aligned = head(ignore_iof_thr=0.3 if crowds else -1)
-    randomise(aligned)
+def test_empty_images_push_every_score_down(crowds, assigner):
+    made = head(assigner=assigner | dict(ignore_iof_thr=0.3 if crowds else -1))
+    randomise(made)
     (sample,) = random_batch(3, seed=0)[2:]
     assert len(sample.gt_instances) == 0
-    losses = aligned.loss(features(1, 0), [sample])
+    losses = made.loss(features(1, 0), [sample])
     assert losses['loss_bbox'] == 0
     assert losses['loss_cls'] > 0
     losses['loss_cls'].backward()
-    assert all(conv[-1].weight.grad.isfinite().all() for conv in aligned.cls_convs)
+    assert all(conv[-1].weight.grad.isfinite().all() for conv in made.cls_convs)
 
 
 def test_boxes_that_no_loss_can_take_are_left_out():
-    aligned = head().eval()
-    randomise(aligned)
+    made = head().eval()
+    randomise(made)
     x = features(1, 0)
     (sample,) = random_batch(1, seed=0)
-    clean = aligned.loss(x, [sample])
+    clean = made.loss(x, [sample])
     bad = torch.tensor([[float('nan'), 0, 9, 9], [5, 5, 5, 9], [9, 9, 3, 3]])
     gt = sample.gt_instances
     sample.gt_instances = InstanceData(
         bboxes=torch.cat([gt.bboxes, bad]), labels=torch.cat([gt.labels, torch.zeros(3).long()])
     )
-    for key, value in aligned.loss(x, [sample]).items():
+    for key, value in made.loss(x, [sample]).items():
         torch.testing.assert_close(value, clean[key])
 
 
-def test_it_learns_the_boxes_of_a_batch():
+@each_assigner
+def test_it_learns_the_boxes_of_a_batch(assigner):
     torch.manual_seed(0)
-    aligned = head()
-    aligned.init_weights()
+    made = head(assigner=assigner)
+    made.init_weights()
     samples, x = random_batch(2, seed=3, crowds=False), features(2, 3)
-    optimizer = torch.optim.AdamW(aligned.parameters(), lr=0.01)
+    optimizer = torch.optim.AdamW(made.parameters(), lr=0.01)
     totals = []
     for _ in range(150):
-        losses = aligned.loss(x, samples)
+        losses = made.loss(x, samples)
         totals.append(losses['loss_bbox'].item())
         optimizer.zero_grad()
         sum(losses.values()).backward()
         optimizer.step()
-    found = aligned.predict(x, samples)
+    found = made.predict(x, samples)
     for sample, result in zip(samples, found, strict=True):
         gt = sample.gt_instances
         kept = result[result.scores > 0.3]
@@ -282,11 +316,11 @@ def test_it_learns_the_boxes_of_a_batch():
 
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
 def test_the_loss_is_float32_whatever_the_features(dtype):
-    aligned = head()
-    cls_scores, bbox_preds = aligned(features(2, 0))
+    made = head()
+    cls_scores, bbox_preds = made(features(2, 0))
     samples = random_batch(2, seed=0)
-    gts, metas, ignored = aligned._unpack(samples)
-    losses = aligned.loss_by_feat(
+    gts, metas, ignored = made._unpack(samples)
+    losses = made.loss_by_feat(
         [level.to(dtype) for level in cls_scores],
         [level.to(dtype) for level in bbox_preds],
         gts,
@@ -297,5 +331,5 @@ def test_the_loss_is_float32_whatever_the_features(dtype):
 
 
 def test_another_assigner_is_refused():
-    with pytest.raises(ValueError, match='TaskAlignedAssigner, got MaxIoUAssigner'):
-        head(assigner=dict(type='MaxIoUAssigner'))
+    with pytest.raises(ValueError, match=r'one of MaxIoUAssigner, .* got SimOTAAssigner'):
+        head(assigner=dict(type='SimOTAAssigner'))

@@ -313,6 +313,7 @@ def test_the_tool_writes_the_tables_into_a_document(folder, tmp_path):
     assert '### CamVid' in lines
 
 
-def test_the_document_has_the_marks():
+@pytest.mark.parametrize('mark', ['accuracy', 'screening'])
+def test_the_document_has_the_marks(mark):
     text = (ROOT / 'docs' / 'accuracy.md').read_text()
-    assert text.count('<!-- accuracy:begin -->') == text.count('<!-- accuracy:end -->') == 1
+    assert text.count(f'<!-- {mark}:begin -->') == text.count(f'<!-- {mark}:end -->') == 1

@@ -82,25 +82,26 @@ def _model(
     known = build_architecture(width).taps
     channels = max(_MIN_NECK_CHANNELS, make_divisible(_NECK_CHANNELS * width))
     network: dict[str, Any] = dict(widen_factor=width, out_indices=_TAPS)
-    joint: dict[str, Any] = {}
+    neck_type, head_type, joint = {}, {}, {}  # of the plus recipe, which a detector's base has
     if output_stride == 16:
         network |= dict(out_indices=(*_TAPS[:-1], 'layer7', _TAPS[-1]), output_stride=16)
+        neck_type = dict(_delete_=True, type='FPNLite')
+        head_type = dict(type='QualitySSDLiteHead')
         joint = dict(
             det_indices=(0, 1, 3),
             train_cfg=dict(assigner=dict(pos_iou_thr=0.5, neg_iou_thr=0.5)),
         )
     return dict(
         backbone=network | backbone(pretrained),
-        neck=dict(
-            _delete_=True,
-            type='FPNLite',
+        neck=neck_type
+        | dict(
             in_channels=tuple(known[tap].channels for tap in _TAPS),
             out_channels=channels,
             num_outs=len(priors.shapes),
             norm_cfg=Name('norm_cfg'),
         ),
-        bbox_head=dict(
-            type='QualitySSDLiteHead',
+        bbox_head=head_type
+        | dict(
             in_channels=(channels,) * len(priors.shapes),
             num_classes=Name('len(classes)'),
             norm_cfg=Name('norm_cfg'),

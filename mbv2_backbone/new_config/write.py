@@ -30,7 +30,7 @@ _TITLES = dict(
     det='SSDLite-MobileNetV2', seg='DeepLabV3-MobileNetV2', both='SSDLite and DeepLabV3 in one'
 )
 _BASES = dict(
-    det='ssdlite_mbv2_coco.py',
+    det='ssdlite_mbv2_coco_plus.py',
     seg='_base_/deeplabv3_mbv2.py',
     both='ssdlite-deeplabv3_mbv2_sample.py',
 )

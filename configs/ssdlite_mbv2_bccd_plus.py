@@ -4,4 +4,8 @@
 # python tools/train.py configs/ssdlite_mbv2_bccd_plus.py
 _base_ = ['./ablations/ssdlite_bccd_fpn.py']
 
-model = dict(bbox_head=dict(type='QualitySSDLiteHead'))
+model = dict(
+    bbox_head=dict(type='QualitySSDLiteHead'),
+    # Scores that know the better of two boxes let more of them stand.
+    test_cfg=dict(nms=dict(iou_threshold=0.6)),
+)

@@ -29,4 +29,6 @@ model = dict(
             ]
         ),
     ),
+    # Scores that know the better of two boxes let more of them stand.
+    test_cfg=dict(nms=dict(iou_threshold=0.6)),
 )

@@ -81,7 +81,8 @@ class FastCocoMetric(CocoMetric):
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Compute the metrics; see mmdet. Without a single detection they are 0, not missing."""
         evaluations = []
-        if self.metrics == ['bbox']:
+        has_boxes = any(len(prediction['bboxes']) for _, prediction in results)
+        if self.metrics == ['bbox'] and not has_boxes:
             results = with_a_detection(results)
 
         def evaluation(truth: COCO, *args: Any) -> COCOeval:
@@ -91,20 +92,21 @@ class FastCocoMetric(CocoMetric):
             evaluations.append(eval_class(backend)(truth, *args))
             return evaluations[-1]
 
-        self.precision = None
+        precision = None
         # mmdet takes the class from this name of its module and has no argument for it.
         with patch.object(coco_metric, 'COCOeval', evaluation):
             metrics = super().compute_metrics(results)
         for done in evaluations:
             if done.params.iouType == 'bbox' and done.params.useCats:
-                self.precision = precision_of_labels(done, self.cat_ids)
-        if self.classwise and self.precision is not None and self.iou_thrs[0] == 0.5:
-            metrics |= class_ap50(self.precision, self.dataset_meta['classes'])
+                precision = precision_of_labels(done, self.cat_ids)
+        if self.classwise and precision is not None and self.iou_thrs[0] == 0.5:
+            metrics |= class_ap50(precision, self.dataset_meta['classes'])
+        self.precision = precision if has_boxes else None
         return metrics
 
 
 def with_a_detection(results: Sequence[tuple[dict, dict]]) -> list[tuple[dict, dict]]:
-    """Return the results with a wrong box of score 0 in the first image if they have no box at all.
+    """Return the results, none of which has a box, with a wrong one of score 0 in the first image.
 
     pycocotools cannot read an empty list, and mmdet then gives no metrics, so that a hook that
     keeps the best checkpoint ends the training. The wrong box changes no figure: all are 0.
@@ -112,8 +114,8 @@ def with_a_detection(results: Sequence[tuple[dict, dict]]) -> list[tuple[dict, d
     Args:
         results: For each image truth and prediction, with `bboxes` `(D, 4)`, `scores`, `labels`.
     """
-    if not results or any(len(prediction['bboxes']) for _, prediction in results):
-        return list(results)
+    if not results:
+        return []
     (truth, prediction), *others = results
     outside = dict(
         bboxes=np.array([[-2.0, -2.0, -1.0, -1.0]], np.float32),

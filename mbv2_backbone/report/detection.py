@@ -35,6 +35,7 @@ class BoxCollector:
         self.has_truth = any(len(boxes) for boxes in truths.values())
         self.confusion = np.zeros((len(classes) + 1,) * 2, np.int64)
         self.extremes = Extremes()
+        self.num_found = 0
         self.all_found: dict[str, Boxes] | None = {} if keep_all else None
 
     def add(self, sample: BaseDataElement) -> None:
@@ -43,6 +44,7 @@ class BoxCollector:
         found = Boxes(
             *(predicted[key].detach().cpu().numpy() for key in ('bboxes', 'labels', 'scores'))
         )
+        self.num_found += len(found)
         if self.all_found is not None:
             self.all_found[sample.img_path] = found
         match = match_image(found, self.truths.get(sample.img_path, truth_of({})))
@@ -61,13 +63,15 @@ class BoxCollector:
 
     def gathered(self) -> dict:
         """Return what other processes need of this one."""
-        return dict(confusion=self.confusion, extremes=self.extremes, all_found=self.all_found)
+        names = ('confusion', 'extremes', 'num_found', 'all_found')
+        return {name: getattr(self, name) for name in names}
 
     def merge(self, others: Iterable[dict]) -> None:
         """Take in what other processes collected."""
         for other in others:
             self.confusion += other['confusion']
             self.extremes.merge([other['extremes']])
+            self.num_found += other['num_found']
             if self.all_found is not None:
                 self.all_found |= other['all_found']
 
@@ -94,6 +98,7 @@ class BoxCollector:
             task='detection',
             metrics={k: v for k, v in metrics.items() if not k.endswith(of_classes)},
             has_truth=self.has_truth,
+            num_found=self.num_found,
             is_own_precision=is_own,
             score_thr=SCORE_THR,
             iou_thr=IOU_THR,

@@ -7,6 +7,7 @@ from mmdet.models.task_modules.assigners import ATSSAssigner, TaskAlignedAssigne
 from mmengine.structures import InstanceData
 from test_det_head import config as stock_config
 from test_det_head import features, random_batch
+from test_det_targets import boxes, slow_iou
 from torchvision.ops import box_iou, generalized_box_iou_loss
 from util import randomise
 
@@ -16,18 +17,6 @@ from mbv2_backbone.det.matching import match_adaptive, match_aligned
 from mbv2_backbone.det.targets import BACKGROUND, IGNORED, pad_boxes
 
 SETTINGS = [(13, 1.0, 6.0), (3, 0.5, 2.0), (200, 1.0, 1.0)]
-
-
-def boxes(*shape, size=40):
-    corner = torch.rand(*shape, 2) * 60
-    return torch.cat([corner, corner + 1 + torch.rand(*shape, 2) * size], -1)
-
-
-def slow_iou(a, b):
-    w = max(0.0, min(a[2], b[2]) - max(a[0], b[0]))
-    h = max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
-    area = [(x[2] - x[0]) * (x[3] - x[1]) for x in (a, b)]
-    return w * h / (sum(area) - w * h)
 
 
 def slow_match(scores, bboxes, priors, gts, labels, *, topk, alpha, beta, excluded):

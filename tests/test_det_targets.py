@@ -22,9 +22,9 @@ from mbv2_backbone.det.targets import (
 CODING = dict(means=(0.0, 0.0, 0.0, 0.0), stds=(0.1, 0.1, 0.2, 0.2))
 
 
-def boxes(*shape):
+def boxes(*shape, size=40):
     corner = torch.rand(*shape, 2) * 60
-    return torch.cat([corner, corner + 1 + torch.rand(*shape, 2) * 40], -1)
+    return torch.cat([corner, corner + 1 + torch.rand(*shape, 2) * size], -1)
 
 
 def slow_iou(a, b):

@@ -16,7 +16,7 @@ from .assigner import find_excluded, iou_matching
 from .head import SSDLiteHead
 from .losses import paired_overlaps, quality_loss
 from .matching import match_adaptive, match_aligned
-from .targets import BACKGROUND, IGNORED, decode, match, pad_boxes, take_matched
+from .targets import IGNORED, decode, match, pad_boxes, take_matched
 
 _BACKGROUND_SCORE = 0.99  # at the start, so that the many background priors are quiet
 _ASSIGNERS = ('MaxIoUAssigner', 'ATSSAssigner', 'TaskAlignedAssigner')
@@ -129,8 +129,7 @@ class QualitySSDLiteHead(SSDLiteHead):
         )
         common = dict(excluded=excluded, **self._matching)
         if gt_mask.shape[1] == 0:
-            matched = torch.full_like(logits[..., 0], BACKGROUND, dtype=torch.long)
-            matched = matched if excluded is None else matched.masked_fill(excluded, IGNORED)
+            matched = match(priors, gt_bboxes, gt_mask, excluded=excluded)
         elif self._assigner == 'MaxIoUAssigner':
             matched = match(priors, gt_bboxes, gt_mask, **common)
         elif self._assigner == 'ATSSAssigner':

@@ -14,7 +14,15 @@ def parse_args() -> argparse.Namespace:
         '--out', help='predictions: a .pkl file (detection) or a folder for masks (segmentation)'
     )
     parser.add_argument('--show-dir', help='folder for pictures of the predictions')
-    parser.add_argument('--tta', action='store_true', help='test-time augmentation')
+    parser.add_argument('--tta', action='store_true', help='test-time augmentation: a flipped copy')
+    parser.add_argument(
+        '--tta-scales',
+        nargs='+',
+        type=float,
+        default=(),
+        metavar='SCALE',
+        help='test-time augmentation at these sizes, 1 is that of the config, each also flipped',
+    )
     parser.add_argument(
         '--no-report', action='store_true', help='write no report.html into WORK_DIR/report'
     )
@@ -31,6 +39,7 @@ def main(args: argparse.Namespace) -> None:
         out=args.out,
         show_dir=args.show_dir,
         tta=args.tta,
+        tta_scales=args.tta_scales,
         report=not args.no_report,
         channels_last=args.channels_last,
         cfg_options=args.cfg_options,

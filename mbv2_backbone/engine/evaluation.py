@@ -1,9 +1,8 @@
-"""What an evaluation writes and how it predicts, put into its config."""
+"""What an evaluation writes put into its config."""
 
 from __future__ import annotations
 
 import os.path as osp
-from copy import deepcopy
 
 from mmengine.config import Config, ConfigDict
 
@@ -53,24 +52,3 @@ def image_root(cfg: Config) -> str:
         folder = prefix.get('img_path') or prefix.get('img') or ''  # mmseg's name and mmdet's
         folders.append(osp.join(dataset.get('data_root') or '', folder))
     return osp.commonpath([osp.abspath(folder) for folder in folders])
-
-
-def use_tta(cfg: Config) -> None:
-    """Wrap the model and the test pipeline; without a `tta_pipeline`, detection gets a flip."""
-    if task_of(cfg) != 'det' and 'tta_model' not in cfg:
-        raise UserError('--tta needs tta_model and tta_pipeline in a config with masks')
-    if 'tta_model' not in cfg:
-        nms = deepcopy(
-            cfg.model.get('test_cfg', {}).get('nms', dict(type='nms', iou_threshold=0.5))
-        )
-        limit = cfg.model.get('test_cfg', {}).get('max_per_img', 100)
-        cfg.tta_model = dict(type='DetTTAModel', tta_cfg=dict(nms=nms, max_per_img=limit))
-    if 'tta_pipeline' not in cfg:
-        pipeline = deepcopy(cfg.test_dataloader.dataset.pipeline)
-        pack = pipeline.pop()
-        keys = (*pack.get('meta_keys', ()), 'flip', 'flip_direction')
-        flips = [dict(type='RandomFlip', prob=1.0), dict(type='RandomFlip', prob=0.0)]
-        packs = [dict(pack, meta_keys=keys)]
-        cfg.tta_pipeline = [*pipeline, dict(type='TestTimeAug', transforms=[flips, packs])]
-    cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
-    cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline

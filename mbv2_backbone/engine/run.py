@@ -28,7 +28,7 @@ from .checkpoint import (
 from .checks import check_classes, check_data, check_masks
 from .compiling import compile_networks, pop_compile_options
 from .config import load_config, task_of, walk
-from .evaluation import draw_into, dump_into, use_tta
+from .evaluation import draw_into, dump_into
 from .loops import end_loader_processes
 from .machine import (
     Machine,
@@ -42,6 +42,7 @@ from .palettes import fill_palettes
 from .robust import make_robust
 from .signals import StopHook, stop_signals
 from .tracking import CurveHook, add_tracking
+from .tta import use_tta
 
 
 def train(
@@ -139,6 +140,7 @@ def evaluate(
     out: str | None = None,
     show_dir: str | None = None,
     tta: bool = False,
+    tta_scales: Sequence[float] = (),
     report: bool = False,
     channels_last: bool | None = None,
     cfg_options: list[str] | None = None,
@@ -154,6 +156,8 @@ def evaluate(
         out: A `.pkl` file for the predictions of a model with boxes, or a folder for the masks.
         show_dir: Folder for pictures of the predictions.
         tta: Test-time augmentation; the config's own, or with a flipped copy.
+        tta_scales: Test-time augmentation at these sizes, relative to the config's, each flipped
+            too.
         report: Whether to write `<work_dir>/report/report.html`.
         channels_last: Memory format; `None` chooses what fits the machine.
         cfg_options: `key=value` overrides.
@@ -165,6 +169,7 @@ def evaluate(
     Raises:
         UserError: If the config, the data or the checkpoint is not what it must be.
     """
+    tta = tta or bool(tta_scales)
     cfg = load_config(config, cfg_options)
     checkpoint = find_checkpoint(checkpoint, work_dir or cfg.work_dir)
     is_file = is_exported(checkpoint)
@@ -185,7 +190,7 @@ def evaluate(
     if out:
         dump_into(cfg, out)
     if tta:
-        use_tta(cfg)
+        use_tta(cfg, tta_scales)
     if is_file:
         cfg = with_exported(cfg, checkpoint)
     runner = _build_runner(cfg, machine)

@@ -1,0 +1,131 @@
+"""Test-time augmentation: a config's model sees each image several times, in several scales."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+
+from mmengine.config import Config, ConfigDict
+
+from ..errors import UserError
+from .config import task_of
+
+# Of both toolboxes, and the padding that `PadToGrid` adds; packing leaves out what is not there.
+META_KEYS = (
+    'img_id', 'img_path', 'seg_map_path', 'ori_shape', 'img_shape', 'pad_shape', 'padding_size',
+    'scale_factor', 'flip', 'flip_direction', 'reduce_zero_label',
+)  # fmt: skip
+
+
+def use_tta(cfg: Config, scales: Sequence[float] = ()) -> None:
+    """Let a config's model be tested on augmented images and their predictions merged, in place.
+
+    Merging is the toolboxes': `DetTTAModel` puts the boxes of all views through NMS,
+    `SegTTAModel` averages the probabilities of each pixel.
+
+    Args:
+        cfg: Of detection or segmentation; of a joint model if it has a `tta_model` of its own.
+        scales: Sizes relative to that of the config's test images, each also flipped. Without
+            scales the config's own `tta_pipeline` is used, or, if it has none, a flip alone.
+
+    Raises:
+        UserError: If a scale is not positive, or there is no way to merge or to resize.
+    """
+    task = task_of(cfg)
+    if 'tta_model' not in cfg:
+        if task == 'joint':
+            raise UserError(
+                '--tta needs tta_model and tta_pipeline in a config with boxes and masks'
+            )
+        cfg.tta_model = _box_merger(cfg) if task == 'det' else dict(type='mmseg.SegTTAModel')
+    if scales or 'tta_pipeline' not in cfg:
+        wrong = [scale for scale in scales if scale <= 0]
+        if wrong:
+            raise UserError(f'--tta-scales must be above 0, got {wrong[0]:g}')
+        pipeline = deepcopy(_test_dataset(cfg).pipeline)
+        padding = _free_padding(cfg) if task == 'seg' and any(s != 1 for s in scales) else None
+        cfg.tta_pipeline = augmented(pipeline, scales or (1,), padding)
+    _test_dataset(cfg).pipeline = cfg.tta_pipeline
+    cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
+
+
+def augmented(pipeline: list[dict], scales: Sequence[float], padding: dict | None) -> list[dict]:
+    """Make a test pipeline that gives each image at each scale, as it is and flipped.
+
+    Args:
+        pipeline: From loading the image to packing.
+        scales: Relative to the size that the pipeline gives; 1 alone leaves the size alone.
+        padding: A transform for each view, or none.
+
+    Returns:
+        A pipeline that ends with mmcv's `TestTimeAug`. The truth is loaded after the flip, so
+        that it is not flipped itself.
+
+    Raises:
+        UserError: If there are scales and the pipeline resizes in a way that cannot be scaled.
+    """
+    *steps, pack = pipeline
+    keys = (*pack.get('meta_keys', ()), *META_KEYS)
+    pack = dict(pack, meta_keys=tuple(dict.fromkeys(keys)))
+    truth = [step for step in steps if _name(step) in ('LoadAnnotations', 'LoadLabelMap')]
+    steps = [step for step in steps if step not in truth]
+    first = len(steps)
+    if list(scales) != [1]:
+        first = next((i for i, step in enumerate(steps) if _name(step) == 'Resize'), first)
+    views = [[step] for step in steps[first:]]
+    if list(scales) != [1]:
+        resize = steps[first] if first < len(steps) else dict(type='Resize', scale_factor=1.0)
+        views[:1] = [[_resized(resize, scale, pipeline) for scale in scales]]
+    views.append([dict(type='RandomFlip', prob=0.0), dict(type='RandomFlip', prob=1.0)])
+    views += [[step] for step in (*([padding] if padding else []), *truth, pack)]
+    return [*steps[:first], dict(type='TestTimeAug', transforms=views)]
+
+
+def _resized(resize: dict, scale: float, pipeline: list[dict]) -> dict:
+    size, factor = resize.get('scale'), resize.get('scale_factor')
+    if any(_name(step) in ('Pad', 'RandomResize', 'ResizeShortestEdge') for step in pipeline):
+        raise UserError('--tta-scales needs a test pipeline with Resize, and without Pad')
+    if size is not None:
+        sides = size if isinstance(size, (list, tuple)) else (size, size)
+        return dict(resize, scale=tuple(round(side * scale) for side in sides))
+    if isinstance(factor, (int, float)):
+        return dict(resize, scale_factor=factor * scale)
+    raise UserError(f'--tta-scales needs a Resize with scale or scale_factor, got {resize}')
+
+
+def _free_padding(cfg: Config) -> dict | None:
+    """Take a fixed size to pad to out of the preprocessor; return what does it at any scale."""
+    from ..seg import padding  # noqa: F401  (registers PadToGrid)
+
+    preprocessor = cfg.model.get('data_preprocessor') or {}
+    size = (preprocessor.get('test_cfg') or {}).get('size')
+    if size is None:
+        return None
+    preprocessor.test_cfg = None
+    divisor = cfg.model.backbone.get('output_stride', 32)
+    mean = list(preprocessor.get('mean') or (0, 0, 0))
+    return dict(
+        type='PadToGrid',
+        divisor=divisor,
+        remainder=size[0] % divisor if size[0] % divisor == size[1] % divisor else 0,
+        pad_val=mean[::-1] if preprocessor.get('bgr_to_rgb') else mean,
+    )
+
+
+def _box_merger(cfg: Config) -> dict:
+    test_cfg = cfg.model.get('test_cfg') or {}
+    nms = deepcopy(test_cfg.get('nms', dict(type='nms', iou_threshold=0.5)))
+    return dict(
+        type='DetTTAModel', tta_cfg=dict(nms=nms, max_per_img=test_cfg.get('max_per_img', 100))
+    )
+
+
+def _test_dataset(cfg: Config) -> ConfigDict:
+    dataset = cfg.test_dataloader.dataset
+    while 'dataset' in dataset:
+        dataset = dataset.dataset
+    return dataset
+
+
+def _name(step: dict) -> str:
+    return str(step['type']).rpartition('.')[2]

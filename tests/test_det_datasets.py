@@ -47,6 +47,15 @@ def test_coco_drops_and_names_each_bad_box(coco, log):
         assert f'a.jpg: {tuple(map(float, box))}' in log[0]
 
 
+def test_steps_of_a_pipeline_keep_their_tuples(coco):
+    steps = [dict(type='LoadImageFromFile'), dict(type='RandomResize', scale=(32, 24),
+             ratio_range=(1, 2))]  # fmt: skip
+    dataset = CheckedCocoDataset(**coco, metainfo=dict(classes=('cat', 'dog')), pipeline=steps)
+    load, resize = dataset.pipeline.transforms
+    assert type(load).__name__ == 'LoadImageAsAnnotated'
+    assert resize.scale == (32, 24)  # a list ends in NotImplementedError
+
+
 def write_voc(folder, boxes):
     for name in ('JPEGImages', 'Annotations', 'ImageSets/Main'):
         (folder / name).mkdir(parents=True)

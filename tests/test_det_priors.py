@@ -37,6 +37,18 @@ def test_grid_priors_against_the_loop(feature_sizes, input_size):
     torch.testing.assert_close(torch.cat(grid_priors(shapes, feature_sizes, input_size)), expected)
 
 
+def test_a_base_side_keeps_the_pixels_of_priors_at_every_input_size():
+    options = dict(input_size=(160, 400), device='cpu')
+    fixed = SSDLitePriorGenerator(shapes=[[(0.5, 0.25)]], base_side=320)
+    (boxes,) = fixed.grid_priors([(2, 5)], **options)
+    wh = boxes[:, 2:] - boxes[:, :2]
+    torch.testing.assert_close(wh, torch.tensor([160.0, 80.0]).expand(10, 2))
+    (relative,) = SSDLitePriorGenerator(shapes=[[(0.5, 0.25)]]).grid_priors([(2, 5)], **options)
+    torch.testing.assert_close(relative[:, 2:] - relative[:, :2], wh / 2)
+    with pytest.raises(ValueError, match='base_side must be pixels above 0, or None, got 0'):
+        SSDLitePriorGenerator(base_side=0)
+
+
 def test_the_papers_layout():
     """Numbers by hand from the released configuration: scales 0.2 to 0.95, six levels."""
     shapes = ssdlite_shapes()

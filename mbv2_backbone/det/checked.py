@@ -92,7 +92,7 @@ class CheckedDatasetMixin:
 def _as_annotated(step: Any) -> Any:
     """Put our loader in the place of mmcv's, inside of other steps, too."""
     if isinstance(step, (list, tuple)):
-        return [_as_annotated(inner) for inner in step]
+        return type(step)(_as_annotated(inner) for inner in step)  # RandomResize wants tuples
     if not isinstance(step, dict):
         return step
     step = {key: _as_annotated(value) for key, value in step.items()}

@@ -80,9 +80,12 @@ class SSDLitePriorGenerator:
         reduce_first_level: Three small priors on the first level in place of the full set.
         shapes: Explicit shapes in place of all of the above: for each level the list of
             `(width, height)` relative to the input's shorter side.
+        base_side: Pixels that take the place of the input's shorter side: what a network has
+            learned of a prior holds for its size in pixels, so one that is trained or tested at
+            several input sizes wants the same pixels at each. `None` lets priors follow the input.
 
     Raises:
-        ValueError: If a shape or a scale is not positive.
+        ValueError: If a shape, a scale or `base_side` is not positive.
     """
 
     def __init__(
@@ -93,7 +96,11 @@ class SSDLitePriorGenerator:
         aspect_ratios: Sequence[float] = (2.0, 3.0),
         reduce_first_level: bool = True,
         shapes: Sequence[Sequence[tuple[float, float]]] | None = None,
+        base_side: float | None = None,
     ) -> None:
+        if base_side is not None and base_side <= 0:
+            raise ValueError(f'base_side must be pixels above 0, or None, got {base_side}')
+        self.base_side = base_side
         if shapes is None:
             if not 0 < scale_range[0] <= scale_range[1] <= 1:
                 raise ValueError(f'scale_range must rise within (0, 1], got {scale_range}')
@@ -125,7 +132,8 @@ class SSDLitePriorGenerator:
         self, feature_sizes: Sequence[Size], *, input_size: Size, device: torch.device | str
     ) -> list[Tensor]:
         """All priors of all levels; see `grid_priors` of this module."""
-        shapes = [shape * min(input_size) for shape in self.shapes]
+        side = min(input_size) if self.base_side is None else self.base_side
+        shapes = [shape * side for shape in self.shapes]
         return [p.to(device) for p in grid_priors(shapes, feature_sizes, input_size)]
 
     def valid_flags(

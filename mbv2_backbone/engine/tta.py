@@ -20,8 +20,8 @@ META_KEYS = (
 def use_tta(cfg: Config, scales: Sequence[float] = ()) -> None:
     """Let a config's model be tested on augmented images and their predictions merged, in place.
 
-    Merging is the toolboxes': `DetTTAModel` puts the boxes of all views through NMS,
-    `SegTTAModel` averages the probabilities of each pixel.
+    `FusedDetTTAModel` averages the boxes of all views that are of one object, mmseg's
+    `SegTTAModel` the probabilities of each pixel.
 
     Args:
         cfg: Of detection or segmentation; of a joint model if it has a `tta_model` of its own.
@@ -43,7 +43,9 @@ def use_tta(cfg: Config, scales: Sequence[float] = ()) -> None:
         if wrong:
             raise UserError(f'--tta-scales must be above 0, got {wrong[0]:g}')
         pipeline = deepcopy(_test_dataset(cfg).pipeline)
-        padding = _free_padding(cfg) if task == 'seg' and any(s != 1 for s in scales) else None
+        padding = None
+        if any(scale != 1 for scale in scales):
+            padding = _free_padding(cfg) if task == 'seg' else _fix_priors(cfg, pipeline)
         cfg.tta_pipeline = augmented(pipeline, scales or (1,), padding)
     _test_dataset(cfg).pipeline = cfg.tta_pipeline
     cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
@@ -86,8 +88,7 @@ def _resized(resize: dict, scale: float, pipeline: list[dict]) -> dict:
     if any(_name(step) in ('Pad', 'RandomResize', 'ResizeShortestEdge') for step in pipeline):
         raise UserError('--tta-scales needs a test pipeline with Resize, and without Pad')
     if size is not None:
-        sides = size if isinstance(size, (list, tuple)) else (size, size)
-        return dict(resize, scale=tuple(round(side * scale) for side in sides))
+        return dict(resize, scale=tuple(round(side * scale) for side in _sides(size)))
     if isinstance(factor, (int, float)):
         return dict(resize, scale_factor=factor * scale)
     raise UserError(f'--tta-scales needs a Resize with scale or scale_factor, got {resize}')
@@ -112,12 +113,32 @@ def _free_padding(cfg: Config) -> dict | None:
     )
 
 
+def _fix_priors(cfg: Config, pipeline: list[dict]) -> None:
+    """Let priors keep their size in pixels at every scale, which is what the network knows."""
+    head = cfg.model.bbox_head
+    priors = head.get('anchor_generator') or dict(type='SSDLitePriorGenerator')
+    if _name(priors) != 'SSDLitePriorGenerator' or priors.get('base_side'):
+        return
+    resize = next((step for step in pipeline if _name(step) == 'Resize'), {})
+    if resize.get('keep_ratio') or 'scale' not in resize:
+        raise UserError(
+            '--tta-scales: priors follow the input, and the test pipeline gives inputs of several '
+            'sizes; set model.bbox_head.anchor_generator.base_side, or resize to one size'
+        )
+    head.anchor_generator = dict(priors, base_side=min(_sides(resize['scale'])))
+
+
+def _sides(size: int | Sequence[int]) -> Sequence[int]:
+    return (size, size) if isinstance(size, int) else size
+
+
 def _box_merger(cfg: Config) -> dict:
+    from ..det import tta  # noqa: F401  (registers FusedDetTTAModel)
+
     test_cfg = cfg.model.get('test_cfg') or {}
     nms = deepcopy(test_cfg.get('nms', dict(type='nms', iou_threshold=0.5)))
-    return dict(
-        type='DetTTAModel', tta_cfg=dict(nms=nms, max_per_img=test_cfg.get('max_per_img', 100))
-    )
+    limit = test_cfg.get('max_per_img', 100)
+    return dict(type='FusedDetTTAModel', tta_cfg=dict(nms=nms, max_per_img=limit))
 
 
 def _test_dataset(cfg: Config) -> ConfigDict:

@@ -115,18 +115,15 @@ def _pipelines(*, with_seg: bool) -> dict[str, Any]:
     load = dict(type='LoadAnnotations', with_bbox=True)
     if with_seg:
         load |= dict(with_seg=True, imdecode_backend='pillow')
-    resize = dict(type='Resize', scale=Name('size'), keep_ratio=False)
-    crop = dict(
-        type='RandomCrop',
-        crop_size=(0.7, 0.7),
-        crop_type='relative_range',
-        allow_negative_crop=True,
-    )
+    size = Name('size')
+    resize = dict(type='Resize', scale=size, keep_ratio=False)
     train = [
         dict(type='LoadImageFromFile'),
         load,
-        crop,
-        resize,
+        # Scales on both sides of the one that is tested.
+        dict(type='RandomResize', scale=size, ratio_range=(0.75, 1.35), keep_ratio=False),
+        dict(type='RandomCrop', crop_size=size, allow_negative_crop=True),
+        dict(type='Pad', size=size, pad_val=dict(img=(114, 114, 114), seg=255)),
         dict(type='RandomFlip', prob=0.5),
         dict(type='FastPhotoMetricDistortion'),
         dict(type='PackDetInputs'),

@@ -22,7 +22,7 @@ _DET_SIZE, _LARGE_DET_SIZE = 320, 512
 _SEG_SIZE = 512
 _MIN_SIZE = 96
 _SMALL_BOX = 16  # pixels of the input
-_ZOOMS = (1.0, 1.25)  # boxes are larger in the crops of training
+_ZOOMS = (0.85, 1.0, 1.2)  # boxes have several scales in training
 _MAX_BOXES = 2000  # recall is measured on
 _MAX_LEVELS, _PAPERS_LEVELS = 5, 6
 

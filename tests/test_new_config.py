@@ -16,7 +16,14 @@ from small_util import tool
 from mbv2_backbone.engine.config import datasets_of, load_config
 from mbv2_backbone.new_config.code import Name, assign
 from mbv2_backbone.new_config.parts import epoch_schedule, iter_schedule
-from mbv2_backbone.new_config.plan import det_size, padded, plan_priors, plan_schedule, seg_size
+from mbv2_backbone.new_config.plan import (
+    det_size,
+    padded,
+    plan_class_weights,
+    plan_priors,
+    plan_schedule,
+    seg_size,
+)
 from mbv2_backbone.new_config.write import Wishes, write_config
 from mbv2_backbone.sets.records import Record
 
@@ -107,6 +114,11 @@ def test_void_and_colours_of_masks(tmp_path):
     write_config(str(root), 'seg', out=str(out), wishes=Wishes(width=0.25, class_file=str(names)))
     cfg = load_config(str(out))
     assert tuple(cfg.classes) == ('road', 'blue sky')
+    # 30 of 55 rows are road, 25 sky; the 5 of void do not count.
+    shares = 30 / 55, 25 / 55
+    total = sum(share**0.5 for share in shares)
+    weights = cfg.model.decode_head.loss_decode.class_weight
+    assert weights == pytest.approx([share**-0.5 / total for share in shares], abs=0.006)
     assert cfg.crop_size == (65, 81)
     from mbv2_backbone.engine.palettes import fill_palettes
 
@@ -114,6 +126,20 @@ def test_void_and_colours_of_masks(tmp_path):
     dataset = datasets_of(cfg, ('val',))[0]
     labels = DATASETS.build(dataset)[0]['data_samples'].gt_sem_seg.data
     assert [set(labels[0, row].tolist()) for row in (0, 10, 40)] == [{255}, {1}, {0}]
+
+
+@pytest.mark.parametrize(
+    ('shares', 'expected'),
+    [
+        ((0.25,) * 4, (1.0,) * 4),
+        ((0.64, 0.36), (0.89, 1.19)),
+        ((0.64, 0.0, 0.36), (0.89, 1.0, 1.19)),
+        ((1 - 1e-6, 1e-6), (1.0, 10.0)),
+        ((0.0, 0.0), (1.0, 1.0)),
+    ],
+)
+def test_weights_of_classes(shares, expected):
+    assert plan_class_weights(shares) == expected
 
 
 def test_code():

@@ -23,6 +23,7 @@ _SEG_SIZE = 512
 _MIN_SIZE = 96
 _SMALL_BOX = 16  # pixels of the input
 _ZOOMS = (0.85, 1.0, 1.2)  # boxes have several scales in training
+_MAX_WEIGHT = 10.0  # of a class of pixels
 _MAX_BOXES = 2000  # recall is measured on
 _MAX_LEVELS, _PAPERS_LEVELS = 5, 6
 
@@ -120,6 +121,26 @@ def seg_size(image_sizes: np.ndarray, longest: int | None = None) -> tuple[int, 
     scale = longest / image_sizes[0].max()
     width, height = (round(side * scale) for side in image_sizes[0])
     return width, height
+
+
+def plan_class_weights(shares: Sequence[float]) -> tuple[float, ...]:
+    """Weight the classes of pixels, so that what is rare is learned, too.
+
+    Args:
+        shares: Of the pixels that are of each class, in [0, 1]; they add up to 1.
+
+    Returns:
+        One over the root of a class's share, at most 10; 1 in the mean over all pixels but for
+        that limit, so that the learning rate holds. 1 for a class without a pixel.
+
+    Example:
+        >>> plan_class_weights((0.81, 0.16, 0.03))
+        (0.75, 1.68, 3.87)
+    """
+    weights = np.array([share**-0.5 if share > 0 else 1.0 for share in shares])
+    weights /= np.dot(shares, weights) or 1.0
+    weights[np.array(shares) == 0] = 1.0
+    return tuple(round(float(weight), 2) for weight in weights.clip(max=_MAX_WEIGHT))
 
 
 def padded(side: int) -> int:

@@ -23,12 +23,13 @@ def seg_settings(
     schedule: Schedule,
     *,
     size_wh: tuple[int, int],
+    class_weight: tuple[float, ...],
     width: float,
     pretrained: str | None,
 ) -> dict[str, Any]:
     """Return the settings of a segmentor's config below its classes, in their order."""
     return (
-        _model(size_wh, width=width, pretrained=pretrained)
+        _model(size_wh, class_weight, width=width, pretrained=pretrained)
         | _pipelines(image_set, size_wh)
         | _loaders(image_set, schedule)
         | dict(
@@ -50,7 +51,13 @@ def seg_settings(
     )
 
 
-def _model(size_wh: tuple[int, int], *, width: float, pretrained: str | None) -> dict[str, Any]:
+def _model(
+    size_wh: tuple[int, int],
+    class_weight: tuple[float, ...],
+    *,
+    width: float,
+    pretrained: str | None,
+) -> dict[str, Any]:
     crop_size = padded(size_wh[1]), padded(size_wh[0])
     size = Name('crop_size')
     model = dict(
@@ -61,6 +68,7 @@ def _model(size_wh: tuple[int, int], *, width: float, pretrained: str | None) ->
             channels=make_divisible(256 * width),
             num_classes=Name('len(classes)'),
             norm_cfg=Name('norm_cfg'),
+            loss_decode=dict(type='PixelCrossEntropyLoss', class_weight=class_weight),
         ),
     )
     return dict(crop_size=crop_size, norm_cfg=NORM, model=model)

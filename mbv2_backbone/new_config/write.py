@@ -22,7 +22,15 @@ from ..sets.stats import relative_wh
 from .code import assign
 from .data import held_out_splits, plan_split, readable_set
 from .det import det_settings, joint_settings
-from .plan import Priors, Schedule, det_size, plan_priors, plan_schedule, seg_size
+from .plan import (
+    Priors,
+    Schedule,
+    det_size,
+    plan_class_weights,
+    plan_priors,
+    plan_schedule,
+    seg_size,
+)
 from .seg import seg_settings, trained_classes
 
 _HEADS = dict(det='ssdlite', seg='deeplabv3', both='ssdlite-deeplabv3')
@@ -117,7 +125,7 @@ def write_config(
     report = check_set(image_set)
     if report.stops_training:
         raise UserError(f'this set cannot be trained on yet:\n\n{report}')
-    settings, facts, schedule = _choose(image_set, task, wishes)
+    settings, facts, schedule = _choose(report, task, wishes)
     split_files = plan_split(image_set)
     _write(_text(image_set, task, settings(), facts, path), path, split_files)
     last = f'iter_{schedule.max_iters}' if task == 'seg' else f'epoch_{schedule.epochs}'
@@ -184,25 +192,29 @@ def _check_joint_masks(image_set: ImageSet) -> None:
                 )
 
 
-def _choose(image_set: ImageSet, task: str, wishes: Wishes) -> tuple[Any, list[str], Schedule]:
-    """Choose sizes, priors and schedule.
+def _choose(report: Report, task: str, wishes: Wishes) -> tuple[Any, list[str], Schedule]:
+    """Choose sizes, priors or weights of classes, and the schedule.
 
     Returns:
         What makes the settings once the splits are written; what was chosen, a line each; the
         schedule.
     """
+    image_set = report.image_set
     records = [item.record for item in image_set.splits['train']]
     image_sizes = np.array([r.size_wh for r in records if all(r.size_wh)])
     common: dict[str, Any] = dict(width=wishes.width, pretrained=wishes.pretrained)
     if task == 'seg':
         size_wh = seg_size(image_sizes, wishes.size)
         schedule = _schedule(task, len(records), max(size_wh), wishes)
-        facts = [f'input {size_wh[0]}x{size_wh[1]}', _describe(schedule)]
-        return (
-            (lambda: seg_settings(image_set, schedule, size_wh=size_wh, **common)),
-            facts,
-            schedule,
-        )
+        pixels = report.stats['train'].pixels
+        weights = plan_class_weights([pixels[name] for name in trained_classes(image_set)])
+        common |= dict(size_wh=size_wh, class_weight=weights)
+        facts = [
+            f'input {size_wh[0]}x{size_wh[1]}',
+            f'classes weighted by their pixels: {min(weights):g} to {max(weights):g}',
+            _describe(schedule),
+        ]
+        return (lambda: seg_settings(image_set, schedule, **common)), facts, schedule
     size = wishes.size or det_size(image_sizes, relative_wh(records))
     is_joint = task == 'both'
     priors = plan_priors(records, size, strides=(8, 16, 16) if is_joint else (8, 16, 32))

@@ -1,8 +1,8 @@
-# deeplabv3_mbv2_camvid.py with DeepLabV3+'s decoder at stride 4, at the same multiply-adds, and
-# classes weighted by what the images hold of them. docs/accuracy.md has what each brings.
-# No figure is published for this model and split; what we measured stands there, too.
+# deeplabv3_mbv2_camvid.py with classes weighted by what the images hold of them; docs/accuracy.md
+# has what it brings. No figure is published for this model and split; what we measured stands
+# there, too.
 # python tools/train.py configs/deeplabv3_mbv2_camvid_plus.py
-_base_ = ['./ablations/deeplabv3plus_camvid.py']
+_base_ = ['./deeplabv3_mbv2_camvid.py']
 
 model = dict(
     decode_head=dict(

@@ -83,8 +83,11 @@ def draw_madds(data: str, groups: Sequence[Group]) -> Figure:
     axis.set(title=data, xlabel='multiply-adds in 10⁹', ylabel=_LABELS[groups[0].metric])
     madds = [group.first['madds'] for group in groups]
     if max(madds) > 5 * min(madds):
+        from matplotlib.ticker import LogFormatter
+
         axis.set_xscale('log')
         axis.xaxis.set_major_formatter('{x:g}')
+        axis.xaxis.set_minor_formatter(LogFormatter())  # 20, where the default has 2 x 10^1
     axis.set_ylim(bottom=0)
     axis.grid(alpha=0.3, which='both')
     figure.legend(loc='outside lower center', fontsize='small', ncols=2)

@@ -9,6 +9,7 @@ from mmengine.config import Config, ConfigDict
 
 from ..errors import UserError
 from .config import task_of
+from .robust import type_name
 
 # Of both toolboxes, and the padding that `PadToGrid` adds; packing leaves out what is not there.
 META_KEYS = (
@@ -69,11 +70,11 @@ def augmented(pipeline: list[dict], scales: Sequence[float], padding: dict | Non
     *steps, pack = pipeline
     keys = (*pack.get('meta_keys', ()), *META_KEYS)
     pack = dict(pack, meta_keys=tuple(dict.fromkeys(keys)))
-    truth = [step for step in steps if _name(step) in ('LoadAnnotations', 'LoadLabelMap')]
+    truth = [step for step in steps if type_name(step) in ('LoadAnnotations', 'LoadLabelMap')]
     steps = [step for step in steps if step not in truth]
     first = len(steps)
     if list(scales) != [1]:
-        first = next((i for i, step in enumerate(steps) if _name(step) == 'Resize'), first)
+        first = next((i for i, step in enumerate(steps) if type_name(step) == 'Resize'), first)
     views = [[step] for step in steps[first:]]
     if list(scales) != [1]:
         resize = steps[first] if first < len(steps) else dict(type='Resize', scale_factor=1.0)
@@ -85,7 +86,7 @@ def augmented(pipeline: list[dict], scales: Sequence[float], padding: dict | Non
 
 def _resized(resize: dict, scale: float, pipeline: list[dict]) -> dict:
     size, factor = resize.get('scale'), resize.get('scale_factor')
-    if any(_name(step) in ('Pad', 'RandomResize', 'ResizeShortestEdge') for step in pipeline):
+    if any(type_name(step) in ('Pad', 'RandomResize', 'ResizeShortestEdge') for step in pipeline):
         raise UserError('--tta-scales needs a test pipeline with Resize, and without Pad')
     if size is not None:
         return dict(resize, scale=tuple(round(side * scale) for side in _sides(size)))
@@ -117,9 +118,9 @@ def _fix_priors(cfg: Config, pipeline: list[dict]) -> None:
     """Let priors keep their size in pixels at every scale, which is what the network knows."""
     head = cfg.model.bbox_head
     priors = head.get('anchor_generator') or dict(type='SSDLitePriorGenerator')
-    if _name(priors) != 'SSDLitePriorGenerator' or priors.get('base_side'):
+    if type_name(priors) != 'SSDLitePriorGenerator' or priors.get('base_side'):
         return
-    resize = next((step for step in pipeline if _name(step) == 'Resize'), {})
+    resize = next((step for step in pipeline if type_name(step) == 'Resize'), {})
     if resize.get('keep_ratio') or 'scale' not in resize:
         raise UserError(
             '--tta-scales: priors follow the input, and the test pipeline gives inputs of several '
@@ -146,7 +147,3 @@ def _test_dataset(cfg: Config) -> ConfigDict:
     while 'dataset' in dataset:
         dataset = dataset.dataset
     return dataset
-
-
-def _name(step: dict) -> str:
-    return str(step['type']).rpartition('.')[2]

@@ -23,9 +23,9 @@ def fuse_views(
     """Average what several views say of one object (weighted box fusion, arXiv:1910.13302).
 
     Suppression finds the objects: the boxes that it keeps. Each box then belongs to the kept box of
-    its class that it overlaps most, if by `iou_threshold` or more. An object's box is the mean of
-    its boxes by their scores, its score the mean over the views of the best score in each, 0 where
-    a view has none; so what one view alone has seen counts for less.
+    its class that it overlaps most, by more than `iou_threshold`, or it would have been kept. An
+    object's box is the mean of its boxes by their scores, its score the mean over the views of the
+    best score in each, 0 where a view has none; so what one view alone has seen counts for less.
 
     Args:
         boxes: `(N, 4)` xyxy of all views, in pixels of the one image.
@@ -40,12 +40,11 @@ def fuse_views(
     """
     kept = batched_nms(boxes, scores, labels, iou_threshold)
     overlaps = box_iou(boxes, boxes[kept]) * (labels[:, None] == labels[kept])
-    overlap, owner = overlaps.max(dim=1)
-    weights = scores * (overlap >= iou_threshold)
-    total = torch.zeros_like(scores[kept]).index_add(0, owner, weights)
-    fused = torch.zeros_like(boxes[kept]).index_add(0, owner, weights[:, None] * boxes)
+    owner = overlaps.argmax(dim=1)
+    total = torch.zeros_like(scores[kept]).index_add(0, owner, scores)
+    fused = torch.zeros_like(boxes[kept]).index_add(0, owner, scores[:, None] * boxes)
     best = scores.new_zeros(len(kept) * num_views)
-    best = best.scatter_reduce(0, owner * num_views + views, weights, 'amax')
+    best = best.scatter_reduce(0, owner * num_views + views, scores, 'amax')
     fused_scores, order = best.view(-1, num_views).mean(dim=1).sort(descending=True, stable=True)
     return (fused / total[:, None])[order], fused_scores, labels[kept][order]
 

@@ -14,7 +14,7 @@ from pycocotools.cocoeval import COCOeval
 
 from mbv2_backbone.det import metrics as module
 from mbv2_backbone.det.metrics import FastCocoMetric
-from mbv2_backbone.engine.run import _exchange_metric
+from mbv2_backbone.engine.evaluation import use_own_metrics
 
 needs_fast = pytest.mark.skipif(
     module.installed_backends()[0] != 'faster_coco_eval', reason='faster-coco-eval is missing'
@@ -210,10 +210,10 @@ def test_one_detection_is_enough_for_the_figures_of_pycocotools(tmp_path):
     assert ours == theirs
 
 
-def test_our_tools_exchange_mmdets_metric_and_no_other():
+def test_our_tools_exchange_the_stock_metrics_and_no_other():
     evaluator = [dict(type='CocoMetric', backend='pycocotools'), dict(type='VOCMetric')]
-    cfg = Config(dict(val_evaluator=evaluator, test_evaluator=dict(type='mmdet.CocoMetric')))
-    _exchange_metric(cfg, 'mmdet.CocoMetric', 'mmdet.FastCocoMetric')
+    cfg = Config(dict(val_evaluator=evaluator, test_evaluator=dict(type='mmseg.IoUMetric')))
+    use_own_metrics(cfg)
     assert [m.type for m in cfg.val_evaluator] == ['mmdet.FastCocoMetric', 'VOCMetric']
     assert cfg.val_evaluator[0].backend == 'pycocotools'
-    assert cfg.test_evaluator.type == 'mmdet.FastCocoMetric'
+    assert cfg.test_evaluator.type == 'mmseg.ClassIoUMetric'

@@ -138,6 +138,16 @@ def test_onnx_in_8_bits_drops_relu6(small, tmp_path):
     assert len(scores)
 
 
+def test_a_model_that_finds_nothing_yet_has_a_map_of_0(small, tmp_path):
+    config, checkpoint, options = small
+    result = export(
+        config, checkpoint, to='onnx', out=str(tmp_path), int8=True, num_images=2,
+        num_calibration=8, cfg_options=[*options, 'model.test_cfg.score_thr=0.999'],
+    )  # fmt: skip
+    assert result.problems() == []
+    assert result.quantised.metrics == dict(bbox_mAP=(0, 0))
+
+
 def test_an_export_that_differs_is_not_written(small, tmp_path, monkeypatch):
     config, checkpoint, options = small
     graph_of = export_module.ExportGraph

@@ -15,6 +15,7 @@ from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement, InstanceData, PixelData
 
 from ..engine.config import dataset_meta
+from ..engine.evaluation import use_own_metrics
 from ..engine.palettes import mask_meta
 from ..errors import UserError
 from ..progress import track
@@ -147,6 +148,7 @@ def class_names(cfg: Config) -> dict[str, dict]:
 def evaluate_exported(cfg: Config, path: str) -> dict[str, float]:
     """Return the metrics of an exported file on the test data of its config."""
     cfg = with_exported(cfg, path)
+    use_own_metrics(cfg)
     model = MODELS.build(cfg.model)
     loader = Runner.build_dataloader(cfg.test_dataloader)
     evaluators = cfg.test_evaluator

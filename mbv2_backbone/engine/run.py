@@ -27,8 +27,8 @@ from .checkpoint import (
 )
 from .checks import check_classes, check_data, check_masks
 from .compiling import compile_networks, pop_compile_options
-from .config import load_config, task_of, walk
-from .evaluation import draw_into, dump_into
+from .config import load_config, task_of
+from .evaluation import draw_into, dump_into, use_own_metrics
 from .loops import end_loader_processes
 from .machine import (
     Machine,
@@ -215,11 +215,8 @@ def _prepare(
     machine = detect_machine(amp=amp, channels_last=channels_last)
     fit_config(cfg, machine)
     if task_of(cfg) != 'det':
-        _fit_seg(cfg)
-    if task_of(cfg) != 'seg':
-        from ..det import metrics  # noqa: F401  (registers FastCocoMetric)
-
-        _exchange_metric(cfg, 'mmdet.CocoMetric', 'mmdet.FastCocoMetric')
+        fill_palettes(cfg)  # our loader knows the colours
+    use_own_metrics(cfg)
     if machine.device == 'cpu':
         keep_freed_memory()
     cfg.launcher = launcher
@@ -245,18 +242,3 @@ def _build_runner(cfg: Config, machine: Machine) -> Runner:
     if is_main_process():
         runner.logger.info(str(replace(machine, num_processes=get_world_size())))
     return runner
-
-
-def _fit_seg(cfg: Config) -> None:
-    """Let mmseg's metric tell the numbers of each class, and our loader know the colours."""
-    from ..seg import metrics  # noqa: F401  (registers ClassIoUMetric)
-
-    fill_palettes(cfg)
-    _exchange_metric(cfg, 'mmseg.IoUMetric', 'mmseg.ClassIoUMetric')
-
-
-def _exchange_metric(cfg: Config, stock: str, ours: str) -> None:
-    for split in ('val', 'test'):
-        for metric in walk(cfg.get(f'{split}_evaluator')):
-            if metric.get('type') in (stock, stock.split('.')[1]):
-                metric['type'] = ours

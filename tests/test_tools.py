@@ -194,10 +194,14 @@ def test_predict_finds_what_evaluate_finds(trained, small, sample_set, tmp_path)
         expected = sample['pred_instances']
         assert [r['score'] for r in got] == pytest.approx(expected['scores'].tolist(), abs=1e-3)
         corners = np.array([[x, y, x + w, y + h] for x, y, w, h in (r['bbox'] for r in got)])
-        # Nearly equal scores may change places: predict folds the batch norms.
+        # Nearly equal scores may change places, as predict folds the batch norms: in the list, and
+        # with those that its end cuts off.
         far = np.abs(corners[:, None] - expected['bboxes'].numpy()).max(-1)
-        assert far.min(0).max() < 0.1
-        assert far.min(1).max() < 0.1
+        scores = expected['scores'].numpy()
+        certain = scores > scores.min() + 1e-3
+        assert certain.sum() > 20
+        assert far.min(0)[certain].max() < 0.1
+        assert far.min(1)[certain].max() < 0.1
 
 
 def test_sources(tmp_path):

@@ -96,6 +96,16 @@ def test_weights_to_start_from(sample_set, tmp_path):
         assert init == dict(type='Pretrained', checkpoint='weights.pth')
 
 
+def test_a_joint_model_weights_pixels_as_a_segmentor_does(sample_set, tmp_path):
+    found = []
+    for task in ('seg', 'both'):
+        out = tmp_path / f'{task}.py'
+        write_config(str(sample_set), task, out=str(out), wishes=Wishes(width=0.25, size=64))
+        found.append(Config.fromfile(out).model.decode_head.loss_decode.class_weight)
+    assert found[0] == found[1]
+    assert 0 < min(found[0]) < 1 < max(found[0])
+
+
 def test_void_and_colours_of_masks(tmp_path):
     root = tmp_path / 'set'
     for split in ('train', 'val'):

@@ -16,7 +16,7 @@ def use_own_metrics(cfg: Config) -> None:
         for metric in walk(cfg.get(f'{split}_evaluator')):
             kind = metric.get('type')
             if kind in ('CocoMetric', 'mmdet.CocoMetric'):
-                from ..det import metrics  # noqa: F401  (registers FastCocoMetric)
+                from ..det import metrics
 
                 metric['type'] = 'mmdet.FastCocoMetric'
             elif kind in ('IoUMetric', 'mmseg.IoUMetric'):

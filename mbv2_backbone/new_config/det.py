@@ -49,6 +49,7 @@ def joint_settings(
     schedule: Schedule,
     *,
     size: int,
+    class_weight: tuple[float, ...],
     width: float,
     pretrained: str | None,
 ) -> dict[str, Any]:
@@ -58,6 +59,7 @@ def joint_settings(
         in_channels=build_architecture(width).taps['layer7'].channels,
         channels=make_divisible(256 * width),
         num_classes=Name('len(seg_classes)'),
+        loss_decode=dict(type='mmseg.PixelCrossEntropyLoss', class_weight=class_weight),
     )
     settings = (
         dict(

@@ -203,23 +203,23 @@ def _choose(report: Report, task: str, wishes: Wishes) -> tuple[Any, list[str], 
     records = [item.record for item in image_set.splits['train']]
     image_sizes = np.array([r.size_wh for r in records if all(r.size_wh)])
     common: dict[str, Any] = dict(width=wishes.width, pretrained=wishes.pretrained)
+    facts = []
+    if task != 'det':
+        pixels = report.stats['train'].pixels
+        weights = plan_class_weights([pixels[name] for name in trained_classes(image_set)])
+        common['class_weight'] = weights
+        facts = [f'classes weighted by their pixels: {min(weights):g} to {max(weights):g}']
     if task == 'seg':
         size_wh = seg_size(image_sizes, wishes.size)
         schedule = _schedule(task, len(records), max(size_wh), wishes)
-        pixels = report.stats['train'].pixels
-        weights = plan_class_weights([pixels[name] for name in trained_classes(image_set)])
-        common |= dict(size_wh=size_wh, class_weight=weights)
-        facts = [
-            f'input {size_wh[0]}x{size_wh[1]}',
-            f'classes weighted by their pixels: {min(weights):g} to {max(weights):g}',
-            _describe(schedule),
-        ]
+        common['size_wh'] = size_wh
+        facts = [f'input {size_wh[0]}x{size_wh[1]}', *facts, _describe(schedule)]
         return (lambda: seg_settings(image_set, schedule, **common)), facts, schedule
     size = wishes.size or det_size(image_sizes, relative_wh(records))
     is_joint = task == 'both'
     priors = plan_priors(records, size, strides=(8, 16, 16) if is_joint else (8, 16, 32))
     schedule = _schedule(task, len(records), size, wishes)
-    facts = [f'input {size}x{size}', _describe_priors(priors), _describe(schedule)]
+    facts = [f'input {size}x{size}', _describe_priors(priors), *facts, _describe(schedule)]
 
     def make() -> dict[str, Any]:
         make_settings = joint_settings if is_joint else det_settings

@@ -16,7 +16,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
 from torch import nn
 
-from . import hooks  # noqa: F401  (registers DeferredRuntimeInfoHook)
+from . import hooks, param_groups  # noqa: F401  (registers what fit_config names)
 
 # From glibc's malloc.h; the limit is the largest int.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
@@ -123,6 +123,8 @@ def fit_config(cfg: Config, machine: Machine) -> None:
         optimizer.setdefault('fused', True)
     cfg.setdefault('env_cfg', {}).setdefault('dist_cfg', {})['backend'] = machine.backend
     wrapper = cfg.get('optim_wrapper')
+    if wrapper and wrapper.get('paramwise_cfg'):
+        wrapper.setdefault('constructor', 'MergedOptimWrapperConstructor')
     if wrapper and str(wrapper.get('type')).rpartition('.')[2] == 'AmpOptimWrapper':
         wrapper.type = 'OptimWrapper'
         for key in ('loss_scale', 'dtype', 'use_fp64'):

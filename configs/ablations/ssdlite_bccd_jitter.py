@@ -1,0 +1,17 @@
+# ssdlite_bccd_fpn_quality.py with scales on both sides of the one that is tested in place of crops
+# that only enlarge.
+# python tools/train.py configs/ablations/ssdlite_bccd_jitter.py
+_base_ = ['./ssdlite_bccd_fpn_quality.py']
+
+size = (320, 320)
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadAnnotations', with_bbox=True),
+    dict(type='RandomResize', scale=size, ratio_range=(0.75, 1.35), keep_ratio=False),
+    dict(type='RandomCrop', crop_size=size, allow_negative_crop=True),
+    dict(type='Pad', size=size, pad_val=dict(img=(114, 114, 114))),
+    dict(type='RandomFlip', prob=[0.3, 0.2, 0.2], direction=['horizontal', 'vertical', 'diagonal']),
+    dict(type='PhotoMetricDistortion'),
+    dict(type='PackDetInputs'),
+]
+train_dataloader = dict(dataset=dict(dataset=dict(pipeline=train_pipeline)))

@@ -34,7 +34,8 @@ class QualitySSDLiteHead(SSDLiteHead):
         train_cfg: `assigner`: mmdet's `MaxIoUAssigner` with its arguments (the default, at 0.5),
             `ATSSAssigner` with `topk` (9) or `TaskAlignedAssigner` with `topk` (13); for the last
             one `alpha` (1) and `beta` (6), as in mmdet's TOOD configs. `gamma` (2) of the quality
-            focal loss, `box_weight` (2) of the box loss. mmdet's SSD values `neg_pos_ratio` and
+            focal loss, `label_smoothing` (0), the part of a score's target that goes to the
+            background, `box_weight` (2) of the box loss. mmdet's SSD values `neg_pos_ratio` and
             `smoothl1_beta` have no use here.
         **kwargs: As for `SSDLiteHead`.
 
@@ -61,6 +62,7 @@ class QualitySSDLiteHead(SSDLiteHead):
             exponents = {name: train_cfg[name] for name in ('alpha', 'beta') if name in train_cfg}
             self._matching = dict(topk=assigner.get('topk', 13), **exponents)
         self._gamma = train_cfg.get('gamma', 2.0)
+        self._smoothing = train_cfg.get('label_smoothing', 0.0)
         self._box_weight = train_cfg.get('box_weight', 2.0)
         # A GPU would wait for a copy of them in every step.
         for name, values in self._coding.items():
@@ -102,7 +104,7 @@ class QualitySSDLiteHead(SSDLiteHead):
             # As in SSDLiteHead: an image without positives counts as one, over all processes.
             avg_factor = reduce_mean(is_positive.sum(1).clamp(min=1).sum().float())
             iou, generalised = paired_overlaps(bboxes, targets)
-            quality = iou.detach() * is_positive
+            quality = iou.detach() * is_positive * (1 - self._smoothing)
             loss_cls = quality_loss(logits, labels, quality, gamma=self._gamma) * weights
             loss_bbox = self._box_weight * (1 - generalised) * is_positive
             return dict(

@@ -59,6 +59,13 @@ def faulty(sample_set, tmp_path_factory):
         data_root={str(folder)!r}, ann_file='train.json', data_prefix=dict(img='images'))
     train_cfg = dict(max_epochs=2, val_interval=9)
     default_hooks = dict(logger=dict(interval=1))
+    plain = [
+        dict(type='LoadImageFromFile'),
+        dict(type='LoadAnnotations', with_bbox=True),
+        dict(type='Resize', scale=(96, 96), keep_ratio=False),
+        dict(type='PackDetInputs'),
+    ]
+    custom_hooks = [dict(type='PipelineSwitchHook', switch_epoch=1, switch_pipeline=plain)]
     """
     return folder, write_small_config(folder / 'config.py', sample_set, more)
 

@@ -138,13 +138,18 @@ def watch_images(cfg: Config, *, fresh: bool = False) -> None:
 
 
 def replace_broken(cfg: Config, record: str) -> None:
-    """Wrap the training pipelines of a config in `ReplaceBrokenImages`, in place."""
-    for dataset in datasets_of(cfg, ('train',)):
-        steps = dataset.get('pipeline') or []
+    """Wrap the training pipelines of a config in `ReplaceBrokenImages`, in place.
+
+    Those that mmdet's `PipelineSwitchHook` puts in their place later are among them.
+    """
+    switches = [h for h in cfg.get('custom_hooks') or [] if h.get('switch_pipeline')]
+    owners = [(dataset, 'pipeline') for dataset in datasets_of(cfg, ('train',))]
+    for owner, key in [*owners, *((switch, 'switch_pipeline') for switch in switches)]:
+        steps = owner.get(key) or []
         if steps and steps[0].get('type') == 'ReplaceBrokenImages':  # the config of another run
             steps = steps[0]['steps']
         if steps:
-            dataset['pipeline'] = [dict(type='ReplaceBrokenImages', steps=steps, record=record)]
+            owner[key] = [dict(type='ReplaceBrokenImages', steps=steps, record=record)]
 
 
 @HOOKS.register_module()

@@ -1,6 +1,5 @@
-# SSDLite-MobileNetV2 on COCO, more out of the same size: a top-down neck, a map of stride 8,
-# quality focal loss and generalised IoU in place of hard negatives and smooth L1, and no weight
-# decay of norms and biases.
+# SSDLite-MobileNetV2 on COCO, more out of the same size: a top-down neck, a map of stride 8, and
+# quality focal loss and generalised IoU in place of hard negatives and smooth L1.
 # Published: nothing for this recipe; what it brings on small sets stands in docs/accuracy.md.
 # torchrun --nproc_per_node=8 tools/train.py configs/ssdlite_mbv2_coco_plus.py --launcher pytorch
 _base_ = ['./ssdlite_mbv2_coco.py']
@@ -33,4 +32,3 @@ model = dict(
     # Scores that know the better of two boxes let more of them stand.
     test_cfg=dict(nms=dict(iou_threshold=0.6)),
 )
-optim_wrapper = dict(paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0))

@@ -1,6 +1,6 @@
-# ssdlite_bccd_jitter.py whose last tenth has images as the test has them, but for flips.
+# ssdlite_mbv2_bccd_plus.py whose last tenth has images as the test has them, but for flips.
 # python tools/train.py configs/ablations/ssdlite_bccd_clean_end.py
-_base_ = ['./ssdlite_bccd_jitter.py']
+_base_ = ['../ssdlite_mbv2_bccd_plus.py']
 
 max_epochs = 40
 train_dataloader = dict(

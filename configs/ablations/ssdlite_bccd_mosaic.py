@@ -1,6 +1,6 @@
-# ssdlite_bccd_jitter.py with a window of four images in the place of every second image.
+# ssdlite_mbv2_bccd_plus.py with a window of four images in the place of every second image.
 # python tools/train.py configs/ablations/ssdlite_bccd_mosaic.py
-_base_ = ['./ssdlite_bccd_jitter.py']
+_base_ = ['../ssdlite_mbv2_bccd_plus.py']
 
 grey = 114
 train_pipeline = [

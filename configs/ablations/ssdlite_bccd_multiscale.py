@@ -1,6 +1,6 @@
-# ssdlite_bccd_jitter.py whose batches are resized, too: each to one size from 256 to 384.
+# ssdlite_mbv2_bccd_plus.py whose batches are resized, too: each to one size from 256 to 384.
 # python tools/train.py configs/ablations/ssdlite_bccd_multiscale.py
-_base_ = ['./ssdlite_bccd_jitter.py']
+_base_ = ['../ssdlite_mbv2_bccd_plus.py']
 
 model = dict(
     data_preprocessor=dict(

@@ -212,8 +212,9 @@ def test_one_detection_is_enough_for_the_figures_of_pycocotools(tmp_path):
 
 def test_our_tools_exchange_the_stock_metrics_and_no_other():
     evaluator = [dict(type='CocoMetric', backend='pycocotools'), dict(type='VOCMetric')]
-    cfg = Config(dict(val_evaluator=evaluator, test_evaluator=dict(type='mmseg.IoUMetric')))
+    scoped = [dict(type='mmdet.CocoMetric'), dict(type='mmseg.IoUMetric')]
+    cfg = Config(dict(val_evaluator=evaluator, test_evaluator=scoped))
     use_own_metrics(cfg)
     assert [m.type for m in cfg.val_evaluator] == ['mmdet.FastCocoMetric', 'VOCMetric']
     assert cfg.val_evaluator[0].backend == 'pycocotools'
-    assert cfg.test_evaluator.type == 'mmseg.ClassIoUMetric'
+    assert [m.type for m in cfg.test_evaluator] == ['mmdet.FastCocoMetric', 'mmseg.ClassIoUMetric']

@@ -198,7 +198,8 @@ def test_predict_finds_what_evaluate_finds(trained, small, sample_set, tmp_path)
         # with those that its end cuts off.
         far = np.abs(corners[:, None] - expected['bboxes'].numpy()).max(-1)
         scores = expected['scores'].numpy()
-        certain = scores > scores.min() + 1e-3
+        is_cut_off = len(scores) == 200
+        certain = scores > (scores.min() + 1e-3 if is_cut_off else 0)
         assert certain.sum() > 20
         assert far.min(0)[certain].max() < 0.1
         assert far.min(1)[certain].max() < 0.1

@@ -83,12 +83,28 @@ def test_the_segmentor_trains_on_equal_terms():
 
 
 def test_nothing_starts_from_other_weights():
-    paths = sorted(BASELINES.glob('*.py'))
+    paths = [p for p in sorted(BASELINES.glob('*.py')) if not p.stem.endswith('_pretrained')]
     assert len(paths) == 3
     for path in paths:
         text = str(load(path.stem).model.to_dict())
         assert 'Pretrained' not in text
         assert load(path.stem).model.get('pretrained') is None
+
+
+def test_pretrained_runs_differ_in_their_weights_alone():
+    ablations = ROOT / 'configs' / 'ablations'
+    pairs = {
+        BASELINES / 'ssdlite_mmdet_bccd_pretrained.py': BASELINES / 'ssdlite_mmdet_bccd.py',
+        ablations / 'ssdlite_bccd_pretrained.py': ROOT / 'configs' / 'ssdlite_mbv2_bccd_plus.py',
+    }
+    weights = []
+    for pretrained, scratch in pairs.items():
+        cfg, plain = (load_config(str(path)).to_dict() for path in (pretrained, scratch))
+        weights.append(cfg['model']['backbone'].pop('init_cfg'))
+        plain['model']['backbone'].pop('init_cfg', None)
+        assert cfg == plain
+    assert weights[0] == weights[1]
+    assert weights[0]['type'] == 'Pretrained'
 
 
 def test_options_in_the_comments_are_taken():

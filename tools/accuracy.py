@@ -5,6 +5,7 @@ Examples:
     python tools/accuracy.py run configs/baselines/ssdlite_mmdet_bccd.py --seeds 0 1
     python tools/accuracy.py table docs/accuracy --into docs/accuracy.md
     python tools/accuracy.py plot docs/accuracy --out docs/pictures
+    python tools/accuracy.py weights mediapipe-objectron-0.4.1675468480.tgz
 """
 
 from __future__ import annotations
@@ -61,6 +62,13 @@ def parse_args() -> argparse.Namespace:
     plot = add('plot', 'mAP over epochs and over multiply-adds, from the JSON files', write_plots)
     plot.add_argument('folder', help='of the JSON files')
     plot.add_argument('--out', default='docs/pictures', help='folder of the PNG files')
+
+    weights = add('weights', 'make pretrained weights of a TensorFlow Lite detector', write_weights)
+    weights.add_argument('model', help="a .tflite, or the .tgz of 'npm pack @mediapipe/objectron'")
+    weights.add_argument(
+        '--images', default='data/CamVid/train', help="folder, for the batch norms' statistics"
+    )
+    weights.add_argument('--out', default='data/mobilenet_v2_oidv4.pth', help='file to write')
     return parser.parse_args()
 
 
@@ -97,6 +105,13 @@ def write_plots(args: argparse.Namespace) -> None:
 
     for path in save_plots(read_groups(args.folder), args.out):
         print(path)
+
+
+def write_weights(args: argparse.Namespace) -> None:
+    from mbv2_backbone.accuracy.pretrained import write_weights
+
+    write_weights(args.model, args.images, args.out)
+    print(args.out)
 
 
 if __name__ == '__main__':

@@ -23,7 +23,7 @@ from mbv2_backbone.weights.convert import LAYOUTS
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / 'docs'
 PACKAGE = ROOT / 'mbv2_backbone'
-PAGES = ('architecture', 'backbone', 'deployment', 'weights')
+PAGES = ('accuracy', 'architecture', 'backbone', 'deployment', 'weights')
 SETUP = configparser.ConfigParser()
 SETUP.read(ROOT / 'setup.cfg')
 
@@ -148,6 +148,10 @@ def test_a_command_is_understood(line, monkeypatch):
             makefile = (ROOT / 'Makefile').read_text()
             for target in targets:
                 assert '=' in target or re.search(rf'^{target}:', makefile, re.M), target
+        case ['npm', 'pack', package]:
+            assert re.fullmatch(r'@[\w-]+/[\w-]+@[\d.]+', package), 'not one version'
+        case ['pip', 'install', '-c', constraints, package]:
+            assert f'\n{package}==' in (ROOT / constraints).read_text()
         case ['pip', 'install', '-c', constraints, '-e', what]:
             assert (ROOT / constraints).is_file()
             assert set(re.fullmatch(r'\.\[(.+)\]', what)[1].split(',')) <= set(extras)
@@ -158,7 +162,7 @@ def test_a_command_is_understood(line, monkeypatch):
 @pytest.mark.parametrize('name', PAGES)
 def test_links_and_pictures_are_there(name):
     links = re.findall(r'\]\(([^)#:]+)\)', page(name))
-    assert all((DOCS / link).is_file() for link in links), links
+    assert all((DOCS / link).exists() for link in links), links
 
 
 def test_the_tables_follow_the_code(draw):

@@ -37,12 +37,13 @@ ENV = dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1')
 class Page:
     """`tools/predict.py --serve` on a free port."""
 
-    def __init__(self, config, checkpoint, options):
+    def __init__(self, config, checkpoint, options, before=None):
         command = [sys.executable, str(ROOT / 'tools/predict.py'), config, checkpoint, '--serve',
                    '--port', '0', '--cfg-options', *options]  # fmt: skip
         self.process = subprocess.Popen(
-            command, env=ENV, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
+            command, env=ENV, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            preexec_fn=before,
+        )  # fmt: skip
         said = []
         for line in self.process.stdout:
             said.append(line)
@@ -151,6 +152,13 @@ def test_a_large_picture_gets_a_mask_for_the_screen(page):
     answer = page.ask(png((3000, 1500), 'RGB'))
     mask = Image.open(BytesIO(base64.b64decode(answer['mask'].partition(',')[2])))
     assert mask.size == (1600, 800)
+
+
+def test_it_says_that_it_stopped_in_the_background_of_a_script(joint):
+    # A shell without job control has SIGINT ignored in what it starts with `&`.
+    page = Page(*joint, before=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN))
+    urllib.request.urlopen(page.url, timeout=60).close()  # it listens to signals once it answers
+    assert page.stop() == (0, 'Stopped\n')
 
 
 def test_many_users_at_once_get_the_same(page, picture):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os.path as osp
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.util import find_spec
 from ipaddress import ip_address
 
@@ -93,7 +94,7 @@ def _run(app: object, listener: socket.socket, address: str) -> None:
         timeout_graceful_shutdown=5,
     )
     print(f'Serving on {address} until Ctrl-C', flush=True)
-    try:
+    # uvicorn ends cleanly and raises it again, but where the shell has SIGINT ignored (`… &`).
+    with suppress(KeyboardInterrupt):
         uvicorn.Server(options).run(sockets=[listener])
-    except KeyboardInterrupt:  # uvicorn ends cleanly and raises it again
-        print('Stopped')
+    print('Stopped')

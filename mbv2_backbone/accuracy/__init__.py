@@ -1,1 +1,1 @@
-"""The comparison of recipes: training over seeds, and tables and plots of what came out."""
+"""The comparison of recipes: training over seeds, tables and plots, weights to start from."""

@@ -113,7 +113,7 @@ def test_weights_load_into_ours_and_into_mmdets(tmp_path, images):
     torch.testing.assert_close(ours.state_dict()['conv1.conv.weight'], stored['conv1.conv.weight'])
 
 
-def test_statistics_are_those_of_the_images(trained, images):
+def test_statistics_are_those_of_the_images(images):
     backbone = MobileNetV2Backbone(out_indices=('conv2',), norm_cfg=NORM)
     convolutions = folded_convolutions(model_of(randomise(backbone)))
     pixels = [torch.from_numpy(np.array(Image.open(path))) for path in sorted(images.iterdir())]

@@ -311,9 +311,3 @@ def test_the_tool_writes_the_tables_into_a_document(folder, tmp_path):
     lines = document.read_text().splitlines()
     assert (lines[0], lines[-1]) == ('before', 'after')
     assert '### CamVid' in lines
-
-
-@pytest.mark.parametrize('mark', ['accuracy', 'screening'])
-def test_the_document_has_the_marks(mark):
-    text = (ROOT / 'docs' / 'accuracy.md').read_text()
-    assert text.count(f'<!-- {mark}:begin -->') == text.count(f'<!-- {mark}:end -->') == 1

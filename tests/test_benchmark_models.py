@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from bench_util import SIZE, config
+from mmengine.logging import MMLogger
 from torch import nn
 
 from mbv2_backbone.bench.complexity import PARTS, count_model
@@ -12,6 +13,7 @@ from mbv2_backbone.bench.models import (
     build_random,
     class_counts,
     input_size,
+    quiet,
     set_candidates,
     set_size,
     settle_batch_norm,
@@ -26,6 +28,15 @@ from mbv2_backbone.bench.peers import (
     torchvision_backbone,
 )
 from mbv2_backbone.errors import UserError
+
+
+def test_quiet_ends(log):
+    logger = MMLogger.get_current_instance()
+    logger.warning('before')
+    with quiet():
+        logger.warning('within')
+    logger.warning('after')
+    assert log == ['before', 'after']
 
 
 @pytest.mark.parametrize(

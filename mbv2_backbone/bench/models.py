@@ -9,6 +9,7 @@ from copy import deepcopy
 
 import torch
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
@@ -26,11 +27,18 @@ _LOGIT_SPREAD = 1.5  # standard deviation of the class scores before the softmax
 def quiet() -> Iterator[None]:
     """Keep what the toolboxes log below an error to themselves."""
     before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
+    _disable_logs(logging.WARNING)
     try:
         yield
     finally:
-        logging.disable(before)
+        _disable_logs(before)
+
+
+def _disable_logs(level: int) -> None:
+    logging.disable(level)
+    # mmengine's loggers remember which levels are on, and forget it at their own setLevel only.
+    logger = MMLogger.get_current_instance()
+    logger.setLevel(logger.level)
 
 
 def build_random(cfg: Config, scope: str | None = None) -> nn.Module:

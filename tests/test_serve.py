@@ -332,6 +332,19 @@ def test_a_bad_file_gives_a_message_on_the_page(page, browser, picture, tmp_path
     assert '/predict' in entry['message']
 
 
+def test_a_picture_that_comes_before_the_page_is_ready_is_not_lost(page, browser, picture):
+    browser.get(page.url)
+    browser.execute_cdp_cmd('Network.enable', {})
+    conditions = dict(offline=False, downloadThroughput=-1, uploadThroughput=-1)
+    browser.execute_cdp_cmd('Network.emulateNetworkConditions', dict(conditions, latency=1500))
+    try:
+        browser.refresh()
+        assert browser.find_element('id', 'model').text == ''
+        assert upload(browser, picture).text == picture.name
+    finally:
+        browser.execute_cdp_cmd('Network.emulateNetworkConditions', dict(conditions, latency=0))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('task', ['det', 'seg', 'exported'])
 def test_other_models_have_a_page(task, browser, picture, sample_set, tmp_path):

@@ -4,13 +4,23 @@ const VIEW_SIDES = [960, 1600]; // least and most, so that letters are sharp
 const byId = (id) => document.getElementById(id);
 const css = ([red, green, blue]) => `rgb(${red} ${green} ${blue})`;
 
-const about = await (await fetch('about')).json();
+let about = null; // what the server tells of the model, once `ready`
 const hidden = new Set(); // names of classes
 let shown = null; // { image, answer, mask } of the newest picture
 let newest = 0;
 
-byId('model').textContent = about.name;
-byId('threshold').value = about.threshold;
+// Nothing below waits for it, so that a picture that comes before it is not lost.
+const ready = request('about').then((response) => response.json()).then((answer) => {
+  about = answer;
+  byId('model').textContent = about.name;
+  byId('threshold').value = about.threshold;
+});
+
+function request(...args) {
+  return fetch(...args).catch(() => {
+    throw new Error('The server does not answer; was it stopped?');
+  });
+}
 
 function say(text, isError = false) {
   byId('message').textContent = text;
@@ -21,6 +31,7 @@ async function predict(file) {
   const mine = ++newest;
   say('Predicting …');
   try {
+    await ready;
     const answer = await ask(file);
     const image = await createImageBitmap(file).catch(() => {
       throw new Error('This browser cannot show the file; save it as JPEG or PNG.');
@@ -40,9 +51,7 @@ async function ask(file) {
     throw new Error(`The file has ${Math.round(file.size / 2 ** 20)} MB, more than `
       + `${about.max_bytes / 2 ** 20}; make it smaller.`);
   }
-  const response = await fetch('predict', { method: 'POST', body: file }).catch(() => {
-    throw new Error('The server does not answer; was it stopped?');
-  });
+  const response = await request('predict', { method: 'POST', body: file });
   if (response.status === 503) throw new Error('The server is busy; try again in a while.');
   const answer = await response.json().catch(() => {
     throw new Error('The server failed; its terminal says why.');

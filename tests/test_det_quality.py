@@ -243,6 +243,19 @@ def test_matches_of_iou_are_those_of_ssdlite():
     assert torch.equal(weights, other_weights)
 
 
+def test_smooth_l1_is_that_of_ssdlite():
+    x, samples = features(3, 2), random_batch(3, seed=2)
+    kwargs = stock_config()
+    kwargs['train_cfg'] = kwargs['train_cfg'] | dict(smoothl1_beta=0.3)
+    plain = SSDLiteHead(**kwargs)
+    randomise(plain)
+    quality = head(**kwargs['train_cfg'], box_loss='smooth_l1', box_weight=3.0)
+    quality.load_state_dict(plain.state_dict())
+    expected = plain.loss(x, samples)['loss_bbox']
+    assert expected > 0
+    torch.testing.assert_close(quality.loss(x, samples)['loss_bbox'], 3 * expected)
+
+
 @each_assigner
 @pytest.mark.parametrize('crowds', [False, True])
 def test_empty_images_push_every_score_down(crowds, assigner):
@@ -317,6 +330,11 @@ def test_the_loss_is_float32_whatever_the_features(dtype):
         ignored,
     )
     assert all(value.dtype == torch.float32 and value.isfinite() for value in losses.values())
+
+
+def test_another_box_loss_is_refused():
+    with pytest.raises(ValueError, match='one of giou, smooth_l1, got iou'):
+        head(box_loss='iou')
 
 
 def test_another_assigner_is_refused():

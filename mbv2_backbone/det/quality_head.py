@@ -14,11 +14,12 @@ from torch import Tensor
 
 from .assigner import find_excluded, iou_matching
 from .head import SSDLiteHead
-from .losses import paired_overlaps, quality_loss
+from .losses import box_loss, paired_overlaps, quality_loss
 from .matching import match_adaptive, match_aligned
-from .targets import IGNORED, decode, match, pad_boxes, take_matched
+from .targets import IGNORED, decode, encode, match, pad_boxes, take_matched
 
 _BACKGROUND_SCORE = 0.99  # at the start, so that the many background priors are quiet
+_BOX_LOSSES = ('giou', 'smooth_l1')
 _ASSIGNERS = ('MaxIoUAssigner', 'ATSSAssigner', 'TaskAlignedAssigner')
 
 
@@ -35,12 +36,12 @@ class QualitySSDLiteHead(SSDLiteHead):
             `ATSSAssigner` with `topk` (9) or `TaskAlignedAssigner` with `topk` (13); for the last
             one `alpha` (1) and `beta` (6), as in mmdet's TOOD configs. `gamma` (2) of the quality
             focal loss, `label_smoothing` (0), the part of a score's target that goes to the
-            background, `box_weight` (2) of the box loss. mmdet's SSD values `neg_pos_ratio` and
-            `smoothl1_beta` have no use here.
+            background, `box_loss` ('giou', or 'smooth_l1' as in SSD, with `smoothl1_beta` (1)) and
+            its `box_weight` (2). mmdet's SSD value `neg_pos_ratio` has no use here.
         **kwargs: As for `SSDLiteHead`.
 
     Raises:
-        ValueError: If the assigner is another one.
+        ValueError: If the assigner or the box loss is another one.
     """
 
     def __init__(self, *, train_cfg: dict | None = None, **kwargs: Any) -> None:
@@ -63,7 +64,13 @@ class QualitySSDLiteHead(SSDLiteHead):
             self._matching = dict(topk=assigner.get('topk', 13), **exponents)
         self._gamma = train_cfg.get('gamma', 2.0)
         self._smoothing = train_cfg.get('label_smoothing', 0.0)
+        self._smoothl1_beta = train_cfg.get('smoothl1_beta', 1.0)
         self._box_weight = train_cfg.get('box_weight', 2.0)
+        self._box_loss = train_cfg.get('box_loss', 'giou')
+        if self._box_loss not in _BOX_LOSSES:
+            raise ValueError(
+                f'box_loss must be one of {", ".join(_BOX_LOSSES)}, got {self._box_loss}'
+            )
         # A GPU would wait for a copy of them in every step.
         for name, values in self._coding.items():
             self.register_buffer(f'_{name}', torch.tensor(values), persistent=False)
@@ -106,9 +113,14 @@ class QualitySSDLiteHead(SSDLiteHead):
             iou, generalised = paired_overlaps(bboxes, targets)
             quality = iou.detach() * is_positive * (1 - self._smoothing)
             loss_cls = quality_loss(logits, labels, quality, gamma=self._gamma) * weights
-            loss_bbox = self._box_weight * (1 - generalised) * is_positive
+            if self._box_loss == 'giou':
+                loss_bbox = ((1 - generalised) * is_positive).sum()
+            else:
+                codes = encode(priors, targets, **self._coding)
+                loss_bbox = box_loss(deltas, codes, is_positive, beta=self._smoothl1_beta)
             return dict(
-                loss_cls=loss_cls.sum() / avg_factor, loss_bbox=loss_bbox.sum() / avg_factor
+                loss_cls=loss_cls.sum() / avg_factor,
+                loss_bbox=self._box_weight * loss_bbox / avg_factor,
             )
 
     @torch.no_grad()

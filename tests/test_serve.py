@@ -336,7 +336,7 @@ def test_a_picture_that_comes_before_the_page_is_ready_is_not_lost(page, browser
     browser.get(page.url)
     browser.execute_cdp_cmd('Network.enable', {})
     conditions = dict(offline=False, downloadThroughput=-1, uploadThroughput=-1)
-    browser.execute_cdp_cmd('Network.emulateNetworkConditions', dict(conditions, latency=1500))
+    browser.execute_cdp_cmd('Network.emulateNetworkConditions', dict(conditions, latency=3000))
     try:
         browser.refresh()
         assert browser.find_element('id', 'model').text == ''

@@ -9,7 +9,7 @@ const hidden = new Set(); // names of classes
 let shown = null; // { image, answer, mask } of the newest picture
 let newest = 0;
 
-// Nothing below waits for it, so that a picture that comes before it is not lost.
+// Only what needs it waits for it: a picture that comes before it is not lost.
 const ready = request('about').then((response) => response.json()).then((answer) => {
   about = answer;
   byId('model').textContent = about.name;

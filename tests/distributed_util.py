@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import torch
-from mmengine.dist import get_rank, is_main_process
+from mmengine.dist import get_rank, get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from resume_util import environment
@@ -43,12 +43,28 @@ class FrozenNorms(Hook):
                 module.eval()
 
 
+class Finalised:
+    """Leaves a file when Python, which is finalised, deletes the variables of the program."""
+
+    def __init__(self, path):
+        self._path = Path(path)
+
+    def __del__(self):
+        self._path.touch()
+
+
 @HOOKS.register_module()
 class KeepGradients(Hook):
-    """Writes the gradients of the first step, and the ids of the images that are evaluated."""
+    """Writes the gradients of the first step, and the ids of the images that are evaluated.
+
+    Of several processes, leaves a file for each that is finalised.
+    """
 
     def before_train(self, runner):
         path = Path(runner.work_dir, 'gradients.pth')
+        if get_world_size() > 1:
+            end = Finalised(f'{runner.work_dir}/finalised{get_rank()}')
+            sys.modules['__main__'].finalised = end
 
         def write(optimizer, args, kwargs):
             if is_main_process() and not path.exists():

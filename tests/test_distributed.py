@@ -2,12 +2,14 @@
 
 import json
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
 from distributed_util import torchrun, torchrun_train
-from resume_util import assert_same, scalars, states, write_config
+from resume_util import assert_same, environment, scalars, states, write_config
 
 from mbv2_backbone.engine import run
 from mbv2_backbone.seg.losses import pixel_cross_entropy
@@ -35,7 +37,7 @@ CUT = """
 import sys
 import mbv2_backbone
 from resume_util import SignalHook, toy_config, train_toy
-from mbv2_backbone.compat import join_cpu_processes
+from mbv2_backbone.compat import end_joined_process, join_cpu_processes
 from mbv2_backbone.engine.checkpoint import newest_resumable
 
 def config(name):
@@ -47,6 +49,7 @@ if sys.argv[2] == 'kill':
     train_toy(config('whole'))
     train_toy(config('cut'), hooks=[SignalHook(9, step=6)])
 train_toy(config('cut'), resume=newest_resumable(f'{sys.argv[1]}/cut', print))
+end_joined_process()
 """
 
 # Each process has one of two images, with few and with many ignored pixels.
@@ -63,6 +66,34 @@ logits = logits[rank:rank + 1].requires_grad_()
 loss = pixel_cross_entropy(logits, labels[rank:rank + 1])
 loss.backward()
 torch.save((loss.detach(), logits.grad), f'{sys.argv[1]}.{rank}')
+distributed.destroy_process_group()
+"""
+
+# What happens as a process ends, told on its output. argv: the backend to join over, or nothing.
+ENDS = """
+import atexit
+import sys
+import threading
+import time
+from torch import distributed
+from mbv2_backbone.compat import end_joined_process
+
+class Object:
+    def __del__(self):
+        print('finalised', end=' ')
+
+def work():
+    time.sleep(0.3)
+    print('worked', end=' ')
+
+kept = Object()
+atexit.register(print, 'left', end=' ')
+threading.Thread(target=work).start()
+if sys.argv[1]:
+    store = distributed.HashStore()
+    distributed.init_process_group(sys.argv[1], store=store, rank=0, world_size=1)
+end_joined_process()
+print('went on', end=' ')
 """
 
 
@@ -104,6 +135,8 @@ def test_two_processes_train_and_evaluate_as_one(sample_set, odd_set, tmp_path):
     for name, grad in one.items():
         limit = 1e-5 * max(1e-2, float(grad.abs().max()))
         assert float((two[name] - grad).abs().max()) <= limit, name
+
+    assert not list((tmp_path / 'two').glob('finalised*'))
 
     files = sorted(path.name for path in (tmp_path / 'two').glob('*/*.log'))
     assert len(files) == 1
@@ -181,3 +214,14 @@ def test_ignored_pixels_count_alike_in_one_process_and_in_two(tmp_path):
     # DDP averages the gradients, and the logged loss is the mean as well.
     torch.testing.assert_close(sum(out[0] for out in outs) / 2, loss.detach())
     torch.testing.assert_close(torch.cat([out[1] for out in outs]) / 2, logits.grad)
+
+
+@pytest.mark.parametrize(
+    ('backend', 'expected'), [('', 'went on worked left finalised'), ('gloo', 'worked left')]
+)
+def test_a_process_over_gloo_ends_without_being_finalised(tmp_path, backend, expected):
+    (tmp_path / 'ends.py').write_text(ENDS)
+    command = [sys.executable, str(tmp_path / 'ends.py'), backend]
+    result = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split() == expected.split()

@@ -60,3 +60,7 @@ def run(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) ->
             raise
         print(f'error: {cause}', file=sys.stderr)
         sys.exit(USER_ERROR)
+    if getattr(args, 'launcher', 'none') != 'none':
+        from mbv2_backbone.compat import end_joined_process
+
+        end_joined_process()

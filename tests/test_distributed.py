@@ -222,6 +222,7 @@ def test_ignored_pixels_count_alike_in_one_process_and_in_two(tmp_path):
 def test_a_process_over_gloo_ends_without_being_finalised(tmp_path, backend, expected):
     (tmp_path / 'ends.py').write_text(ENDS)
     command = [sys.executable, str(tmp_path / 'ends.py'), backend]
-    result = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=300)
+    buffered = dict(environment(), PYTHONUNBUFFERED='')
+    result = subprocess.run(command, env=buffered, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr
     assert result.stdout.split() == expected.split()

@@ -1,11 +1,11 @@
 """What the tests of the benchmark share."""
 
 from argparse import Namespace
-from pathlib import Path
+
+from paths_util import ROOT
 
 from mbv2_backbone.engine.config import load_config
 
-ROOT = Path(__file__).resolve().parent.parent
 SIZE = (64, 64)
 
 

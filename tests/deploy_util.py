@@ -2,18 +2,17 @@
 
 import logging
 import textwrap
-from pathlib import Path
 
 import numpy as np
 import torch
 from mmengine.registry import MODELS
+from paths_util import ROOT
 from util import randomise
 
 from mbv2_backbone.engine.config import load_config
 
 # pytest would format and keep the thousands of records that one torch.export writes.
 logging.getLogger('torch.__trace').propagate = False
-ROOT = Path(__file__).resolve().parent.parent
 DETECTION = """
     _base_ = {base!r}
     model = dict(

@@ -9,8 +9,8 @@ import torch
 from mmengine.dist import get_rank, get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
+from paths_util import ROOT
 from resume_util import environment
-from small_util import ROOT
 from torch import nn
 
 

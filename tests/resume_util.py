@@ -18,7 +18,8 @@ from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from mmengine.registry import DATASETS, HOOKS, METRICS, MODELS, TRANSFORMS
 from mmengine.runner import Runner
-from small_util import ROOT, write_small_config
+from paths_util import ROOT
+from small_util import write_small_config
 from torch import nn
 
 from mbv2_backbone.engine import machine  # noqa: F401  (registers Bf16OptimWrapper)

@@ -6,7 +6,8 @@ import sys
 import textwrap
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from paths_util import ROOT
+
 NETWORK = """
 model = dict(
     backbone=dict(widen_factor=0.25),

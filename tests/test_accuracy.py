@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mmengine.config import Config
-from small_util import ROOT, write_small_config
+from paths_util import ROOT
+from small_util import write_small_config
 
 from mbv2_backbone.accuracy.groups import read_groups, sign_of
 from mbv2_backbone.accuracy.plots import curves_of, draw_epochs, draw_madds, save_plots

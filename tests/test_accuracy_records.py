@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from small_util import ROOT
+from paths_util import ROOT
 
 from mbv2_backbone.accuracy.record import digest_of, read_record
 from mbv2_backbone.bench.machine import versions

@@ -8,9 +8,9 @@ import subprocess
 import sys
 import tarfile
 import zipfile
-from pathlib import Path
 
 import pytest
+from paths_util import ROOT
 
 from mbv2_backbone.data.archives import extract
 from mbv2_backbone.errors import UserError
@@ -140,7 +140,7 @@ def test_a_wrong_hash_and_damaged_archives_are_refused(tmp_path):
 
 
 def test_the_tool_unpacks_and_refuses(tmp_path):
-    tool = Path(__file__).resolve().parent.parent / 'tools' / 'data.py'
+    tool = ROOT / 'tools' / 'data.py'
     good, bad = make_zip(tmp_path / 'a.zip', FILES), make_zip(tmp_path / 'b.zip', {'../evil': b''})
     digest = hashlib.sha256(good.read_bytes()).hexdigest()
     for archive, stated, code in ((good, digest, 0), (good, digest[::-1], 2), (bad, None, 2)):

@@ -7,7 +7,7 @@ import torch
 from mmdet.structures import DetDataSample
 from mmengine.registry import MODELS
 from mmengine.structures import InstanceData
-from small_util import ROOT
+from paths_util import ROOT
 
 from mbv2_backbone.bench.complexity import count_model
 from mbv2_backbone.bench.models import input_size

@@ -1,13 +1,10 @@
 """Memory and open files over a training run: what grows is found, and a real run is watched."""
 
-from pathlib import Path
-
 import pytest
+from paths_util import ROOT
 
 from mbv2_backbone.bench.endurance import endurance_rows, growth, plot, verdict
 from mbv2_backbone.errors import UserError
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 def rows(memory, files):

@@ -4,13 +4,12 @@ import re
 from pathlib import Path
 
 import pytest
+from paths_util import ROOT
 
 from mbv2_backbone.bench import plan, report, table
 from mbv2_backbone.engine.config import load_config
 from mbv2_backbone.errors import UserError
 from mbv2_backbone.markdown import put_between
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 def result(work, name='ours', rate=100.0, *, median=10.0, gpu=None, settings=None):

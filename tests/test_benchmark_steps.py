@@ -5,7 +5,8 @@ import signal
 
 import pytest
 import torch
-from bench_util import ROOT, SIZE, config
+from bench_util import SIZE, config
+from paths_util import ROOT
 
 from mbv2_backbone.bench import steps
 from mbv2_backbone.bench.memory import memory_rows

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bench_util import ROOT, SIZE, config
+from bench_util import SIZE, config
 from mmengine.config import Config
+from paths_util import ROOT
 
 from mbv2_backbone.bench import scaling, startup
 from mbv2_backbone.bench.backbone import build_backbone

@@ -16,10 +16,10 @@ from mmengine.logging.history_buffer import HistoryBuffer
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from mmengine.utils.dl_utils import mmcv_full_available
+from paths_util import ROOT
 
 from mbv2_backbone import compat
 
-ROOT = Path(__file__).parents[1]
 USE_NMS = """
 import torch
 from mmdet.models.dense_heads.base_dense_head import batched_nms

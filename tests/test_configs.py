@@ -13,12 +13,13 @@ import torchvision
 from mmdet.structures import DetDataSample
 from mmengine.analysis import get_model_complexity_info
 from mmengine.registry import MODELS
+from paths_util import ROOT
 from util import images, randomise
 
 from mbv2_backbone import MobileNetV2Backbone
 from mbv2_backbone.engine.config import datasets_of, load_config
 
-CONFIGS = osp.join(osp.dirname(osp.dirname(osp.abspath(__file__))), 'configs')
+CONFIGS = str(ROOT / 'configs')
 ALL = sorted(glob.glob(osp.join(CONFIGS, '*.py')))
 DETECTION = [path for path in ALL if osp.basename(path).startswith('ssdlite_')]
 

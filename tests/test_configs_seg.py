@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.registry import MODELS
+from paths_util import ROOT
 
 from mbv2_backbone.engine.config import datasets_of, load_config, task_of
 from mbv2_backbone.engine.machine import Machine, fit_config
 
-CONFIGS = osp.join(osp.dirname(osp.dirname(osp.abspath(__file__))), 'configs')
+CONFIGS = str(ROOT / 'configs')
 ALL = sorted(
     path
     for path in glob.glob(osp.join(CONFIGS, '*deeplabv3*.py'))

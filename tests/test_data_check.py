@@ -5,19 +5,17 @@ import os
 import subprocess
 import sys
 import zlib
-from pathlib import Path
 
 import numpy as np
 import pytest
 from check_util import SIZE, texts
 from fault_util import faulty_images, jpeg, picture
 from mmengine.config import Config
+from paths_util import ROOT
 from PIL import Image
 
 from mbv2_backbone.sets.check import check_config, check_folder
 from mbv2_backbone.sets.stats import count_split, describe
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 def write_voc(root, train, val):

@@ -8,18 +8,17 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from paths_util import ROOT
 from show_util import PLAIN, TEAL, is_colour
 
 from mbv2_backbone.errors import UserError
 from mbv2_backbone.sets.show import distinct_colours, show
 
-REPOSITORY = Path(__file__).parents[1]
-
 
 def config_for(folder, name, sample_set):
     """Write a config that takes the small sample set."""
     path = folder / f'of_{name}'
-    base = REPOSITORY / 'configs' / name
+    base = ROOT / 'configs' / name
     path.write_text(f"_base_ = '{base}'\n")
     return str(path), [f'data_root={sample_set}/']
 
@@ -175,8 +174,8 @@ def test_what_cannot_be_shown_is_said(sample_set, tmp_path):
 
 def test_the_tool(sample_set, tmp_path):
     out = tmp_path / 'sheet.png'
-    command = [sys.executable, str(REPOSITORY / 'tools' / 'data.py'), 'show', str(sample_set)]
-    environment = dict(os.environ, PYTHONPATH=str(REPOSITORY))
+    command = [sys.executable, str(ROOT / 'tools' / 'data.py'), 'show', str(sample_set)]
+    environment = dict(os.environ, PYTHONPATH=str(ROOT))
     done = subprocess.run(
         [*command, '--num', '2', '--out', str(out)],
         capture_output=True,

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from deploy_util import DETECTION, ROOT, pictures, write_config
+from deploy_util import DETECTION, pictures, write_config
+from paths_util import ROOT
 from PIL import Image
 
 from mbv2_backbone.deploy import Predictor

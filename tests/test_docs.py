@@ -13,6 +13,7 @@ import pytest
 import torch
 from deploy_util import DETECTION, pictures, write_config
 from mmengine.registry import MODELS
+from paths_util import ROOT
 
 import mbv2_backbone
 from mbv2_backbone.engine.config import load_config
@@ -20,7 +21,6 @@ from mbv2_backbone.installed import configs_folder
 from mbv2_backbone.weights import sources
 from mbv2_backbone.weights.convert import LAYOUTS
 
-ROOT = Path(__file__).parents[1]
 DOCS = ROOT / 'docs'
 PACKAGE = ROOT / 'mbv2_backbone'
 PAGES = ('accuracy', 'architecture', 'backbone', 'deployment', 'weights')

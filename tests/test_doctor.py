@@ -4,12 +4,12 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from mmdet.datasets import BaseDetDataset
 from mmengine.config import Config
+from paths_util import ROOT
 from PIL import Image
 
 from mbv2_backbone.doctor.data import check_boxes, check_config_data, count_samples, judge_broken
@@ -31,7 +31,6 @@ from mbv2_backbone.doctor.machine import (
 from mbv2_backbone.doctor.speed import StepTimes, guess_time
 from mbv2_backbone.engine.config import load_config
 
-ROOT = Path(__file__).resolve().parent.parent
 FORKS = {
     'onedl-mmengine': '0.10.12',
     'onedl-mmcv': '2.3.6',

@@ -5,8 +5,8 @@ import pytest
 import torch
 from deploy_util import DETECTION, JOINT, SEGMENTATION, pictures, write_config
 from mmengine.registry import MODELS
+from paths_util import ROOT
 from PIL import Image
-from small_util import ROOT
 from util import randomise
 
 from mbv2_backbone.engine.config import load_config

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fetch_util import AUG, TRAIN, VAL, Site, sbd_mask, small_catalogue, voc_mask
+from paths_util import ROOT
 from PIL import Image
 
 from mbv2_backbone import downloads
@@ -24,7 +25,7 @@ from mbv2_backbone.data.catalogue import CATALOGUE
 from mbv2_backbone.data.fetch import fetch, hash_of_content
 from mbv2_backbone.errors import UserError
 
-TOOL = Path(__file__).parent.parent / 'tools' / 'data.py'
+TOOL = ROOT / 'tools' / 'data.py'
 TRAINVAL, TEST = 'VOCtrainval_06-Nov-2007.tar', 'VOCtest_06-Nov-2007.tar'
 
 

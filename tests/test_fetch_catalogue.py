@@ -3,11 +3,12 @@
 import importlib
 import re
 import sys
-from pathlib import Path
+
+from paths_util import ROOT
 
 from mbv2_backbone.data.catalogue import CATALOGUE
 
-TOOLS = Path(__file__).parent.parent / 'tools'
+TOOLS = ROOT / 'tools'
 
 
 def test_the_catalogue_is_well_formed():

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from fetch_util import Site, small_catalogue
 from mmengine.registry import DATASETS
+from paths_util import ROOT
 
 from mbv2_backbone.data import fetch as fetch_module
 from mbv2_backbone.data.fetch import fetch
@@ -12,7 +13,7 @@ from mbv2_backbone.engine.checks import check_data
 from mbv2_backbone.engine.config import datasets_of, load_config
 from mbv2_backbone.errors import UserError
 
-CONFIGS = Path(__file__).parent.parent / 'configs'
+CONFIGS = ROOT / 'configs'
 
 
 @pytest.fixture(scope='module')

@@ -13,6 +13,7 @@ from mmengine.config import ConfigDict
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.structures import InstanceData, PixelData
 from mmseg.structures import SegDataSample
+from paths_util import ROOT
 from PIL import Image
 from util import images, randomise
 
@@ -21,7 +22,6 @@ from mbv2_backbone.engine.predict import predict
 from mbv2_backbone.engine.run import evaluate, train
 from mbv2_backbone.joint import JointIoUMetric
 
-ROOT = Path(__file__).resolve().parent.parent
 CONFIG = str(ROOT / 'configs' / 'ssdlite-deeplabv3_mbv2_sample.py')
 
 

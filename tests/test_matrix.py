@@ -6,7 +6,7 @@ from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
-from small_util import ROOT
+from paths_util import ROOT
 
 
 @pytest.fixture

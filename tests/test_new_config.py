@@ -27,8 +27,6 @@ from mbv2_backbone.new_config.plan import (
 from mbv2_backbone.new_config.write import Wishes, write_config
 from mbv2_backbone.sets.records import Record
 
-ROOT = Path(__file__).resolve().parent.parent
-
 
 @pytest.mark.parametrize(
     ('task', 'layout', 'metric'),

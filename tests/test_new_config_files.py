@@ -10,6 +10,7 @@ from fault_util import jpeg, picture
 from mmengine.config import Config
 from mmengine.registry import DATASETS
 from own_set_util import CLASSES, write_coco
+from paths_util import ROOT
 from PIL import Image
 
 from mbv2_backbone import installed
@@ -138,7 +139,7 @@ def test_a_config_inherits_wherever_it_lies(sample_set, tmp_path, monkeypatch):
 
 def test_a_config_inherits_from_an_installation_by_name(sample_set, tmp_path, monkeypatch):
     package = tmp_path / 'site-packages' / 'mbv2_backbone'
-    shutil.copytree(Path(__file__).parent.parent / 'configs', package / '.mim' / 'configs')
+    shutil.copytree(ROOT / 'configs', package / '.mim' / 'configs')
     monkeypatch.setattr(installed, '_PACKAGE', package)
     for task in ('det', 'seg', 'both'):
         out = tmp_path / f'{task}.py'

@@ -1,11 +1,11 @@
 """From a batch on the device to new weights, a step never waits for the device."""
 
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from unittest.mock import MagicMock, patch
 
 import pytest
 import torch
+from paths_util import ROOT
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mbv2_backbone.bench.inputs import training_batch
@@ -14,7 +14,7 @@ from mbv2_backbone.engine.config import load_config, task_of
 from mbv2_backbone.engine.hooks import DeferredRuntimeInfoHook
 from mbv2_backbone.engine.machine import detect_machine, fit_config
 
-CONFIGS = Path(__file__).resolve().parent.parent / 'configs'
+CONFIGS = ROOT / 'configs'
 WAITING = {
     '_local_scalar_dense',
     'nonzero',

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 from mmengine.registry import DefaultScope
+from paths_util import ROOT
 from PIL import Image
-from small_util import ROOT
 from tflite_util import model_of, pack
 from torch.nn import functional
 from util import randomise

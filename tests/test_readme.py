@@ -22,13 +22,13 @@ from pathlib import Path
 import pytest
 import torch
 from fetch_util import Site, small_catalogue
+from paths_util import ROOT
 from torchvision.models import MobileNet_V2_Weights, mobilenet_v2
 
 from mbv2_backbone.data.catalogue import CATALOGUE
 from mbv2_backbone.data.sample import generate_sample
 from mbv2_backbone.sets.convert import convert
 
-ROOT = Path(__file__).resolve().parent.parent
 LIMIT = 600  # seconds for a command
 
 

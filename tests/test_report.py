@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from browser_util import requested, start_browser
-from deploy_util import DETECTION, JOINT, ROOT, SEGMENTATION, write_config
+from deploy_util import DETECTION, JOINT, SEGMENTATION, write_config
+from paths_util import ROOT
 from small_util import tool
 from test_distributed import torchrun
 

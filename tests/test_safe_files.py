@@ -13,9 +13,10 @@ import torch
 import yaml
 from mmengine.config import Config
 from mmengine.runner import CheckpointLoader
+from paths_util import ROOT
 from pickle_util import MakesFolder
 from resume_util import toy_config, train_toy
-from small_util import ROOT, write_small_config
+from small_util import write_small_config
 
 from mbv2_backbone import MobileNetV2Backbone
 from mbv2_backbone.deploy.runtimes import TorchProgram

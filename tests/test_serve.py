@@ -19,8 +19,8 @@ import numpy as np
 import pytest
 from browser_util import requested, start_browser
 from deploy_util import DETECTION, JOINT, SEGMENTATION, pictures, write_config
+from paths_util import ROOT
 from PIL import Image
-from small_util import ROOT
 
 from mbv2_backbone.engine.predict import predict
 from mbv2_backbone.errors import UserError

@@ -7,7 +7,8 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.visualization import Visualizer
-from test_compat import ROOT, run_python
+from paths_util import ROOT
+from test_compat import run_python
 
 from mbv2_backbone.lazy_imports import defer_imports
 from mbv2_backbone.startup import lay_out

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from small_util import ROOT, tool, write_small_config
+from paths_util import ROOT
+from small_util import tool, write_small_config
 
 from mbv2_backbone.engine.coco_rows import coco_category_ids
 from mbv2_backbone.engine.inputs import find_sources

@@ -4,13 +4,12 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from paths_util import ROOT
 
 from mbv2_backbone.bench.work import WORK
 
-ROOT = Path(__file__).resolve().parent.parent
 SAMPLE = ROOT / 'configs' / 'ssdlite_mbv2_sample.py'
 KINDS = (*WORK, 'table', 'plan')
 

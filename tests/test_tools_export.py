@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import small_util
 import torch
-from deploy_util import DETECTION, ROOT, pictures, write_config
+from deploy_util import DETECTION, pictures, write_config
 from mmengine.registry import MODELS
 from mmengine.runner import Runner
+from paths_util import ROOT
 
 from mbv2_backbone.deploy import Predictor, verify
 from mbv2_backbone.deploy import export as export_module

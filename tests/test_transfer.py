@@ -5,12 +5,13 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.registry import MODELS
+from paths_util import ROOT
 
 from mbv2_backbone.engine.checkpoint import read_state_dict
 from mbv2_backbone.engine.config import load_config
 from mbv2_backbone.engine.run import train
 
-CONFIGS = Path(__file__).resolve().parent.parent / 'configs'
+CONFIGS = ROOT / 'configs'
 DETECTOR = str(CONFIGS / 'ssdlite_mbv2_sample.py')
 SEGMENTOR = str(CONFIGS / 'deeplabv3_mbv2_sample.py')
 DETECTION = ['train_cfg.max_epochs=1', 'train_cfg.val_interval=5',

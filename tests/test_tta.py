@@ -8,8 +8,9 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
+from paths_util import ROOT
 from PIL import Image
-from small_util import ROOT, tool, write_small_config
+from small_util import tool, write_small_config
 from torchvision.ops import box_iou
 from util import randomise
 

@@ -4,7 +4,8 @@ import os
 import subprocess
 import sys
 import time
-from pathlib import Path
+
+from paths_util import ROOT
 
 os.environ.setdefault('KERAS_BACKEND', 'torch')
 
@@ -19,7 +20,7 @@ from mbv2_backbone.arch import TAP_NAMES
 from mbv2_backbone.weights import convert, load_into
 from mbv2_backbone.weights.files import read_checkpoint
 
-TOOL = Path(__file__).parents[1] / 'tools' / 'convert_weights.py'
+TOOL = ROOT / 'tools' / 'convert_weights.py'
 
 
 def run(*args):

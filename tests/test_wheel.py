@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from paths_util import ROOT
 
 import mbv2_backbone
 
-ROOT = Path(__file__).parents[1]
 FOLDERS = ('configs', 'mbv2_backbone', 'tests', 'tools')
 ONE_BATCH = (
     'train_dataloader.batch_size=4', 'train_dataloader.num_workers=0',

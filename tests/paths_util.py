@@ -1,0 +1,5 @@
+"""Where the repository lies."""
+
+from pathlib import Path
+
+ROOT = next(path for path in Path(__file__).resolve().parents if (path / 'setup.cfg').is_file())

@@ -2,7 +2,7 @@
 
 from argparse import Namespace
 
-from paths_util import ROOT
+from paths_util import config_path
 
 from mbv2_backbone.engine.config import load_config
 
@@ -10,12 +10,12 @@ SIZE = (64, 64)
 
 
 def config(name, *options):
-    return load_config(str(ROOT / 'configs' / f'{name}.py'), list(options) or None)
+    return load_config(config_path(name), list(options) or None)
 
 
 def arguments(work, name, **kwargs):
     defaults = dict(
-        work=work, config=str(ROOT / 'configs' / f'{name}.py'), cfg_options=None, peer=None,
+        work=work, config=config_path(name), cfg_options=None, peer=None,
         size=SIZE, batch_size=2, threads=1, rounds=2, warmup=0, runtimes=[], exported=[],
         candidates=20, files=2, images=None, peak_memory=False, profile=False,
         keep_freed_memory=False, peer_channels_last=False, amp=None,

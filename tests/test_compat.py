@@ -1,6 +1,4 @@
 import importlib.metadata
-import os
-import subprocess
 import sys
 import zipfile
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
@@ -17,6 +15,7 @@ from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from mmengine.utils.dl_utils import mmcv_full_available
 from paths_util import ROOT
+from process_util import run_python
 
 from mbv2_backbone import compat
 
@@ -27,14 +26,6 @@ boxes = torch.tensor([[0, 0, 4, 4.0], [0, 0, 4, 4.1]])
 kept = batched_nms(boxes, torch.tensor([0.5, 0.6]), torch.zeros(2), dict(iou_threshold=0.5))[1]
 assert kept.tolist() == [1], kept
 """
-
-
-def run_python(code):
-    """Run code in a fresh interpreter; its assertions and errors fail the test."""
-    env = dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1')
-    command = [sys.executable, '-W', 'ignore', '-c', code]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
 
 
 def test_the_stand_in_has_a_spec():

@@ -6,7 +6,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS
-from test_configs import config
+from paths_util import config_path
 from util import images, randomise
 
 from mbv2_backbone import MobileNetV2Backbone
@@ -53,7 +53,7 @@ def test_the_backbone_is_one_graph(options, is_training):
     [('ssdlite_mbv2_sample', 2), ('deeplabv3_mbv2_sample', 1), ('deeplabv3_mbv2_sample', 2)],
 )
 def test_whole_networks_are_one_graph(name, batch_size):
-    model = randomise(MODELS.build(load_config(config(name)).model)).train()
+    model = randomise(MODELS.build(load_config(config_path(name)).model)).train()
     x = images(batch_size, 3, 97, 97)
     expected = model._forward(x)
     found = compiled(model._forward)(x)
@@ -82,7 +82,7 @@ def test_a_compiled_run_learns_the_same(name, sample_set, tmp_path):
     for compile_option in ('compile=False', 'compile.backend=eager'):
         torch._dynamo.reset()
         work_dir = tmp_path / compile_option
-        train(config(name), work_dir=str(work_dir), cfg_options=[*options, compile_option])
+        train(config_path(name), work_dir=str(work_dir), cfg_options=[*options, compile_option])
         lines = next(work_dir.glob('*/vis_data/scalars.json')).read_text().splitlines()
         losses[compile_option] = [json.loads(line)['loss'] for line in lines if 'loss' in line]
         log = next(work_dir.glob('*/*.log')).read_text()
@@ -96,7 +96,7 @@ def test_a_compiled_run_learns_the_same(name, sample_set, tmp_path):
     ('name', 'task'), [('ssdlite_mbv2_sample', 'det'), ('deeplabv3_mbv2_sample', 'seg')]
 )
 def test_each_network_runs_compiled_in_a_training_step(name, task):
-    model = MODELS.build(load_config(config(name)).model).train()
+    model = MODELS.build(load_config(config_path(name)).model).train()
     graphs = []
 
     def count(graph, inputs):

@@ -13,7 +13,7 @@ import torchvision
 from mmdet.structures import DetDataSample
 from mmengine.analysis import get_model_complexity_info
 from mmengine.registry import MODELS
-from paths_util import ROOT
+from paths_util import ROOT, config_path
 from util import images, randomise
 
 from mbv2_backbone import MobileNetV2Backbone
@@ -22,10 +22,6 @@ from mbv2_backbone.engine.config import datasets_of, load_config
 CONFIGS = str(ROOT / 'configs')
 ALL = sorted(glob.glob(osp.join(CONFIGS, '*.py')))
 DETECTION = [path for path in ALL if osp.basename(path).startswith('ssdlite_')]
-
-
-def config(name):
-    return osp.join(CONFIGS, f'{name}.py')
 
 
 def count(*modules):
@@ -52,7 +48,7 @@ def test_a_config_builds_and_its_parts_fit(path):
 
 
 def test_ssdlite_coco_has_the_papers_size():
-    model = MODELS.build(load_config(config('ssdlite_mbv2_coco')).model).eval()
+    model = MODELS.build(load_config(config_path('ssdlite_mbv2_coco')).model).eval()
     assert count(model) == 4_337_013  # paper, table 6: 4.3 M
     assert count(model.neck, model.bbox_head) == 2_113_141  # paper, table 5: 2.1 M
     model.forward = model._forward
@@ -61,7 +57,7 @@ def test_ssdlite_coco_has_the_papers_size():
 
 
 def test_ssdlite_coco_plus_stays_near_the_papers_size():
-    model = MODELS.build(load_config(config('ssdlite_mbv2_coco_plus')).model).eval()
+    model = MODELS.build(load_config(config_path('ssdlite_mbv2_coco_plus')).model).eval()
     assert count(model) == 2_810_404 <= 1.1 * 4_337_013
     model.forward = model._forward
     counted = get_model_complexity_info(model, (3, 320, 320), show_table=False, show_arch=False)
@@ -69,7 +65,7 @@ def test_ssdlite_coco_plus_stays_near_the_papers_size():
 
 
 def test_ssdlite_mmdet_taps_has_mmdets_size():
-    model = MODELS.build(load_config(config('ssdlite_mbv2_coco_mmdet-taps')).model).eval()
+    model = MODELS.build(load_config(config_path('ssdlite_mbv2_coco_mmdet-taps')).model).eval()
     assert round(count(model) / 1e6, 3) == 4.229
     model.forward = model._forward
     counted = get_model_complexity_info(model, (3, 320, 320), show_table=False, show_arch=False)
@@ -77,7 +73,7 @@ def test_ssdlite_mmdet_taps_has_mmdets_size():
 
 
 def test_mmdets_checkpoint_loads_as_it_is_and_detects_the_same():
-    cfg = load_config(config('ssdlite_mbv2_coco_mmdet-taps'))
+    cfg = load_config(config_path('ssdlite_mbv2_coco_mmdet-taps'))
     ours = MODELS.build(cfg.model).eval()
     cfg.model.backbone.type, cfg.model.bbox_head.type = 'MobileNetV2', 'SSDHead'
     theirs = randomise(MODELS.build(cfg.model)).eval()
@@ -108,13 +104,13 @@ def test_mmdets_checkpoint_loads_as_it_is_and_detects_the_same():
 
 
 def test_one_classes_value_drives_head_metainfo_and_evaluator():
-    cfg = load_config(config('ssdlite_mbv2_coco'), ['classes=("cat","dog")'])
+    cfg = load_config(config_path('ssdlite_mbv2_coco'), ['classes=("cat","dog")'])
     assert cfg.model.bbox_head.num_classes == 2
     assert {tuple(d.metainfo.classes) for d in datasets_of(cfg)} == {('cat', 'dog')}
 
 
 def test_data_root_moves_every_path():
-    cfg = load_config(config('ssdlite_mbv2_coco'), ['data_root=elsewhere/coco'])
+    cfg = load_config(config_path('ssdlite_mbv2_coco'), ['data_root=elsewhere/coco'])
     assert {d.data_root for d in datasets_of(cfg)} == {'elsewhere/coco'}
     assert cfg.val_evaluator.ann_file == 'elsewhere/coco/annotations/instances_val2017.json'
 
@@ -123,7 +119,7 @@ def test_a_users_config_outside_this_repository_inherits_ours(tmp_path):
     path = tmp_path / 'mine.py'
     path.write_text(
         textwrap.dedent(f"""
-        _base_ = {config('ssdlite_mbv2_bccd')!r}
+        _base_ = {config_path('ssdlite_mbv2_bccd')!r}
         classes = ('a', 'b', 'c', 'd')
         data_root = 'data/mine/'
         """)
@@ -159,7 +155,7 @@ def test_the_voc_config_starts_from_torchvision_weights(tmp_path):
     theirs = randomise(torchvision.models.mobilenet_v2(weights=None))
     torch.save(theirs.state_dict(), path)
     options = [f'model.backbone.init_cfg.checkpoint={path}']
-    model = MODELS.build(load_config(config('ssdlite_mbv2_voc0712'), options).model)
+    model = MODELS.build(load_config(config_path('ssdlite_mbv2_voc0712'), options).model)
     with warnings.catch_warnings():
         warnings.simplefilter('error', UserWarning)  # padding, eps and preprocessing all agree
         model.init_weights()

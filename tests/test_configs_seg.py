@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.registry import MODELS
-from paths_util import ROOT
+from paths_util import ROOT, config_path
 
 from mbv2_backbone.engine.config import datasets_of, load_config, task_of
 from mbv2_backbone.engine.machine import Machine, fit_config
@@ -18,10 +18,6 @@ ALL = sorted(
     for path in glob.glob(osp.join(CONFIGS, '*deeplabv3*.py'))
     if not path.endswith('_from-deeplabv3.py')  # a detector
 )
-
-
-def config(name):
-    return osp.join(CONFIGS, f'{name}.py')
 
 
 @pytest.mark.parametrize('path', ALL, ids=map(osp.basename, ALL))
@@ -52,9 +48,9 @@ def test_a_config_builds_and_its_parts_fit(path):
     [('deeplabv3_mbv2_voc12aug', []), ('deeplabv3-aspp_mbv2_voc12aug', [12, 24, 36])],
 )
 def test_one_override_evaluates_a_checkpoint_at_output_stride_8(name, rates):
-    at_16 = MODELS.build(load_config(config(name)).model)
+    at_16 = MODELS.build(load_config(config_path(name)).model)
     options = ['model.backbone.output_stride=8']
-    at_8 = MODELS.build(load_config(config(name), options).model).eval()
+    at_8 = MODELS.build(load_config(config_path(name), options).model).eval()
     at_8.load_state_dict(at_16.state_dict())
     branches = list(at_8.decode_head.aspp_modules)[1:]
     assert [branch.conv.dilation[0] for branch in branches] == rates
@@ -63,7 +59,7 @@ def test_one_override_evaluates_a_checkpoint_at_output_stride_8(name, rates):
 
 
 def test_synchronised_norms_only_where_several_gpus_train():
-    cfg = load_config(config('deeplabv3_mbv2_voc12aug'))
+    cfg = load_config(config_path('deeplabv3_mbv2_voc12aug'))
     assert cfg.sync_bn == 'torch'  # mmengine uses it in distributed runs alone
     assert 'SyncBN' not in str(cfg.model)
     machine = dict(precision='float32', channels_last=True, num_processes=2, max_workers=0)
@@ -75,10 +71,10 @@ def test_synchronised_norms_only_where_several_gpus_train():
 
 def test_classes_of_a_joint_config_drive_both_heads():
     name = 'ssdlite-deeplabv3_mbv2_sample'
-    cfg = load_config(config(name), ['classes=("cat","dog")'])
+    cfg = load_config(config_path(name), ['classes=("cat","dog")'])
     assert (cfg.model.bbox_head.num_classes, cfg.model.decode_head.num_classes) == (2, 3)
     for dataset in datasets_of(cfg):
         assert tuple(dataset.metainfo.seg_classes) == ('background', 'cat', 'dog')
-    cfg = load_config(config(name), ['classes=("cat","dog")', 'seg_classes=("grass","sky")'])
+    cfg = load_config(config_path(name), ['classes=("cat","dog")', 'seg_classes=("grass","sky")'])
     assert (cfg.model.bbox_head.num_classes, cfg.model.decode_head.num_classes) == (2, 2)
     assert tuple(datasets_of(cfg)[0].metainfo.seg_classes) == ('grass', 'sky')

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from mmengine.registry import MODELS
-from test_configs import config
+from paths_util import config_path
 from torch import nn
 from util import images, randomise
 
@@ -38,7 +38,7 @@ def test_a_backbone_gives_the_same(options, size):
     'name', ['ssdlite_mbv2_sample', 'deeplabv3_mbv2_sample', 'ssdlite-deeplabv3_mbv2_sample']
 )
 def test_whole_networks_give_the_same(name):
-    model = randomise(MODELS.build(load_config(config(name)).model)).eval()
+    model = randomise(MODELS.build(load_config(config_path(name)).model)).eval()
     found = packed_copy(model)
     assert not any(type(m) is nn.Conv2d for m in unpacked(found))
     x = images(2, 3, 97, 97)

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import torch
+from metrics_util import draw_coco, evaluate_by
 from mmdet.evaluation import CocoMetric
 from mmdet.evaluation.metrics import coco_metric
 from mmengine.config import Config
@@ -19,59 +19,6 @@ from mbv2_backbone.engine.evaluation import use_own_metrics
 needs_fast = pytest.mark.skipif(
     module.installed_backends()[0] != 'faster_coco_eval', reason='faster-coco-eval is missing'
 )
-
-
-def draw(folder, seed, *, num_classes=6, num_images=16, detections=120):
-    """An annotation file with crowds and images without boxes, and detections with equal scores.
-
-    Some boxes stand twice; an image has more detections than COCO's mAP takes (100).
-    """
-    rng = np.random.default_rng(seed)
-    annotations, samples = [], []
-    for i in range(num_images):
-        count = 0 if i % 5 == 0 else int(rng.integers(1, 25))
-        upper_left = rng.uniform(0, 400, (count, 2))
-        boxes = np.hstack([upper_left, upper_left + np.exp(rng.uniform(1, 6, (count, 2)))])
-        boxes[1:2] = boxes[:1]
-        labels = rng.integers(0, num_classes - 1, count)  # the last class has no box
-        for (x1, y1, x2, y2), label in zip(boxes.tolist(), labels.tolist(), strict=True):
-            annotations.append(
-                dict(
-                    id=len(annotations) + 1,
-                    image_id=3 * i + 1,
-                    category_id=10 - label,
-                    bbox=[x1, y1, x2 - x1, y2 - y1],
-                    area=(x2 - x1) * (y2 - y1) * rng.uniform(0.5, 1),
-                    iscrowd=int(rng.random() < 0.15),
-                )
-            )
-        moved = np.repeat(boxes, 3, 0) + rng.normal(0, 4, (3 * count, 4))
-        moved[::4] = np.repeat(boxes, 3, 0)[::4]
-        noise = np.sort(rng.uniform(0, 500, (detections - 3 * count, 2, 2)), 1).reshape(-1, 4)
-        found = np.concatenate([moved, noise])[: 0 if i % 7 == 3 else None]
-        found_labels = np.r_[np.repeat(labels, 3), rng.integers(0, num_classes, len(noise))]
-        samples.append(
-            dict(
-                img_id=3 * i + 1,
-                ori_shape=(500, 500),
-                pred_instances=dict(
-                    bboxes=torch.from_numpy(found).float(),
-                    scores=torch.from_numpy(rng.random(len(found)).round(2)).float(),
-                    labels=torch.from_numpy(found_labels[: len(found)]),
-                ),
-            )
-        )
-    images = [dict(id=3 * i + 1, width=500, height=500) for i in range(num_images)]
-    categories = [dict(id=10 - i, name=f'class {i}') for i in range(num_classes)]
-    path = folder / 'annotations.json'
-    path.write_text(json.dumps(dict(images=images, annotations=annotations, categories=categories)))
-    return str(path), samples
-
-
-def run(metric, samples, num_classes=6):
-    metric.dataset_meta = dict(classes=tuple(f'class {i}' for i in range(num_classes)))
-    metric.process({}, samples)
-    return metric.evaluate(len(samples))
 
 
 @pytest.fixture
@@ -102,9 +49,9 @@ def evaluations(monkeypatch):
 )
 def test_figures_are_those_of_pycocotools(tmp_path, kwargs, evaluations):
     for seed in range(3):
-        ann_file, samples = draw(tmp_path, seed)
-        expected = run(CocoMetric(ann_file=ann_file, **kwargs), samples)
-        got = run(FastCocoMetric(ann_file=ann_file, **kwargs), samples)
+        ann_file, samples = draw_coco(tmp_path, seed)
+        expected = evaluate_by(CocoMetric(ann_file=ann_file, **kwargs), samples)
+        got = evaluate_by(FastCocoMetric(ann_file=ann_file, **kwargs), samples)
         assert {key for key in got if not key.endswith('_50_precision')} == expected.keys()
         for key, value in expected.items():  # rounded to three places by mmdet
             assert got[key] == pytest.approx(value, abs=1e-6, nan_ok=True), key
@@ -125,28 +72,28 @@ def test_map_is_over_100_detections_as_in_pycocotools(tmp_path):
     """The summary of faster-coco-eval takes 1000; the draw must be one where that shows."""
     from faster_coco_eval import COCOeval_faster
 
-    ann_file, samples = draw(tmp_path, 0, num_classes=2, detections=300)
+    ann_file, samples = draw_coco(tmp_path, 0, num_classes=2, detections=300)
     figures = []
     for own_summary in (False, True):
         with pytest.MonkeyPatch.context() as patch:
             if own_summary:
                 patch.setattr(module, 'eval_class', lambda _: COCOeval_faster)
             metric = FastCocoMetric(ann_file=ann_file, metric_items=['mAP'])
-            figures.append(run(metric, samples, 2)['coco/bbox_mAP'])
-    expected = run(CocoMetric(ann_file=ann_file, metric_items=['mAP']), samples, 2)
+            figures.append(evaluate_by(metric, samples, 2)['coco/bbox_mAP'])
+    expected = evaluate_by(CocoMetric(ann_file=ann_file, metric_items=['mAP']), samples, 2)
     assert figures[0] == expected['coco/bbox_mAP']
     assert figures[1] != expected['coco/bbox_mAP']
 
 
 def test_pycocotools_is_there_for_all_who_ask(tmp_path, evaluations):
-    ann_file, samples = draw(tmp_path, 0)
-    run(FastCocoMetric(ann_file=ann_file, backend='pycocotools'), samples)
+    ann_file, samples = draw_coco(tmp_path, 0)
+    evaluate_by(FastCocoMetric(ann_file=ann_file, backend='pycocotools'), samples)
     assert [found.kind for found in evaluations] == ['COCOeval']
 
 
 def test_without_the_fast_backend_pycocotools_is_taken(monkeypatch, tmp_path):
     monkeypatch.setattr(module, 'find_spec', lambda name: name == 'pycocotools' or None)
-    ann_file, _ = draw(tmp_path, 0)
+    ann_file, _ = draw_coco(tmp_path, 0)
     assert FastCocoMetric(ann_file=ann_file).backend == 'pycocotools'
     for backend in ('faster_coco_eval', 'cocoapi'):
         with pytest.raises(ValueError, match='pip install faster-coco-eval'):
@@ -155,34 +102,34 @@ def test_without_the_fast_backend_pycocotools_is_taken(monkeypatch, tmp_path):
 
 @needs_fast
 def test_mmdets_own_metric_keeps_its_backend(tmp_path):
-    ann_file, samples = draw(tmp_path, 0)
+    ann_file, samples = draw_coco(tmp_path, 0)
     before = coco_metric.COCOeval
-    run(FastCocoMetric(ann_file=ann_file), samples)
+    evaluate_by(FastCocoMetric(ann_file=ann_file), samples)
     assert coco_metric.COCOeval is before
 
 
 def test_the_results_file_is_the_one_that_mmdet_writes(tmp_path):
-    ann_file, samples = draw(tmp_path, 0)
+    ann_file, samples = draw_coco(tmp_path, 0)
     texts = []
     for kind in (CocoMetric, FastCocoMetric):
         prefix = tmp_path / kind.__name__ / 'found'
-        run(kind(ann_file=ann_file, format_only=True, outfile_prefix=str(prefix)), samples)
+        evaluate_by(kind(ann_file=ann_file, format_only=True, outfile_prefix=str(prefix)), samples)
         texts.append(Path(f'{prefix}.bbox.json').read_text())
     assert texts[0] == texts[1]
     assert len(json.loads(texts[1])) == sum(len(s['pred_instances']['scores']) for s in samples)
 
 
 def test_boxes_from_the_dataset_in_place_of_a_file(tmp_path):
-    _, samples = draw(tmp_path, 0)
+    _, samples = draw_coco(tmp_path, 0)
     for sample in samples:
         boxes, labels = (sample['pred_instances'][key][::4] for key in ('bboxes', 'labels'))
         pairs = zip(boxes.tolist(), labels.tolist(), strict=True)
         sample['instances'] = [dict(bbox=box, bbox_label=label) for box, label in pairs]
-    expected = run(CocoMetric(), samples)
-    assert run(FastCocoMetric(), samples) == expected
+    expected = evaluate_by(CocoMetric(), samples)
+    assert evaluate_by(FastCocoMetric(), samples) == expected
     for sample in samples:  # as in VOC
         sample['img_id'] = f'{sample["img_id"]:05}'
-    assert run(FastCocoMetric(), samples) == expected
+    assert evaluate_by(FastCocoMetric(), samples) == expected
 
 
 def without_detections(sample):
@@ -192,10 +139,10 @@ def without_detections(sample):
 
 @pytest.mark.parametrize('backend', module.installed_backends())
 def test_no_detections_at_all_are_figures_of_0(tmp_path, backend):
-    path, samples = draw(tmp_path, seed=0)
+    path, samples = draw_coco(tmp_path, seed=0)
     metric = FastCocoMetric(ann_file=path, classwise=True, backend=backend)
-    some = run(metric, samples)
-    none = run(metric, [without_detections(sample) for sample in samples])
+    some = evaluate_by(metric, samples)
+    none = evaluate_by(metric, [without_detections(sample) for sample in samples])
     assert none.keys() == some.keys()
     # Of the class without a box mmdet gives NaN in both.
     assert np.nanmax(list(some.values())) > 0
@@ -204,9 +151,9 @@ def test_no_detections_at_all_are_figures_of_0(tmp_path, backend):
 
 
 def test_one_detection_is_enough_for_the_figures_of_pycocotools(tmp_path):
-    path, samples = draw(tmp_path, seed=0)
+    path, samples = draw_coco(tmp_path, seed=0)
     only = [without_detections(sample) for sample in samples[:-1]] + samples[-1:]
-    ours, theirs = (run(kind(ann_file=path), only) for kind in (FastCocoMetric, CocoMetric))
+    ours, theirs = (evaluate_by(kind(ann_file=path), only) for kind in (FastCocoMetric, CocoMetric))
     assert ours == theirs
 
 

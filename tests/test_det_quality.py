@@ -3,11 +3,10 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from boxes_util import boxes, slow_iou
 from mmdet.models.task_modules.assigners import ATSSAssigner, TaskAlignedAssigner
 from mmengine.structures import InstanceData
-from test_det_head import config as stock_config
-from test_det_head import features, random_batch
-from test_det_targets import boxes, slow_iou
+from ssdlite_util import features, head_config, random_batch
 from torchvision.ops import box_iou, generalized_box_iou_loss
 from util import randomise
 
@@ -173,14 +172,14 @@ each_assigner = pytest.mark.parametrize('assigner', ASSIGNERS.values(), ids=ASSI
 
 
 def head(**train_cfg):
-    kwargs = stock_config()
+    kwargs = head_config()
     if train_cfg:
         kwargs['train_cfg'] = train_cfg
     return QualitySSDLiteHead(**kwargs)
 
 
 def test_it_has_the_parameters_and_the_detections_of_ssdlite():
-    quality, plain = head().eval(), SSDLiteHead(**stock_config()).eval()
+    quality, plain = head().eval(), SSDLiteHead(**head_config()).eval()
     randomise(plain)
     quality.load_state_dict(plain.state_dict())
     samples, x = random_batch(3, seed=0), features(3, 0)
@@ -230,7 +229,7 @@ def test_the_losses_against_the_loop(assigner):
 
 def test_matches_of_iou_are_those_of_ssdlite():
     x, samples = features(4, 2), random_batch(4, seed=2)
-    plain, quality = SSDLiteHead(**stock_config()), head()
+    plain, quality = SSDLiteHead(**head_config()), head()
     seen = []
     for made in (plain, quality):
         for name in ('_build_targets', '_targets'):
@@ -245,7 +244,7 @@ def test_matches_of_iou_are_those_of_ssdlite():
 
 def test_smooth_l1_is_that_of_ssdlite():
     x, samples = features(3, 2), random_batch(3, seed=2)
-    kwargs = stock_config()
+    kwargs = head_config()
     kwargs['train_cfg'] = kwargs['train_cfg'] | dict(smoothl1_beta=0.3)
     plain = SSDLiteHead(**kwargs)
     randomise(plain)

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from boxes_util import boxes, slow_iou
 
 from mbv2_backbone.det.losses import box_loss, classification_loss, hard_negative_weights
 from mbv2_backbone.det.postprocess import select_candidates
@@ -20,18 +21,6 @@ from mbv2_backbone.det.targets import (
 )
 
 CODING = dict(means=(0.0, 0.0, 0.0, 0.0), stds=(0.1, 0.1, 0.2, 0.2))
-
-
-def boxes(*shape, size=40):
-    corner = torch.rand(*shape, 2) * 60
-    return torch.cat([corner, corner + 1 + torch.rand(*shape, 2) * size], -1)
-
-
-def slow_iou(a, b):
-    w = max(0.0, min(a[2], b[2]) - max(a[0], b[0]))
-    h = max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
-    area = [(x[2] - x[0]) * (x[3] - x[1]) for x in (a, b)]
-    return w * h / (sum(area) - w * h)
 
 
 @pytest.mark.parametrize(('num_gts', 'num_priors'), [(0, 5), (1, 1), (4, 7)])

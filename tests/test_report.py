@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from browser_util import requested, start_browser
 from deploy_util import DETECTION, JOINT, SEGMENTATION, write_config
+from distributed_util import torchrun
 from paths_util import ROOT
 from small_util import tool
-from test_distributed import torchrun
 
 from mbv2_backbone.engine.broken_images import RECORD
 from mbv2_backbone.engine.run import evaluate

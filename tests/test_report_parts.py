@@ -7,8 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from test_det_metrics import draw
-from test_det_metrics import run as run_metric
+from metrics_util import draw_coco, evaluate_by
 
 from mbv2_backbone.det.metrics import FastCocoMetric
 from mbv2_backbone.report.curves import panels, save_curves
@@ -113,9 +112,9 @@ def test_nothing_found_where_nothing_is_is_right():
 
 
 def test_precision_of_the_boxes_is_that_of_the_metric(tmp_path):
-    path, samples = draw(tmp_path, seed=3, detections=90)
+    path, samples = draw_coco(tmp_path, seed=3, detections=90)
     metric = FastCocoMetric(ann_file=path, classwise=True)
-    figures = run_metric(metric, samples)
+    figures = evaluate_by(metric, samples)
     assert metric.precision.shape == (10, 101, 6, 4)
     content = json.loads((tmp_path / 'annotations.json').read_text())
     truths = {}
@@ -142,9 +141,9 @@ def test_precision_of_the_boxes_is_that_of_the_metric(tmp_path):
 
 
 def test_size_wise_figures_are_those_of_the_summary(tmp_path):
-    path, samples = draw(tmp_path, seed=5, detections=90)
+    path, samples = draw_coco(tmp_path, seed=5, detections=90)
     metric = FastCocoMetric(ann_file=path)
-    figures = run_metric(metric, samples)
+    figures = evaluate_by(metric, samples)
     rows = [class_figures(metric.precision[:, :, label], metric.iou_thrs) for label in range(6)]
     for size in ('small', 'medium', 'large'):
         values = [row[f'ap_{size}'] for row in rows if row[f'ap_{size}'] is not None]

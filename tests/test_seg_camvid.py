@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 from mmengine.registry import DATASETS, init_default_scope
+from paths_util import config_path
 from PIL import Image
 
 from mbv2_backbone.engine.config import load_config
 from mbv2_backbone.engine.run import train
 
-CONFIG = 'configs/deeplabv3_mbv2_camvid.py'
+CONFIG = config_path('deeplabv3_mbv2_camvid')
 
 
 def write_camvid(root, suffix):

@@ -8,7 +8,7 @@ import torch
 from mmengine.config import Config
 from mmengine.visualization import Visualizer
 from paths_util import ROOT
-from test_compat import run_python
+from process_util import run_python
 
 from mbv2_backbone.lazy_imports import defer_imports
 from mbv2_backbone.startup import lay_out

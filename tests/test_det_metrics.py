@@ -13,7 +13,7 @@ from mmengine.config import Config
 from pycocotools.cocoeval import COCOeval
 
 from mbv2_backbone.det import metrics as module
-from mbv2_backbone.det.metrics import FastCocoMetric
+from mbv2_backbone.det.metrics import FastCocoMetric, class_ap50
 from mbv2_backbone.engine.evaluation import use_own_metrics
 
 needs_fast = pytest.mark.skipif(
@@ -165,3 +165,11 @@ def test_our_tools_exchange_the_stock_metrics_and_no_other():
     assert [m.type for m in cfg.val_evaluator] == ['mmdet.FastCocoMetric', 'VOCMetric']
     assert cfg.val_evaluator[0].backend == 'pycocotools'
     assert [m.type for m in cfg.test_evaluator] == ['mmdet.FastCocoMetric', 'mmseg.ClassIoUMetric']
+
+
+def test_ap50_of_each_class_that_has_truth():
+    precision = np.random.default_rng(0).random((10, 101, 3, 4))
+    precision[:, :, 1] = -1
+    at_50 = precision[0, :, :, 0].mean(axis=0)
+    expected = dict(a_50_precision=at_50[0], c_50_precision=at_50[2])
+    assert class_ap50(precision, ('a', 'b', 'c')) == pytest.approx(expected, abs=5e-4)

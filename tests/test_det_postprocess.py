@@ -7,7 +7,9 @@ from mmengine.structures import InstanceData
 
 from mbv2_backbone.det import SSDLiteHead, postprocess
 from mbv2_backbone.det.postprocess import select_candidates, suppress
-from mbv2_backbone.det.targets import decode
+from mbv2_backbone.det.targets import (
+    decode,
+)
 
 NUM_CLASSES = 4
 TEST_CFG = dict(
@@ -165,3 +167,33 @@ def test_nms_of_nothing_is_nothing():
     kept = suppress(empty.reshape(0, 4), empty, empty.long(), iou_threshold=0.5)
     assert kept.shape == (0,)
     assert kept.dtype == torch.bool
+
+
+@pytest.mark.parametrize('max_per_level', [-1, 1, 5, 1000])
+def test_selection_against_the_loop(max_per_level):
+    logits, level_of = torch.randn(2, 20, 4), torch.arange(20) // 8
+    scores = logits.softmax(-1)
+    got = select_candidates(logits, level_of, score_thr=0.3, max_per_level=max_per_level)
+    expected = []
+    for n in range(2):
+        found = []
+        for level in range(3):
+            rows = [
+                (scores[n, p, c].item(), p, c)
+                for p in range(20)
+                for c in range(3)
+                if level_of[p] == level and scores[n, p, c] > 0.3
+            ]
+            rows.sort(reverse=True)
+            found += rows if max_per_level < 0 else rows[:max_per_level]
+        expected += [(n, p, c) for _, p, c in sorted(found, reverse=True)]
+    columns = (got.image, got.prior, got.label)
+    assert list(zip(*(t.tolist() for t in columns), strict=True)) == expected
+    torch.testing.assert_close(got.score, scores[columns])
+
+
+def test_selection_of_nothing():
+    got = select_candidates(
+        torch.rand(2, 4, 3), torch.zeros(4).long(), score_thr=1.0, max_per_level=9
+    )
+    assert [len(t) for t in got] == [0, 0, 0, 0]

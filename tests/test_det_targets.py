@@ -4,11 +4,8 @@ import math
 
 import pytest
 import torch
-import torch.nn.functional as F
 from boxes_util import boxes, slow_iou
 
-from mbv2_backbone.det.losses import box_loss, classification_loss, hard_negative_weights
-from mbv2_backbone.det.postprocess import select_candidates
 from mbv2_backbone.det.targets import (
     BACKGROUND,
     IGNORED,
@@ -144,82 +141,3 @@ def test_coding_by_hand_and_back():
 def test_decoded_sizes_stay_finite():
     huge = decode(boxes(5), torch.full((5, 4), 1e4), **CODING)
     assert huge.isfinite().all()
-
-
-def slow_classification_loss(logits, labels, weights, ratio):
-    total = 0.0
-    for image_logits, image_labels, image_weights in zip(logits, labels, weights, strict=True):
-        losses = [
-            (-torch.log_softmax(row, 0)[label] * w).item()
-            for row, label, w in zip(image_logits, image_labels, image_weights, strict=True)
-        ]
-        background = logits.shape[-1] - 1
-        positive = [v for v, label in zip(losses, image_labels, strict=True) if label < background]
-        negative = sorted(
-            (v for v, label in zip(losses, image_labels, strict=True) if label == background),
-            reverse=True,
-        )
-        total += sum(positive) + sum(negative[: int(len(positive) * ratio)])
-    return total
-
-
-@pytest.mark.parametrize('ratio', [0, 3, 1000])
-@pytest.mark.parametrize('num_images', [1, 4])
-def test_classification_loss_against_the_loop(num_images, ratio):
-    logits = torch.randn(num_images, 30, 4)
-    labels = torch.where(torch.rand(num_images, 30) < 0.2, torch.randint(0, 3, (num_images, 30)), 3)
-    labels[0] = 3  # an image without positives
-    weights = (torch.rand(num_images, 30) < 0.9).float().where(labels == 3, 1.0)
-    got = classification_loss(logits, labels, weights, neg_pos_ratio=ratio).item()
-    expected = slow_classification_loss(logits, labels, weights, ratio)
-    assert got == pytest.approx(expected, rel=1e-5, abs=1e-5)
-
-
-def test_hard_negatives_are_the_hardest():
-    losses = torch.tensor([[0.1, 0.9, 0.5, 0.7, 0.3]])
-    positive = torch.tensor([[False, False, True, False, False]])
-    chosen = hard_negative_weights(losses, positive, ~positive, neg_pos_ratio=2)
-    assert chosen.tolist() == [[0, 1, 0, 1, 0]]
-
-
-def test_box_loss_against_the_loop():
-    deltas, targets = torch.randn(2, 8, 4) * 2, torch.randn(2, 8, 4)
-    positive = torch.rand(2, 8) < 0.5
-    expected = sum(
-        F.smooth_l1_loss(deltas[i, p], targets[i, p], reduction='sum', beta=0.7).item()
-        for i in range(2)
-        for p in range(8)
-        if positive[i, p]
-    )
-    assert box_loss(deltas, targets, positive, beta=0.7).item() == pytest.approx(expected, rel=1e-5)
-    assert box_loss(deltas, targets, positive & False, beta=0.7).item() == 0
-
-
-@pytest.mark.parametrize('max_per_level', [-1, 1, 5, 1000])
-def test_selection_against_the_loop(max_per_level):
-    logits, level_of = torch.randn(2, 20, 4), torch.arange(20) // 8
-    scores = logits.softmax(-1)
-    got = select_candidates(logits, level_of, score_thr=0.3, max_per_level=max_per_level)
-    expected = []
-    for n in range(2):
-        found = []
-        for level in range(3):
-            rows = [
-                (scores[n, p, c].item(), p, c)
-                for p in range(20)
-                for c in range(3)
-                if level_of[p] == level and scores[n, p, c] > 0.3
-            ]
-            rows.sort(reverse=True)
-            found += rows if max_per_level < 0 else rows[:max_per_level]
-        expected += [(n, p, c) for _, p, c in sorted(found, reverse=True)]
-    columns = (got.image, got.prior, got.label)
-    assert list(zip(*(t.tolist() for t in columns), strict=True)) == expected
-    torch.testing.assert_close(got.score, scores[columns])
-
-
-def test_selection_of_nothing():
-    got = select_candidates(
-        torch.rand(2, 4, 3), torch.zeros(4).long(), score_thr=1.0, max_per_level=9
-    )
-    assert [len(t) for t in got] == [0, 0, 0, 0]

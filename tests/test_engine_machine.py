@@ -1,11 +1,14 @@
 """What a process takes of its machine."""
 
 import os
+from dataclasses import replace
 
 import pytest
 import torch
+from mmengine.config import Config
 
 from mbv2_backbone.engine import machine
+from mbv2_backbone.engine.machine import detect_machine, fit_config
 
 
 @pytest.mark.parametrize(
@@ -30,3 +33,34 @@ def test_processes_of_a_node_share_its_cores(environment, allowed, expected, mon
     # On a CPU two cores are left to the network.
     left = expected if torch.cuda.is_available() else max(0, expected - 2)
     assert machine.detect_machine().max_workers == left
+
+
+def test_machine_defaults():
+    machine = detect_machine()
+    if torch.cuda.is_available():
+        assert (machine.device, machine.backend) == ('cuda', 'nccl')
+    else:
+        assert (machine.device, machine.backend, machine.precision) == ('cpu', 'gloo', 'float32')
+        assert detect_machine(amp=True).precision == 'bfloat16'
+    assert machine.channels_last
+    loader = dict(num_workers=4, persistent_workers=True, prefetch_factor=2)
+    cfg = Config(dict(train_dataloader=loader, optim_wrapper=dict(type='OptimWrapper')))
+    fit_config(cfg, replace(machine, max_workers=0, precision='float16'))
+    assert cfg.train_dataloader == dict(num_workers=0, persistent_workers=False)
+    assert cfg.optim_wrapper == dict(type='AmpOptimWrapper', loss_scale='dynamic')
+    assert not detect_machine(channels_last=False).channels_last
+
+
+@pytest.mark.parametrize(
+    ('precision', 'expected'),
+    [
+        ('float32', dict(type='OptimWrapper')),
+        ('bfloat16', dict(type='Bf16OptimWrapper')),
+        ('float16', dict(type='AmpOptimWrapper', loss_scale='dynamic')),
+    ],
+)
+def test_the_machine_decides_the_precision_of_a_config_with_amp(precision, expected):
+    asked = dict(type='AmpOptimWrapper', loss_scale=512.0, dtype='float16')
+    cfg = Config(dict(optim_wrapper=dict(asked, accumulative_counts=2)))
+    fit_config(cfg, replace(detect_machine(), precision=precision))
+    assert cfg.optim_wrapper == dict(expected, accumulative_counts=2)

@@ -6,28 +6,18 @@ import pickle
 import subprocess
 import sys
 import textwrap
-import time
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
 from paths_util import ROOT
 from small_util import tool, write_small_config
 
-from mbv2_backbone.engine.coco_rows import coco_category_ids
-from mbv2_backbone.engine.inputs import find_sources
-from mbv2_backbone.engine.machine import detect_machine, fit_config
 from mbv2_backbone.engine.predict import predict
 from mbv2_backbone.engine.run import evaluate, train
 from mbv2_backbone.errors import UserError
-
-TOOLS = tuple(
-    path.stem for path in (ROOT / 'tools').glob('*.py') if path.read_text().startswith('#!')
-)
 
 
 @pytest.fixture(scope='module')
@@ -204,74 +194,6 @@ def test_predict_finds_what_evaluate_finds(trained, small, sample_set, tmp_path)
         assert certain.sum() > 20
         assert far.min(0)[certain].max() < 0.1
         assert far.min(1)[certain].max() < 0.1
-
-
-def test_sources(tmp_path):
-    for name in ('b/2.png', 'a/1.JPG', 'a/1.txt', 'c.mp4'):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    found = find_sources([str(tmp_path), f'{tmp_path}/a/*', str(tmp_path / 'a/1.JPG')])
-    assert [(s.name, s.is_video) for s in found] == [('a/1', False), ('b/2', False), ('c', True)]
-    with pytest.raises(UserError, match=r'no image or video at .*\.jpg'):
-        find_sources([str(tmp_path / 'nothing' / '*')])
-
-
-def test_coco_category_ids():
-    from mmdet.datasets import CocoDataset
-
-    ids = coco_category_ids(CocoDataset.METAINFO['classes'])
-    assert (ids[0], ids[11], ids[79], len(set(ids))) == (1, 13, 90, 80)
-    assert coco_category_ids(('cat', 'dog')) == [1, 2]
-
-
-def test_machine_defaults():
-    machine = detect_machine()
-    if torch.cuda.is_available():
-        assert (machine.device, machine.backend) == ('cuda', 'nccl')
-    else:
-        assert (machine.device, machine.backend, machine.precision) == ('cpu', 'gloo', 'float32')
-        assert detect_machine(amp=True).precision == 'bfloat16'
-    assert machine.channels_last
-    loader = dict(num_workers=4, persistent_workers=True, prefetch_factor=2)
-    cfg = Config(dict(train_dataloader=loader, optim_wrapper=dict(type='OptimWrapper')))
-    fit_config(cfg, replace(machine, max_workers=0, precision='float16'))
-    assert cfg.train_dataloader == dict(num_workers=0, persistent_workers=False)
-    assert cfg.optim_wrapper == dict(type='AmpOptimWrapper', loss_scale='dynamic')
-    assert not detect_machine(channels_last=False).channels_last
-
-
-@pytest.mark.parametrize(
-    ('precision', 'expected'),
-    [
-        ('float32', dict(type='OptimWrapper')),
-        ('bfloat16', dict(type='Bf16OptimWrapper')),
-        ('float16', dict(type='AmpOptimWrapper', loss_scale='dynamic')),
-    ],
-)
-def test_the_machine_decides_the_precision_of_a_config_with_amp(precision, expected):
-    asked = dict(type='AmpOptimWrapper', loss_scale=512.0, dtype='float16')
-    cfg = Config(dict(optim_wrapper=dict(asked, accumulative_counts=2)))
-    fit_config(cfg, replace(detect_machine(), precision=precision))
-    assert cfg.optim_wrapper == dict(expected, accumulative_counts=2)
-
-
-@pytest.mark.parametrize('name', TOOLS)
-def test_help_answers_at_once(name):
-    took = []
-    for _ in range(3):
-        begin = time.perf_counter()
-        result = tool(name, '--help')
-        took.append(time.perf_counter() - begin)
-        assert result.returncode == 0
-        assert 'usage' in result.stdout
-    assert min(took) < 1
-
-
-def test_user_errors_end_with_one_message_and_code_2(tmp_path):
-    result = tool('train', tmp_path / 'none.py')
-    assert result.returncode == 2
-    assert result.stderr.strip().splitlines()[-1].startswith('error: no config file')
-    assert 'Traceback' not in result.stderr
 
 
 def wrong(call, *parts):

@@ -9,10 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from mmengine.registry import DATASETS, MODELS, init_default_scope
-from mmengine.structures import PixelData
-from mmseg.datasets import PascalVOCDataset
-from mmseg.structures import SegDataSample
+from mmengine.registry import MODELS
 from PIL import Image
 from pycocotools import mask as coco_mask
 from util import randomise
@@ -20,12 +17,10 @@ from util import randomise
 from mbv2_backbone.data.scenes import CLASSES, PALETTE
 from mbv2_backbone.engine.checks import check_masks
 from mbv2_backbone.engine.config import load_config
-from mbv2_backbone.engine.drawing import Painter, legend_strip, overlay
-from mbv2_backbone.engine.palettes import class_palette, file_palette
+from mbv2_backbone.engine.drawing import legend_strip
 from mbv2_backbone.engine.predict import predict
 from mbv2_backbone.engine.run import evaluate, train
 from mbv2_backbone.errors import UserError
-from mbv2_backbone.seg.metrics import ClassIoUMetric
 
 
 @pytest.fixture(scope='module')
@@ -237,57 +232,6 @@ def test_what_makes_labels_vanish_is_refused(seg, tmp_path):
         check('val_evaluator.ignore_index=4')
     with pytest.raises(UserError, match='finds no image'):
         check('train_dataloader.dataset.img_suffix=.bmp', 'train_dataloader.dataset.ann_file=')
-
-
-def test_reduce_zero_label_comes_back_in_the_masks(tmp_path):
-    metric = ClassIoUMetric(mask_dir=str(tmp_path), iou_metrics=['mIoU'])
-    metric.dataset_meta = dict(
-        classes=('wall', 'sky', 'sea'), palette=[(9, 9, 9), [5, 5, 5], (1, 2, 3)]
-    )
-    predicted = torch.tensor([[[0, 1], [1, 0]]])
-    sample = dict(
-        pred_sem_seg=dict(data=predicted),
-        gt_sem_seg=dict(data=torch.tensor([[[0, 1], [255, 1]]])),
-        img_path='some/where/x.y.jpg',
-        reduce_zero_label=True,
-    )
-    metric.process({}, [sample, sample])
-    mask = Image.open(tmp_path / 'x.y.png')
-    assert np.array_equal(np.asarray(mask), predicted[0].numpy() + 1)
-    assert mask.getpalette()[:12] == [0, 0, 0, 9, 9, 9, 5, 5, 5, 1, 2, 3]
-    metrics = metric.compute_metrics(metric.results)
-    assert {k: v for k, v in metrics.items() if '/' in k} == {
-        'IoU/wall': 50, 'IoU/sky': 50, 'Acc/wall': 100, 'Acc/sky': 50}  # fmt: skip
-
-
-def test_picked_classes_keep_their_colours():
-    init_default_scope('mmseg')
-    voc = PascalVOCDataset.METAINFO
-    picked = dict(type='PascalVOCDataset', metainfo=dict(classes=('dog', 'background')))
-    places = [voc['classes'].index(name) for name in ('dog', 'background')]
-    assert class_palette(picked) == [voc['palette'][i] for i in places]
-    assert file_palette(picked) == voc['palette']
-    assert class_palette(dict(type='PascalVOCDataset')) == voc['palette']
-    own = dict(type='BaseSegDataset', metainfo=dict(classes=('a', 'b')), lazy_init=True)
-    assert class_palette(own) == DATASETS.build(own).metainfo['palette']
-
-
-def test_overlay_and_legend():
-    image = np.full((20, 30, 3), 100, np.uint8)
-    labels = np.zeros((20, 30), np.uint8)
-    labels[:, 10:], labels[:, 20:] = 1, 255
-    drawn = overlay(image, labels, [(0, 0, 0), (250, 10, 20)])
-    assert drawn[0, 0].tolist() == [100, 100, 100]
-    assert drawn[0, 15].tolist() == pytest.approx([45 + 11, 45 + 5.5, 45 + 137.5], abs=1)
-    assert (drawn[:, 20:] == 100).all()
-    sample = SegDataSample(pred_sem_seg=PixelData(data=torch.tensor(labels % 255)[None]))
-    painter = Painter(('one', 'a rather long name', 'two'), [(0, 0, 0), (250, 10, 20), (1, 2, 3)])
-    picture = painter.prediction(image, sample)
-    assert (picture[:20, 30:] == 255).all()  # wider than the image: the name must fit
-    assert (picture[20:] == (20, 10, 250)).all(axis=-1).any()
-    assert not (picture[20:] == (3, 2, 1)).all(axis=-1).any()
-    whole = painter.prediction(image, sample, whole_legend=True)
-    assert (whole[20:] == (3, 2, 1)).all(axis=-1).any()
 
 
 def test_a_video_has_all_classes_in_its_legend_so_that_frames_are_of_one_size(seg, tmp_path):

@@ -11,13 +11,19 @@ import struct
 import tarfile
 import threading
 import zipfile
+from contextlib import contextmanager
 
 import numpy as np
+import pytest
 from mmdet.datasets import CocoDataset
 from PIL import Image
 from scipy.io import savemat
 
+from mbv2_backbone import downloads
+from mbv2_backbone.data import fetch as fetch_module
 from mbv2_backbone.data.catalogue import CATALOGUE
+from mbv2_backbone.data.fetch import fetch
+from mbv2_backbone.errors import UserError
 
 VOID = 255
 
@@ -235,3 +241,33 @@ def _camvid():
         labels = np.arange(40 * 48).reshape(40, 48) % 12
         files[f'{split}annot/{split}_1.png'] = _picture('PNG', labels.astype(np.uint8))
     return _in_folder('CamVid', files)
+
+
+@contextmanager
+def small_site(small, monkeypatch):
+    """Serve a small catalogue, and let `fetch` know no other."""
+    monkeypatch.setenv('no_proxy', '127.0.0.1')
+    monkeypatch.setattr(downloads, 'PAUSE_SECONDS', 0.01)
+    catalogue, contents = small
+    monkeypatch.setattr(fetch_module, 'CATALOGUE', dict(catalogue))
+    site = Site()
+    site.files = {f'/{name}': content for name, content in contents.items()}
+    yield site
+    site.close()
+
+
+def change(name, **fields):
+    fetch_module.CATALOGUE[name] = tuple(
+        dataclasses.replace(archive, **fields) for archive in fetch_module.CATALOGUE[name]
+    )
+
+
+def files_in(folder):
+    files = (p for p in folder.rglob('*') if p.is_file() and p.suffix != '.lock')
+    return {str(p.relative_to(folder)) for p in files}
+
+
+def refused(message, name, out, site, **options):
+    with pytest.raises(UserError, match=message) as caught:
+        fetch(name, out, mirror=site.url, **options)
+    return str(caught.value)

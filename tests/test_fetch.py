@@ -1,31 +1,32 @@
 """`tools/data.py fetch`: nothing wrong is ever taken for a data set, and nothing is done twice."""
 
-import argparse
-import dataclasses
-import importlib
 import io
-import os
-import pickle
 import re
 import shutil
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
-from fetch_util import AUG, TRAIN, VAL, Site, sbd_mask, small_catalogue, voc_mask
-from paths_util import ROOT
+from fetch_util import (
+    AUG,
+    TRAIN,
+    VAL,
+    change,
+    files_in,
+    refused,
+    sbd_mask,
+    small_catalogue,
+    small_site,
+    voc_mask,
+)
 from PIL import Image
 
-from mbv2_backbone import downloads
 from mbv2_backbone.data import fetch as fetch_module
 from mbv2_backbone.data.catalogue import CATALOGUE
 from mbv2_backbone.data.fetch import fetch, hash_of_content
 from mbv2_backbone.errors import UserError
 
-TOOL = ROOT / 'tools' / 'data.py'
 TRAINVAL, TEST = 'VOCtrainval_06-Nov-2007.tar', 'VOCtest_06-Nov-2007.tar'
 
 
@@ -36,31 +37,8 @@ def small():
 
 @pytest.fixture
 def site(small, monkeypatch):
-    monkeypatch.setenv('no_proxy', '127.0.0.1')
-    monkeypatch.setattr(downloads, 'PAUSE_SECONDS', 0.01)
-    catalogue, contents = small
-    monkeypatch.setattr(fetch_module, 'CATALOGUE', dict(catalogue))
-    site = Site()
-    site.files = {f'/{name}': content for name, content in contents.items()}
-    yield site
-    site.close()
-
-
-def change(name, **fields):
-    fetch_module.CATALOGUE[name] = tuple(
-        dataclasses.replace(archive, **fields) for archive in fetch_module.CATALOGUE[name]
-    )
-
-
-def files_in(folder):
-    files = (p for p in folder.rglob('*') if p.is_file() and p.suffix != '.lock')
-    return {str(p.relative_to(folder)) for p in files}
-
-
-def refused(message, name, out, site, **options):
-    with pytest.raises(UserError, match=message) as caught:
-        fetch(name, out, mirror=site.url, **options)
-    return str(caught.value)
+    with small_site(small, monkeypatch) as site:
+        yield site
 
 
 def test_two_archives_make_one_set_and_a_second_call_does_nothing(site, tmp_path):
@@ -284,22 +262,6 @@ def test_the_work_folder_goes_while_the_lock_is_held(site, tmp_path, monkeypatch
     assert len(others) == 1
 
 
-def test_ctrl_c_ends_with_one_line(monkeypatch, capsys):
-    def interrupted(*args, **kwargs):
-        raise KeyboardInterrupt
-
-    monkeypatch.syspath_prepend(str(TOOL.parent))
-    monkeypatch.delitem(sys.modules, 'data', raising=False)
-    tool = importlib.import_module('data')
-    sys.modules.pop('data')
-    monkeypatch.setattr(fetch_module, 'fetch', interrupted)
-    args = argparse.Namespace(name='bccd', out='data', mirror='', keep_archives=False)
-    with pytest.raises(SystemExit) as ended:
-        tool.fetch_data(args)
-    assert ended.value.code == 130
-    assert capsys.readouterr().err.split('\n', 2)[1].startswith('interrupted; fetch bccd again')
-
-
 def test_names_and_mirrors_that_are_none(site, tmp_path):
     with pytest.raises(
         UserError, match='there are voc2007, voc2012, voc12aug, coco2017, bccd, cam'
@@ -327,48 +289,3 @@ def test_voc12aug_is_voc_and_the_masks_of_sbd(site, tmp_path):
     assert (masks / f'{AUG[0]}.png').exists()
     assert [path for path, _ in site.requests].count('/benchmark.tgz') == 2
     assert len(site.requests) == 3
-
-
-RUN_TWICE_WITH_OTHER_CATALOGUE = """
-import pickle, runpy, sys
-from pathlib import Path
-from mbv2_backbone.data import fetch
-fetch.CATALOGUE = pickle.loads(Path(sys.argv.pop(1)).read_bytes())
-sys.argv = sys.argv[1:]
-for _ in range(2):
-    runpy.run_path(sys.argv[0], run_name='__main__')
-"""
-
-
-def run_python(*args):
-    paths = os.pathsep.join(map(str, (TOOL.parent.parent, TOOL.parent)))
-    return subprocess.run(
-        [sys.executable, *map(str, args)],
-        capture_output=True,
-        text=True,
-        env=os.environ | {'no_proxy': '127.0.0.1', 'PYTHONPATH': paths},
-    )
-
-
-def test_the_tool_fetches_once(site, small, tmp_path):
-    (tmp_path / 'catalogue').write_bytes(pickle.dumps(small[0]))
-    args = ('fetch', 'camvid', '--out', tmp_path, '--mirror', site.url)
-    result = run_python('-c', RUN_TWICE_WITH_OTHER_CATALOGUE, tmp_path / 'catalogue', TOOL, *args)
-    assert result.returncode == 0, result.stderr
-    assert f'\nfetched {tmp_path}/CamVid\n' in result.stdout
-    assert result.stdout.endswith(f'\nfound, nothing to fetch: {tmp_path}/CamVid\n')
-    assert 'MB/s' in result.stderr
-    assert len(site.requests) == 1
-
-
-def test_without_a_network_the_tool_says_what_to_put_where(site, tmp_path):
-    site.close()
-    result = run_python(TOOL, 'fetch', 'voc12aug', '--out', tmp_path, '--mirror', site.url)
-    assert result.returncode == 2
-    assert 'Traceback' not in result.stderr
-    assert f'put it into {tmp_path}/archives' in result.stderr
-    for archive in CATALOGUE['voc12aug']:
-        for text in (archive.name, f'SHA-256 {archive.sha256}', *archive.addresses):
-            assert text in result.stderr
-    assert 'VOCtrainval_11-May-2012.tar, about 2.0 GB' in result.stderr
-    assert not (tmp_path / 'fetching-voc12aug').exists()

@@ -1,4 +1,4 @@
-# SSDLite-MobileNetV2 at half width on the generated sample dataset, at 128 px: minutes on two cores.
+# SSDLite-MobileNetV2 at half width on the generated sample dataset, 128 px: minutes on two cores.
 # A third, finer feature map (stride 8) detects the small shapes; the priors fit their sizes.
 # No published figure, as the dataset is generated; docs/training.md has ours.
 # python tools/data.py sample && python tools/train.py configs/ssdlite_mbv2_sample.py

@@ -43,10 +43,9 @@ ACCURACIES = {
 
 def commands_of(name):
     text = (ROOT / name).read_text(encoding='utf-8')
-    blocks = re.findall(r'^```sh\n(.*?)^```', text, re.DOTALL | re.MULTILINE)
-    lines = [line.split('  #')[0].strip() for block in blocks for line in block.splitlines()]
-    inline = re.findall(r'`(python tools/[^`…]+)`', text)
-    return list(dict.fromkeys(filter(None, lines + inline)))
+    found = re.findall(r'^```sh\n(.*?)^```|`(python tools/[^`…]+)`', text, re.DOTALL | re.MULTILINE)
+    lines = [line for block, inline in found for line in (block or inline).splitlines()]
+    return list(dict.fromkeys(filter(None, (line.split('  #')[0].strip() for line in lines))))
 
 
 COMMANDS = list(dict.fromkeys(commands_of('README.md') + commands_of('docs/training.md')))

@@ -1,6 +1,6 @@
 # mmdet's SSDLite-MobileNetV2 from scratch as its users would adapt it to BCCD: its model, pipeline
-# and SGD; its schedule at the length of configs/ssdlite_mbv2_bccd.py; its head, which cannot predict
-# as shipped, fixed. BCCD's two zero-area boxes are dropped: they end its run with NaN.
+# and SGD; its schedule at the length of configs/ssdlite_mbv2_bccd.py; its head fixed, as it cannot
+# predict as shipped. BCCD's two zero-area boxes are dropped: they end its run with NaN.
 # python tools/train.py configs/baselines/ssdlite_mmdet_bccd.py
 # Its learning rate, 0.015 at batch 192, is 0.00125 at batch 16 by the linear rule. It gets 0.004,
 # which is better here. The linear rule:

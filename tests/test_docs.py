@@ -27,7 +27,8 @@ ROOT = Path(__file__).parents[1]
 DOCS = ROOT / 'docs'
 PACKAGE = ROOT / 'mbv2_backbone'
 PAGES = (
-    'accuracy', 'architecture', 'backbone', 'compatibility', 'deployment', 'heads', 'speed', 'weights',
+    'accuracy', 'architecture', 'backbone', 'compatibility', 'deployment', 'heads', 'speed',
+    'weights',
 )  # fmt: skip
 LINKED = (ROOT / 'README.md', ROOT / 'README_zh-CN.md', *sorted(DOCS.glob('*.md')))
 SETUP = configparser.ConfigParser()

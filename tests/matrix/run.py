@@ -5,9 +5,9 @@
     python tests/matrix/run.py py3.11-official                  one row
     python tests/matrix/run.py --table docs/compatibility.md    write the results into a page
 
-Needs only Python. Each row gets a venv under .matrix/, which is deleted once the row has passed. The
-result is kept in docs/compatibility.json, with the end of the error message if the row failed. Rows
-whose Python is not on this machine are skipped.
+Needs only Python. Each row gets a venv under .matrix/, which is deleted once the row has passed.
+The result is kept in docs/compatibility.json, with the end of the error message if the row failed.
+Rows whose Python is not on this machine are skipped.
 """
 
 from __future__ import annotations

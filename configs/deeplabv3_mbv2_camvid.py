@@ -1,5 +1,5 @@
 # DeepLabV3-MobileNetV2 on CamVid, 11 classes, 480x360, from scratch: an hour or two on two cores.
-# No figure is published for this model and split; what we measured stands in the README.
+# No figure is published for this model and split; docs/accuracy.md has ours.
 # python tools/train.py configs/deeplabv3_mbv2_camvid.py
 _base_ = [
     './_base_/deeplabv3_mbv2.py',

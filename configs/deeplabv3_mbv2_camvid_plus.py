@@ -1,6 +1,5 @@
-# deeplabv3_mbv2_camvid.py with classes weighted by what the images hold of them; docs/accuracy.md
-# has what it brings. No figure is published for this model and split; what we measured stands
-# there, too.
+# deeplabv3_mbv2_camvid.py with classes weighted by their share of the pixels.
+# No figure is published for this model and split; docs/accuracy.md has ours, with and without that.
 # python tools/train.py configs/deeplabv3_mbv2_camvid_plus.py
 _base_ = ['./deeplabv3_mbv2_camvid.py']
 

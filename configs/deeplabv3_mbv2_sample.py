@@ -1,5 +1,5 @@
-# DeepLabV3-MobileNetV2 at half width on the generated sample set: minutes on two cores.
-# No figure is published for a set of our own; what we measured stands in the README.
+# DeepLabV3-MobileNetV2 at half width on the generated sample dataset: minutes on two cores.
+# No published figure, as the dataset is generated; docs/training.md has ours.
 # python tools/data.py sample && python tools/train.py configs/deeplabv3_mbv2_sample.py
 _base_ = [
     './_base_/deeplabv3_mbv2.py',

@@ -1,5 +1,5 @@
-# The segmentor of the sample set on the backbone of its detector: one checkpoint, both tasks.
-# No figure is published for a set of our own; what we measured stands in the README.
+# The segmentor of the sample dataset on the backbone of its detector: one checkpoint, both tasks.
+# No published figure, as the dataset is generated; docs/training.md has ours.
 # python tools/train.py configs/ssdlite_mbv2_sample.py &&
 # python tools/train.py configs/deeplabv3_mbv2_sample_from-ssdlite.py
 _base_ = './deeplabv3_mbv2_sample.py'

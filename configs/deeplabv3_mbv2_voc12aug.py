@@ -1,6 +1,6 @@
 # DeepLabV3-MobileNetV2 without ASPP on Pascal VOC 2012, trained on the 10,582 images of trainaug.
 # Published (MobileNetV2 paper, table 7): 75.32 mIoU on val, pretrained on COCO, backbone and head.
-# On ImageNet weights alone: 0.701 (VainF/DeepLabV3Plus-Pytorch).
+# With ImageNet weights alone: 0.701 (VainF/DeepLabV3Plus-Pytorch).
 # torchrun --nproc_per_node=4 tools/train.py configs/deeplabv3_mbv2_voc12aug.py --launcher pytorch
 _base_ = [
     './_base_/deeplabv3_mbv2.py',

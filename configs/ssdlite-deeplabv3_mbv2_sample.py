@@ -1,6 +1,6 @@
 # SSDLite and DeepLabV3 on one half-width MobileNetV2, trained jointly on the boxes and masks of the
-# generated sample set; one backbone pass gives both.
-# No figure is published for a set of our own; what we measured stands in the README.
+# generated sample dataset; one backbone pass gives both.
+# No published figure, as the dataset is generated; docs/training.md has ours.
 # python tools/data.py sample && python tools/train.py configs/ssdlite-deeplabv3_mbv2_sample.py
 _base_ = './ssdlite_mbv2_sample.py'
 custom_imports = dict(

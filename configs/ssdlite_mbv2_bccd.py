@@ -1,6 +1,6 @@
 # SSDLite-MobileNetV2 on BCCD: blood cells, 3 classes, 205 images to train on, 87 to validate,
-# from scratch. Priors fit its three sizes of cells; the first map holds the platelets too.
-# No figure is published for this split; what we measured stands in the README.
+# from scratch. The priors fit its three cell sizes; the first map also detects the platelets.
+# No figure is published for this split; docs/training.md has ours.
 # python tools/train.py configs/ssdlite_mbv2_bccd.py
 _base_ = ['./ssdlite_mbv2_coco.py']
 data_root = 'data/BCCD/'

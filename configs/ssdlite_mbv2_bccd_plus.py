@@ -1,7 +1,6 @@
 # ssdlite_mbv2_bccd.py with a top-down neck, a map of stride 8, quality focal loss and generalised
-# IoU, and scales on both sides of the one that is tested in place of crops that only enlarge.
-# docs/accuracy.md has what each brings. No figure is published for this split; what we measured
-# stands there, too.
+# IoU, and scales below and above the test scale instead of crops that only enlarge.
+# No figure is published for this split; docs/accuracy.md has ours, and what each change brings.
 # python tools/train.py configs/ssdlite_mbv2_bccd_plus.py
 _base_ = ['./ablations/ssdlite_bccd_fpn_quality.py']
 

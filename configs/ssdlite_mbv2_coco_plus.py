@@ -1,6 +1,6 @@
-# SSDLite-MobileNetV2 on COCO, more out of the same size: a top-down neck, a map of stride 8, and
-# quality focal loss and generalised IoU in place of hard negatives and smooth L1.
-# Published: nothing for this recipe; what it brings on small sets stands in docs/accuracy.md.
+# SSDLite-MobileNetV2 on COCO, the same size used better: a top-down neck, a map of stride 8, and
+# quality focal loss and generalised IoU instead of hard negative mining and smooth L1.
+# Published: nothing for this recipe; docs/accuracy.md has its gain on small datasets.
 # torchrun --nproc_per_node=8 tools/train.py configs/ssdlite_mbv2_coco_plus.py --launcher pytorch
 _base_ = ['./ssdlite_mbv2_coco.py']
 

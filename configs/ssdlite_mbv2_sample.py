@@ -1,6 +1,6 @@
-# SSDLite-MobileNetV2 at half width on the generated sample set, at 128 px: minutes on two cores.
-# A third, finer feature map (stride 8) takes the small shapes; the priors fit their sizes.
-# No figure is published for a set of our own; what we measured stands in the README.
+# SSDLite-MobileNetV2 at half width on the generated sample dataset, 128 px: minutes on two cores.
+# A third, finer feature map (stride 8) detects the small shapes; the priors fit their sizes.
+# No published figure, as the dataset is generated; docs/training.md has ours.
 # python tools/data.py sample && python tools/train.py configs/ssdlite_mbv2_sample.py
 _base_ = ['./ssdlite_mbv2_coco.py']
 data_root = 'data/sample/'

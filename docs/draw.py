@@ -1,10 +1,10 @@
 #!/usr/bin/env python
-"""Draw the pictures of the documentation, and write the tables that follow from the code.
+"""Draw the figures of the documentation and write the tables that are computed from the code.
 
-    python docs/draw.py            pictures into docs/pictures, tables into docs/*.md
-    python docs/draw.py --out DIR  pictures into DIR, and no tables
+    python docs/draw.py            figures into docs/pictures, tables into docs/*.md
+    python docs/draw.py --out DIR  figures into DIR, no tables
 
-Run it again after a change of the taps, the configs or the modules; a test tells when.
+Run it again when the taps, the heads, the configs or the modules change; a test fails until you do.
 """
 
 from __future__ import annotations
@@ -43,7 +43,48 @@ USERS = {
     "SSDLite, mmdet's taps": 'ssdlite_mbv2_coco_mmdet-taps.py',
     'SSDLite and DeepLabV3 at once': 'ssdlite-deeplabv3_mbv2_sample.py',
 }
-"""Rows of the picture of the taps: heads, and the config that says where they attach."""
+"""Rows of the figure of taps: heads, and the config that says where they attach."""
+
+DEEPLABV3 = 'deeplabv3_mbv2_voc12aug.py'
+SSDLITE_20 = 'ssdlite_mbv2_voc0712.py'
+
+
+def _joint(output_stride: int) -> dict:
+    """Return the settings that add DeepLabV3 to an SSDLite."""
+    taps = ('layer6.expand', 'layer7', 'conv2')
+    return dict(
+        type='JointModel',
+        det_indices=(0, 2),
+        decode_head=dict(type='mmseg.DeepLabV3Head', in_index=1, output_stride=output_stride),
+        backbone=dict(out_indices=taps, output_stride=output_stride),
+    )
+
+
+HEADS = (
+    ('SSDLite, 80 classes', 'ssdlite_mbv2_coco.py', {}),
+    ('SSDLite, plus recipe, 80 classes', 'ssdlite_mbv2_coco_plus.py', {}),
+    ("DeepLabV3, the paper's mobile head (no ASPP), 21 classes", DEEPLABV3, {}),
+    ('DeepLabV3 with ASPP (6, 12, 18)', 'deeplabv3-aspp_mbv2_voc12aug.py', {}),
+    (
+        'DeepLabV3 with ASPP, depthwise separable',
+        'deeplabv3-aspp_mbv2_voc12aug.py',
+        dict(decode_head=dict(separable=True)),
+    ),
+    ('DeepLabV3+, separable ASPP, decoder at stride 4', 'deeplabv3plus_mbv2_voc12aug.py', {}),
+    (
+        'LR-ASPP (`MobileLRASPPHead`)',
+        DEEPLABV3,
+        dict(
+            backbone=dict(out_indices=('layer3', 'layer7')),
+            decode_head=dict(_delete_=True, type='MobileLRASPPHead'),
+        ),
+    ),
+    ("mmseg's own MobileNetV2-DeepLabV3", None, {}),
+    ('SSDLite, 20 classes', SSDLITE_20, {}),
+    ('SSDLite, 20 classes, and DeepLabV3, 21 classes, output stride 32', SSDLITE_20, _joint(32)),
+    ('SSDLite, 20 classes, and DeepLabV3, 21 classes, output stride 16', SSDLITE_20, _joint(16)),
+)
+"""Rows of the table of heads: name, config (None: mmseg's) and what is changed in its model."""
 
 BLUE, ORANGE, GREY = '#2b6cb0', '#dd6b20', '#cbd5e0'
 
@@ -59,6 +100,30 @@ def taps_table() -> str:
         strides = [str(a.taps[name].stride) for a in architectures]
         rows.append([f'`{name}`', index, str(architectures[0].taps[name].channels), *strides])
     return markdown_table(header, rows)
+
+
+def heads_table() -> str:
+    """Return Markdown: parameters and multiply-adds of each head, backbone included."""
+    import mbv2_backbone.joint  # noqa: F401
+    from mbv2_backbone.bench.complexity import count_model
+    from mbv2_backbone.bench.models import build_random
+    from mbv2_backbone.bench.peers import peer_config
+    from mbv2_backbone.engine.config import load_config
+
+    rows = []
+    for name, config, changes in HEADS:
+        cfg = load_config(str(ROOT / 'configs' / (config or DEEPLABV3)))
+        side = 513 if 'deeplabv3' in (config or DEEPLABV3) else 320
+        cfg.merge_from_dict(dict(model=changes))
+        model = (
+            build_random(cfg)
+            if config
+            else build_random(peer_config('mmseg', cfg, (side, side)), 'mmseg')
+        )
+        counts = count_model(model, (side, side))
+        params, madds = counts['params'] / 1e6, counts['madds'] / 1e9
+        rows.append([name, f'{params:.2f} M', f'{madds:.2f} B', str(side)])
+    return markdown_table(('model', 'parameters', 'multiply-adds', 'at'), rows)
 
 
 @functools.cache
@@ -112,10 +177,10 @@ class Unit:
     """A module or subpackage directly under the package.
 
     Attributes:
-        name: Of it.
+        name: Name of the file or folder, without `.py`.
         what: First line of its docstring.
         imports: Other units that its files import as they are loaded.
-        imports_late: Those that functions of it import when they are called.
+        imports_late: Other units that its functions import when they are called.
     """
 
     name: str
@@ -216,17 +281,18 @@ def _save(figure: plt.Figure, path: Path) -> None:
 
 
 def main() -> None:
-    """Draw, and write the tables unless the pictures go elsewhere."""
+    """Draw the figures; write the tables too unless the figures go elsewhere."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('--out', type=Path, help='folder for the pictures')
+    parser.add_argument('--out', type=Path, help='folder for the figures')
     args = parser.parse_args()
     folder = args.out or ROOT / 'docs' / 'pictures'
     draw_modules(folder / 'modules.png')
     draw_taps(folder / 'taps.png')
     if args.out is None:
         put_between(str(ROOT / 'docs' / 'backbone.md'), 'taps', taps_table())
+        put_between(str(ROOT / 'docs' / 'heads.md'), 'heads', heads_table())
         put_between(str(ROOT / 'docs' / 'architecture.md'), 'modules', modules_table())
 
 

@@ -76,6 +76,9 @@ def test_the_brief_table_has_ratios_of_ours_only():
     assert train.endswith('| ours | **2.5** (1.5 to 2.5) | mmdet |')
     assert helped.startswith('| help text')
     assert helped.endswith('| mmdet |')
+    *_, only = table.brief_table([result('train'), help_text], ['help text']).splitlines()
+    assert only == helped
+    assert len(table.brief_table([result('train'), help_text], ['train']).splitlines()) == 3
 
 
 RATES = plan.Rates(step=1000.0, step_source='x', pipeline=100.0, metric_seconds=36.0, cores=16)

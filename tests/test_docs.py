@@ -1,4 +1,4 @@
-"""The pages of docs/ and the changelog: every block runs, every table and picture is up to date."""
+"""The pages of docs/ and the changelog: every block runs, every table and figure is up to date."""
 
 import configparser
 import importlib.util
@@ -16,6 +16,9 @@ from mmengine.registry import MODELS
 from paths_util import ROOT
 
 import mbv2_backbone
+from mbv2_backbone.bench.plan import plan_markdown, read_rates
+from mbv2_backbone.bench.report import read_json
+from mbv2_backbone.bench.table import brief_table, speed_table
 from mbv2_backbone.engine.config import load_config
 from mbv2_backbone.installed import configs_folder
 from mbv2_backbone.weights import sources
@@ -23,7 +26,11 @@ from mbv2_backbone.weights.convert import LAYOUTS
 
 DOCS = ROOT / 'docs'
 PACKAGE = ROOT / 'mbv2_backbone'
-PAGES = ('accuracy', 'architecture', 'backbone', 'deployment', 'weights')
+PAGES = (
+    'accuracy', 'architecture', 'backbone', 'compatibility', 'deployment', 'heads', 'speed',
+    'weights',
+)  # fmt: skip
+LINKED = (ROOT / 'README.md', ROOT / 'README_zh-CN.md', *sorted(DOCS.glob('*.md')))
 SETUP = configparser.ConfigParser()
 SETUP.read(ROOT / 'setup.cfg')
 
@@ -142,6 +149,8 @@ def test_a_command_is_understood(line, monkeypatch):
             parse_with_tool(tool, rest, monkeypatch)
         case ['python', script, *rest] if script.startswith('tools/'):
             parse_with_tool(Path(script).stem, rest, monkeypatch)
+        case ['python', 'tests/matrix/run.py', '--table', target]:
+            assert '<!-- compatibility:begin -->' in (ROOT / target).read_text()
         case ['python', script]:
             assert (ROOT / script).is_file()
         case ['make', *targets]:
@@ -159,19 +168,39 @@ def test_a_command_is_understood(line, monkeypatch):
             pytest.fail(f'a command that this test does not know: {line}')
 
 
-@pytest.mark.parametrize('name', PAGES)
-def test_links_and_pictures_are_there(name):
-    links = re.findall(r'\]\(([^)#:]+)\)', page(name))
-    assert all((DOCS / link).exists() for link in links), links
+@pytest.mark.parametrize('path', LINKED, ids=lambda path: path.name)
+def test_links_and_figures_are_there(path):
+    links = re.findall(r'\]\(([^)#:]*)(?:#([^)]+))?\)', path.read_text())
+    for target, heading in links:
+        linked = path.parent / target if target else path
+        assert linked.exists(), target
+        if heading:
+            titles = re.findall(r'^#+ (.*)$', linked.read_text(), re.M)
+            assert heading in [title.lower().replace(' ', '-') for title in titles], heading
 
 
 def test_the_tables_follow_the_code(draw):
     again = 'out of date: python docs/draw.py'
     assert draw.taps_table() in page('backbone'), again
     assert draw.modules_table() in page('architecture'), again
+    assert draw.heads_table() in page('heads'), again
 
 
-def test_the_pictures_are_drawn(draw, tmp_path, monkeypatch):
+def test_the_tables_of_speed_are_those_of_the_figures():
+    results = read_json(str(DOCS / 'speed.json'))
+    assert speed_table(results) in page('speed')
+    rates = read_rates(results, step=None, cores=16)
+    assert plan_markdown(*rates) in page('scaling')
+    brief = brief_table(results, ['train', 'startup', 'evaluate'])
+    assert brief in (ROOT / 'README.md').read_text()
+
+
+def test_the_table_of_versions_is_that_of_the_results():
+    matrix = runpy.run_path(str(ROOT / 'tests' / 'matrix' / 'run.py'), run_name='matrix')
+    assert matrix['table'](matrix['load']()) in page('compatibility')
+
+
+def test_the_figures_are_drawn(draw, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, 'argv', ['draw.py', '--out', str(tmp_path)])
     draw.main()
     drawn = sorted(path.name for path in tmp_path.iterdir())

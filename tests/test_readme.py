@@ -1,4 +1,4 @@
-"""Every command of the README as it stands, in its order, in a copy of the repository.
+"""Every command of the README and of docs/training.md, in their order, in a copy of the repository.
 
 Downloads come from a server on this machine, data sets are small, and a training is stopped by
 SIGTERM once there is what the next command needs.
@@ -30,17 +30,25 @@ from mbv2_backbone.data.sample import generate_sample
 from mbv2_backbone.sets.convert import convert
 
 LIMIT = 600  # seconds for a command
+ACCURACIES = {
+    'ssdlite_mbv2_bccd_plus': '0.547',
+    'ssdlite_mmdet_bccd': '0.282',
+    'ssdlite_torchvision_bccd': '0.435',
+    'ssdlite_bccd_pretrained': '0.590',
+    'ssdlite_mmdet_bccd_pretrained': '0.389',
+    'deeplabv3_mbv2_camvid_plus': '49.6',
+    'deeplabv3_mmseg_camvid': '2.7',
+}
 
 
 def commands_of(name):
     text = (ROOT / name).read_text(encoding='utf-8')
-    blocks = re.findall(r'^```sh\n(.*?)^```', text, re.DOTALL | re.MULTILINE)
-    lines = [line.split('  #')[0].strip() for block in blocks for line in block.splitlines()]
-    inline = re.findall(r'`(python tools/[^`…]+)`', text)
-    return list(dict.fromkeys(filter(None, lines + inline)))
+    found = re.findall(r'^```sh\n(.*?)^```|`(python tools/[^`…]+)`', text, re.DOTALL | re.MULTILINE)
+    lines = [line for block, inline in found for line in (block or inline).splitlines()]
+    return list(dict.fromkeys(filter(None, (line.split('  #')[0].strip() for line in lines))))
 
 
-COMMANDS = commands_of('README.md')
+COMMANDS = list(dict.fromkeys(commands_of('README.md') + commands_of('docs/training.md')))
 TOOLS = [c for c in COMMANDS if c.startswith(('python tools/', 'torchrun '))]
 INSTALLS = [c for c in COMMANDS if c.startswith('pip install')]
 FETCHED = re.findall(r'^python tools/data\.py fetch (\w+)$', '\n'.join(COMMANDS), re.MULTILINE)
@@ -54,6 +62,20 @@ def test_every_command_is_of_a_kind_that_is_run():
     (made,) = re.findall(r'^make (lint .*)$', ci, re.MULTILINE)
     assert {'test', 'demo', 'slow'} <= set(made.split())
     assert set(FETCHED) == set(CATALOGUE)
+
+
+def test_every_config_is_in_the_readme():
+    text = (ROOT / 'README.md').read_text(encoding='utf-8')
+    named = set(re.findall(r'`(\w[\w-]*\.py)`', text))
+    assert {path.name for path in (ROOT / 'configs').glob('*.py')} <= named
+
+
+def test_the_accuracies_are_those_of_the_records():
+    readme = (ROOT / 'README.md').read_text(encoding='utf-8')
+    records = (ROOT / 'docs' / 'accuracy.md').read_text(encoding='utf-8')
+    for run, figure in ACCURACIES.items():
+        assert f'| {run} | 2 | {figure} (' in records, run
+        assert re.search(rf'\b{figure}\b', readme), run
 
 
 def test_what_is_installed_is_what_ci_installs():
@@ -84,9 +106,9 @@ def sandbox(tmp_path_factory):
     drawn = tmp_path_factory.mktemp('drawn') / 'set'
     generate_sample(drawn, num_train=24, num_val=8, size=96)
     convert(drawn, root / 'data' / 'yolo', to='yolo')
-    (root / 'photos').mkdir()
+    (root / 'images').mkdir()
     for path in (drawn / 'JPEGImages').glob('val_*.jpg'):
-        shutil.copy(path, root / 'photos')
+        shutil.copy(path, root / 'images')
     site = Site()
     catalogue, archives = small_catalogue()
     site.files.update({f'/{name}': content for name, content in archives.items()})

@@ -130,7 +130,12 @@ def parse_args() -> argparse.Namespace:
     table.add_argument(
         '--into', metavar='MD', help='replace what is between <!-- speed:begin --> and :end -->'
     )
-    table.add_argument('--brief', action='store_true', help='ratios of ours to the peers only')
+    table.add_argument(
+        '--brief',
+        nargs='*',
+        metavar='WORK',
+        help='ratios of ours to the peers only, for these kinds of work (default: all)',
+    )
     table.set_defaults(command=write_table)
 
     plan = kinds.add_parser('plan', help='hours and loaders on 1, 8 and 64 GPUs')
@@ -158,8 +163,8 @@ def write_table(args: argparse.Namespace) -> None:
     from mbv2_backbone.bench.table import brief_table, speed_table
     from mbv2_backbone.markdown import put_between
 
-    make_table = brief_table if args.brief else speed_table
-    text = make_table([result for path in args.files for result in read_json(path)])
+    results = [result for path in args.files for result in read_json(path)]
+    text = speed_table(results) if args.brief is None else brief_table(results, args.brief)
     if args.into:
         put_between(args.into, 'speed', text)
     else:

@@ -1,4 +1,4 @@
-# deeplabv3_mbv2_camvid_plus.py with a second head on an earlier map, for training alone.
+# deeplabv3_mbv2_camvid_plus.py with an auxiliary head on an earlier map, used only in training.
 # python tools/train.py configs/ablations/deeplabv3_camvid_auxiliary.py
 _base_ = ['../deeplabv3_mbv2_camvid_plus.py']
 

@@ -1,4 +1,4 @@
-# deeplabv3_mbv2_camvid_plus.py from weights that were trained on other images; docs/accuracy.md
+# deeplabv3_mbv2_camvid_plus.py from pretrained weights; docs/accuracy.md
 # says which, and how to get them.
 # python tools/train.py configs/ablations/deeplabv3_camvid_pretrained.py
 _base_ = ['../deeplabv3_mbv2_camvid_plus.py']

@@ -1,4 +1,4 @@
-# ssdlite_mbv2_bccd_plus.py whose last tenth has images as the test has them, but for flips.
+# ssdlite_mbv2_bccd_plus.py without augmentation, except flips, in the last tenth.
 # python tools/train.py configs/ablations/ssdlite_bccd_clean_end.py
 _base_ = ['../ssdlite_mbv2_bccd_plus.py']
 

@@ -1,5 +1,5 @@
-# ssdlite_bccd_fpn.py with quality focal loss and generalised IoU in place of hard negatives and
-# smooth L1.
+# ssdlite_bccd_fpn.py with quality focal loss and generalised IoU instead of hard negative
+# mining and smooth L1.
 # python tools/train.py configs/ablations/ssdlite_bccd_fpn_quality.py
 _base_ = ['./ssdlite_bccd_fpn.py']
 

@@ -1,4 +1,4 @@
-# ssdlite_mbv2_bccd_plus.py with a window of four images in the place of every second image.
+# ssdlite_mbv2_bccd_plus.py with mosaics of four images in place of every second image.
 # python tools/train.py configs/ablations/ssdlite_bccd_mosaic.py
 _base_ = ['../ssdlite_mbv2_bccd_plus.py']
 

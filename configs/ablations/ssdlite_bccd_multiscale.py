@@ -1,4 +1,4 @@
-# ssdlite_mbv2_bccd_plus.py whose batches are resized, too: each to one size from 256 to 384.
+# ssdlite_mbv2_bccd_plus.py with every batch resized to a random size from 256 to 384.
 # python tools/train.py configs/ablations/ssdlite_bccd_multiscale.py
 _base_ = ['../ssdlite_mbv2_bccd_plus.py']
 

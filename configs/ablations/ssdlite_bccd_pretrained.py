@@ -1,4 +1,4 @@
-# ssdlite_mbv2_bccd_plus.py from weights that were trained on other images; docs/accuracy.md says
+# ssdlite_mbv2_bccd_plus.py from pretrained weights; docs/accuracy.md says
 # which, and how to get them.
 # python tools/train.py configs/ablations/ssdlite_bccd_pretrained.py
 _base_ = ['../ssdlite_mbv2_bccd_plus.py']

@@ -1,8 +1,8 @@
 # mmseg's MobileNetV2-DeepLabV3 from scratch as its users would adapt it to CamVid: its model with
-# BN for SyncBN, its augmentation at the size of the images, its SGD and polynomial schedule.
+# BN instead of SyncBN, its augmentation at the size of the images, its SGD and polynomial schedule.
 # python tools/train.py configs/baselines/deeplabv3_mmseg_camvid.py
-# The length is that of configs/deeplabv3_mbv2_camvid.py, which takes far less time; with the
-# iterations that as much time buys, here 400:
+# It has as many iterations as configs/deeplabv3_mbv2_camvid.py, which takes far less time. With the
+# iterations that fit into that time, for example 400:
 #     --cfg-options train_cfg.max_iters=400 train_cfg.val_interval=100 param_scheduler.0.end=400
 _base_ = 'mmseg::mobilenet_v2/mobilenet-v2-d8_deeplabv3_4xb2-80k_cityscapes-512x1024.py'
 custom_imports = dict(imports=['mbv2_backbone', 'mbv2_backbone.seg'], allow_failed_imports=False)

@@ -1,9 +1,9 @@
 # mmdet's SSDLite-MobileNetV2 from scratch as its users would adapt it to BCCD: its model, pipeline
-# and SGD; its schedule at the length of configs/ssdlite_mbv2_bccd.py; its head mended, which cannot
-# predict as shipped. BCCD's two boxes without an area are left out: they end its run with NaN.
+# and SGD; its schedule at the length of configs/ssdlite_mbv2_bccd.py; its head fixed, as it cannot
+# predict as shipped. BCCD's two zero-area boxes are dropped: they end its run with NaN.
 # python tools/train.py configs/baselines/ssdlite_mmdet_bccd.py
-# Its learning rate, 0.015 at batch 192, is 0.00125 at batch 16 by the linear rule; 0.004 does
-# better here, so that is what it gets. The linear rule:
+# Its learning rate, 0.015 at batch 192, is 0.00125 at batch 16 by the linear rule. It gets 0.004,
+# which is better here. The linear rule:
 #     --cfg-options optim_wrapper.optimizer.lr=0.00125
 _base_ = 'mmdet::ssd/ssdlite_mobilenetv2-scratch_8xb24-600e_coco.py'
 custom_imports = dict(

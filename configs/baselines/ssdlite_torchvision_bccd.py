@@ -2,7 +2,7 @@
 # losses, matching and NMS; the recipe of its references/detection (SGD, 0.15 at batch 192, cosine,
 # random IoU crop and flip) at batch 16, with its warm-up scaled to the length of the run.
 # python tools/train.py configs/baselines/ssdlite_torchvision_bccd.py
-# With the optimizer of ours:
+# With our optimizer:
 #     --cfg-options optim_wrapper.optimizer._delete_=True optim_wrapper.optimizer.type=AdamW \
 #         optim_wrapper.optimizer.lr=0.002 optim_wrapper.optimizer.weight_decay=0.05
 _base_ = './ssdlite_mmdet_bccd.py'

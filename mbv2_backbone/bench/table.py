@@ -49,12 +49,19 @@ def speed_table(results: Sequence[dict]) -> str:
     return '\n\n'.join(part for part in parts if part)
 
 
-def brief_table(results: Sequence[dict]) -> str:
-    """Return Markdown: how many times as fast ours is as the peer, without times and commands."""
+def brief_table(results: Sequence[dict], works: Sequence[str] = ()) -> str:
+    """Return Markdown: how many times as fast ours is as the peer, without times and commands.
+
+    Args:
+        results: As read from the JSON files.
+        works: Kinds of work to show, such as `train`; all if empty.
+    """
     rows = []
     for result in newest(results):
         reference = result['reference']
         if reference is None or result['settings'].get('freed memory'):
+            continue
+        if works and result['work'] not in works:
             continue
         peer = reference.removesuffix(' --help')
         for row in result['rows']:

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Install the wheel beside each supported combination of versions, and use it there.
+"""Install the wheel with each supported combination of versions, and use it there.
 
-    python tests/matrix/run.py                      every row
-    python tests/matrix/run.py py3.11-official      one row
-    python tests/matrix/run.py --table README.md    put the outcome into a document
+    python tests/matrix/run.py                                  every row
+    python tests/matrix/run.py py3.11-official                  one row
+    python tests/matrix/run.py --table docs/compatibility.md    write the results into a page
 
-Needs Python only. Each row gets a venv under .matrix/, which goes when it has passed, and its
-outcome is kept in docs/compatibility.json, with the end of the error message if it failed. A Python
-that this machine lacks is skipped.
+Needs only Python. Each row gets a venv under .matrix/, which is deleted once the row has passed.
+The result is kept in docs/compatibility.json, with the end of the error message if the row failed.
+Rows whose Python is not on this machine are skipped.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ def main() -> int:
     )
     names = [row.name for row in ROWS]
     parser.add_argument('rows', nargs='*', metavar='ROW', help=', '.join(names))
-    parser.add_argument('--table', metavar='FILE', help='only write the table into this file')
+    parser.add_argument('--table', metavar='FILE', help='only write the table, into this file')
     args = parser.parse_args()
     if unknown := set(args.rows) - set(names):
         parser.error(f'no row {", ".join(sorted(unknown))}; there are {", ".join(names)}')
@@ -153,7 +153,7 @@ def main() -> int:
             continue
         python = find_python(row.python)
         if python is None:
-            print(f'{row.name}: skipped, there is no Python {row.python} here', flush=True)
+            print(f'{row.name}: skipped, no Python {row.python} on this machine', flush=True)
             continue
         outcome = try_row(row, python)
         RESULTS.write_text(

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import os.path as osp
 from collections.abc import Iterator
 from contextlib import contextmanager
+from os import PathLike
 from pathlib import Path
+
+_CHUNK_BYTES = 1 << 20
 
 
 @contextmanager
@@ -54,3 +59,30 @@ def append_line(line: str, path: str | Path) -> None:
         except OSError:
             file.truncate(size)
             raise
+
+
+def sha256_of_file(path: str | PathLike[str]) -> str:
+    """Return the SHA-256 of a file's content in lower-case hexadecimal digits."""
+    digest = hashlib.sha256()
+    with Path(path).open('rb') as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def result_path(image: str, image_root: str | None, folder: str, suffix: str) -> Path:
+    """Return the path of a result, and make its folder.
+
+    Args:
+        image: Path of the image.
+        image_root: The folders between it and the image are kept, so that images of one name in
+            several folders do not overwrite each other. An image outside it gives its name only.
+        folder: Where the results go.
+        suffix: Of the result, such as `.png`.
+    """
+    relative = osp.relpath(image, image_root) if image_root else osp.basename(image)
+    if relative.startswith(osp.pardir):
+        relative = osp.basename(image)
+    path = Path(folder, relative).with_suffix(suffix)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ..progress import track
-from .name_lists import names_in
+from ..sets.files import names_in
 
 _LISTS = 'ImageSets/Segmentation'
 _MASKS = 'SegmentationClassAug'

@@ -8,10 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..data.annotations import cut_box
-from ..data.broken import ROUNDING
-from ..errors import UserError
-from ..listing import first_lines
-from ..log import warn
+from ..data.image_files import ROUNDING
+from ..errors import UserError, first_lines, warn
 
 MAX_NAMED = 50
 

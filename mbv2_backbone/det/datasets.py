@@ -20,9 +20,7 @@ from ..data.annotations import (
     voc_corners,
 )
 from ..data.image_files import read_image_facts
-from ..errors import UserError
-from ..listing import first_lines
-from ..log import warn
+from ..errors import UserError, first_lines, warn
 from .checked import MAX_NAMED, CheckedDatasetMixin, counted, warn_of_other_classes
 
 

@@ -15,8 +15,7 @@ from ..engine.broken_images import MAX_BROKEN
 from ..engine.checks import check_classes, check_data, check_masks
 from ..engine.config import datasets_of
 from ..engine.image_checks import MAX_NAMED, check_samples, samples_of
-from ..errors import UserError
-from ..listing import first_lines
+from ..errors import UserError, first_lines
 from .findings import Finding
 
 SPLITS = ('train', 'val')

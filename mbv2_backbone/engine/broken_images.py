@@ -13,12 +13,9 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS, TRANSFORMS
 from mmengine.runner import Runner
 
-from ..data.broken import BrokenSampleError
-from ..data.image_files import can_be_decoded, read_image_facts
-from ..errors import UserError
+from ..data.image_files import BrokenSampleError, can_be_decoded, read_image_facts
+from ..errors import UserError, first_lines, warn
 from ..files import append_line
-from ..listing import first_lines
-from ..log import warn
 from .checks import is_first_process
 from .config import datasets_of
 from .image_checks import MAX_NAMED, check_samples, samples_of

@@ -13,8 +13,7 @@ from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS
 
-from ..errors import UserError
-from ..listing import first_lines
+from ..errors import UserError, first_lines
 from .config import datasets_of, metainfo_of, task_of, walk
 from .palettes import file_palette
 

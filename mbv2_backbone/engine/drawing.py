@@ -9,6 +9,7 @@ import cv2
 import mmcv
 import numpy as np
 from mmengine.config import Config
+from mmengine.fileio import get
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
@@ -16,7 +17,8 @@ from mmengine.structures import BaseDataElement, InstanceData
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from ..data.results import result_path
+from ..data.image_files import decode_image
+from ..files import result_path
 from .palettes import class_meta, mask_meta
 
 OPACITY = 0.55
@@ -152,7 +154,7 @@ class PictureHook(Hook):
     ) -> None:
         """Draw one batch."""
         for sample in outputs:
-            picture = self.painter.comparison(mmcv.imread(sample.img_path), sample)
+            picture = self.painter.comparison(decode_image(get(sample.img_path)), sample)
             path = result_path(sample.img_path, self.image_root, self.folder, '.jpg')
             cv2.imwrite(str(path), picture)
 

@@ -14,8 +14,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import Tensor
 
-from ..errors import UserError
-from ..listing import first_names
+from ..errors import UserError, first_names
 from .checkpoint import last_checkpoint
 from .machine import bare_model
 

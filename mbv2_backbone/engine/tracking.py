@@ -16,8 +16,7 @@ from mmengine.registry import VISBACKENDS
 from mmengine.runner import Runner
 from mmengine.visualization import TensorboardVisBackend
 
-from ..errors import UserError
-from ..log import warn
+from ..errors import UserError, warn
 from .robust import type_name
 
 TRACKERS = ('wandb', 'mlflow')

@@ -10,7 +10,7 @@ from mmseg.evaluation import IoUMetric
 from mmseg.registry import METRICS
 
 from ..data.layouts import BACKGROUND, write_palette_png
-from ..data.results import result_path
+from ..files import result_path
 
 
 @METRICS.register_module()

@@ -13,8 +13,8 @@ from ..doctor.data import check_boxes, count_samples, judge_broken
 from ..doctor.findings import Finding
 from ..engine.broken_images import MAX_BROKEN
 from ..engine.image_checks import MAX_NAMED, judge_all
-from ..hashing import sha256_of_file
-from ..listing import first_lines, first_names
+from ..errors import first_lines, first_names
+from ..files import sha256_of_file
 from .records import ImageSet, Labelled, Record
 
 if TYPE_CHECKING:

@@ -6,14 +6,13 @@ import os.path as osp
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import mmcv
 import numpy as np
 from mmengine.config import Config, ConfigDict
 from mmengine.dataset import BaseDataset, ClassBalancedDataset, ConcatDataset, RepeatDataset
 from mmengine.registry import DATASETS
 from mmengine.structures import BaseDataElement
 
-from ..data.broken import BrokenSampleError
+from ..data.image_files import BrokenSampleError, decode_image
 from ..engine.checks import check_data
 from ..engine.config import dataset_meta, datasets_of, load_config, task_of, walk
 from ..engine.drawing import mask_labels
@@ -121,7 +120,7 @@ def _labelled(info: dict, dataset: BaseDataset) -> Picture:
             info = load(info)
     except BrokenSampleError as error:
         raise UserError(f'{path} {error}') from error
-    image = info['img'] if 'img' in info else mmcv.imfrombytes(info['img_bytes'])
+    image = info['img'] if 'img' in info else decode_image(info['img_bytes'])
     return Picture(image, shapes, info.get('gt_seg_map'))
 
 

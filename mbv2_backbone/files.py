@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import os.path as osp
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
@@ -31,6 +32,31 @@ def replaced_whole(path: str | Path) -> Iterator[Path]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def folder_replaced_whole(path: str | Path) -> Iterator[Path]:
+    """Give a new folder to fill, which takes the place of another one at the end.
+
+    What stood there stays until then, and for good if anything fails; nothing is left behind.
+
+    Raises:
+        OSError: If the disk is full, for example.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f'.{path.name}-', dir=path.parent) as scratch:
+        new = Path(scratch, 'new')
+        new.mkdir()
+        yield new
+        if path.exists():
+            path.rename(Path(scratch, 'old'))
+        new.rename(path)
+
+
+def is_free(path: Path) -> bool:
+    """Tell whether nothing is at a path, or an empty folder."""
+    return not path.exists() or (path.is_dir() and not any(path.iterdir()))
 
 
 def write_atomically(data: bytes, path: str | Path) -> None:

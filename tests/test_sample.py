@@ -10,9 +10,12 @@ from PIL import Image
 from small_util import tool
 
 from mbv2_backbone.data import scenes
-from mbv2_backbone.data.layouts import Instance, label_map, mask_to_polygons, voc_xml
+from mbv2_backbone.data.layouts import Instance, label_map
 from mbv2_backbone.data.sample import generate_sample
 from mbv2_backbone.data.scenes import CLASSES, PALETTE, draw_scene
+from mbv2_backbone.sets.convert.outlines import mask_to_polygons
+from mbv2_backbone.sets.convert.photos import Photo
+from mbv2_backbone.sets.convert.writers import voc_tree
 
 NUM = {'train': 30, 'val': 10}
 
@@ -241,7 +244,7 @@ def test_polygons_of_special_masks(mask):
 def test_image_without_objects_in_both_layouts():
     assert not label_map((4, 5), []).any()
     assert label_map((4, 5), []).shape == (4, 5)
-    root = ElementTree.fromstring(voc_xml('a.jpg', (4, 5), CLASSES, []))
+    root = voc_tree(Photo(Path('a.jpg'), 'a.jpg', (5, 4)), CLASSES).getroot()
     assert root.findall('object') == []
     assert root.findtext('size/width') == '5'
 

@@ -14,7 +14,7 @@ from mmseg.registry import MODELS, TRANSFORMS
 from mmseg.structures import SegDataSample
 from PIL import Image
 
-from mbv2_backbone.data.layouts import write_palette_png
+from mbv2_backbone.data.image_files import write_palette_png
 from mbv2_backbone.errors import UserError
 from mbv2_backbone.seg import datasets, mask_check  # noqa: F401  (registers LoadLabelMap)
 from mbv2_backbone.seg.mask_check import MaskRules, mask_problem, read_facts, scan_masks

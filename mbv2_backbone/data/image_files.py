@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -12,6 +13,7 @@ from PIL import Image
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 EXIF_ORIENTATION = 0x0112
+BACKGROUND = (0, 0, 0)  # colour of label 0 in masks, RGB
 AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION  # not turned by EXIF data
 
 _END_BYTES = 64
@@ -147,3 +149,21 @@ def check_boxes_fit(results: dict) -> None:
                 f'{results["width"]}x{results["height"]}, and the box {(x1, y1, x2, y2)} is not '
                 f'inside'
             )
+
+
+def write_palette_png(
+    path: Path, labels: np.ndarray, palette_rgb: Sequence[tuple[int, int, int]]
+) -> None:
+    """Write a semantic map as an 8-bit palette PNG.
+
+    Args:
+        path: File to write.
+        labels: ``(H, W)`` uint8.
+        palette_rgb: Colours of the labels from 0 on; 255 has the cream of VOC's void.
+    """
+    colours = np.zeros((256, 3), np.uint8)
+    colours[: len(palette_rgb)] = palette_rgb
+    colours[255] = (224, 224, 192)
+    image = Image.fromarray(labels)
+    image.putpalette(colours.tobytes())
+    image.save(path)

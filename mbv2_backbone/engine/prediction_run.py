@@ -12,8 +12,7 @@ import cv2
 import numpy as np
 from mmengine.structures import BaseDataElement
 
-from ..data.image_files import read_image
-from ..data.layouts import write_palette_png
+from ..data.image_files import read_image, write_palette_png
 from ..errors import UserError
 from ..progress import track
 from .coco_rows import RowFile

@@ -9,7 +9,7 @@ import numpy as np
 from mmseg.evaluation import IoUMetric
 from mmseg.registry import METRICS
 
-from ..data.layouts import BACKGROUND, write_palette_png
+from ..data.image_files import BACKGROUND, write_palette_png
 from ..files import result_path
 
 

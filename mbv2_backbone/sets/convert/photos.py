@@ -26,12 +26,16 @@ class Item:
         box: xyxy in pixels from 0, right and lower edge excluded.
         outline: Polygons of its parts, `[x, y, x, y, …]` in pixels; may be empty.
         is_ignored: VOC's `difficult`, COCO's `iscrowd`.
+        is_truncated: Whether the object extends beyond the image.
+        is_occluded: Whether something hides a part of it; `None` where that is not known.
     """
 
     label: int
     box: Box
     outline: Outline = ()
     is_ignored: bool = False
+    is_truncated: bool = False
+    is_occluded: bool | None = None
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 
+MAX_NAMED = 10  # entries in a message
+
 
 class UserError(ValueError):
     """What was expected, what came, and what to do; the tools print it without a traceback."""
@@ -29,7 +31,7 @@ def first_names(names: Iterable[str], limit: int = 3) -> str:
     return ', '.join(names[:limit]) + (f' and {more} more' if more > 0 else '')
 
 
-def first_lines(entries: Sequence[str], limit: int) -> list[str]:
+def first_lines(entries: Sequence[str], limit: int = MAX_NAMED) -> list[str]:
     """Return an indented line for each of the first few entries, and one for the others.
 
     Example:

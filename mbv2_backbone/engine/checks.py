@@ -13,14 +13,13 @@ from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS
 
-from ..errors import UserError, first_lines
+from ..errors import MAX_NAMED, UserError, first_lines
 from .config import datasets_of, metainfo_of, task_of, walk
 from .palettes import file_palette
 
 if TYPE_CHECKING:
     from ..seg.mask_check import MaskRules
 
-_MAX_NAMED = 10
 _RANK_OF_LAUNCHER = dict(pytorch='RANK', slurm='SLURM_PROCID', mpi='OMPI_COMM_WORLD_RANK')
 
 
@@ -130,11 +129,11 @@ def check_masks(cfg: Config, splits: Sequence[str]) -> None:
         problem = mask_problem(fact, rule)
         if problem is not None:
             lines.append(f'{path} {problem.what}')
-            if len(lines) <= _MAX_NAMED:
+            if len(lines) <= MAX_NAMED:
                 remedies[problem.remedy] = None
     if lines:
         text = [f'{len(lines)} of {len(pairs)} masks cannot be trained on:']
-        text += first_lines(lines, _MAX_NAMED)
+        text += first_lines(lines)
         text += ['What to do:', *(f'  {remedy}' for remedy in remedies)]
         raise UserError('\n'.join(text))
 

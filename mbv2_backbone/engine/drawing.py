@@ -241,9 +241,14 @@ def draw_boxes(
         x = min(max(0.0, x1), max(0.0, picture.width - tag))
         y = y1 - line if y1 >= line else max(0.0, y1)
         draw.rectangle([x, y, x + tag, y + line], fill=colour)
-        ink = 'black' if np.dot(colour, _LUMINANCE) > 140 else 'white'
-        draw.text((x + tag / 2, y + line / 2), name, fill=ink, font=font, anchor='mm')
+        middle = (x + tag / 2, y + line / 2)
+        draw.text(middle, name, fill=ink_on(colour), font=font, anchor='mm')
     return np.asarray(picture)[..., ::-1]
+
+
+def ink_on(colour_rgb: Sequence[int]) -> tuple[int, int, int]:
+    """Return black or white, whichever stands out from a colour."""
+    return (0, 0, 0) if np.dot(colour_rgb, _LUMINANCE) > 140 else (255, 255, 255)
 
 
 def legend_strip(

@@ -12,9 +12,8 @@ from mmengine.dataset import BaseDataset
 
 from ..data.image_files import BrokenSampleError, ImageFacts, check_boxes_fit, read_image_facts
 from ..data.scan import scan_files
-from ..errors import first_names
+from ..errors import MAX_NAMED, first_names
 
-MAX_NAMED = 10
 MIN_SIDE = 8
 MANY_PIXELS = 50 * 10**6
 

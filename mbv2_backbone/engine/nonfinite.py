@@ -18,8 +18,6 @@ from ..errors import UserError, first_names
 from .checkpoint import last_checkpoint
 from .machine import bare_model
 
-_MAX_NAMED = 16
-
 
 class Guard:
     """Takes back what a bad step did to tensors, without waiting for the device.
@@ -285,4 +283,4 @@ def _image_names(data_batch: Any) -> list[str]:
 
 
 def _listed(names: list[str]) -> str:
-    return first_names(names, _MAX_NAMED) or 'not known'
+    return first_names(names, 16) or 'not known'

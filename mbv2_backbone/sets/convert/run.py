@@ -16,8 +16,6 @@ from ..find import find_set
 from .photos import Findings, Photo, collect, load_image
 from .writers import WRITERS
 
-LAYOUTS = tuple(WRITERS)
-
 _FOLDERS = {
     'coco': 'images/{split}',
     'voc': 'JPEGImages',

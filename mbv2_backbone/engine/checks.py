@@ -14,7 +14,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS
 
 from ..errors import MAX_NAMED, UserError, first_lines
-from .config import datasets_of, metainfo_of, task_of, walk
+from .config import datasets_of, metainfo_of, task_of, type_name, walk
 from .palettes import file_palette
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def _ignore_index(cfg: Config) -> int:
             found.append((f'data_preprocessor.{key}', cfg.model.data_preprocessor[key]))
     for split in ('val', 'test'):
         for metric in walk(cfg.get(f'{split}_evaluator')):
-            if str(metric.get('type')).endswith('IoUMetric'):
+            if type_name(metric).endswith('IoUMetric'):
                 found.append((f'{split}_evaluator.ignore_index', metric.get('ignore_index', 255)))
     if len({value for _, value in found}) > 1:
         values = ', '.join(f'{key}={value}' for key, value in found)
@@ -167,7 +167,7 @@ def _ignore_index(cfg: Config) -> int:
 
 def _mask_loader(dataset: dict) -> dict | None:
     for step in walk(dataset.get('pipeline')):
-        if str(step.get('type')).endswith(('LoadAnnotations', 'LoadLabelMap')):
+        if type_name(step).endswith(('LoadAnnotations', 'LoadLabelMap')):
             return step
     return None
 
@@ -222,6 +222,6 @@ def _mask_rules(cfg: Config, config: dict, dataset: BaseDataset, ignore_index: i
         ),
         coding=coding,
         ignore_index=ignore_index,
-        reads_colours=loader['type'].endswith('LoadLabelMap'),
+        reads_colours=type_name(loader).endswith('LoadLabelMap'),
         backend=loader.get('imdecode_backend', 'pillow' if task_of(cfg) == 'seg' else 'cv2'),
     )

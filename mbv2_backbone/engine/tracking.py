@@ -17,7 +17,7 @@ from mmengine.runner import Runner
 from mmengine.visualization import TensorboardVisBackend
 
 from ..errors import UserError, warn
-from .robust import type_name
+from .config import type_name
 
 TRACKERS = ('wandb', 'mlflow')
 CURVES_FILE = 'curves.png'

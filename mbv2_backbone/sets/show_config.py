@@ -14,7 +14,7 @@ from mmengine.structures import BaseDataElement
 
 from ..data.image_files import BrokenSampleError, decode_image
 from ..engine.checks import check_data
-from ..engine.config import dataset_meta, datasets_of, load_config, task_of, walk
+from ..engine.config import dataset_meta, datasets_of, load_config, task_of, type_name, walk
 from ..engine.drawing import mask_labels
 from ..engine.palettes import class_palette, fill_palettes, mask_meta
 from ..engine.seeding import SeededBatch
@@ -84,9 +84,7 @@ def _leave_colours(dataset: ConfigDict) -> None:
     """Take the steps that normalise colours out of the pipelines, in place."""
     for node in walk(dataset):
         if 'pipeline' in node:
-            node.pipeline = [
-                step for step in node.pipeline if not str(step.get('type')).endswith('Normalize')
-            ]
+            node.pipeline = [s for s in node.pipeline if not type_name(s).endswith('Normalize')]
 
 
 def _leaves(dataset: Any) -> Iterator[BaseDataset]:

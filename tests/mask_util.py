@@ -5,7 +5,7 @@ import numpy as np
 from mmseg.datasets.transforms import LoadAnnotations
 from PIL import Image
 
-from mbv2_backbone.data.layouts import write_palette_png
+from mbv2_backbone.data.image_files import write_palette_png
 from mbv2_backbone.seg.masks import MaskCoding
 
 PALETTE = [(0, 0, 0), (250, 10, 10), (10, 250, 10), (10, 10, 250), (9, 9, 9)]

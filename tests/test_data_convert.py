@@ -19,11 +19,12 @@ from convert_util import (
 )
 
 from mbv2_backbone.det import CheckedCocoDataset, CheckedVOCDataset
-from mbv2_backbone.sets.convert import LAYOUTS, convert
+from mbv2_backbone.sets.convert import convert
 from mbv2_backbone.sets.convert.outlines import area_of, join_parts, read_outline
+from mbv2_backbone.sets.convert.writers import WRITERS
 from mbv2_backbone.sets.find import find_set
 
-PAIRS = [(a, b) for a in LAYOUTS for b in LAYOUTS if a != b]
+PAIRS = [(a, b) for a in WRITERS for b in WRITERS if a != b]
 
 
 def objects_of(records, *, with_ignored=True):

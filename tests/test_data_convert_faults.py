@@ -12,7 +12,7 @@ from small_util import tool
 
 from mbv2_backbone.data.image_files import EXIF_ORIENTATION
 from mbv2_backbone.errors import UserError
-from mbv2_backbone.sets.convert import LAYOUTS, convert
+from mbv2_backbone.sets.convert import convert
 from mbv2_backbone.sets.convert.photos import Findings, load_image, read_photo
 from mbv2_backbone.sets.convert.writers import WRITERS
 from mbv2_backbone.sets.find import find_set
@@ -118,7 +118,7 @@ def test_voc_has_jpeg_only(tmp_path):
 
 def test_one_image_without_objects(tmp_path):
     source = write_coco(tmp_path / 'in', {'train': {'a.jpg': (40, 30, [])}})
-    for to in LAYOUTS:
+    for to in WRITERS:
         done = convert(source, tmp_path / to, to=to)
         assert done.counts == {'train': (1, 1, 0)}
     notes = convert(source, tmp_path / 'again', to='yolo').notes

@@ -6,9 +6,15 @@ import cv2
 import numpy as np
 import pytest
 from fault_util import LAZY, coco, coco_file, jpeg, picture
-from PIL import Image
+from PIL import Image, ImageOps
 
-from mbv2_backbone.data.image_files import read_image_facts
+from mbv2_backbone.data.image_files import (
+    AS_STORED,
+    EXIF_ORIENTATION,
+    decode_image,
+    read_image,
+    read_image_facts,
+)
 
 
 def marked(orientation):
@@ -98,3 +104,33 @@ def test_image_facts(tmp_path):
     assert not read_image_facts(str(tmp_path / 'a.png')).error
     (tmp_path / 'a.png').write_bytes((tmp_path / 'a.png').read_bytes()[:-20])
     assert read_image_facts(str(tmp_path / 'a.png')).error
+
+
+@pytest.mark.parametrize('orientation', [1, 3, 6])
+def test_an_image_is_read_as_seen_or_as_stored(tmp_path, orientation):
+    path = tmp_path / 'photo.png'
+    exif = Image.Exif()
+    exif[EXIF_ORIENTATION] = orientation
+    image = Image.fromarray(picture(30, 20))
+    image.save(path, exif=exif)
+    seen = ImageOps.exif_transpose(Image.open(path))
+    np.testing.assert_array_equal(read_image(path)[..., ::-1], seen)
+    np.testing.assert_array_equal(read_image(path, AS_STORED)[..., ::-1], image)
+
+
+@pytest.mark.parametrize('dtype', [np.uint8, np.uint16])
+def test_a_gray_image_is_read_as_8_bit_colour(tmp_path, dtype):
+    gray = np.arange(20 * 30).reshape(20, 30) % 256
+    Image.fromarray((gray * (np.iinfo(dtype).max // 255)).astype(dtype)).save(tmp_path / 'a.png')
+    read = read_image(tmp_path / 'a.png')
+    assert read.dtype == np.uint8
+    np.testing.assert_array_equal(read, np.stack([gray] * 3, axis=2))
+
+
+@pytest.mark.parametrize('data', [None, b'', b'no image', jpeg(picture())[:-400]])
+def test_no_image_is_read_from_a_broken_file(tmp_path, data):
+    path = tmp_path / 'broken.jpg'
+    if data is not None:
+        path.write_bytes(data)
+    assert read_image(path) is None
+    assert data is None or decode_image(data) is None

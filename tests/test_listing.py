@@ -2,7 +2,7 @@
 
 import pytest
 
-from mbv2_backbone.listing import first_lines, first_names
+from mbv2_backbone.errors import first_lines, first_names
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,17 @@
 """Outlines of masks, and an image without objects."""
 
-from xml.etree import ElementTree
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from raster_util import rasterise
 
-from mbv2_backbone.data.layouts import label_map, mask_to_polygons, voc_xml
+from mbv2_backbone.data.layouts import label_map
 from mbv2_backbone.data.scenes import CLASSES
+from mbv2_backbone.sets.convert.outlines import mask_to_polygons
+from mbv2_backbone.sets.convert.photos import Photo
+from mbv2_backbone.sets.convert.writers import voc_tree
 
 
 @pytest.mark.parametrize('seed', range(6))
@@ -40,6 +43,6 @@ def test_polygons_of_special_masks(mask):
 def test_image_without_objects_in_both_layouts():
     assert not label_map((4, 5), []).any()
     assert label_map((4, 5), []).shape == (4, 5)
-    root = ElementTree.fromstring(voc_xml('a.jpg', (4, 5), CLASSES, []))
+    root = voc_tree(Photo(Path('a.jpg'), 'a.jpg', (5, 4)), CLASSES).getroot()
     assert root.findall('object') == []
     assert root.findtext('size/width') == '5'

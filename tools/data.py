@@ -224,8 +224,7 @@ def draw_sample(args: argparse.Namespace) -> None:
 
 
 def convert_set(args: argparse.Namespace) -> None:
-    from mbv2_backbone.errors import UserError
-    from mbv2_backbone.listing import first_lines
+    from mbv2_backbone.errors import UserError, first_lines
     from mbv2_backbone.progress import track
     from mbv2_backbone.sets.convert import convert
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..deploy.geometry import read_geometry
-from ..engine.config import walk
+from ..engine.config import type_name, walk
 from ..errors import UserError
 from .inputs import Size
 
@@ -107,7 +107,7 @@ def set_size(cfg: Config, size: Size) -> None:
     """Let a config's pipelines resize, crop and pad to a size `(height, width)`, in place."""
     for split in ('train', 'val', 'test'):
         for step in walk(cfg.get(f'{split}_dataloader')):
-            kind = str(step.get('type')).rsplit('.', 1)[-1]
+            kind = type_name(step)
             if kind == 'RandomExpandCropResize' or (
                 kind == 'Resize' and not step.get('keep_ratio', False)
             ):

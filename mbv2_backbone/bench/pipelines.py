@@ -14,7 +14,7 @@ from mmengine.dataset import Compose
 from mmengine.registry import DATASETS, DefaultScope
 
 from ..engine.checks import check_data
-from ..engine.config import datasets_of, task_of
+from ..engine.config import datasets_of, task_of, type_name
 from ..errors import UserError
 from ..timing import Call
 from .inputs import BOXES_PER_IMAGE, picture, random_boxes, random_mask
@@ -59,7 +59,7 @@ def stock_seg_steps(steps: Sequence[dict]) -> list[dict]:
     """Return the steps of mmseg that do what a pipeline of ours does, with its settings."""
     stock: list[dict] = []
     for step in steps:
-        kind = step['type'].rsplit('.', 1)[-1]
+        kind = type_name(step)
         args = {key: value for key, value in step.items() if key != 'type'}
         if kind == 'RandomResizeCropFlip':
             resize = {k: args[k] for k in ('scale', 'ratio_range', 'keep_ratio') if k in args}

@@ -15,18 +15,18 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
-from ..deploy.files import SUFFIXES, check_installed, in_format, write
+from ..deploy.files import check_installed, in_format, write
 from ..deploy.geometry import read_geometry
 from ..deploy.graph import ExportGraph, describe
 from ..deploy.images import placed
 from ..deploy.int8 import QUANTISERS
 from ..deploy.openmmlab import class_names
 from ..deploy.predictor import Predictor
+from ..deploy.runtimes import SUFFIXES
 from ..errors import UserError
 from ..timing import Call
 from .models import quiet
 
-RUNTIMES = ('onnxruntime', 'openvino')
 # Names of the command line: the runtime, the format that it runs, and whether in 8 bits.
 EXPORTED_RUNTIMES = {
     'onnxruntime': ('onnxruntime', 'onnx', False),

@@ -12,7 +12,7 @@ from os import PathLike
 from pathlib import Path, PurePosixPath
 
 from ..errors import UserError
-from ..hashing import sha256_of_file
+from ..files import sha256_of_file
 
 MAX_RATIO = 200  # of unpacked to packed bytes; images and annotations stay far below
 MIN_SUSPECT_BYTES = 2**26

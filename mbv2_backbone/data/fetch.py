@@ -13,10 +13,10 @@ from pathlib import Path
 
 from ..downloads import download, size_so_far
 from ..errors import UserError
-from ..hashing import sha256_of_file
+from ..files import sha256_of_file
 from .archives import extract
 from .catalogue import CATALOGUE, Archive
-from .name_lists import names_in
+from ..sets.files import names_in
 
 _OWN_FILES = 'archives'
 

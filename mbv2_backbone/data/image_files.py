@@ -1,15 +1,20 @@
-"""What is to be known of an image file before it is trained on, read from its header and end."""
+"""Image files: decoding them, and what their header and end tell before that."""
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from PIL import Image
 
+IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 EXIF_ORIENTATION = 0x0112
+BACKGROUND = (0, 0, 0)  # colour of label 0 in masks, RGB
+AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION  # not turned by EXIF data
 
 _END_BYTES = 64
 _ENDS = {b'\xff\xd8': b'\xff\xd9', b'\x89PNG': b'IEND'}  # by how the file begins
@@ -25,6 +30,7 @@ _KINDS = {
     'I;16B': 'of 16 bits',
     'F': 'of floating point',
 }
+ROUNDING = 1  # pixels; so far a box may reach beyond its image without a word
 
 
 @dataclass(frozen=True)
@@ -70,8 +76,29 @@ def can_be_decoded(path: str) -> bool:
 
     Read from a file, the missing part of a JPEG would be gray.
     """
-    data = np.fromfile(path, np.uint8)
-    return bool(data.size) and cv2.imdecode(data, cv2.IMREAD_UNCHANGED) is not None
+    return read_image(path, cv2.IMREAD_UNCHANGED) is not None
+
+
+def read_image(path: str | os.PathLike[str], flags: int = cv2.IMREAD_COLOR) -> np.ndarray | None:
+    """Read an image file and decode it by `decode_image`; `None` where it is missing or broken."""
+    try:
+        return decode_image(Path(path).read_bytes(), flags)
+    except (OSError, cv2.error):
+        return None
+
+
+def decode_image(data: bytes, flags: int = cv2.IMREAD_COLOR) -> np.ndarray | None:
+    """Decode the bytes of an image file.
+
+    Args:
+        data: The whole file.
+        flags: OpenCV's. By default the image is turned as its EXIF data says; `AS_STORED` leaves
+            that out.
+
+    Returns:
+        `(H, W, 3)` uint8 BGR, unless the flags ask for another format; `None` if OpenCV cannot.
+    """
+    return cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
 
 
 def _orientation(image: Image.Image) -> int:
@@ -95,3 +122,48 @@ def _has_end(path: str) -> bool:
         file.seek(-min(_END_BYTES, os.path.getsize(path)), os.SEEK_END)
         tail = file.read()
     return any(start.startswith(begin) and end in tail for begin, end in _ENDS.items())
+
+
+class BrokenSampleError(ValueError):
+    """A file, or what belongs to it, is broken; another sample can take its place."""
+
+
+def check_boxes_fit(results: dict) -> None:
+    """Refuse a loaded image of another size than its annotations state, unless its boxes fit.
+
+    Args:
+        results: With `img_shape`, height and width of the image; optional `height` and `width` as
+            stated, and `instances`.
+
+    Raises:
+        BrokenSampleError: A box reaches beyond the image by more than a pixel.
+    """
+    height, width = results['img_shape']
+    if results.get('width', width) == width and results.get('height', height) == height:
+        return
+    for instance in results.get('instances', []):
+        x1, y1, x2, y2 = instance['bbox']
+        if min(x1, y1) < -ROUNDING or x2 > width + ROUNDING or y2 > height + ROUNDING:
+            raise BrokenSampleError(
+                f'is {width}x{height} pixels, its annotations are for '
+                f'{results["width"]}x{results["height"]}, and the box {(x1, y1, x2, y2)} is not '
+                f'inside'
+            )
+
+
+def write_palette_png(
+    path: Path, labels: np.ndarray, palette_rgb: Sequence[tuple[int, int, int]]
+) -> None:
+    """Write a semantic map as an 8-bit palette PNG.
+
+    Args:
+        path: File to write.
+        labels: ``(H, W)`` uint8.
+        palette_rgb: Colours of the labels from 0 on; 255 has the cream of VOC's void.
+    """
+    colours = np.zeros((256, 3), np.uint8)
+    colours[: len(palette_rgb)] = palette_rgb
+    colours[255] = (224, 224, 192)
+    image = Image.fromarray(labels)
+    image.putpalette(colours.tobytes())
+    image.save(path)

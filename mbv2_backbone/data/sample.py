@@ -6,7 +6,6 @@ how many others there are.
 
 import json
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError
+from ..files import folder_replaced_whole, is_free
 from .layouts import Instance, write_set
 from .scenes import CLASSES, PALETTE, draw_scene
 
@@ -102,23 +102,18 @@ def generate_sample(
     if found is not None:
         return SampleSummary(root=root, **found, is_new=False)
 
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f'.{target.name}-', dir=target.parent) as scratch:
-        drawn = Path(scratch) / 'new'
+    with folder_replaced_whole(target) as drawn:
         jobs = [(split, index) for split in SPLITS for index in range(parameters[f'num_{split}'])]
         scenes = (_scene_of(split, index, seed=seed, size=size) for split, index in track(jobs))
         contents = write_set(drawn, scenes, classes=CLASSES, palette_rgb=PALETTE)
         marker = {'parameters': parameters, 'contents': contents}
         (drawn / MARKER).write_text(json.dumps(marker, indent=2) + '\n', encoding='utf-8')
-        if target.exists():
-            target.rename(Path(scratch) / 'old')
-        drawn.rename(target)
     return SampleSummary(root=root, **contents, is_new=True)
 
 
 def _find(target: Path, parameters: dict[str, int], *, force: bool) -> dict | None:
     """Return the contents of the set at ``target`` if it is the one asked for and may stay."""
-    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+    if is_free(target):
         return None
     marker = _read_marker(target / MARKER)
     if marker is None:

@@ -6,11 +6,11 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
+from ..files import folder_replaced_whole
 from ..progress import track
-from .name_lists import names_in
+from ..sets.files import names_in
 
 _LISTS = 'ImageSets/Segmentation'
-_MASKS = 'SegmentationClassAug'
 
 
 def add_sbd(sbd: Path, voc: Path) -> None:
@@ -27,15 +27,11 @@ def add_sbd(sbd: Path, voc: Path) -> None:
     train, val = (_read_names(voc / _LISTS / f'{split}.txt') for split in ('train', 'val'))
     of_sbd = _read_names(sbd / 'train.txt') | _read_names(sbd / 'val.txt')
     aug = of_sbd - train - val
-    masks = sbd / _MASKS
-    masks.mkdir()
-    for name in track(sorted(aug), 'Converting masks', unit='masks'):
-        _convert_mask(sbd / 'cls' / f'{name}.mat', masks / f'{name}.png')
-    for name in train | val:
-        shutil.copyfile(voc / 'SegmentationClass' / f'{name}.png', masks / f'{name}.png')
-    if (voc / _MASKS).exists():
-        shutil.rmtree(voc / _MASKS)
-    masks.replace(voc / _MASKS)
+    with folder_replaced_whole(voc / 'SegmentationClassAug') as masks:
+        for name in track(sorted(aug), 'Converting masks', unit='masks'):
+            _convert_mask(sbd / 'cls' / f'{name}.mat', masks / f'{name}.png')
+        for name in train | val:
+            shutil.copyfile(voc / 'SegmentationClass' / f'{name}.png', masks / f'{name}.png')
     _write_names(voc / _LISTS / 'aug.txt', aug)
     _write_names(voc / _LISTS / 'trainaug.txt', aug | train)
 

@@ -19,7 +19,7 @@ from ..engine.checkpoint import find_checkpoint
 from ..engine.config import load_config
 from ..engine.predict import build_model
 from ..errors import UserError
-from .files import SUFFIXES, check_installed, save, write
+from .files import check_installed, save, write
 from .fold import has_bad_weights
 from .geometry import Geometry, read_geometry
 from .graph import ExportGraph, describe
@@ -31,6 +31,7 @@ from .metadata import Metadata
 from .openmmlab import class_names
 from .predictor import Predictor
 from .reference import Reference
+from .runtimes import SUFFIXES
 from .verify import Comparison, compare_predictions, raw_difference
 
 

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     import onnx
     import openvino
 
-SUFFIXES = {'onnx': '.onnx', 'openvino': '.xml', 'torch-export': '.pt2', 'executorch': '.pte'}
 _PACKAGES = {
     'onnx': ('onnx', 'onnxscript', 'onnxruntime'),
     'openvino': ('onnx', 'onnxscript', 'openvino'),
@@ -28,7 +27,7 @@ def check_installed(to: str, *, int8: bool = False) -> None:
     """Refuse a format whose packages, to write it and to run it, are not all there.
 
     Args:
-        to: The format, of `SUFFIXES`.
+        to: The format, of `runtimes.SUFFIXES`.
         int8: Whether it is written in 8 bits, too.
 
     Raises:
@@ -51,7 +50,7 @@ def save(
     Args:
         graph: What is exported.
         metadata: Of the file.
-        to: The format, of `SUFFIXES`.
+        to: The format, of `runtimes.SUFFIXES`.
         path: Of the file, with the suffix of the format.
 
     Returns:

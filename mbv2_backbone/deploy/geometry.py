@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from mmengine.config import Config
 
+from ..engine.config import inner_dataset, type_name
 from ..errors import UserError
 
 Size = tuple[int, int]
@@ -81,8 +82,8 @@ def read_geometry(cfg: Config, size: Size | None = None) -> Geometry:
 
 def _resize_step(cfg: Config) -> dict | None:
     """Return the pipeline's only `Resize`, if it has one."""
-    steps = list(cfg.test_dataloader.dataset.pipeline)
-    names = [str(step['type']).rsplit('.', 1)[-1] for step in steps]
+    steps = list(inner_dataset(cfg.test_dataloader.dataset).pipeline)
+    names = [type_name(step) for step in steps]
     unknown = [name for name in names if name not in (*_LOADING, *_PACKING, 'Resize')]
     resizes = [step for step, name in zip(steps, names, strict=True) if name == 'Resize']
     if unknown or len(resizes) > 1:

@@ -10,6 +10,7 @@ from mmengine.runner import set_random_seed
 
 from ..data.scenes import draw_scene
 from ..engine.checks import check_data
+from ..engine.config import inner_dataset
 from ..errors import UserError
 from ..progress import track
 from .geometry import Geometry
@@ -60,10 +61,7 @@ def test_images(cfg: Config, count: int, geometry: Geometry) -> list[np.ndarray]
         UserError: If the data is not there.
     """
     check_data(cfg, ('test',))
-    node = dict(cfg.test_dataloader.dataset)
-    while 'dataset' in node:  # repeated and wrapped data sets
-        node = dict(node['dataset'])
-    dataset = DATASETS.build(dict(node, pipeline=[]))
+    dataset = DATASETS.build(dict(inner_dataset(cfg.test_dataloader.dataset), pipeline=[]))
     paths = [dataset.get_data_info(i)['img_path'] for i in _spread(len(dataset), count)]
     return [
         placed(read_image(path), geometry)

@@ -14,7 +14,7 @@ from mmengine.registry import MODELS
 from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement, InstanceData, PixelData
 
-from ..engine.config import dataset_meta
+from ..engine.config import dataset_meta, inner_dataset, type_name
 from ..engine.evaluation import use_own_metrics
 from ..engine.palettes import mask_meta
 from ..errors import UserError
@@ -125,11 +125,11 @@ def with_exported(cfg: Config, path: str) -> Config:
 
 def take_images_as_they_are(cfg: Config) -> None:
     """Let the test pipeline of a config keep the size of the images, in place."""
-    dataset = cfg.test_dataloader.dataset
+    dataset = inner_dataset(cfg.test_dataloader.dataset)
     # A Resize by 1 stays in the place of the old one, for the metadata that it writes.
     dataset.pipeline = [
         ConfigDict(type=step['type'], scale_factor=1.0, keep_ratio=True)
-        if str(step['type']).rsplit('.', 1)[-1] == 'Resize'
+        if type_name(step) == 'Resize'
         else step
         for step in dataset.pipeline
     ]

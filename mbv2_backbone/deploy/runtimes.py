@@ -14,7 +14,7 @@ import numpy as np
 from ..errors import UserError
 from .metadata import PREFIX, Metadata
 
-SUFFIXES = ('.onnx', '.xml', '.pt2', '.pte')
+SUFFIXES = {'onnx': '.onnx', 'openvino': '.xml', 'torch-export': '.pt2', 'executorch': '.pte'}
 RUNTIMES = {
     'onnxruntime': ('.onnx',),
     'openvino': ('.onnx', '.xml'),
@@ -45,7 +45,7 @@ class Runtime(Protocol):
 
 def is_exported(path: str) -> bool:
     """Tell by its suffix whether a file is an exported model, not a checkpoint."""
-    return str(path).endswith(SUFFIXES)
+    return str(path).endswith(tuple(SUFFIXES.values()))
 
 
 def sidecar(path: str) -> str:
@@ -68,7 +68,7 @@ def load_runtime(path: str, runtime: str | None = None, *, threads: int | None =
     path = str(path)
     fitting = [name for name, suffixes in RUNTIMES.items() if path.endswith(suffixes)]
     if not fitting:
-        raise UserError(f'{path} is no exported model; they end in {", ".join(SUFFIXES)}')
+        raise UserError(f'{path} is no exported model; they end in {", ".join(SUFFIXES.values())}')
     runtime = runtime or fitting[0]
     if runtime not in fitting:
         raise UserError(f'{runtime} does not run {path}; {" and ".join(fitting)} can')

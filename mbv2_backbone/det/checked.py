@@ -8,12 +8,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..data.annotations import cut_box
-from ..data.broken import ROUNDING
-from ..errors import UserError
-from ..listing import first_lines
-from ..log import warn
+from ..data.image_files import ROUNDING
+from ..errors import UserError, first_lines, warn
 
-MAX_NAMED = 50
+MAX_LOGGED = 50
 
 
 class CheckedDatasetMixin:
@@ -79,7 +77,7 @@ class CheckedDatasetMixin:
             f'{", ".join(f"{count} {reason}" for reason, count in reasons.items())}.'
         ]
         named = [f'{file}: {value} {problem}' for file, value, problem in found]
-        lines += first_lines(named, MAX_NAMED)
+        lines += first_lines(named, MAX_LOGGED)
         warn('\n'.join(lines))
 
     def _cut(self, file: str, box: Any, xyxy: Sequence[float], wh: tuple[int, int]) -> Sequence:

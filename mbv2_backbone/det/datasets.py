@@ -20,10 +20,8 @@ from ..data.annotations import (
     voc_corners,
 )
 from ..data.image_files import read_image_facts
-from ..errors import UserError
-from ..listing import first_lines
-from ..log import warn
-from .checked import MAX_NAMED, CheckedDatasetMixin, counted, warn_of_other_classes
+from ..errors import UserError, first_lines, warn
+from .checked import MAX_LOGGED, CheckedDatasetMixin, counted, warn_of_other_classes
 
 
 class _CheckedCoco(COCO):
@@ -153,7 +151,7 @@ class CheckedVOCDataset(CheckedDatasetMixin, VOCDataset):
         self._broken_files: list[str] = []
         data_list = super().load_data_list()
         if self._broken_files:
-            shown = first_lines(self._broken_files, MAX_NAMED)
+            shown = first_lines(self._broken_files, MAX_LOGGED)
             raise UserError(
                 f'{len(self._broken_files)} annotation file(s) of {self.ann_file} cannot be read; '
                 f'mend them or take them off that list:\n' + '\n'.join(shown)

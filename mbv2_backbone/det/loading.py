@@ -6,15 +6,13 @@ import io
 from typing import Any
 
 import cv2
-import mmcv
 import numpy as np
 from mmcv.transforms import BaseTransform, LoadImageFromFile
 from mmdet.registry import TRANSFORMS
 from mmengine.fileio import get
 from PIL import Image
 
-from ..data.broken import BrokenSampleError, check_boxes_fit
-from ..data.image_files import EXIF_ORIENTATION
+from ..data.image_files import EXIF_ORIENTATION, BrokenSampleError, check_boxes_fit, decode_image
 
 
 @TRANSFORMS.register_module()
@@ -119,7 +117,7 @@ def decode(data: bytes, flags: int, path: str) -> np.ndarray:
     Raises:
         BrokenSampleError: OpenCV cannot decode them.
     """
-    img = mmcv.imfrombytes(data, flag=flags, backend='cv2') if data else None
+    img = decode_image(data, flags)
     if img is None:
         raise BrokenSampleError(
             f'expected an image at {path}; OpenCV cannot decode its {len(data)} bytes. '

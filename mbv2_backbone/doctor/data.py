@@ -14,9 +14,8 @@ from ..data.annotations import box_problem
 from ..engine.broken_images import MAX_BROKEN
 from ..engine.checks import check_classes, check_data, check_masks
 from ..engine.config import datasets_of
-from ..engine.image_checks import MAX_NAMED, check_samples, samples_of
-from ..errors import UserError
-from ..listing import first_lines
+from ..engine.image_checks import check_samples, samples_of
+from ..errors import UserError, first_lines
 from .findings import Finding
 
 SPLITS = ('train', 'val')
@@ -88,7 +87,7 @@ def check_boxes(split: str, dataset: Any) -> list[Finding]:
         f'{split}: {len(dropped)} boxes {"are left out" if is_checked else "spoil the loss"}: '
         + ', '.join(f'{count} {reason}' for reason, count in reasons.items())
     ]
-    lines += first_lines([f'{file}: {box} {what}' for file, box, what in dropped], MAX_NAMED)
+    lines += first_lines([f'{file}: {box} {what}' for file, box, what in dropped])
     if is_checked:
         mend = 'put these boxes right in the annotation files'
         return [Finding('warning', '\n'.join(lines), mend)]
@@ -125,6 +124,6 @@ def judge_broken(
     if not broken:
         return [Finding('ok', f'{split}: every image can be read')]
     lines = [f'{split}: {len(broken)} of {num_images} images are broken']
-    lines += first_lines([f'{path} {problem}' for path, problem in broken.items()], MAX_NAMED)
+    lines += first_lines([f'{path} {problem}' for path, problem in broken.items()])
     level = 'error' if len(broken) > max_share * num_images else 'warning'
     return [Finding(level, '\n'.join(lines), 'mend them, or take them out of the annotations')]

@@ -13,15 +13,12 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS, TRANSFORMS
 from mmengine.runner import Runner
 
-from ..data.broken import BrokenSampleError
-from ..data.image_files import can_be_decoded, read_image_facts
-from ..errors import UserError
+from ..data.image_files import BrokenSampleError, can_be_decoded, read_image_facts
+from ..errors import UserError, first_lines, warn
 from ..files import append_line
-from ..listing import first_lines
-from ..log import warn
 from .checks import is_first_process
 from .config import datasets_of
-from .image_checks import MAX_NAMED, check_samples, samples_of
+from .image_checks import check_samples, samples_of
 
 RECORD = 'broken_images.txt'
 MAX_BROKEN = 0.05  # of the images to train on
@@ -236,7 +233,7 @@ class BrokenImagesHook(Hook):
         if broken:
             lines = [f'{len(broken)} of {len(samples)} images to evaluate on are broken:']
             named = [f'{path} {problem}' for path, problem in broken.items()]
-            lines += first_lines(named, MAX_NAMED)
+            lines += first_lines(named)
             lines.append('Mend them, or take them out of the annotations.')
             raise UserError('\n'.join(lines))
 

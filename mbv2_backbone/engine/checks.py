@@ -13,15 +13,13 @@ from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS
 
-from ..errors import UserError
-from ..listing import first_lines
-from .config import datasets_of, metainfo_of, task_of, walk
+from ..errors import MAX_NAMED, UserError, first_lines
+from .config import datasets_of, metainfo_of, task_of, type_name, walk
 from .palettes import file_palette
 
 if TYPE_CHECKING:
     from ..seg.mask_check import MaskRules
 
-_MAX_NAMED = 10
 _RANK_OF_LAUNCHER = dict(pytorch='RANK', slurm='SLURM_PROCID', mpi='OMPI_COMM_WORLD_RANK')
 
 
@@ -131,11 +129,11 @@ def check_masks(cfg: Config, splits: Sequence[str]) -> None:
         problem = mask_problem(fact, rule)
         if problem is not None:
             lines.append(f'{path} {problem.what}')
-            if len(lines) <= _MAX_NAMED:
+            if len(lines) <= MAX_NAMED:
                 remedies[problem.remedy] = None
     if lines:
         text = [f'{len(lines)} of {len(pairs)} masks cannot be trained on:']
-        text += first_lines(lines, _MAX_NAMED)
+        text += first_lines(lines)
         text += ['What to do:', *(f'  {remedy}' for remedy in remedies)]
         raise UserError('\n'.join(text))
 
@@ -159,7 +157,7 @@ def _ignore_index(cfg: Config) -> int:
             found.append((f'data_preprocessor.{key}', cfg.model.data_preprocessor[key]))
     for split in ('val', 'test'):
         for metric in walk(cfg.get(f'{split}_evaluator')):
-            if str(metric.get('type')).endswith('IoUMetric'):
+            if type_name(metric).endswith('IoUMetric'):
                 found.append((f'{split}_evaluator.ignore_index', metric.get('ignore_index', 255)))
     if len({value for _, value in found}) > 1:
         values = ', '.join(f'{key}={value}' for key, value in found)
@@ -169,7 +167,7 @@ def _ignore_index(cfg: Config) -> int:
 
 def _mask_loader(dataset: dict) -> dict | None:
     for step in walk(dataset.get('pipeline')):
-        if str(step.get('type')).endswith(('LoadAnnotations', 'LoadLabelMap')):
+        if type_name(step).endswith(('LoadAnnotations', 'LoadLabelMap')):
             return step
     return None
 
@@ -224,6 +222,6 @@ def _mask_rules(cfg: Config, config: dict, dataset: BaseDataset, ignore_index: i
         ),
         coding=coding,
         ignore_index=ignore_index,
-        reads_colours=loader['type'].endswith('LoadLabelMap'),
+        reads_colours=type_name(loader).endswith('LoadLabelMap'),
         backend=loader.get('imdecode_backend', 'pillow' if task_of(cfg) == 'seg' else 'cv2'),
     )

@@ -155,6 +155,28 @@ def walk(node: Any) -> Iterator[dict]:
             yield from walk(item)
 
 
+def type_name(config: Any) -> str:
+    """Return the name of a type without its scope; that of a loop may be told by `by_epoch`.
+
+    Example:
+        >>> type_name(dict(type='mmdet.Resize')), type_name(dict(by_epoch=False))
+        ('Resize', 'IterBasedTrainLoop')
+    """
+    if not isinstance(config, dict):
+        return type(config).__name__
+    if 'by_epoch' in config and 'type' not in config:
+        return 'EpochBasedTrainLoop' if config['by_epoch'] else 'IterBasedTrainLoop'
+    kind = config.get('type')
+    return kind.rpartition('.')[2] if isinstance(kind, str) else getattr(kind, '__name__', '')
+
+
+def inner_dataset(dataset: dict) -> dict:
+    """Return the config of the dataset inside of wrappers such as `RepeatDataset`."""
+    while 'dataset' in dataset:
+        dataset = dataset['dataset']
+    return dataset
+
+
 def datasets_of(cfg: Config, splits: Sequence[str] = ('train', 'val', 'test')) -> list[dict]:
     """Return the configs of the datasets that read files, without wrappers, each once."""
     found: list[dict] = []

@@ -9,6 +9,7 @@ import cv2
 import mmcv
 import numpy as np
 from mmengine.config import Config
+from mmengine.fileio import get
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
@@ -16,7 +17,8 @@ from mmengine.structures import BaseDataElement, InstanceData
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from ..data.results import result_path
+from ..data.image_files import decode_image
+from ..files import result_path
 from .palettes import class_meta, mask_meta
 
 OPACITY = 0.55
@@ -152,7 +154,7 @@ class PictureHook(Hook):
     ) -> None:
         """Draw one batch."""
         for sample in outputs:
-            picture = self.painter.comparison(mmcv.imread(sample.img_path), sample)
+            picture = self.painter.comparison(decode_image(get(sample.img_path)), sample)
             path = result_path(sample.img_path, self.image_root, self.folder, '.jpg')
             cv2.imwrite(str(path), picture)
 
@@ -239,9 +241,14 @@ def draw_boxes(
         x = min(max(0.0, x1), max(0.0, picture.width - tag))
         y = y1 - line if y1 >= line else max(0.0, y1)
         draw.rectangle([x, y, x + tag, y + line], fill=colour)
-        ink = 'black' if np.dot(colour, _LUMINANCE) > 140 else 'white'
-        draw.text((x + tag / 2, y + line / 2), name, fill=ink, font=font, anchor='mm')
+        middle = (x + tag / 2, y + line / 2)
+        draw.text(middle, name, fill=ink_on(colour), font=font, anchor='mm')
     return np.asarray(picture)[..., ::-1]
+
+
+def ink_on(colour_rgb: Sequence[int]) -> tuple[int, int, int]:
+    """Return black or white, whichever stands out from a colour."""
+    return (0, 0, 0) if np.dot(colour_rgb, _LUMINANCE) > 140 else (255, 255, 255)
 
 
 def legend_strip(

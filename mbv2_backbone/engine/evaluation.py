@@ -7,7 +7,7 @@ import os.path as osp
 from mmengine.config import Config, ConfigDict
 
 from ..errors import UserError
-from .config import datasets_of, task_of, walk
+from .config import datasets_of, task_of, type_name, walk
 
 
 def use_own_metrics(cfg: Config) -> None:
@@ -53,7 +53,7 @@ def dump_into(cfg: Config, out: str) -> None:
         cfg.test_evaluator = [*evaluators, dict(type='DumpDetResults', out_file_path=out)]
         return
     for metric in evaluators:
-        if metric.type.endswith('IoUMetric'):
+        if type_name(metric).endswith('IoUMetric'):
             metric.mask_dir, metric.image_root = out, image_root(cfg)
         elif task == 'seg':  # such as CityscapesMetric
             metric.output_dir, metric.keep_results = out, True

@@ -10,12 +10,10 @@ from typing import Any
 
 from mmengine.dataset import BaseDataset
 
-from ..data.broken import BrokenSampleError, check_boxes_fit
-from ..data.image_files import ImageFacts, read_image_facts
+from ..data.image_files import BrokenSampleError, ImageFacts, check_boxes_fit, read_image_facts
 from ..data.scan import scan_files
-from ..listing import first_names
+from ..errors import MAX_NAMED, first_names
 
-MAX_NAMED = 10
 MIN_SIDE = 8
 MANY_PIXELS = 50 * 10**6
 

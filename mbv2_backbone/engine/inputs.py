@@ -9,13 +9,9 @@ from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 
-import cv2
-import mmcv
-import numpy as np
-
+from ..data.image_files import IMAGE_SUFFIXES
 from ..errors import UserError
 
-IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 VIDEO_SUFFIXES = ('.mp4', '.avi', '.mov', '.mkv', '.webm')
 
 
@@ -86,11 +82,3 @@ def image_ids(sources: Sequence[Source]) -> dict[str, int]:
     if all(stem.isdecimal() for stem in stems) and len({int(s) for s in stems}) == len(stems):
         return {source.path: int(stem) for source, stem in zip(sources, stems, strict=True)}
     return {source.path: i for i, source in enumerate(sources)}
-
-
-def read_image(path: str) -> np.ndarray | None:
-    """Read an image `(H, W, 3)` uint8 BGR, turned as its EXIF data says; `None` if broken."""
-    try:
-        return mmcv.imread(path)
-    except (OSError, ValueError, cv2.error):
-        return None

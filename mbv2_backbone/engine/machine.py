@@ -17,6 +17,7 @@ from mmengine.registry import OPTIM_WRAPPERS
 from torch import nn
 
 from . import hooks, param_groups  # noqa: F401  (registers what fit_config names)
+from .config import type_name
 
 # From glibc's malloc.h; the limit is the largest int.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
@@ -125,7 +126,7 @@ def fit_config(cfg: Config, machine: Machine) -> None:
     wrapper = cfg.get('optim_wrapper')
     if wrapper and wrapper.get('paramwise_cfg'):
         wrapper.setdefault('constructor', 'MergedOptimWrapperConstructor')
-    if wrapper and str(wrapper.get('type')).rpartition('.')[2] == 'AmpOptimWrapper':
+    if wrapper and type_name(wrapper) == 'AmpOptimWrapper':
         wrapper.type = 'OptimWrapper'
         for key in ('loss_scale', 'dtype', 'use_fp64'):
             wrapper.pop(key, None)

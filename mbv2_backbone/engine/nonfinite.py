@@ -14,12 +14,9 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import Tensor
 
-from ..errors import UserError
-from ..listing import first_names
+from ..errors import UserError, first_names
 from .checkpoint import last_checkpoint
 from .machine import bare_model
-
-_MAX_NAMED = 16
 
 
 class Guard:
@@ -286,4 +283,4 @@ def _image_names(data_batch: Any) -> list[str]:
 
 
 def _listed(names: list[str]) -> str:
-    return first_names(names, _MAX_NAMED) or 'not known'
+    return first_names(names, 16) or 'not known'

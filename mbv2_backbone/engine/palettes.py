@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from mmengine.config import Config
 
-from .config import dataset_meta, datasets_of, metainfo_of, walk
+from .config import dataset_meta, datasets_of, metainfo_of, type_name, walk
 
 Palette = Sequence[Sequence[int]]
 
@@ -79,5 +79,5 @@ def fill_palettes(cfg: Config) -> None:
     """Give the palette of its dataset to each `LoadLabelMap` without one, in place."""
     for dataset in datasets_of(cfg):
         for step in walk(dataset.get('pipeline')):
-            if str(step.get('type')).endswith('LoadLabelMap') and step.get('palette') is None:
+            if type_name(step).endswith('LoadLabelMap') and step.get('palette') is None:
                 step['palette'] = file_palette(dataset)

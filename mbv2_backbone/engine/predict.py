@@ -13,7 +13,6 @@ from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import MODELS
 from mmengine.structures import BaseDataElement
-from mmengine.utils import is_list_of
 from torch import nn
 
 from ..deploy.fold import folded
@@ -24,7 +23,7 @@ from ..errors import UserError
 from .background import in_background
 from .checkpoint import find_checkpoint, load_weights
 from .coco_rows import CocoRows, RowFile
-from .config import load_config, task_of
+from .config import inner_dataset, load_config, task_of, type_name
 from .drawing import build_painter
 from .inputs import Source, find_sources, image_ids
 from .machine import detect_machine, to_memory_format
@@ -175,13 +174,12 @@ def build_model(cfg: Config, checkpoint: str) -> nn.Module:
 
 def array_pipeline(cfg: Config) -> Compose:
     """Return the config's test pipeline for arrays: no files read, no annotations."""
-    steps = [dict(step) for step in cfg.test_dataloader.dataset.pipeline]
-    kinds = [step['type'] for step in steps]
-    if not is_list_of(kinds, str) or kinds[0].rpartition('.')[2] not in _IMAGE_LOADERS:
+    steps = [dict(step) for step in inner_dataset(cfg.test_dataloader.dataset).pipeline]
+    if type_name(steps[0]) not in _IMAGE_LOADERS:
         raise UserError(
-            f'the test pipeline must begin with LoadImageFromFile, got {kinds[0]}; predict.py '
-            f'puts the images of its own inputs there'
+            f'the test pipeline must begin with LoadImageFromFile, got {steps[0]["type"]}; '
+            f'predict.py puts the images of its own inputs there'
         )
     loaders = ('LoadAnnotations', 'LoadLabelMap')
-    steps = [step for step in steps[1:] if not step['type'].endswith(loaders)]
+    steps = [step for step in steps[1:] if not type_name(step).endswith(loaders)]
     return Compose([dict(type='LoadImageFromNDArray'), *steps])

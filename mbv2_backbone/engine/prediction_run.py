@@ -12,12 +12,12 @@ import cv2
 import numpy as np
 from mmengine.structures import BaseDataElement
 
-from ..data.layouts import write_palette_png
+from ..data.image_files import read_image, write_palette_png
 from ..errors import UserError
 from ..progress import track
 from .coco_rows import RowFile
 from .drawing import mask_labels
-from .inputs import Source, read_image
+from .inputs import Source
 from .video import ClipWriter, Video
 
 if TYPE_CHECKING:

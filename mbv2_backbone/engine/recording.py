@@ -10,8 +10,8 @@ from mmengine.fileio import dump
 from mmengine.registry import VISBACKENDS
 from mmengine.visualization import LocalVisBackend
 
+from ..errors import warn
 from ..files import append_line
-from ..log import warn
 
 
 def outlives_full_disk(record: Callable[..., None]) -> Callable[..., None]:

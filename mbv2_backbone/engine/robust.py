@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from mmengine.config import Config, ConfigDict
 
 # Registers what is written into the config.
 from . import loops, nonfinite, recording, resume, saving, signals  # noqa: F401
+from .config import type_name
 
 _LOOPS = dict(
     EpochBasedTrainLoop='ResumableEpochLoop',
@@ -54,13 +53,3 @@ def make_robust(cfg: Config) -> None:
         if loader:
             loader.pop('disable_subprocess_warning', None)  # of the function that is replaced
             loader.setdefault('worker_init_fn', dict(type='outlive_stop_signals'))
-
-
-def type_name(config: Any) -> str:
-    """Return the name of a type; that of a loop may be told by `by_epoch`."""
-    if not isinstance(config, dict):
-        return type(config).__name__
-    if 'by_epoch' in config and 'type' not in config:
-        return 'EpochBasedTrainLoop' if config['by_epoch'] else 'IterBasedTrainLoop'
-    kind = config.get('type')
-    return kind.rpartition('.')[2] if isinstance(kind, str) else getattr(kind, '__name__', '')

@@ -16,9 +16,8 @@ from mmengine.registry import VISBACKENDS
 from mmengine.runner import Runner
 from mmengine.visualization import TensorboardVisBackend
 
-from ..errors import UserError
-from ..log import warn
-from .robust import type_name
+from ..errors import UserError, warn
+from .config import type_name
 
 TRACKERS = ('wandb', 'mlflow')
 CURVES_FILE = 'curves.png'

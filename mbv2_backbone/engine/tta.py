@@ -8,8 +8,7 @@ from copy import deepcopy
 from mmengine.config import Config, ConfigDict
 
 from ..errors import UserError
-from .config import task_of
-from .robust import type_name
+from .config import inner_dataset, task_of, type_name
 
 # Of both toolboxes, and the padding that `PadToGrid` adds; packing leaves out what is not there.
 META_KEYS = (
@@ -32,7 +31,7 @@ def use_tta(cfg: Config, scales: Sequence[float] = ()) -> None:
     Raises:
         UserError: If a scale is not positive, or there is no way to merge or to resize.
     """
-    task = task_of(cfg)
+    task, dataset = task_of(cfg), inner_dataset(cfg.test_dataloader.dataset)
     if 'tta_model' not in cfg:
         if task == 'joint':
             raise UserError(
@@ -43,12 +42,12 @@ def use_tta(cfg: Config, scales: Sequence[float] = ()) -> None:
         wrong = [scale for scale in scales if scale <= 0]
         if wrong:
             raise UserError(f'--tta-scales must be above 0, got {wrong[0]:g}')
-        pipeline = deepcopy(_test_dataset(cfg).pipeline)
+        pipeline = deepcopy(dataset.pipeline)
         padding = None
         if any(scale != 1 for scale in scales):
             padding = _free_padding(cfg) if task == 'seg' else _fix_priors(cfg, pipeline)
         cfg.tta_pipeline = augmented(pipeline, scales or (1,), padding)
-    _test_dataset(cfg).pipeline = cfg.tta_pipeline
+    dataset.pipeline = cfg.tta_pipeline
     cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
 
 
@@ -140,10 +139,3 @@ def _box_merger(cfg: Config) -> dict:
     nms = deepcopy(test_cfg.get('nms', dict(type='nms', iou_threshold=0.5)))
     limit = test_cfg.get('max_per_img', 100)
     return dict(type='FusedDetTTAModel', tta_cfg=dict(nms=nms, max_per_img=limit))
-
-
-def _test_dataset(cfg: Config) -> ConfigDict:
-    dataset = cfg.test_dataloader.dataset
-    while 'dataset' in dataset:
-        dataset = dataset.dataset
-    return dataset

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from PIL import ImageColor
 
+from ..data.image_files import AS_STORED, read_image
 from ..engine.drawing import draw_boxes, overlay
 from .matching import Match
 from .ranking import RankedImage
@@ -89,9 +90,9 @@ def _side_by_side(
 
 def _read(image: RankedImage) -> np.ndarray | None:
     """Read an image, turned as the size says that its boxes and masks belong to."""
-    picture = cv2.imread(image.path, cv2.IMREAD_COLOR)
+    picture = read_image(image.path)
     if picture is not None and picture.shape[:2] == image.size_hw[::-1] != image.size_hw:
-        picture = cv2.imread(image.path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        picture = read_image(image.path, AS_STORED)
     return picture
 
 

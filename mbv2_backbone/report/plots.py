@@ -12,7 +12,7 @@ from .style import LINES
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-MAX_NAMED = 6  # curves in a plot that can be told apart
+MAX_CURVES = 6  # curves in a plot that can be told apart
 _MAX_NUMBERS = 12  # classes whose confusion is written as numbers, too
 
 
@@ -26,7 +26,7 @@ def draw_precision(curves: Mapping) -> Figure:
     from matplotlib.figure import Figure
 
     recall, classes = curves['recall'], curves['precision']
-    named = sorted(classes, key=lambda name: sum(classes[name]))[:MAX_NAMED]
+    named = sorted(classes, key=lambda name: sum(classes[name]))[:MAX_CURVES]
     figure = Figure(figsize=(6.4, 4.6), layout='constrained')
     axis = figure.subplots()
     for name in classes.keys() - set(named):

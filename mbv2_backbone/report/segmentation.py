@@ -10,6 +10,7 @@ import torch
 from mmengine.structures import BaseDataElement
 from torch import Tensor
 
+from ..data.image_files import decode_image
 from ..engine.drawing import mask_tensor
 from .ranking import Extremes, RankedImage
 
@@ -136,4 +137,4 @@ def _to_png(mask: Tensor) -> bytes:
 
 def from_png(data: bytes) -> np.ndarray:
     """Return the mask `(H, W)` uint8 that was kept."""
-    return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    return decode_image(data, cv2.IMREAD_UNCHANGED)

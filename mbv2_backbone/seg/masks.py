@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from ..data.image_files import decode_image
 from ..errors import UserError
 
 IGNORED = 255
@@ -96,7 +97,7 @@ def read_grey_png(data: bytes) -> np.ndarray | None:
         `(H, W)` uint8, or `None` for any other file, a broken one included.
     """
     is_grey = data[:8] == b'\x89PNG\r\n\x1a\n' and data[24:26] == b'\x08\x00'
-    return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE) if is_grey else None
+    return decode_image(data, cv2.IMREAD_GRAYSCALE) if is_grey else None
 
 
 def format_problem(file_format: str, mode: str) -> Problem | None:

@@ -9,8 +9,8 @@ import numpy as np
 from mmseg.evaluation import IoUMetric
 from mmseg.registry import METRICS
 
-from ..data.layouts import BACKGROUND, write_palette_png
-from ..data.results import result_path
+from ..data.image_files import BACKGROUND, write_palette_png
+from ..files import result_path
 
 
 @METRICS.register_module()

@@ -8,11 +8,11 @@ from io import BytesIO
 from typing import TYPE_CHECKING
 
 import cv2
-import mmcv
 import numpy as np
 from mmengine.structures import BaseDataElement
 from PIL import Image
 
+from ..data.image_files import decode_image
 from ..engine.drawing import mask_labels
 from ..errors import UserError
 
@@ -70,7 +70,7 @@ def decode(data: bytes) -> np.ndarray:
         raise UserError('This is no image that can be read; take a JPEG or PNG.') from error
     if width * height > MAX_PIXELS:
         raise _too_many_pixels()
-    image = mmcv.imfrombytes(data)
+    image = decode_image(data)
     if image is None:
         raise UserError('The image is damaged or cut off; save it again.')
     return image

@@ -9,8 +9,7 @@ import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from ..data.name_lists import names_in
-from ..engine.inputs import IMAGE_SUFFIXES
+from ..data.image_files import IMAGE_SUFFIXES
 from ..errors import UserError
 from .records import ImageSet, Labelled
 
@@ -24,6 +23,7 @@ _SPLITS = {
     'test': 'test', 'testing': 'test',
 }  # fmt: skip
 _SPLIT = re.compile(rf'(?<![a-z])({"|".join(_SPLITS)})(?![a-z])', re.IGNORECASE)
+_FLAG = re.compile(r'\s+(-1| 0| 1)$')  # VOC gives it two places
 _CLASS_LINE = re.compile(r'(?P<name>.*?\S)\s*(?:[:\s]\s*(\d+)[,\s]+(\d+)[,\s]+(\d+))?[:\s]*')
 
 
@@ -63,6 +63,22 @@ def list_files(root: Path, folder: str) -> dict[str, Path]:
         for path in sorted((root / 'ImageSets' / folder).glob('*.txt'))
         if path.stem.lower() in _SPLITS
     }
+
+
+def names_in(text: str) -> list[str]:
+    r"""Return the names in a list; they may have blanks.
+
+    Where each line ends in one of VOC's flags, which tell whether a class is in the image, these
+    are no part of the names.
+
+    Example:
+        >>> names_in('2007_000032 -1\n2007_000039  1\n'), names_in('IMG (1)\nphoto 1\n')
+        (['2007_000032', '2007_000039'], ['IMG (1)', 'photo 1'])
+    """
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if all(map(_FLAG.search, lines)):
+        return [_FLAG.sub('', line) for line in lines]
+    return lines
 
 
 def read_lists(lists: Mapping[str, Path]) -> dict[str, list[str]]:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from ..doctor.data import check_boxes, count_samples, judge_broken
 from ..doctor.findings import Finding
 from ..engine.broken_images import MAX_BROKEN
-from ..engine.image_checks import MAX_NAMED, judge_all
-from ..hashing import sha256_of_file
-from ..listing import first_lines, first_names
+from ..engine.image_checks import judge_all
+from ..errors import first_lines, first_names
+from ..files import sha256_of_file
 from .records import ImageSet, Labelled, Record
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def find_faults(image_set: ImageSet, masks: Mapping[Path, MaskFacts]) -> list[Fi
     findings += [Finding('warning', text, _IF_MEANT) for text in image_set.notes]
     if image_set.unlabelled:
         lines = [f'{len(image_set.unlabelled)} images have no annotation']
-        lines += first_lines([str(path) for path in image_set.unlabelled], MAX_NAMED)
+        lines += first_lines([str(path) for path in image_set.unlabelled])
         findings.append(Finding('warning', '\n'.join(lines), f'{_IF_MEANT}; else annotate them'))
     for split, items in image_set.splits.items():
         found = _check_split(split, items)
@@ -65,7 +65,7 @@ def _check_split(split: str, items: Sequence[Labelled]) -> list[Finding]:
     if unread:
         lines = [f'{split}: {len(unread)} annotations cannot be read']
         mend = 'mend these files, or take their images off the list'
-        findings.append(Finding('error', '\n'.join(lines + first_lines(unread, MAX_NAMED)), mend))
+        findings.append(Finding('error', '\n'.join(lines + first_lines(unread)), mend))
     return findings
 
 
@@ -100,7 +100,7 @@ def _check_masks(image_set: ImageSet, masks: Mapping[Path, MaskFacts]) -> list[F
     if not wrong:
         return [Finding('ok', f'every one of {len(masks)} masks can be trained on')]
     lines = [f'{len(wrong)} of {len(masks)} masks cannot be trained on']
-    lines += first_lines([f'{path} {problem.what}' for path, problem in wrong], MAX_NAMED)
+    lines += first_lines([f'{path} {problem.what}' for path, problem in wrong])
     return [Finding('error', '\n'.join(lines), wrong[0][1].remedy)]
 
 
@@ -132,5 +132,5 @@ def find_overlap(splits: Mapping[str, Sequence[Labelled]]) -> list[Finding]:
     if not doubles:
         return [Finding('ok', 'no image is in two splits')]
     lines = [f'{len(doubles)} images are in more than one split, so figures will flatter']
-    lines += first_lines(sorted(doubles), MAX_NAMED)
+    lines += first_lines(sorted(doubles))
     return [Finding('warning', '\n'.join(lines), 'keep each image in one split only')]

@@ -6,16 +6,15 @@ import os.path as osp
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import mmcv
 import numpy as np
 from mmengine.config import Config, ConfigDict
 from mmengine.dataset import BaseDataset, ClassBalancedDataset, ConcatDataset, RepeatDataset
 from mmengine.registry import DATASETS
 from mmengine.structures import BaseDataElement
 
-from ..data.broken import BrokenSampleError
+from ..data.image_files import BrokenSampleError, decode_image
 from ..engine.checks import check_data
-from ..engine.config import dataset_meta, datasets_of, load_config, task_of, walk
+from ..engine.config import dataset_meta, datasets_of, load_config, task_of, type_name, walk
 from ..engine.drawing import mask_labels
 from ..engine.palettes import class_palette, fill_palettes, mask_meta
 from ..engine.seeding import SeededBatch
@@ -85,9 +84,7 @@ def _leave_colours(dataset: ConfigDict) -> None:
     """Take the steps that normalise colours out of the pipelines, in place."""
     for node in walk(dataset):
         if 'pipeline' in node:
-            node.pipeline = [
-                step for step in node.pipeline if not str(step.get('type')).endswith('Normalize')
-            ]
+            node.pipeline = [s for s in node.pipeline if not type_name(s).endswith('Normalize')]
 
 
 def _leaves(dataset: Any) -> Iterator[BaseDataset]:
@@ -121,7 +118,7 @@ def _labelled(info: dict, dataset: BaseDataset) -> Picture:
             info = load(info)
     except BrokenSampleError as error:
         raise UserError(f'{path} {error}') from error
-    image = info['img'] if 'img' in info else mmcv.imfrombytes(info['img_bytes'])
+    image = info['img'] if 'img' in info else decode_image(info['img_bytes'])
     return Picture(image, shapes, info.get('gt_seg_map'))
 
 

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ..engine.drawing import letter_font, overlay
+from ..engine.drawing import ink_on, letter_font, overlay
 
 Colour = tuple[int, int, int]
 
@@ -117,7 +117,7 @@ def _draw_box(
     x1, y1 = min(max(x1, 0), right), min(max(y1, 0), low)
     x2, y2 = max(x1, min(x2 - 1, right)), max(y1, min(y2 - 1, low))
     width = 2 if min(x2 - x1, y2 - y1) > 8 else 1
-    draw.rectangle([x1 - 1, y1 - 1, x2 + 1, y2 + 1], outline=_contrast(colour))
+    draw.rectangle([x1 - 1, y1 - 1, x2 + 1, y2 + 1], outline=ink_on(colour))
     if not shape.is_ignored:
         draw.rectangle([x1, y1, x2, y2], outline=colour, width=width)
         return
@@ -127,12 +127,6 @@ def _draw_box(
     for y in range(y1, y2 + 1, 2 * _DASH):
         for x in (x1, x2):
             draw.line([x, y, x, min(y + _DASH, y2)], fill=colour, width=width)
-
-
-def _contrast(colour: Colour) -> Colour:
-    """Return black or white, whichever stands out from a colour."""
-    red, green, blue = colour
-    return (0, 0, 0) if 0.3 * red + 0.59 * green + 0.11 * blue > 140 else (255, 255, 255)
 
 
 def _draw_tags(
@@ -151,7 +145,7 @@ def _draw_tags(
         colour = tuple(boxes.colours[shape.label])
         draw.rectangle([*place[:2], place[2] - 1, place[3] - 1], fill=colour)
         middle = (place[1] + place[3]) // 2
-        draw.text((place[0] + 2, middle), name, fill=_contrast(colour), font=font, anchor='lm')
+        draw.text((place[0] + 2, middle), name, fill=ink_on(colour), font=font, anchor='lm')
 
 
 def _free_place(

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..arch import build_architecture
-from ..listing import first_names
+from ..errors import first_names
 from . import keras, mmdet, mmseg, timm, torchvision
 from .origin import origin_of
 from .report import Report

@@ -12,8 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..arch import TAP_NAMES, build_architecture
-from ..errors import UserError
-from ..listing import first_names
+from ..errors import UserError, first_names
 from .convert import convert
 from .files import read_checkpoint
 from .preprocessing import contradiction, data_preprocessor_of_model, data_preprocessor_of_run

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ..listing import first_names
+from ..errors import first_names
 from .origin import Origin
 
 

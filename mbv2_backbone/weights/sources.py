@@ -13,7 +13,7 @@ from os import PathLike
 from pathlib import Path
 
 from ..downloads import download
-from ..hashing import sha256_of_file
+from ..files import sha256_of_file
 from .files import file_type
 
 TIMM_TAGS = {

@@ -1,5 +1,5 @@
 """Turning data sets with boxes and outlines from one layout into another."""
 
-from .run import LAYOUTS, Converted, convert
+from .run import Converted, convert
 
-__all__ = ['LAYOUTS', 'Converted', 'convert']
+__all__ = ['Converted', 'convert']

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from math import isfinite
 from typing import Any
 
+import cv2
 import numpy as np
 
-from ...data.layouts import mask_to_polygons
 from ..records import Size
 
 Outline = Sequence[Sequence[float]]
@@ -47,6 +47,39 @@ def _decode(runs: dict) -> np.ndarray:
     if isinstance(runs['counts'], list):
         runs = mask_utils.frPyObjects(runs, *runs['size'])
     return mask_utils.decode(runs).astype(bool)
+
+
+def mask_to_polygons(mask: np.ndarray) -> list[list[int]]:
+    """Trace a mask along its pixel edges.
+
+    COCO reads a list of polygons as their union, so a mask with a hole is cut in two through the
+    hole. Rasterising the result with pycocotools gives the mask back.
+
+    Args:
+        mask: bool ``(H, W)``.
+
+    Returns:
+        One flat ``[x0, y0, x1, y1, ...]`` per part, in pixel edges; empty for an empty mask.
+    """
+    # At twice the resolution every border point lies in a known half of its pixel,
+    # which tells the pixel edge it belongs to: 2x -> x, 2x + 1 -> x + 1.
+    pixels = mask.astype(np.uint8)
+    doubled = cv2.resize(pixels, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
+    contours, hierarchy = cv2.findContours(doubled, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    for contour, (_, _, _, parent) in zip(contours, hierarchy[0] if contours else (), strict=True):
+        if parent >= 0:
+            cut = (int(contour[:, 0, 0].min() + contour[:, 0, 0].max()) // 2 + 1) // 2
+            is_left = np.arange(mask.shape[1]) < cut
+            return mask_to_polygons(mask & is_left) + mask_to_polygons(mask & ~is_left)
+    return [_corners((contour[:, 0] + 1) // 2).ravel().tolist() for contour in contours]
+
+
+def _corners(points: np.ndarray) -> np.ndarray:
+    """Drop repeated and collinear points of a closed path ``(N, 2)``."""
+    points = points[(points != np.roll(points, 1, axis=0)).any(axis=1)]
+    before = points - np.roll(points, 1, axis=0)
+    after = np.roll(points, -1, axis=0) - points
+    return points[before[:, 0] * after[:, 1] != before[:, 1] * after[:, 0]]
 
 
 def area_of(outline: Outline) -> float:

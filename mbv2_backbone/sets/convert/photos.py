@@ -10,10 +10,8 @@ import cv2
 import numpy as np
 
 from ...data.annotations import Box
-from ...data.broken import ROUNDING
-from ...data.image_files import read_image_facts
-from ...errors import UserError
-from ...listing import first_names
+from ...data.image_files import AS_STORED, ROUNDING, read_image, read_image_facts
+from ...errors import UserError, first_names
 from ..files import split_in
 from ..records import ImageSet, Labelled, Object, Size, sort_objects
 from .outlines import Outline, read_outline
@@ -28,12 +26,16 @@ class Item:
         box: xyxy in pixels from 0, right and lower edge excluded.
         outline: Polygons of its parts, `[x, y, x, y, …]` in pixels; may be empty.
         is_ignored: VOC's `difficult`, COCO's `iscrowd`.
+        is_truncated: Whether the object extends beyond the image.
+        is_occluded: Whether something hides a part of it; `None` where that is not known.
     """
 
     label: int
     box: Box
     outline: Outline = ()
     is_ignored: bool = False
+    is_truncated: bool = False
+    is_occluded: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -172,8 +174,7 @@ def load_image(photo: Photo) -> np.ndarray:
         UserError: If OpenCV cannot decode it.
     """
     is_as_stored = read_image_facts(str(photo.path)).stored_wh == photo.size_wh
-    flags = cv2.IMREAD_COLOR | (cv2.IMREAD_IGNORE_ORIENTATION if is_as_stored else 0)
-    image = cv2.imdecode(np.fromfile(photo.path, np.uint8), flags)
+    image = read_image(photo.path, AS_STORED if is_as_stored else cv2.IMREAD_COLOR)
     if image is None:
         raise UserError(f'{photo.path} cannot be decoded; replace it')
     return image

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +11,10 @@ from pathlib import Path
 import cv2
 
 from ...errors import UserError
+from ...files import folder_replaced_whole, is_free
 from ..find import find_set
 from .photos import Findings, Photo, collect, load_image
 from .writers import WRITERS
-
-LAYOUTS = tuple(WRITERS)
 
 _FOLDERS = {
     'coco': 'images/{split}',
@@ -87,15 +85,9 @@ def convert(
     splits = collect(image_set, findings, one_folder=to == 'voc')
     if not any(splits.values()):
         raise UserError('\n'.join([f'no image of {source} can be read:', *findings.problems[:20]]))
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f'.{target.name}-', dir=target.parent) as scratch:
-        root = Path(scratch, 'new')
-        root.mkdir()
+    with folder_replaced_whole(target) as root:
         findings.notes += WRITERS[to](root, image_set.classes, splits)
         findings.notes += _place_images(root, splits, to, copy=copy, track=track)
-        if target.exists():
-            target.rename(Path(scratch, 'old'))
-        root.rename(target)
     return Converted(
         root=target,
         source_layout=image_set.layout,
@@ -108,8 +100,7 @@ def convert(
 def _check_target(source: Path, target: Path, *, force: bool) -> None:
     if target == source or source in target.parents or target in source.parents:
         raise UserError(f'{target} and the input {source} must not lie in each other')
-    is_there = target.exists() and not (target.is_dir() and not any(target.iterdir()))
-    if is_there and not force:
+    if not is_free(target) and not force:
         raise UserError(f'{target} exists; choose another folder, or replace it with --force')
 
 

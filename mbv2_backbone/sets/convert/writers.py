@@ -21,7 +21,7 @@ def write_coco(root: Path, classes: Sequence[str], splits: Splits) -> list[str]:
     """Write `annotations/<split>.json`; file names are relative to `images/<split>`."""
     categories = [{'id': i, 'name': name} for i, name in enumerate(classes, start=1)]
     folder = root / 'annotations'
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for split, photos in splits.items():
         ids = count(1)
         images, annotations = [], []
@@ -60,36 +60,68 @@ def _write_json(path: Path, document: dict) -> None:
 
 
 def write_voc(root: Path, classes: Sequence[str], splits: Splits) -> list[str]:
-    """Write `Annotations/*.xml` and `ImageSets/Main/<split>.txt`."""
-    annotations, lists = root / 'Annotations', root / 'ImageSets' / 'Main'
-    for folder in (annotations, lists):
-        folder.mkdir(parents=True)
-    members = {split: [Path(photo.name).stem for photo in splits[split]] for split in splits}
-    if {'train', 'val'} <= members.keys():
-        members['trainval'] = members['train'] + members['val']
-    for split, names in members.items():
-        (lists / f'{split}.txt').write_text(''.join(f'{name}\n' for name in names), 'utf-8')
-    for photo in _all(splits):
-        tree = voc_tree(photo, classes)
-        tree.write(annotations / f'{Path(photo.name).stem}.xml', encoding='utf-8')
+    """Write `Annotations/*.xml`, `ImageSets/Main/<split>.txt` and `classes.txt`."""
+    write_voc_files(root, classes, splits)
     _write_classes(root, classes)
     lost = sum(bool(item.outline) for photo in _all(splits) for item in photo.items)
     return [f'{lost} outline(s) are left out: VOC holds boxes only'] if lost else []
 
 
-def voc_tree(photo: Photo, classes: Sequence[str]) -> ElementTree.ElementTree:
-    """Return VOC's annotation of an image; corners are whole pixels."""
+def write_voc_files(
+    root: Path,
+    classes: Sequence[str],
+    splits: Splits,
+    *,
+    folder: str = '',
+    is_segmented: bool = False,
+) -> None:
+    """Write the files that VOC itself has.
+
+    Args:
+        root: Folder of the set.
+        classes: Names of the labels.
+        splits: The images.
+        folder: What the annotations call the set.
+        is_segmented: Whether the images have masks; they are listed for segmentation, too, then.
+    """
+    members = {split: [Path(photo.name).stem for photo in splits[split]] for split in splits}
+    if {'train', 'val'} <= members.keys():
+        members['trainval'] = members['train'] + members['val']
+    for task in ('Main', 'Segmentation') if is_segmented else ('Main',):
+        lists = root / 'ImageSets' / task
+        lists.mkdir(parents=True)
+        for split, names in members.items():
+            (lists / f'{split}.txt').write_text(''.join(f'{name}\n' for name in names), 'utf-8')
+    annotations = root / 'Annotations'
+    annotations.mkdir(exist_ok=True)  # on some file systems annotations and Annotations are one
+    for photo in _all(splits):
+        tree = voc_tree(photo, classes, folder=folder, is_segmented=is_segmented)
+        tree.write(annotations / f'{Path(photo.name).stem}.xml', encoding='utf-8')
+
+
+def voc_tree(
+    photo: Photo, classes: Sequence[str], *, folder: str = '', is_segmented: bool = False
+) -> ElementTree.ElementTree:
+    """Return VOC's annotation of an image; corners are whole pixels.
+
+    They count from 1, with both corners inside the object. mmdet's `XMLDataset` subtracts 1 from
+    all four numbers, which leaves the last pixel inside, and its VOC metric counts that pixel
+    (`use_legacy_coordinate`).
+    """
     root = ElementTree.Element('annotation')
+    if folder:
+        _add(root, folder=folder)
     _add(root, filename=f'{Path(photo.name).stem}.jpg')
     size = ElementTree.SubElement(root, 'size')
     _add(size, width=photo.size_wh[0], height=photo.size_wh[1], depth=3)
-    _add(root, segmented=0)
+    _add(root, segmented=int(is_segmented))
     for item in photo.items:
         node = ElementTree.SubElement(root, 'object')
-        difficult = int(item.is_ignored)
-        _add(node, name=classes[item.label], pose='Unspecified', truncated=0, difficult=difficult)
+        _add(node, name=classes[item.label], pose='Unspecified', truncated=int(item.is_truncated))
+        if item.is_occluded is not None:
+            _add(node, occluded=int(item.is_occluded))
+        _add(node, difficult=int(item.is_ignored))
         x1, y1, x2, y2 = (round(value) for value in item.box)
-        # Counted from 1 with the last pixel inside, so that only the first corner moves.
         corners = dict(xmin=x1 + 1, ymin=y1 + 1, xmax=max(x2, x1 + 1), ymax=max(y2, y1 + 1))
         _add(ElementTree.SubElement(node, 'bndbox'), **corners)
     ElementTree.indent(root)

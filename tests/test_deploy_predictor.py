@@ -140,9 +140,9 @@ def test_boxes_are_chosen_as_the_head_chooses_them(seed, options):
     outs = raw_outputs(head, 2, seed)
     metas = [dict(img_shape=(64, 64), batch_input_shape=(64, 64))] * 2
     expected = head.predict_by_feat(*outs, batch_img_metas=metas)
-    logits, deltas = head._flatten(*outs)
-    priors, level_of = head._priors(outs[0], metas)
-    boxes = decode(priors, deltas, **head._coding).clamp(0, 64)
+    logits, deltas = head.flatten_outputs(*outs)
+    priors, level_of = head.batch_priors(outs[0], metas)
+    boxes = decode(priors, deltas, **head.coding).clamp(0, 64)
     rules = replace(rules, level_sizes=tuple(torch.bincount(level_of).tolist()))
     for i in range(2):
         scores = logits[i].softmax(-1)[:, :-1].numpy()

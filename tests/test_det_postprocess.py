@@ -55,8 +55,8 @@ def outputs(head, num_images, seed, *, background=1.0):
 
 def one_by_one(head, cls_scores, bbox_preds, metas, cfg, *, rescale, with_nms):
     """Pairs of prior and class of one image and level after the other, and mmdet's NMS."""
-    priors, level_of = head._priors(cls_scores, metas)
-    logits, deltas = head._flatten(cls_scores, bbox_preds)
+    priors, level_of = head.batch_priors(cls_scores, metas)
+    logits, deltas = head.flatten_outputs(cls_scores, bbox_preds)
     results = []
     for i, meta in enumerate(metas):
         scores = logits[i].softmax(-1)[:, :-1]
@@ -73,7 +73,7 @@ def one_by_one(head, cls_scores, bbox_preds, metas, cfg, *, rescale, with_nms):
         prior = torch.tensor([p for _, p, _ in pairs], dtype=torch.long)
         label = torch.tensor([c for _, _, c in pairs], dtype=torch.long)
         height, width = meta['img_shape']
-        boxes = decode(priors[prior], deltas[i, prior], **head._coding).clamp(min=0)
+        boxes = decode(priors[prior], deltas[i, prior], **head.coding).clamp(min=0)
         boxes = boxes.minimum(torch.tensor([width, height, width, height]))
         found = InstanceData(bboxes=boxes, scores=scores[prior, label], labels=label)
         results.append(head._bbox_post_process(found, cfg, rescale, with_nms, meta))
@@ -121,8 +121,8 @@ def test_a_batch_gives_what_its_images_give_one_by_one(head, change, rescale):
 
 def test_softmax_is_computed_for_few_priors_only(head, monkeypatch):
     cls_scores, bbox_preds, metas = outputs(head, 2, 0, background=9.0)
-    logits, _ = head._flatten(cls_scores, bbox_preds)
-    _, level_of = head._priors(cls_scores, metas)
+    logits, _ = head.flatten_outputs(cls_scores, bbox_preds)
+    _, level_of = head.batch_priors(cls_scores, metas)
     rows = []
     softmax = torch.Tensor.softmax
     monkeypatch.setattr(torch.Tensor, 'softmax', lambda x, d: rows.append(len(x)) or softmax(x, d))

@@ -241,8 +241,8 @@ def test_the_places_on_the_page_exist():
 def test_every_layout_and_address_is_on_the_page():
     text = page('weights')
     for layout in LAYOUTS:
-        row = next(line for line in text.splitlines() if line.startswith(f'| `{layout.NAME}` |'))
-        assert f'| `{layout.PADDING}` | {layout.BATCH_NORM_EPS:g} |' in row
+        row = next(line for line in text.splitlines() if line.startswith(f'| `{layout.name}` |'))
+        assert f'| `{layout.padding}` | {layout.batch_norm_eps:g} |' in row
     for scheme in sources._RESOLVERS:
         assert f'`{scheme}://' in text
 

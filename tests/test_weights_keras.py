@@ -178,7 +178,7 @@ def test_a_keras_network_with_more_blocks_is_refused(tmp_path):
 
 def test_axes(tmp_path):
     state_dict = read_checkpoint_of(keras_model(0.35), tmp_path)
-    converted, _ = keras.to_ours(
+    converted, _ = keras.LAYOUT.to_ours(
         {k.removeprefix('model_weights/'): v for k, v in state_dict.items()}
     )
     kernel = state_dict['model_weights/block_1_depthwise/block_1_depthwise/kernel']

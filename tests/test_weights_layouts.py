@@ -30,10 +30,10 @@ def mmseg_model(width):
 
 
 BUILDERS = {
-    torchvision: lambda width: torchvision_library.models.mobilenet_v2(width_mult=width),
-    timm: lambda width: timm_library.create_model(TIMM_NAMES[width]),
-    mmdet: mmdet_model,
-    mmseg: mmseg_model,
+    torchvision.LAYOUT: lambda width: torchvision_library.models.mobilenet_v2(width_mult=width),
+    timm.LAYOUT: lambda width: timm_library.create_model(TIMM_NAMES[width]),
+    mmdet.LAYOUT: mmdet_model,
+    mmseg.LAYOUT: mmseg_model,
 }
 
 
@@ -45,7 +45,7 @@ CASES = [
     (layout, width)
     for layout in BUILDERS
     for width in WIDTHS
-    if layout is not timm or width in TIMM_NAMES
+    if layout is not timm.LAYOUT or width in TIMM_NAMES
 ]
 
 
@@ -69,18 +69,18 @@ def assert_same_taps(layout, model, backbone, size=64):
 
 
 @pytest.mark.parametrize(
-    ('layout', 'width'), CASES, ids=lambda v: getattr(v, 'NAME', None) or str(v)
+    ('layout', 'width'), CASES, ids=lambda v: getattr(v, 'name', None) or str(v)
 )
 def test_numbers_of_the_origin(layout, width, tmp_path):
     model = count_batches(build(layout, width))
     torch.save(model.state_dict(), tmp_path / 'origin.pth')
-    taps = SEG_TAPS if layout is mmseg else TAP_NAMES
+    taps = SEG_TAPS if layout is mmseg.LAYOUT else TAP_NAMES
     backbone = MobileNetV2Backbone(widen_factor=width, out_indices=taps)
 
     report = load_into(backbone, tmp_path / 'origin.pth')
 
-    total = 6 * (51 if layout is mmseg else 52)
-    assert (report.layout, report.widen_factor) == (layout.NAME, width)
+    total = 6 * (51 if layout is mmseg.LAYOUT else 52)
+    assert (report.layout, report.widen_factor) == (layout.name, width)
     assert (report.filled, report.total, report.zeroed) == (total, total, ())
     assert all(b == 7 for n, b in backbone.named_buffers() if n.endswith('num_batches_tracked'))
     assert_same_taps(layout, model, backbone, size=75 if width == 1.0 else 64)
@@ -89,12 +89,12 @@ def test_numbers_of_the_origin(layout, width, tmp_path):
 def test_timm_safetensors(tmp_path):
     from safetensors.torch import save_file
 
-    model = build(timm, 0.5)
+    model = build(timm.LAYOUT, 0.5)
     save_file(model.state_dict(), tmp_path / 'model.safetensors')
     backbone = MobileNetV2Backbone(widen_factor=0.5, out_indices=TAP_NAMES)
     report = load_into(backbone, tmp_path / 'model.safetensors')
     assert set(report.left_over['classifier']) == {'classifier.weight', 'classifier.bias'}
-    assert_same_taps(timm, model, backbone)
+    assert_same_taps(timm.LAYOUT, model, backbone)
 
 
 @pytest.mark.parametrize('variant', ['mobilenetv2_110d', 'mobilenetv2_120d'])
@@ -118,7 +118,7 @@ def test_other_networks_of_timm_are_refused(name):
         convert(timm_library.create_model(name).state_dict())
 
 
-@pytest.mark.parametrize('layout', [torchvision, timm, mmseg])
+@pytest.mark.parametrize('layout', [torchvision.LAYOUT, timm.LAYOUT, mmseg.LAYOUT])
 def test_names_survive_the_way_there_and_back(layout):
     state_dict = build(layout).state_dict()
     converted, _ = convert(state_dict)
@@ -128,14 +128,14 @@ def test_names_survive_the_way_there_and_back(layout):
 
 
 @pytest.mark.parametrize(
-    ('layout', 'width'), CASES, ids=lambda v: getattr(v, 'NAME', None) or str(v)
+    ('layout', 'width'), CASES, ids=lambda v: getattr(v, 'name', None) or str(v)
 )
 def test_channel_table_is_the_origins(layout, width):
     with torch.device('meta'):
         state_dict = BUILDERS[layout](width).state_dict()
     converted, _ = layout.to_ours(state_dict)
     wanted = tensor_shapes(build_architecture(width))
-    if layout is mmseg:
+    if layout is mmseg.LAYOUT:
         wanted = {name: shape for name, shape in wanted.items() if 'conv2.' not in name}
     assert {name: tuple(t.shape) for name, t in converted.items()} == wanted
 
@@ -149,18 +149,18 @@ def test_published_widths_can_be_told_apart():
     'prefix', ['backbone.', 'module.', 'module.backbone.', 'teacher.module.backbone.']
 )
 def test_any_prefix_is_found(prefix):
-    model = build(mmdet)
+    model = build(mmdet.LAYOUT)
     state_dict = {f'{prefix}{name}': t for name, t in model.state_dict().items()}
     state_dict['bbox_head.weight'] = torch.zeros(3)
     backbone = MobileNetV2Backbone(widen_factor=0.35, out_indices=TAP_NAMES)
     report = load_into(backbone, state_dict)
     assert report.prefix == prefix
     assert report.left_over == {'not part of the backbone': ('bbox_head.weight',)}
-    assert_same_taps(mmdet, model, backbone)
+    assert_same_taps(mmdet.LAYOUT, model, backbone)
 
 
 def test_two_backbones_need_a_prefix():
-    teacher, student = build(torchvision).state_dict(), build(mmdet).state_dict()
+    teacher, student = build(torchvision.LAYOUT).state_dict(), build(mmdet.LAYOUT).state_dict()
     both = {f'teacher.{n}': t for n, t in teacher.items()}
     both |= {f'student.backbone.{n}': t for n, t in student.items()}
     with pytest.raises(ValueError, match=r"2 MobileNetV2s.*'teacher.', 'student.backbone.'"):
@@ -173,7 +173,7 @@ def test_two_backbones_need_a_prefix():
 
 @pytest.mark.parametrize('key', ['state_dict_ema', 'model_ema'])
 def test_averaged_weights_are_preferred_where_they_are_kept_apart(key):
-    plain, averaged = build(torchvision), build(torchvision, seed=5)
+    plain, averaged = build(torchvision.LAYOUT), build(torchvision.LAYOUT, seed=5)
     wrapped = {f'module.{name}': t for name, t in averaged.state_dict().items()}
     plain_key = {'state_dict_ema': 'state_dict', 'model_ema': 'model'}[key]
     checkpoint = {plain_key: plain.state_dict(), key: wrapped, 'epoch': 3}
@@ -186,7 +186,7 @@ def test_mmengines_averaged_weights_are_in_state_dict():
     from mmengine.hooks import EMAHook
     from mmengine.model import ExponentialMovingAverage
 
-    model = torch.nn.ModuleDict({'backbone': build(mmdet)})
+    model = torch.nn.ModuleDict({'backbone': build(mmdet.LAYOUT)})
     hook = EMAHook()
     hook.ema_model = ExponentialMovingAverage(model)
     randomise(hook.ema_model.module, seed=9)
@@ -202,8 +202,8 @@ def test_mmengines_averaged_weights_are_in_state_dict():
 
 
 def test_mmpretrain_is_mmseg_with_conv2_and_a_head():
-    model = build(mmdet)
-    state_dict = {f'backbone.{n}': t for n, t in build(mmseg).state_dict().items()}
+    model = build(mmdet.LAYOUT)
+    state_dict = {f'backbone.{n}': t for n, t in build(mmseg.LAYOUT).state_dict().items()}
     conv2 = {f'backbone.{n}': t for n, t in model.state_dict().items() if n.startswith('conv2.')}
     checkpoint = state_dict | conv2 | {'head.fc.weight': torch.zeros(5, 1280)}
     converted, report = convert(dict(state_dict=checkpoint))

@@ -125,10 +125,11 @@ def test_keras_origin_travels_with_the_file(tmp_path, capsys):
 def test_a_difference_is_reported(narrow, tmp_path, capsys, monkeypatch):
     from mbv2_backbone.weights import torchvision
 
-    swapped = dict(torchvision.MODULES)
+    modules = torchvision.LAYOUT.modules
     first, second = 'features.5.conv.1.1', 'features.6.conv.1.1'
-    swapped[first], swapped[second] = swapped[second], swapped[first]
-    monkeypatch.setattr(torchvision, 'MODULES', swapped)
+    swapped = {first: modules[second], second: modules[first]}
+    for theirs, ours in swapped.items():
+        monkeypatch.setitem(modules, theirs, ours)
     assert main(tmp_path / 'tv.pth', tmp_path / 'ours.pth', '--verify') == 1
     assert 'differ at layer3, layer4.expand' in capsys.readouterr().err
 

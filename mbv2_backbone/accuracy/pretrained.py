@@ -14,7 +14,7 @@ from ..deploy.image import read_image, resize
 from ..errors import UserError
 from ..files import replaced_whole
 from ..sets.files import images_in
-from ..weights.mmdet import PADDING
+from ..weights.mmdet import LAYOUT
 from ..weights.origin import Origin
 from ..weights.preprocessing import IMAGENET, MINUS_ONE_TO_ONE, Preprocessing
 from .tflite import Convolution, folded_convolutions, read_model
@@ -134,7 +134,7 @@ def make_weights(
     first = renormalised(convolutions[0], MINUS_ONE_TO_ONE, IMAGENET)
     unfold([first, *convolutions[1:]], backbone)
     calibrate(backbone, map(normalised, images))
-    origin = Origin(IMAGENET, PADDING, BATCH_NORM_EPS)
+    origin = Origin(IMAGENET, LAYOUT.padding, BATCH_NORM_EPS)
     return dict(state_dict=backbone.state_dict(), meta=origin.to_meta())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..data.overlaps import shared_and_union
 from .metadata import Detection
 
 Boxes = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -54,16 +55,12 @@ def _rank_in_level(prior: np.ndarray, level_sizes: tuple[int, ...]) -> np.ndarra
 
 def nms(boxes: np.ndarray, iou_thr: float) -> np.ndarray:
     """Suppress greedily: `boxes` `(D, 4)` xyxy, best first. Returns the indices that stay."""
-    x1, y1, x2, y2 = boxes.astype(np.float32).T
-    areas = (x2 - x1) * (y2 - y1)
+    boxes = boxes.astype(np.float32)
     alive = np.ones(len(boxes), bool)
     for i in range(len(boxes)):
         if not alive[i]:
             continue
         rest = i + 1 + np.flatnonzero(alive[i + 1 :])
-        width = np.minimum(x2[i], x2[rest]) - np.maximum(x1[i], x1[rest])
-        height = np.minimum(y2[i], y2[rest]) - np.maximum(y1[i], y1[rest])
-        shared = width.clip(min=0) * height.clip(min=0)
-        union = areas[i] + areas[rest] - shared
-        alive[rest[shared > np.float32(iou_thr) * union]] = False
+        shared, union = shared_and_union(boxes[i : i + 1], boxes[rest])
+        alive[rest[shared[0] > np.float32(iou_thr) * union[0]]] = False
     return np.flatnonzero(alive)

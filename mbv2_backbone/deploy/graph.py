@@ -78,7 +78,7 @@ class BoxOutput(nn.Module):
         self.num_outputs = head.cls_out_channels
         with torch.no_grad():
             cls_scores, _ = head(tuple(features))
-        priors, level_of = head._priors(cls_scores, [dict(img_shape=geometry.network_size)])
+        priors, level_of = head.batch_priors(cls_scores, [dict(img_shape=geometry.network_size)])
         self.level_sizes = tuple(torch.bincount(level_of).tolist())
         height, width = geometry.input_size
         scale = [width / geometry.resized_size[1], height / geometry.resized_size[0]]
@@ -90,7 +90,7 @@ class BoxOutput(nn.Module):
         """Return scores `(N, P, C)` in [0, 1] and boxes `(N, P, 4)` xyxy in pixels, clipped."""
         logits, deltas = self.head(tuple(features))
         logits = self._joined(logits, self.num_outputs)
-        boxes = decode(self.priors, self._joined(deltas, 4), **self.head._coding)
+        boxes = decode(self.priors, self._joined(deltas, 4), **self.head.coding)
         if self.head.bbox_coder.clip_border:
             boxes = boxes.clamp(min=0).minimum(self.limit)
         return logits.softmax(-1)[..., :-1], boxes

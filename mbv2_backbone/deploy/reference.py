@@ -63,9 +63,9 @@ class Reference:
         outputs = {}
         if box_head is not None:
             outs = box_head(tuple(box_features(self.model, features)))
-            logits, deltas = box_head._flatten(*outs)
-            priors, _ = box_head._priors(outs[0], [dict(img_shape=self.geometry.network_size)])
-            boxes = decode(priors, deltas, **box_head._coding)
+            logits, deltas = box_head.flatten_outputs(*outs)
+            priors, _ = box_head.batch_priors(outs[0], [dict(img_shape=self.geometry.network_size)])
+            boxes = decode(priors, deltas, **box_head.coding)
             (height, width), old = self.geometry.input_size, self.geometry.resized_size
             if box_head.bbox_coder.clip_border:
                 boxes = boxes.clamp(min=0).minimum(boxes.new_tensor([old[1], old[0]] * 2))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..data.overlaps import shared_and_union
 from .predictor import Prediction
 
 RAW_TOLERANCE = 1e-4
@@ -140,10 +141,5 @@ def match_boxes(given: Prediction, expected: Prediction) -> list[tuple[int, int,
 
 def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """IoU `(A, B)` of boxes `(A, 4)` and `(B, 4)` xyxy; equal boxes without area have 1."""
-    a, b = a.astype(np.float64), b.astype(np.float64)
-    upper = np.maximum(a[:, None, :2], b[None, :, :2])
-    lower = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    shared = (lower - upper).clip(min=0).prod(-1)
-    areas_a, areas_b = (a[:, 2:] - a[:, :2]).prod(-1), (b[:, 2:] - b[:, :2]).prod(-1)
-    union = areas_a[:, None] + areas_b[None] - shared
+    shared, union = shared_and_union(a.astype(np.float64), b.astype(np.float64))
     return np.where(union > 0, shared / np.where(union > 0, union, 1), 1.0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,38 +10,26 @@ from mmdet.structures.bbox import get_box_tensor
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from .targets import IGNORED, encode, exclude_ignored, match, pad_boxes, take_matched
+from .targets import IGNORED, exclude_ignored, match, pad_boxes, take_matched
+
+Matcher = Callable[..., Tensor]
+"""Takes padded boxes, labels, mask and `excluded=`; returns what `targets.match` does."""
 
 
 class TargetBuilder:
-    """Matches, codes and weights by mmdet's SSD `train_cfg`.
+    """Matches priors to boxes and weights them, by an `assigner` of mmdet's `train_cfg`.
 
     Args:
-        assigner: Config of a `MaxIoUAssigner`; `None` means thresholds of 0.5.
+        assigner: Its `ignore_iof_thr` and, for a `MaxIoUAssigner`, its thresholds; `None` means
+            thresholds of 0.5.
         num_classes: Number of classes, background not counted.
-        means: Of the box coding.
-        stds: Of the box coding.
-
-    Raises:
-        ValueError: If the assigner is another one.
     """
 
-    def __init__(
-        self,
-        assigner: dict | None,
-        *,
-        num_classes: int,
-        means: Sequence[float],
-        stds: Sequence[float],
-    ) -> None:
-        assigner = dict(assigner or {})
-        kind = assigner.get('type', 'MaxIoUAssigner')
-        if kind != 'MaxIoUAssigner':
-            raise ValueError(f"the assigner's type must be MaxIoUAssigner, got {kind}")
+    def __init__(self, assigner: Mapping[str, Any] | None, *, num_classes: int) -> None:
+        assigner = assigner or {}
         self.num_classes = num_classes
-        self.coding = dict(means=means, stds=stds)
         self.ignore_iof_thr = assigner.get('ignore_iof_thr', -1)
-        self.matching = iou_matching(assigner)
+        self.thresholds = iou_thresholds(assigner)
 
     @torch.no_grad()
     def __call__(
@@ -50,6 +38,8 @@ class TargetBuilder:
         gts: Sequence[InstanceData],
         ignored: Sequence[InstanceData | None] | None = None,
         in_padding: Tensor | None = None,
+        *,
+        matcher: Matcher | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Build the targets of a batch.
 
@@ -59,10 +49,12 @@ class TargetBuilder:
                 has no area is left out.
             ignored: For each image the `bboxes` of ignored regions (crowds).
             in_padding: `(N, P)` bool, priors outside the image that count neither way.
+            matcher: Matches in place of `targets.match` where any image has a box.
 
         Returns:
-            Labels `(N, P)` in 0..C with C for background, box codes `(N, P, 4)`, finite
-            everywhere, and weights `(N, P)`, 0 for priors that count neither way.
+            Labels `(N, P)` in 0..C with C for background, boxes `(N, P, 4)` xyxy, those of priors
+            without a match being the priors, and weights `(N, P)`, 0 for priors that count neither
+            way.
         """
         gt_bboxes, gt_labels, gt_mask = pad_boxes(
             [get_box_tensor(gt.bboxes) for gt in gts], [gt.labels for gt in gts]
@@ -70,15 +62,17 @@ class TargetBuilder:
         excluded = find_excluded(
             priors, gt_mask, ignored, in_padding, ignore_iof_thr=self.ignore_iof_thr
         )
-        matched = match(priors, gt_bboxes, gt_mask, excluded=excluded, **self.matching)
+        if matcher is None or gt_mask.shape[1] == 0:
+            matched = match(priors, gt_bboxes, gt_mask, excluded=excluded, **self.thresholds)
+        else:
+            matched = matcher(gt_bboxes, gt_labels, gt_mask, excluded=excluded)
         labels, boxes = take_matched(
             matched, gt_bboxes, gt_labels, priors, num_classes=self.num_classes
         )
-        targets = encode(priors, boxes, **self.coding)
-        return labels, targets, (matched != IGNORED).float()
+        return labels, boxes, (matched != IGNORED).float()
 
 
-def iou_matching(assigner: Mapping[str, Any]) -> dict[str, Any]:
+def iou_thresholds(assigner: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments of `targets.match` that mmdet's `MaxIoUAssigner` config stands for."""
     neg_iou_thr = assigner.get('neg_iou_thr', 0.5)
     return dict(

@@ -8,6 +8,8 @@ from math import ceil, floor
 import cv2
 import numpy as np
 
+from ..data.overlaps import areas_of, pairwise_iou
+
 Window = tuple[int, int, int, int]  # x1, y1, x2, y2 in pixels, right and lower edge excluded
 
 TRIES_PER_MODE = 50  # mmdet's
@@ -51,9 +53,8 @@ def sample_crop(
     """
     w, h = canvas_wh
     modes = (1, *min_ious, 0)
-    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     if len(boxes):
-        smallest = float(areas.min()) * (1 + 1e-5)  # more than what float32 may round off
+        smallest = float(areas_of(boxes).min()) * (1 + 1e-5)  # more than what float32 may round off
         right, lower, left, upper = *boxes[:, 2:].min(0).tolist(), *boxes[:, :2].max(0).tolist()
     draw = np.random.random_sample
     for _ in range(max_rounds):
@@ -79,20 +80,12 @@ def sample_crop(
                     continue
                 if smallest < min_iou * (x2 - x1) * (y2 - y1):
                     continue
-                if _smallest_iou(crop, boxes, areas) < min_iou:
+                # In float32, as mmdet computes it.
+                if pairwise_iou(np.array([crop], np.float32), boxes).min() < min_iou:
                     continue
             if centres_inside(boxes, crop).any():
                 return crop
     return None
-
-
-def _smallest_iou(crop: Window, boxes: np.ndarray, areas: np.ndarray) -> float:
-    """Least IoU of the crop and a box, in float32 as mmdet computes it."""
-    patch = np.array(crop, np.float32)
-    wh = (np.minimum(patch[2:], boxes[:, 2:]) - np.maximum(patch[:2], boxes[:, :2])).clip(min=0)
-    overlap = wh[:, 0] * wh[:, 1]
-    union = (patch[2] - patch[0]) * (patch[3] - patch[1]) + areas - overlap
-    return float((overlap / np.maximum(union, np.float32(1e-6))).min())
 
 
 def centres_inside(boxes: np.ndarray, crop: Window) -> np.ndarray:

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from .assigner import TargetBuilder
 from .losses import box_loss, classification_loss
 from .postprocess import is_plain_nms, select_candidates, split_by_image, suppress_and_split
-from .priors import build_priors
-from .targets import decode
+from .priors import build_priors, find_padding, input_size_of
+from .targets import decode, encode
 
 
 @MODELS.register_module()
@@ -45,10 +45,16 @@ class SSDLiteHead(BaseDenseHead):
         init_cfg: Weight initialisation; `None` means truncated normal, std 0.03, as in the
             paper's configuration.
 
+    Attributes:
+        coding: `means` and `stds` of the box codes, four numbers each, as `encode` and `decode`
+            take them.
+
     Raises:
         ValueError: If `in_channels` does not fit the priors' levels, the assigner is not
             `MaxIoUAssigner`, or `use_depthwise` is false.
     """
+
+    assigners = ('MaxIoUAssigner',)
 
     def __init__(
         self,
@@ -82,13 +88,18 @@ class SSDLiteHead(BaseDenseHead):
         self.bbox_coder = TASK_UTILS.build(
             bbox_coder or dict(type='DeltaXYWHBBoxCoder', target_stds=(0.1, 0.1, 0.2, 0.2))
         )
-        self._coding = dict(means=self.bbox_coder.means, stds=self.bbox_coder.stds)
+        self.coding = dict(means=self.bbox_coder.means, stds=self.bbox_coder.stds)
         self.train_cfg = train_cfg
         self.test_cfg = test_cfg
         train_cfg = train_cfg or {}
-        self._build_targets = TargetBuilder(
-            train_cfg.get('assigner'), num_classes=num_classes, **self._coding
-        )
+        assigner = train_cfg.get('assigner') or {}
+        self._assigner = assigner.get('type', self.assigners[0])
+        if self._assigner not in self.assigners:
+            raise ValueError(
+                f"the assigner's type must be one of {', '.join(self.assigners)}, got "
+                f'{self._assigner}'
+            )
+        self._build_targets = TargetBuilder(assigner, num_classes=num_classes)
         self._neg_pos_ratio = train_cfg.get('neg_pos_ratio', 3)
         self._smoothl1_beta = train_cfg.get('smoothl1_beta', 1.0)
         norm_cfg = norm_cfg or dict(type='BN')
@@ -170,53 +181,82 @@ class SSDLiteHead(BaseDenseHead):
         Returns:
             `loss_cls` and `loss_bbox`, scalars.
         """
-        priors, _ = self._priors(cls_scores, batch_img_metas)
+        priors, _ = self.batch_priors(cls_scores, batch_img_metas)
         with torch.autocast(priors.device.type, enabled=False):
-            logits, deltas = self._flatten(cls_scores, bbox_preds)
-            labels, targets, weights = self._build_targets(
+            loss_cls, loss_bbox, is_positive = self._summed_losses(
                 priors,
-                batch_gt_instances,
-                batch_gt_instances_ignore,
-                self._in_padding(cls_scores, batch_img_metas),
+                *self.flatten_outputs(cls_scores, bbox_preds),
+                (
+                    batch_gt_instances,
+                    batch_gt_instances_ignore,
+                    find_padding(self.prior_generator, cls_scores, batch_img_metas),
+                ),
+                [
+                    score.shape[-2] * score.shape[-1] * num
+                    for score, num in zip(cls_scores, self.num_base_priors, strict=True)
+                ],
             )
-            is_positive = labels < self.num_classes
             # mmdet counts an image without positives as one. Gradients are averaged over processes,
             # so the mean of their factors makes them those of one process with all the images.
             avg_factor = reduce_mean(is_positive.sum(1).clamp(min=1).sum().float())
-            loss_cls = classification_loss(
-                logits, labels, weights, neg_pos_ratio=self._neg_pos_ratio
-            )
-            loss_bbox = box_loss(deltas, targets, is_positive, beta=self._smoothl1_beta)
             return dict(loss_cls=loss_cls / avg_factor, loss_bbox=loss_bbox / avg_factor)
 
-    def _in_padding(self, cls_scores: list[Tensor], batch_img_metas: list[dict]) -> Tensor | None:
-        """Find the priors `(N, P)` beside images that were padded to the size of the batch."""
-        input_size = _input_size(batch_img_metas)
-        pad_shapes = [tuple(meta.get('pad_shape', input_size)[:2]) for meta in batch_img_metas]
-        if all(shape == input_size for shape in pad_shapes):
-            return None
-        sizes = [tuple(score.shape[-2:]) for score in cls_scores]
-        kwargs = dict(input_size=input_size, device=cls_scores[0].device)
-        flags = [
-            torch.cat(self.prior_generator.valid_flags(sizes, shape, **kwargs))
-            for shape in pad_shapes
-        ]
-        return ~torch.stack(flags)
+    def _summed_losses(
+        self,
+        priors: Tensor,
+        logits: Tensor,
+        deltas: Tensor,
+        truth: tuple,
+        level_sizes: list[int],  # noqa: ARG002
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return both losses, summed over the batch, and which priors are positive, `(N, P)`.
 
-    def _priors(
+        Args:
+            priors: `(P, 4)` boxes xyxy in pixels.
+            logits: `(N, P, C + 1)`, float32.
+            deltas: `(N, P, 4)` box codes, float32.
+            truth: What `TargetBuilder` takes beside the priors.
+            level_sizes: Number of priors of each level.
+        """
+        labels, bboxes, weights = self._build_targets(priors, *truth)
+        is_positive = labels < self.num_classes
+        codes = encode(priors, bboxes, **self.coding)
+        return (
+            classification_loss(logits, labels, weights, neg_pos_ratio=self._neg_pos_ratio),
+            box_loss(deltas, codes, is_positive, beta=self._smoothl1_beta),
+            is_positive,
+        )
+
+    def batch_priors(
         self, cls_scores: list[Tensor], batch_img_metas: list[dict]
     ) -> tuple[Tensor, Tensor]:
-        """Return the priors `(P, 4)` of the batch's input size and the level `(P,)` of each."""
+        """Return the priors of a batch, level by level.
+
+        Args:
+            cls_scores: What `forward` returned; only the sizes count.
+            batch_img_metas: Of the first image `batch_input_shape`, `pad_shape` or `img_shape`, in
+                this order, is `(height, width)` of the input in pixels.
+
+        Returns:
+            Boxes `(P, 4)` xyxy in pixels of the input, and the level `(P,)` of each. They are kept
+            for the next batch, so do not change them in place.
+        """
         sizes = tuple(tuple(score.shape[-2:]) for score in cls_scores)
-        key = (sizes, _input_size(batch_img_metas), cls_scores[0].device)
+        key = (sizes, input_size_of(batch_img_metas), cls_scores[0].device)
         if key not in self._prior_cache:
             levels = self.prior_generator.grid_priors(sizes, input_size=key[1], device=key[2])
             level_of = [torch.full_like(p[:, 0], i, dtype=torch.long) for i, p in enumerate(levels)]
             self._prior_cache = {key: (torch.cat(levels), torch.cat(level_of))}
         return self._prior_cache[key]
 
-    def _flatten(self, cls_scores: list[Tensor], bbox_preds: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Return logits `(N, P, C + 1)` and box codes `(N, P, 4)`, both float32."""
+    def flatten_outputs(
+        self, cls_scores: list[Tensor], bbox_preds: list[Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Join what `forward` returned over the levels, in the order of `batch_priors`.
+
+        Returns:
+            Logits `(N, P, C + 1)` and box codes `(N, P, 4)`, both float32.
+        """
         logits = [
             score.permute(0, 2, 3, 1).reshape(len(score), -1, self.cls_out_channels)
             for score in cls_scores
@@ -250,16 +290,16 @@ class SSDLiteHead(BaseDenseHead):
             For each image `bboxes` `(D, 4)` xyxy, `scores` `(D,)` and `labels` `(D,)`.
         """
         cfg = ConfigDict(cfg or self.test_cfg or {})
-        priors, level_of = self._priors(cls_scores, batch_img_metas)
+        priors, level_of = self.batch_priors(cls_scores, batch_img_metas)
         with torch.autocast(priors.device.type, enabled=False), torch.no_grad():
-            logits, deltas = self._flatten(cls_scores, bbox_preds)
+            logits, deltas = self.flatten_outputs(cls_scores, bbox_preds)
             found = select_candidates(
                 logits,
                 level_of,
                 score_thr=cfg.get('score_thr', 0.0),
                 max_per_level=cfg.get('nms_pre', -1),
             )
-            boxes = decode(priors[found.prior], deltas[found.image, found.prior], **self._coding)
+            boxes = decode(priors[found.prior], deltas[found.image, found.prior], **self.coding)
             if self.bbox_coder.clip_border:
                 sides = boxes.new_tensor([meta['img_shape'][1::-1] for meta in batch_img_metas])
                 boxes = boxes.clamp(min=0).minimum(sides.repeat(1, 2)[found.image])
@@ -277,15 +317,3 @@ class SSDLiteHead(BaseDenseHead):
                 self._bbox_post_process(result, cfg, rescale, with_nms, meta)
                 for result, meta in zip(results, batch_img_metas, strict=True)
             ]
-
-
-def _input_size(batch_img_metas: list[dict]) -> tuple[int, int]:
-    """Return the `(height, width)` in pixels of the batch that the network saw."""
-    meta = batch_img_metas[0]
-    for key in ('batch_input_shape', 'pad_shape', 'img_shape'):
-        if key in meta:
-            return tuple(meta[key][:2])
-    raise ValueError(
-        f'the image metadata has none of batch_input_shape, pad_shape and img_shape, only '
-        f"{sorted(meta)}; use mmdet's DetDataPreprocessor and PackDetInputs"
-    )

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .targets import shared_and_union
+
 _EPS = 1e-7  # square pixels
 
 
@@ -106,16 +108,9 @@ def paired_overlaps(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         `(...)` in [0, 1], and `(...)` in [-1, 1].
     """
-    near = torch.maximum(first[..., :2], second[..., :2])
-    far = torch.minimum(first[..., 2:], second[..., 2:])
-    intersection = (far - near).clamp(min=0).prod(-1)
-    union = (
-        (first[..., 2:] - first[..., :2]).prod(-1)
-        + (second[..., 2:] - second[..., :2]).prod(-1)
-        - intersection
-    )
+    shared, union = shared_and_union(first, second)
     near = torch.minimum(first[..., :2], second[..., :2])
     far = torch.maximum(first[..., 2:], second[..., 2:])
     around = (far - near).prod(-1)
-    iou = intersection / union.clamp(min=_EPS)
+    iou = shared / union.clamp(min=_EPS)
     return iou, iou - (around - union) / around.clamp(min=_EPS)

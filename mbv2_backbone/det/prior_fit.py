@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..data.overlaps import pairwise_iou
 from .priors import Size, grid_priors
 from .targets import pairwise_overlaps
 
@@ -54,8 +55,7 @@ def smallest_matched(stride: float, iou_thr: float) -> float:
 
 def shape_overlaps(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Intersection over union of boxes that share their centre: `(N, 2)`, `(K, 2)` to `(N, K)`."""
-    intersection = np.minimum(first[:, None], second).prod(-1)
-    return intersection / (first.prod(-1)[:, None] + second.prod(-1) - intersection)
+    return pairwise_iou(*(np.hstack([np.zeros_like(wh), wh]) for wh in (first, second)))
 
 
 def cluster_shapes(wh: np.ndarray, count: int) -> np.ndarray:

@@ -207,3 +207,44 @@ def build_priors(cfg: dict) -> SSDLitePriorGenerator | MMDetPriors:
     if isinstance(generator, SSDLitePriorGenerator):
         return generator
     return MMDetPriors(generator)
+
+
+def find_padding(
+    generator: SSDLitePriorGenerator | MMDetPriors,
+    cls_scores: Sequence[Tensor],
+    batch_img_metas: Sequence[dict],
+) -> Tensor | None:
+    """Find the priors beside images that were padded to the size of the batch.
+
+    Args:
+        generator: Of the priors.
+        cls_scores: For each level `(N, channels, H, W)`; only the sizes count.
+        batch_img_metas: For each image `pad_shape`, and what `input_size_of` takes.
+
+    Returns:
+        `(N, P)` bool, or `None` if no image was padded.
+    """
+    input_size = input_size_of(batch_img_metas)
+    pad_shapes = [tuple(meta.get('pad_shape', input_size)[:2]) for meta in batch_img_metas]
+    if all(shape == input_size for shape in pad_shapes):
+        return None
+    sizes = [tuple(score.shape[-2:]) for score in cls_scores]
+    kwargs = dict(input_size=input_size, device=cls_scores[0].device)
+    flags = [torch.cat(generator.valid_flags(sizes, shape, **kwargs)) for shape in pad_shapes]
+    return ~torch.stack(flags)
+
+
+def input_size_of(batch_img_metas: Sequence[dict]) -> tuple[int, int]:
+    """Return the `(height, width)` in pixels of the batch that the network saw.
+
+    Raises:
+        ValueError: If the first image's metadata does not say it.
+    """
+    meta = batch_img_metas[0]
+    for key in ('batch_input_shape', 'pad_shape', 'img_shape'):
+        if key in meta:
+            return tuple(meta[key][:2])
+    raise ValueError(
+        f'the image metadata has none of batch_input_shape, pad_shape and img_shape, only '
+        f"{sorted(meta)}; use mmdet's DetDataPreprocessor and PackDetInputs"
+    )

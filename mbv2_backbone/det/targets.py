@@ -35,6 +35,20 @@ def pad_boxes(
     return torch.where(is_sound[..., None], boxes, 0.0), padded_labels, is_sound
 
 
+def shared_and_union(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the areas `(...)` that pairs of boxes `(..., 4)` xyxy share and cover."""
+    wh = torch.minimum(first[..., 2:], second[..., 2:]) - torch.maximum(
+        first[..., :2], second[..., :2]
+    )
+    shared = wh.clamp_(min=0).prod(-1)
+    return shared, areas_of(first) + areas_of(second) - shared
+
+
+def areas_of(boxes: Tensor) -> Tensor:
+    """Return the areas `(...)` of boxes `(..., 4)` xyxy."""
+    return (boxes[..., 2:] - boxes[..., :2]).prod(-1)
+
+
 def pairwise_overlaps(first: Tensor, second: Tensor, *, over_first: bool = False) -> Tensor:
     """Intersection over union of all pairs.
 
@@ -47,14 +61,8 @@ def pairwise_overlaps(first: Tensor, second: Tensor, *, over_first: bool = False
         `(..., G, P)` in [0, 1]; 0 where the divisor is 0.
     """
     first, second = first[..., :, None, :], second[..., None, :, :]
-    wh = torch.minimum(first[..., 2:], second[..., 2:]) - torch.maximum(
-        first[..., :2], second[..., :2]
-    )
-    intersection = wh.clamp_(min=0).prod(-1)
-    area = (first[..., 2:] - first[..., :2]).prod(-1)
-    if not over_first:
-        area = area + (second[..., 2:] - second[..., :2]).prod(-1) - intersection
-    return intersection / area.clamp(min=1e-6)
+    shared, union = shared_and_union(first, second)
+    return shared / (areas_of(first) if over_first else union).clamp(min=1e-6)
 
 
 def match(

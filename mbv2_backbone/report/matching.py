@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
-from ..det.targets import pairwise_overlaps
+from ..data.overlaps import pairwise_iou
 
 SCORE_THR = 0.3
 IOU_THR = 0.5
@@ -37,11 +36,6 @@ class Boxes:
         return Boxes(self.xyxy[kept], self.labels[kept], self.scores[kept])
 
 
-def _overlaps(first: Boxes, second: Boxes, *, over_first: bool = False) -> np.ndarray:
-    xyxy = (torch.from_numpy(boxes.xyxy) for boxes in (first, second))
-    return pairwise_overlaps(*xyxy, over_first=over_first).numpy()
-
-
 def match_boxes(found: Boxes, truth: Boxes, iou_thr: float = IOU_THR) -> np.ndarray:
     """Pair detections with the truth, one to one.
 
@@ -51,7 +45,7 @@ def match_boxes(found: Boxes, truth: Boxes, iou_thr: float = IOU_THR) -> np.ndar
     Returns:
         `(len(found),)`: the index of the box of the truth, or -1.
     """
-    iou = _overlaps(found, truth)
+    iou = pairwise_iou(found.xyxy, truth.xyxy)
     rows, columns = np.nonzero(iou >= iou_thr)
     is_other = found.labels[rows] != truth.labels[columns]
     matched = np.full(len(found), -1)
@@ -108,7 +102,7 @@ def match_image(found: Boxes, truth: Boxes, score_thr: float = SCORE_THR) -> Mat
     found = found.where(found.scores >= score_thr)
     counted, ignored = truth.where(truth.scores > 0), truth.where(truth.scores == 0)
     matched = match_boxes(found, counted)
-    covered = _overlaps(found, ignored, over_first=True).max(axis=1, initial=0)
+    covered = pairwise_iou(found.xyxy, ignored.xyxy, over_first=True).max(axis=1, initial=0)
     kept = (matched >= 0) | (covered < 0.5)
     return Match(found.where(kept), counted, matched[kept])
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -15,9 +14,9 @@ from ..errors import first_names
 from . import keras, mmdet, mmseg, timm, torchvision
 from .origin import origin_of
 from .report import Report
-from .schema import COUNTER, tensor_shapes
+from .schema import COUNTER, Layout, tensor_shapes
 
-LAYOUTS = (torchvision, timm, mmseg, mmdet, keras)
+LAYOUTS = tuple(module.LAYOUT for module in (torchvision, timm, mmseg, mmdet, keras))
 PUBLISHED_WIDTHS = (1.0, 0.75, 0.5, 0.35, 1.3, 1.4, 1.1, 1.2, 0.25, 0.1)
 WIDTHS = (*PUBLISHED_WIDTHS, *(round(0.05 * i, 2) for i in range(1, 61)))
 
@@ -81,10 +80,10 @@ def convert(
     body = {k.removeprefix(found): v for k, v in state_dict.items() if k.startswith(found)}
     outside = [name for name in state_dict if not name.startswith(found)]
     converted, rest = layout.to_ours(body)
-    deeper = [name for name in rest if layout.BODY.match(name)]
+    deeper = [name for name in rest if layout.body.match(name)]
     if deeper:
         raise ValueError(
-            f'{first_names(deeper)}: no such tensor in MobileNetV2 ({layout.NAME} layout). '
+            f'{first_names(deeper)}: no such tensor in MobileNetV2 ({layout.name} layout). '
             f'{layout.describe_other(body)}'
         )
 
@@ -94,7 +93,7 @@ def convert(
     if missing:
         raise ValueError(
             f'{len(missing)} of {len(expected)} tensors are missing in the checkpoint '
-            f'({layout.NAME} layout), in our names: {first_names(missing)}. It was saved '
+            f'({layout.name} layout), in our names: {first_names(missing)}. It was saved '
             f'incomplete, or from a changed MobileNetV2'
         )
     converted |= {name: torch.zeros((), dtype=torch.long) for name in zeroed}
@@ -107,7 +106,7 @@ def convert(
         reason = 'classifier' if _CLASSIFIER.match(name) else 'not part of the backbone'
         left_over[reason] = (*left_over.get(reason, ()), name)
     return converted, Report(
-        layout=layout.NAME,
+        layout=layout.name,
         prefix=found,
         widen_factor=width,
         filled=len(converted),
@@ -121,7 +120,7 @@ def convert(
 
 def backbone_of(
     checkpoint: Mapping[str, Any], prefix: str | None = None
-) -> tuple[ModuleType, dict[str, Tensor]]:
+) -> tuple[Layout, dict[str, Tensor]]:
     """Return a checkpoint's layout, and its backbone in that layout's bare names.
 
     Raises:
@@ -133,7 +132,7 @@ def backbone_of(
     return layout, body
 
 
-def detect(state_dict: Mapping[str, Tensor], prefix: str | None = None) -> tuple[ModuleType, str]:
+def detect(state_dict: Mapping[str, Tensor], prefix: str | None = None) -> tuple[Layout, str]:
     """Return the layout and the full prefix of the only backbone, or of that under `prefix`.
 
     Raises:
@@ -148,7 +147,7 @@ def detect(state_dict: Mapping[str, Tensor], prefix: str | None = None) -> tuple
         sample = first_names(state_dict) or 'no tensor at all'
         raise ValueError(
             f'no MobileNetV2 of a known layout{where}; the checkpoint holds {sample}. Known are '
-            f'{", ".join(layout.NAME for layout in LAYOUTS)}, under any prefix'
+            f'{", ".join(layout.name for layout in LAYOUTS)}, under any prefix'
         )
     if len(found) > 1 and prefix is not None:
         found = [(lay, p) for lay, p in found if p.rstrip('./') == wanted] or found

@@ -9,20 +9,14 @@ the layer names of 2018 (`mobl1_conv_1_expand/.../kernel:0`). Kernels are
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from torch import Tensor
 
 from .preprocessing import MINUS_ONE_TO_ONE
-from .rename import OTHER_NETWORK, Converted, StateDict
-from .schema import BLOCKS, NORM_TENSORS, UNITS, parts
+from .rename import Converted, StateDict
+from .schema import BLOCKS, NORM_TENSORS, UNITS, Layout, parts
 
-NAME = 'keras'
-PREPROCESSING = MINUS_ONE_TO_ONE
-PADDING = 'same'
-BATCH_NORM_EPS = 1e-3
-BODY = re.compile(r'expanded_conv_|block_\d+_|mobl\d+_|bn\d+_conv_')
-
-_ANCHOR = re.compile(r'(|.*?/)(?:expanded_conv_depthwise|mobl0_conv_0_depthwise|depthwise_conv2d)/')
 _NORM_VARIABLES = ('gamma', 'beta', 'moving_mean', 'moving_variance')
 _PARTS = {'expand_conv': 'expand', 'depthwise_conv': 'depthwise', 'linear_conv': 'project'}
 _KERNELS = ('kernel', 'depthwise_kernel')
@@ -75,35 +69,19 @@ def _tap_layers() -> dict[str, str]:
     return taps | {'conv2': 'out_relu'}
 
 
-TAP_MODULES = _tap_layers()
-"""The layer whose output is a tap, by tap."""
-
-MODULES = _layers() | _published_layers() | _numbered_layers()
-
-
-def find_prefixes(state_dict: StateDict) -> set[str]:
-    """Return the groups (`layers/` and the like) under which the layout is found."""
-    return {match[1] for match in map(_ANCHOR.match, state_dict) if match}
-
-
 def is_classifier_bias(name: str) -> bool:
     """Say whether a tensor is the bias of the classifier, which has one for each class."""
     layer, *_, variable = name.split('/')
     return layer in ('predictions', 'Logits', 'dense') and variable.startswith(('bias', '1'))
 
 
-def describe_other(_: StateDict) -> str:
-    """Say what a state dict with blocks that MobileNetV2 lacks may be."""
-    return OTHER_NETWORK
-
-
-def to_ours(state_dict: StateDict) -> Converted:
+def _rename(state_dict: StateDict, modules: Mapping[str, str]) -> Converted:
     """Convert Keras' names and axes to ours. There are no batch counters in Keras."""
     converted: dict[str, Tensor] = {}
     left_over: dict[str, Tensor] = {}
     for name, tensor in state_dict.items():
         layer, *_, variable = name.split('/')
-        module = MODULES.get(layer, '')
+        module = modules.get(layer, '')
         variable = variable.partition(':')[0]
         if module.endswith('.conv') and variable in (*_KERNELS, '0') and tensor.ndim == 4:
             axes = (2, 3, 0, 1) if 'depthwise' in module else (3, 2, 0, 1)
@@ -114,3 +92,18 @@ def to_ours(state_dict: StateDict) -> Converted:
         else:
             left_over[name] = tensor
     return converted, left_over
+
+
+LAYOUT = Layout(
+    name='keras',
+    anchor=re.compile(
+        r'(|.*?/)(?:expanded_conv_depthwise|mobl0_conv_0_depthwise|depthwise_conv2d)/'
+    ),
+    body=re.compile(r'expanded_conv_|block_\d+_|mobl\d+_|bn\d+_conv_'),
+    modules=_layers() | _published_layers() | _numbered_layers(),
+    tap_modules=_tap_layers(),
+    preprocessing=MINUS_ONE_TO_ONE,
+    padding='same',
+    batch_norm_eps=1e-3,
+    rename_tensors=_rename,
+)

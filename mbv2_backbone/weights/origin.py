@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from types import ModuleType
 from typing import Any
 
 from .preprocessing import Preprocessing, data_preprocessor_of, parse_config, preprocessing_of
+from .schema import Layout
 
 META_KEY = 'mbv2_backbone'
 
@@ -37,7 +37,7 @@ class Origin:
         )
 
 
-def origin_of(checkpoint: Mapping[str, Any], layout: ModuleType) -> Origin:
+def origin_of(checkpoint: Mapping[str, Any], layout: Layout) -> Origin:
     """Return what the checkpoint says about itself, else what its layout's library does.
 
     `convert_weights.py` notes the origin in `meta`; mmengine keeps the whole config there.
@@ -58,7 +58,7 @@ def origin_of(checkpoint: Mapping[str, Any], layout: ModuleType) -> Origin:
     backbone = (config.get('model') or {}).get('backbone') or {}
     eps = (backbone.get('norm_cfg') or {}).get('eps')
     return Origin(
-        preprocessing_of(data_preprocessor) if data_preprocessor else layout.PREPROCESSING,
-        backbone.get('padding', layout.PADDING),
-        layout.BATCH_NORM_EPS if eps is None else eps,
+        preprocessing_of(data_preprocessor) if data_preprocessor else layout.preprocessing,
+        backbone.get('padding', layout.padding),
+        layout.batch_norm_eps if eps is None else eps,
     )

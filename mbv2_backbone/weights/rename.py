@@ -1,4 +1,4 @@
-"""What the torch layouts share: a layout is a table of module names, used in both directions."""
+"""What a layout does with a state dict: rename its tensors by their module."""
 
 from __future__ import annotations
 
@@ -6,22 +6,9 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-OTHER_NETWORK = 'The checkpoint is of another network, or of a deeper variant'
-
 StateDict = Mapping[str, Tensor]
 Converted = tuple[dict[str, Tensor], dict[str, Tensor]]
 """What a layout's `to_ours` returns: our state dict, and what had no place in it."""
-
-
-def anchored_prefixes(names: StateDict, anchor: str) -> set[str]:
-    """Return what stands before `anchor` in the names that end with it.
-
-    Example:
-        >>> anchored_prefixes({'module.backbone.conv_stem.weight': None}, 'conv_stem.weight')
-        {'module.backbone.'}
-    """
-    found = {name.removesuffix(anchor) for name in names if name.endswith(anchor)}
-    return {prefix for prefix in found if not prefix or prefix.endswith('.')}
 
 
 def rename(state_dict: StateDict, modules: Mapping[str, str]) -> Converted:
@@ -40,8 +27,3 @@ def rename(state_dict: StateDict, modules: Mapping[str, str]) -> Converted:
         else:
             left_over[name] = tensor
     return renamed, left_over
-
-
-def inverse(modules: Mapping[str, str]) -> dict[str, str]:
-    """Swap keys and values."""
-    return {new: old for old, new in modules.items()}

@@ -13,7 +13,7 @@ from ..files import replaced_whole
 from . import mmdet, timm, torchvision
 from .report import Report
 
-TARGETS = {layout.NAME: layout for layout in (mmdet, torchvision, timm)}
+TARGETS = {module.LAYOUT.name: module.LAYOUT for module in (mmdet, torchvision, timm)}
 SUFFIXES = ('.pth', '.pt', '.safetensors')
 
 
@@ -44,7 +44,7 @@ def save(
     if not path.parent.is_dir():
         raise ValueError(f'cannot write {path}; the folder {path.parent} does not exist')
     layout, origin = TARGETS[to], report.origin
-    if layout is not mmdet and origin.padding != layout.PADDING:
+    if layout is not mmdet.LAYOUT and origin.padding != layout.padding:
         raise ValueError(
             f"these weights were trained with padding='{origin.padding}', which {to} cannot do: "
             f'its numbers would be others. Convert to mmdet, and set padding in the backbone'
@@ -53,7 +53,7 @@ def save(
     with replaced_whole(path) as partial:
         if path.suffix == '.safetensors':
             _save_safetensors(tensors, partial)
-        elif layout is mmdet:
+        elif layout is mmdet.LAYOUT:
             torch.save(dict(state_dict=tensors, meta=origin.to_meta()), partial)
         else:
             torch.save(tensors, partial)

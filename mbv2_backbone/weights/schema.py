@@ -1,8 +1,18 @@
-"""Names and shapes of every tensor of `MobileNetV2Backbone`, derived from the stage table."""
+"""What a layout of weights is, and the tensors of `MobileNetV2Backbone` by name and shape."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
 from ..arch import STAGES, Architecture
+from .preprocessing import IMAGENET, Preprocessing
+from .rename import Converted, StateDict, rename
+
+OTHER_NETWORK = 'The checkpoint is of another network, or of a deeper variant'
 
 BLOCKS = tuple((stage, i) for stage in STAGES for i in range(stage.num_blocks))
 """Every block in the order of the forward pass, as (stage, index in the stage)."""
@@ -51,3 +61,61 @@ def tensor_shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
         shapes |= {f'{unit}.bn.{name}': (shape[0],) for name in NORM_TENSORS}
         shapes[f'{unit}.bn.{COUNTER}'] = ()
     return shapes
+
+
+def after_prefix(name: str) -> re.Pattern[str]:
+    """Return the pattern of a tensor's whole name with or without a prefix, which is group 1.
+
+    Example:
+        >>> after_prefix('conv_stem.weight').match('module.backbone.conv_stem.weight')[1]
+        'module.backbone.'
+    """
+    return re.compile(rf'(|.*\.){re.escape(name)}$')
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Layout:
+    """How a library names the tensors of its MobileNetV2, and how it trains the network.
+
+    Attributes:
+        name: The layout's name in messages and reports.
+        anchor: Matches one tensor that no other network has; group 1 is the prefix.
+        body: Matches the start of the names of the backbone's tensors, prefix removed.
+        modules: Our module names by the library's.
+        tap_modules: The module (in Keras, the layer) whose output is a tap, by tap.
+        preprocessing: The input that the published weights were trained on.
+        padding: The backbone's `padding`.
+        batch_norm_eps: The `eps` of the batch norms.
+        rename_tensors: Takes a state dict and `modules`; does what `to_ours` says.
+        describe_other: Says what a state dict may be that has blocks which MobileNetV2 lacks.
+    """
+
+    name: str
+    anchor: re.Pattern[str]
+    body: re.Pattern[str]
+    modules: Mapping[str, str]
+    tap_modules: Mapping[str, str]
+    preprocessing: Preprocessing = IMAGENET
+    padding: str = 'symmetric'
+    batch_norm_eps: float = 1e-5
+    rename_tensors: Callable[[StateDict, Mapping[str, str]], Converted] = rename
+    describe_other: Callable[[StateDict], str] = lambda _: OTHER_NETWORK
+
+    def find_prefixes(self, state_dict: StateDict) -> set[str]:
+        """Return the prefixes (in Keras, groups such as `layers/`) of the layout's backbones."""
+        return {match[1] for match in map(self.anchor.match, state_dict) if match}
+
+    def to_ours(self, state_dict: StateDict) -> Converted:
+        """Convert names, and axes where they differ, to those of `MobileNetV2Backbone`.
+
+        Args:
+            state_dict: The backbone's tensors by the library's names, without a prefix.
+
+        Returns:
+            The tensors by our names, and those that have no place among them.
+        """
+        return self.rename_tensors(state_dict, self.modules)
+
+    def from_ours(self, state_dict: StateDict) -> dict[str, Tensor]:
+        """Convert our names to those of a torch library; tensors are kept as they are."""
+        return rename(state_dict, {ours: theirs for theirs, ours in self.modules.items()})[0]

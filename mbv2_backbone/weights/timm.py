@@ -4,18 +4,9 @@ from __future__ import annotations
 
 import re
 
-from torch import Tensor
-
 from ..arch import STAGES
-from .preprocessing import IMAGENET
-from .rename import OTHER_NETWORK, Converted, StateDict, anchored_prefixes, inverse, rename
-from .schema import BLOCKS, parts
-
-NAME = 'timm'
-PREPROCESSING = IMAGENET
-PADDING = 'symmetric'
-BATCH_NORM_EPS = 1e-5
-BODY = re.compile(r'blocks\.|conv_stem\.|bn1\.|conv_head\.|bn2\.')
+from .rename import StateDict
+from .schema import BLOCKS, OTHER_NETWORK, Layout, after_prefix, parts
 
 DEEPER = {
     (1, 3, 4, 5, 4, 4, 1): 'timm mobilenetv2_110d',
@@ -40,23 +31,7 @@ def _modules() -> dict[str, str]:
     return modules | {'conv_head': 'conv2.conv', 'bn2': 'conv2.bn'}
 
 
-MODULES = _modules()
-TAP_MODULES = {
-    'conv1': 'bn1',
-    **{stage.name: f'blocks.{i}' for i, stage in enumerate(STAGES)},
-    **{f'{stage.name}.expand': f'blocks.{i}.0.bn1' for i, stage in enumerate(STAGES) if i},
-    'conv2': 'bn2',
-}
-"""The module whose output is a tap, by tap; timm's norms have the activation in them."""
-
-
-def find_prefixes(state_dict: StateDict) -> set[str]:
-    """Return the prefixes under which the layout is found."""
-    return anchored_prefixes(state_dict, 'blocks.0.0.conv_dw.weight')
-
-
-def describe_other(state_dict: StateDict) -> str:
-    """Say what a state dict with blocks that MobileNetV2 lacks may be."""
+def _describe_other(state_dict: StateDict) -> str:
     blocks = {tuple(name.split('.')[1:3]) for name in state_dict if name.startswith('blocks.')}
     depths = tuple(sum(stage == str(i) for stage, _ in blocks) for i in range(len(STAGES)))
     if depths not in DEEPER:
@@ -68,11 +43,16 @@ def describe_other(state_dict: StateDict) -> str:
     )
 
 
-def to_ours(state_dict: StateDict) -> Converted:
-    """Convert timm's names to ours."""
-    return rename(state_dict, MODULES)
-
-
-def from_ours(state_dict: StateDict) -> dict[str, Tensor]:
-    """Convert our names to timm's."""
-    return rename(state_dict, inverse(MODULES))[0]
+LAYOUT = Layout(
+    name='timm',
+    anchor=after_prefix('blocks.0.0.conv_dw.weight'),
+    body=re.compile(r'blocks\.|conv_stem\.|bn1\.|conv_head\.|bn2\.'),
+    modules=_modules(),
+    tap_modules={  # timm's norms have the activation in them
+        'conv1': 'bn1',
+        **{stage.name: f'blocks.{i}' for i, stage in enumerate(STAGES)},
+        **{f'{stage.name}.expand': f'blocks.{i}.0.bn1' for i, stage in enumerate(STAGES) if i},
+        'conv2': 'bn2',
+    },
+    describe_other=_describe_other,
+)

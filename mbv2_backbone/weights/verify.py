@@ -19,6 +19,7 @@ from . import keras, mmdet, mmseg, timm, torchvision
 from .convert import backbone_of, convert
 from .files import read_checkpoint
 from .load import load_into
+from .schema import Layout
 
 TIMM_NAMES = {
     0.35: 'mobilenetv2_035',
@@ -85,7 +86,7 @@ def file_taps(
     layout, body = backbone_of(checkpoint, prefix)
     converted, report = convert(checkpoint, prefix=prefix)
     taps = [tap for tap in TAP_NAMES if _ours(tap) in converted]
-    if layout is keras:
+    if layout is keras.LAYOUT:
         return keras_taps(_keras_model(Path(path), body, report.widen_factor, images), images)
     model = _BUILDERS[layout](report.widen_factor, report.origin, taps)
     if isinstance(model, MobileNetV2Backbone):
@@ -96,11 +97,11 @@ def file_taps(
     return {t: v for t, v in torch_taps(layout, model, images).items() if t in taps}
 
 
-def torch_taps(layout: ModuleType, model: nn.Module, images: Tensor) -> dict[str, Tensor]:
+def torch_taps(layout: Layout, model: nn.Module, images: Tensor) -> dict[str, Tensor]:
     """Run a torch network in eval mode and keep every tap's feature map.
 
     Args:
-        layout: The network's layout, such as `weights.torchvision`.
+        layout: The network's layout, such as `weights.torchvision.LAYOUT`.
         model: The network.
         images: Normalised images `(N, 3, H, W)`.
     """
@@ -113,7 +114,7 @@ def torch_taps(layout: ModuleType, model: nn.Module, images: Tensor) -> dict[str
         return lambda _module, _inputs, output: found.update({tap: output.clone()})
 
     with ExitStack() as stack:
-        for tap, name in layout.TAP_MODULES.items():
+        for tap, name in layout.tap_modules.items():
             if name in modules:
                 handle = modules[name].register_forward_hook(keep(tap))
                 stack.callback(handle.remove)
@@ -131,10 +132,11 @@ def keras_taps(model: Any, images: Tensor) -> dict[str, Tensor]:
     """
     from keras import Model, ops
 
-    outputs = [model.get_layer(name).output for name in keras.TAP_MODULES.values()]
+    taps = keras.LAYOUT.tap_modules
+    outputs = [model.get_layer(name).output for name in taps.values()]
     maps = Model(model.inputs, outputs)([images.permute(0, 2, 3, 1).numpy()], training=False)
     arrays = (torch.from_numpy(ops.convert_to_numpy(m).copy()) for m in maps)
-    return {tap: a.permute(0, 3, 1, 2) for tap, a in zip(keras.TAP_MODULES, arrays, strict=True)}
+    return {tap: a.permute(0, 3, 1, 2) for tap, a in zip(taps, arrays, strict=True)}
 
 
 def _ours(tap: str) -> str:
@@ -173,10 +175,10 @@ def _our_model(width: float, origin: Any, taps: list[str]) -> nn.Module:
 
 
 _BUILDERS = {
-    torchvision: _torchvision_model,
-    timm: _timm_model,
-    mmseg: _mmseg_model,
-    mmdet: _our_model,
+    torchvision.LAYOUT: _torchvision_model,
+    timm.LAYOUT: _timm_model,
+    mmseg.LAYOUT: _mmseg_model,
+    mmdet.LAYOUT: _our_model,
 }
 
 

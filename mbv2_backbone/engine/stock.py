@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
+from ..compat import end_joined_process
 from ..errors import UserError
 
 TOOLBOXES = ('mmdet', 'mmseg')
@@ -100,9 +101,10 @@ def run_stock(toolbox: str, name: str, args: Sequence[str] = ()) -> None:
         )
     from ..compat_stock import prepare_stock_tools
 
-    prepare_stock_tools()
+    prepare_stock_tools(toolbox, path.stem)
     # As Python does for a script: the files beside it can be imported, and ours cannot.
     ours = osp.abspath(osp.dirname(sys.argv[0]))
     sys.path[:] = [str(path.parent), *(entry for entry in sys.path if osp.abspath(entry) != ours)]
     sys.argv[:] = [str(path), *args]
     runpy.run_path(str(path), run_name='__main__')
+    end_joined_process()

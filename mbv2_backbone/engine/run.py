@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import replace
 
 from mmengine.config import Config
 from mmengine.dist import get_world_size, is_main_process
 from mmengine.model import is_model_wrapper
-from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from ..compat import join_cpu_processes
@@ -39,6 +39,7 @@ from .machine import (
     to_memory_format,
 )
 from .palettes import fill_palettes
+from .portable import build_runner, portable
 from .robust import make_robust
 from .signals import StopHook, stop_signals
 from .tracking import CurveHook, add_tracking
@@ -77,6 +78,7 @@ def train(
         SystemExit: On Ctrl-C (130) or SIGTERM (143), once a checkpoint is saved.
     """
     cfg = load_config(config, cfg_options)
+    loaded = deepcopy(cfg)
     machine = _prepare(cfg, work_dir, launcher, amp=amp, channels_last=channels_last)
     watch_images(cfg, fresh=True)
     remark = add_tracking(cfg, track)
@@ -92,7 +94,7 @@ def train(
     make_robust(cfg)
     compile_options = pop_compile_options(cfg)
     notes = _choose_start(cfg, resume)
-    runner = _build_runner(cfg, machine)
+    runner = _build_runner(cfg, loaded, machine)
     if compile_options is not None:
         model = bare_model(runner.model)
         runner.logger.info(f'Compiling {", ".join(compile_networks(model, compile_options))}')
@@ -171,6 +173,7 @@ def evaluate(
     """
     tta = tta or bool(tta_scales)
     cfg = load_config(config, cfg_options)
+    loaded = deepcopy(cfg)
     checkpoint = find_checkpoint(checkpoint, work_dir or cfg.work_dir)
     is_file = is_exported(checkpoint)
     if is_file and tta:
@@ -193,7 +196,7 @@ def evaluate(
         use_tta(cfg, tta_scales)
     if is_file:
         cfg = with_exported(cfg, checkpoint)
-    runner = _build_runner(cfg, machine)
+    runner = _build_runner(cfg, loaded, machine)
     if report:
         from ..report.hook import ReportHook
 
@@ -228,9 +231,9 @@ def _prepare(
     return machine
 
 
-def _build_runner(cfg: Config, machine: Machine) -> Runner:
+def _build_runner(cfg: Config, loaded: Config, machine: Machine) -> Runner:
     refuse_code_in_checkpoints()
-    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    runner = build_runner(cfg, portable(loaded, cfg))
     if is_model_wrapper(runner.model):
         # torch shares out gradients by the memory format that the weights have when they are
         # wrapped; changed later, it would permute the gradients of the first step.

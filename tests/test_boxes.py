@@ -20,4 +20,4 @@ def test_numbers_of_voc_files_are_those_that_others_read(text, number):
     corners = ''.join(f'<{key}>{text}</{key}>' for key in ('xmin', 'ymin', 'xmax', 'ymax'))
     xml = f'<annotation><object><name>a</name><bndbox>{corners}</bndbox></object></annotation>'
     _, (item,) = read_voc(xml.encode())
-    assert item.box == (None if number is None else (number,) * 4)
+    assert item.stored == (None if number is None else (number,) * 4)

@@ -6,9 +6,10 @@ from show_util import PLAIN, TEAL, is_colour
 
 from mbv2_backbone.engine.drawing import letter_font
 from mbv2_backbone.errors import UserError
+from mbv2_backbone.sets.convert.photos import Item
 from mbv2_backbone.sets.sheet import Group, contact_sheet, picked, shortened
 from mbv2_backbone.sets.show import distinct_colours
-from mbv2_backbone.sets.tiles import Classes, Picture, Shape, draw_picture
+from mbv2_backbone.sets.tiles import Classes, Picture, draw_picture
 
 RED, GREEN = (255, 0, 0), (0, 200, 0)
 BOXES = Classes(('cat', 'dog'), (RED, GREEN))
@@ -21,7 +22,7 @@ def draw(shapes=(), label_map=None, size=(200, 100), image=PLAIN):
 
 @pytest.mark.parametrize('scale', [1, 2])
 def test_a_box_is_drawn_on_its_first_and_last_pixels(scale):
-    picture = draw([Shape(0, (20, 30, 60, 80))], size=(200 * scale, 100 * scale))
+    picture = draw([Item(0, (20, 30, 60, 80))], size=(200 * scale, 100 * scale))
     x1, y1, x2, y2 = (scale * v for v in (20, 30, 60, 80))
     is_red = is_colour(picture, RED)
     inside = np.zeros_like(is_red)
@@ -37,7 +38,7 @@ def test_a_box_is_drawn_on_its_first_and_last_pixels(scale):
 
 def test_an_ignored_box_is_dashed():
     whole, dashed = (
-        is_colour(draw([Shape(1, (20, 30, 80, 90), is_ignored=flag)]), GREEN)[85:90, 20:80]
+        is_colour(draw([Item(1, (20, 30, 80, 90), is_ignored=flag)]), GREEN)[85:90, 20:80]
         for flag in (False, True)
     )
     assert whole.any(0).all()
@@ -46,13 +47,13 @@ def test_an_ignored_box_is_dashed():
 
 def test_boxes_at_the_edges_stay_inside():
     for box in [(0, 0, 200, 100), (-5, -5, 300, 300), (199, 99, 200, 100), (10, 10, 10.2, 10.2)]:
-        picture = draw([Shape(0, box)])
+        picture = draw([Item(0, box)])
         assert picture.shape == (100, 200, 3)
         assert is_colour(picture, RED).any()
 
 
 def test_no_tag_covers_another():
-    shapes = [Shape(0, (50, 40, 90, 80))] * 5
+    shapes = [Item(0, (50, 40, 90, 80))] * 5
     font = letter_font((308, 308))
     tag = np.ceil(font.getlength('cat')) * font.size
     red = is_colour(draw(shapes), RED)
@@ -63,14 +64,14 @@ def test_no_tag_covers_another():
 
 def test_a_name_wider_than_the_tile_is_left_out():
     classes = Classes(('a name much wider than a small tile',), (RED,))
-    picture = draw_picture(Picture(PLAIN, [Shape(0, (20, 40, 60, 80))]), (60, 30), classes, MASKS)
+    picture = draw_picture(Picture(PLAIN, [Item(0, (20, 40, 60, 80))]), (60, 30), classes, MASKS)
     assert is_colour(picture, RED).any()
     assert not is_colour(picture[:10], RED).any()
 
 
 def test_outlines_are_filled():
-    polygon = np.array([[20, 20], [80, 20], [80, 80], [20, 80]])
-    picture = draw([Shape(1, (20, 20, 80, 80), [polygon])])
+    polygon = [20, 20, 80, 20, 80, 80, 20, 80]
+    picture = draw([Item(1, (20, 20, 80, 80), [polygon])])
     assert picture[60, 60, 1] > 140
     assert is_colour(picture[60, 150], TEAL)
 
@@ -102,8 +103,8 @@ def test_a_sheet_of_one_empty_image():
 
 
 def test_the_legend_counts_what_is_labelled():
-    labelled = Picture(PLAIN, [Shape(0, (10, 10, 50, 50)), Shape(0, (60, 60, 90, 90))])
-    augmented = Picture(PLAIN, [Shape(1, (10, 10, 50, 50))])
+    labelled = Picture(PLAIN, [Item(0, (10, 10, 50, 50)), Item(0, (60, 60, 90, 90))])
+    augmented = Picture(PLAIN, [Item(1, (10, 10, 50, 50))])
     with_both = sheet_of([Group('a.jpg', [labelled, augmented])], captions=['one', 'two'])
     bottom = with_both[-24:]
     assert is_colour(bottom, RED).any()

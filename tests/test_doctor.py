@@ -66,6 +66,11 @@ def test_a_sound_stack_is_sound():
     only(check_stack(OFFICIAL), 'ok', 'the official stack', 'mmcv-lite 2.1.0')
 
 
+@pytest.mark.parametrize('version', ['2.6', '2.10.0+cu128', '2.6.0a0+df5bbc0.nv24.11', '3.0'])
+def test_torch_is_new_enough(version):
+    only(check_stack(FORKS | {'torch': version}), 'ok')
+
+
 @pytest.mark.parametrize(
     ('versions', 'said'),
     [
@@ -97,6 +102,8 @@ def test_torchvision_of_another_torch():
     versions = {'torch': '2.15.0+cpu', 'torchvision': '0.29.2'}
     only(check_torchvision(versions, ['numpy', 'torch (==2.15.0)']), 'ok')
     only(check_torchvision(versions, ['torch==2.14.0']), 'error', 'needs torch 2.14.0')
+    only(check_torchvision(versions, ['torch (==2.14.0)']), 'error', 'needs torch 2.14.0')
+    only(check_torchvision(versions, ['torch==2.15.0+cu130']), 'ok')
     only(check_torchvision(versions, ['torch==2.15.0'], 'no nms'), 'error', 'no nms', '--force')
     only(check_torchvision({'torch': '2.15.0'}, []), 'error', 'torchvision not installed')
 

@@ -21,10 +21,11 @@ from set_util import (
     write_yolo,
 )
 
+from mbv2_backbone.data.annotations import Object
 from mbv2_backbone.errors import UserError
 from mbv2_backbone.sets.files import read_class_file, split_by_name, split_in
 from mbv2_backbone.sets.find import find_set
-from mbv2_backbone.sets.records import Annotation, Labelled, Object, sort_objects
+from mbv2_backbone.sets.records import Annotation, Labelled, sort_objects
 
 WRITERS = dict(
     coco=write_coco,

@@ -2,9 +2,11 @@
 
 import json
 import struct
+import sys
 from fractions import Fraction
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -16,11 +18,10 @@ from mbv2_backbone.engine import video
 from mbv2_backbone.engine.coco_rows import CocoRows
 from mbv2_backbone.engine.config import load_config
 from mbv2_backbone.engine.predict import FilePredictor, predict
-from mbv2_backbone.engine.video import ClipWriter, Video, has_h264
+from mbv2_backbone.engine.video import ClipWriter, Video
 from mbv2_backbone.errors import UserError
 
 COUNT = 12
-WRITERS = ['mp4v', pytest.param('h264', marks=pytest.mark.skipif(not has_h264(), reason='no av'))]
 
 
 def frames_of(size, count=COUNT):
@@ -72,13 +73,6 @@ def models(sample_set, tmp_path_factory):
     }
 
 
-@pytest.fixture(params=WRITERS)
-def writer(request, monkeypatch):
-    if request.param == 'mp4v':
-        monkeypatch.setattr(video, 'has_h264', lambda: False)
-    return request.param
-
-
 def run(model, inputs, out, **kwargs):
     config, checkpoint, options = model
     return predict(
@@ -88,7 +82,7 @@ def run(model, inputs, out, **kwargs):
 
 
 @pytest.mark.parametrize('task', ['det', 'joint'])
-def test_the_clip_is_the_video_with_its_predictions(models, task, writer, tmp_path):
+def test_the_clip_is_the_video_with_its_predictions(models, task, tmp_path):
     path = write_cv(tmp_path / 'clip.mp4', frames_of((96, 128)))
     summary = run(models[task], [path], tmp_path / 'out', score_thr=0.2)
     source, times, frames = read(path)
@@ -97,7 +91,7 @@ def test_the_clip_is_the_video_with_its_predictions(models, task, writer, tmp_pa
     assert clip.fps == pytest.approx(source.fps, rel=1e-3)
     assert clip_times == pytest.approx(times, abs=2e-3)
     assert summary.video_fps[str(path)] > 0
-    assert any('MPEG-4 part 2' in note for note in summary.notes) == (writer == 'mp4v')
+    assert summary.notes == []
     config, checkpoint, options = models[task]
     predictor = FilePredictor(load_config(config, options), checkpoint, score_thr=0.2)
     for frame, got in zip(frames, shown, strict=True):
@@ -112,9 +106,7 @@ def test_the_clip_is_the_video_with_its_predictions(models, task, writer, tmp_pa
 
 
 @pytest.mark.parametrize('error', [KeyboardInterrupt, ValueError])
-def test_what_was_done_before_a_run_is_cut_off_is_kept(
-    error, models, writer, monkeypatch, tmp_path
-):
+def test_what_was_done_before_a_run_is_cut_off_is_kept(error, models, monkeypatch, tmp_path):
     path = write_cv(tmp_path / 'clip.mp4', frames_of((96, 128)))
     make_rows = CocoRows.__call__
 
@@ -133,7 +125,7 @@ def test_what_was_done_before_a_run_is_cut_off_is_kept(
     assert {row['frame'] for row in rows} == set(range(COUNT - 4))
 
 
-def test_odd_sides_are_filled_up(writer, tmp_path):
+def test_odd_sides_are_filled_up(tmp_path):
     frames = [frame[:95, :127] for frame in frames_of((96, 128))]
     clip = ClipWriter(str(tmp_path / 'odd.mp4'), fps=10, size_hw=(95, 127))
     for i, frame in enumerate(frames):
@@ -207,7 +199,7 @@ def test_a_video_that_cannot_be_read_does_not_stop_the_others(models, tmp_path):
 TIMES = [0, 30, 200, 230, 390, 420, 640, 690, 700, 900, 950, 1200]
 
 
-def test_uneven_times_are_kept_in_h264(models, tmp_path):
+def test_uneven_times_are_kept(models, tmp_path):
     path = write_av(tmp_path / 'uneven.mp4', frames_of((96, 128)), TIMES)
     summary = run(models['det'], [path], tmp_path / 'out')
     assert summary.notes == []
@@ -216,23 +208,25 @@ def test_uneven_times_are_kept_in_h264(models, tmp_path):
     assert times == pytest.approx([time / 1000 for time in TIMES], abs=2e-3)
 
 
-def test_uneven_times_are_told_where_they_cannot_be_kept(models, tmp_path, monkeypatch):
-    uneven = write_av(tmp_path / 'uneven.mp4', frames_of((96, 128)), TIMES)
-    even = write_av(tmp_path / 'even.mp4', frames_of((96, 128)), range(0, 40 * COUNT, 40))
-    monkeypatch.setattr(video, 'has_h264', lambda: False)
-    summary = run(models['det'], [uneven, even], tmp_path / 'out')
-    told = [note for note in summary.notes if 'even frame rate' in note]
-    assert len(told) == 1
-    assert told[0].startswith(str(uneven))
-    assert len(read(tmp_path / 'out/uneven.mp4')[2]) == COUNT
+@pytest.mark.parametrize('av', [None, SimpleNamespace(codecs_available={'mpeg4'})])
+def test_what_writes_videos_is_asked_for_before_anything_is_done(models, tmp_path, monkeypatch, av):
+    path = write_cv(tmp_path / 'clip.mp4', frames_of((96, 128)))
+    monkeypatch.setattr(video, 'find_spec', lambda _: av)
+    monkeypatch.setitem(sys.modules, 'av', av)
+    with pytest.raises(UserError, match=r"pip install 'mbv2_backbone\[video\]'.*--no-draw"):
+        run(models['det'], [path], tmp_path / 'out')
+    assert not (tmp_path / 'out').exists()
+    with pytest.raises(UserError, match='PyAV'):
+        ClipWriter(str(tmp_path / 'new.mp4'), fps=25, size_hw=(96, 128))
+    summary = run(models['det'], [path], tmp_path / 'out', draw=False)
+    assert summary.num_images == COUNT
 
 
-def test_a_clip_that_cannot_be_written_is_named(writer, tmp_path):
+def test_a_clip_that_cannot_be_written_is_named(tmp_path):
     with pytest.raises(UserError, match='cannot write the clip'):
         ClipWriter(str(tmp_path / 'nowhere/clip.mp4'), fps=25, size_hw=(96, 128))
 
 
-@pytest.mark.skipif(not has_h264(), reason='OpenCV alone writes what browsers do not play')
 def test_a_browser_plays_the_clip(models, tmp_path):
     path = write_cv(tmp_path / 'clip.mp4', frames_of((96, 128)))
     run(models['det'], [path], tmp_path / 'out')

@@ -76,21 +76,36 @@ def as_box(values: Any) -> Box | None:
 
 
 @dataclass(frozen=True)
-class VocObject:
-    """An object of a VOC file.
+class UnknownClass:
+    """Stands for the class of an object whose number no class has; equals no class's name."""
+
+    number: int | str
+
+    def __repr__(self) -> str:
+        return repr(self.number)
+
+
+@dataclass(frozen=True)
+class Object:
+    """An annotated object, as its file has it.
 
     Attributes:
         name: Of its class.
-        box: Its corners as they stand in the file; `None` where there are no four numbers.
-        is_difficult: Whether `difficult` is set; what is no whole number counts as not set.
+        stored: The box as it stands in the file, for messages.
+        xyxy: Its corners in pixels from 0, right and lower edge excluded; `None` where the file
+            does not hold numbers that make a box.
+        is_ignored: Difficult (VOC) or a crowd (COCO): no loss is taken from it.
+        outline: As COCO has it: lists of x, y, x, y, … for its parts, or run lengths.
     """
 
-    name: str
-    box: Box | None
-    is_difficult: bool
+    name: str | UnknownClass
+    stored: Any
+    xyxy: Sequence[float] | None
+    is_ignored: bool = False
+    outline: Any = None
 
 
-def read_voc(data: bytes) -> tuple[tuple[int, int] | None, list[VocObject]]:
+def read_voc(data: bytes) -> tuple[tuple[int, int] | None, list[Object]]:
     """Read a VOC annotation.
 
     Returns:
@@ -107,15 +122,19 @@ def read_voc(data: bytes) -> tuple[tuple[int, int] | None, list[VocObject]]:
         raise UserError(f'is no XML: {error}') from error
     width, height = (_whole(root.findtext(f'size/{key}')) for key in ('width', 'height'))
     is_known = 0 < width <= MAX_PIXELS_ON_SIDE and 0 < height <= MAX_PIXELS_ON_SIDE
-    objects = [
-        VocObject(
-            (item.findtext('name') or '').strip(),
-            as_box([_number(item.findtext(f'bndbox/{key}')) for key in _CORNERS]),
-            bool(_whole(item.findtext('difficult'))),
-        )
-        for item in root.findall('object')
-    ]
+    objects = [_voc_object(item) for item in root.findall('object')]
     return ((width, height) if is_known else None), objects
+
+
+def _voc_object(item: ElementTree.Element) -> Object:
+    box = as_box([_number(item.findtext(f'bndbox/{key}')) for key in _CORNERS])
+    return Object(
+        name=(item.findtext('name') or '').strip(),
+        stored=box,
+        xyxy=voc_corners(box) if box else None,
+        # What is no whole number counts as not set.
+        is_ignored=bool(_whole(item.findtext('difficult'))),
+    )
 
 
 def _number(text: str | None) -> float | None:

@@ -11,13 +11,12 @@ from mmdet.registry import DATASETS
 from mmengine.fileio import get
 
 from ..data.annotations import (
-    VocObject,
+    Object,
     as_box,
     box_problem,
     check_coco,
     coco_corners,
     read_voc,
-    voc_corners,
 )
 from ..data.image_files import read_image_facts
 from ..errors import UserError, first_lines, warn
@@ -201,22 +200,21 @@ class CheckedVOCDataset(CheckedDatasetMixin, VOCDataset):
                 self._other_classes[item.name] += 1
         return info
 
-    def _instances(self, file: str, item: VocObject, wh: tuple[int, int]) -> list[dict]:
+    def _instances(self, file: str, item: Object, wh: tuple[int, int]) -> list[dict]:
         """Return what mmdet makes of an object; nothing if its box is not sound."""
-        if item.box is None:
+        if item.xyxy is None:
             self.dropped_boxes.append((file, None, 'not four numbers'))
             return []
-        xyxy = voc_corners(item.box)
-        problem = box_problem(xyxy, wh)
+        problem = box_problem(item.xyxy, wh)
         if problem is not None:
-            self.dropped_boxes.append((file, item.box, problem))
+            self.dropped_boxes.append((file, item.stored, problem))
             return []
-        x1, y1, x2, y2 = self._cut(file, item.box, xyxy, wh)
+        x1, y1, x2, y2 = self._cut(file, item.stored, item.xyxy, wh)
         is_small = min(x2 - x1, y2 - y1) < (self.bbox_min_size or 0)
         return [
             dict(
                 bbox=[x1, y1, x2, y2],
                 bbox_label=self.cat2label[item.name],
-                ignore_flag=int(item.is_difficult or is_small),
+                ignore_flag=int(item.is_ignored or is_small),
             )
         ]

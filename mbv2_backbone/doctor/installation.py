@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.metadata
-import re
 import sys
 from collections.abc import Mapping
 from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 from .findings import Finding
 
@@ -20,19 +22,19 @@ STACKS = {
     'mmseg': ('onedl-mmsegmentation', 'mmsegmentation'),
 }
 LEAST = {
-    'onedl-mmengine': (0, 10, 12),
-    'onedl-mmcv': (2, 3, 6),
-    'onedl-mmdetection': (3, 5, 1),
-    'onedl-mmsegmentation': (1, 4, 2),
-    'mmengine': (0, 10, 7),
-    'mmcv': (2, 1, 0),
-    'mmcv-lite': (2, 1, 0),
-    'mmdet': (3, 3, 0),
-    'mmsegmentation': (1, 2, 2),
-    'torch': (2, 6),
+    'onedl-mmengine': '0.10.12',
+    'onedl-mmcv': '2.3.6',
+    'onedl-mmdetection': '3.5.1',
+    'onedl-mmsegmentation': '1.4.2',
+    'mmengine': '0.10.7',
+    'mmcv': '2.1.0',
+    'mmcv-lite': '2.1.0',
+    'mmdet': '3.3.0',
+    'mmsegmentation': '1.2.2',
+    'torch': '2.6',
 }
 # Above, the official mmdet and mmseg refuse mmcv.
-OFFICIAL_MMCV_BELOW = (2, 2, 0)
+OFFICIAL_MMCV_BELOW = '2.2.0'
 INSTALL = "pip install -c constraints.txt -e '.[openmmlab]'"
 
 
@@ -92,8 +94,8 @@ def check_stack(versions: Mapping[str, str]) -> list[Finding]:
             )
         )
     for name in [*singles, *(['torch'] if 'torch' in versions else [])]:
-        if _numbers(versions[name]) < LEAST[name]:
-            least = '.'.join(map(str, LEAST[name]))
+        least = LEAST[name]
+        if _is_older(versions[name], least):
             findings.append(
                 Finding(
                     'error',
@@ -102,7 +104,7 @@ def check_stack(versions: Mapping[str, str]) -> list[Finding]:
                 )
             )
     for name in ('mmcv', 'mmcv-lite'):
-        if _numbers(versions.get(name, '0')) >= OFFICIAL_MMCV_BELOW:
+        if name in versions and not _is_older(versions[name], OFFICIAL_MMCV_BELOW):
             findings.append(
                 Finding(
                     'error',
@@ -132,11 +134,13 @@ def check_torchvision(
         return [Finding('error', f'{" and ".join(missing)} not installed', INSTALL)]
     pair = f'torch {versions["torch"]}, torchvision {versions["torchvision"]}'
     wanted = [
-        match[1] for text in requirements if (match := re.match(r'torch\s*==\s*([\w.+]+)', text))
+        pin.version
+        for requirement in map(Requirement, requirements)
+        for pin in requirement.specifier
+        if requirement.name == 'torch' and pin.operator == '=='
     ]
-    base = versions['torch'].split('+')[0]
     reinstall = 'pip install --force-reinstall torch torchvision'
-    if wanted and wanted[0].split('+')[0] != base:
+    if wanted and Version(wanted[0]).public != Version(versions['torch']).public:
         return [Finding('error', f'{pair}: this torchvision needs torch {wanted[0]}', reinstall)]
     if ops_error:
         text = f'{pair}: its compiled operators fail ({ops_error}); they are of another build'
@@ -196,8 +200,9 @@ def check_compiled_ops(path: Path | None, torch_version: str) -> list[Finding]:
     return [Finding('ok', f'mmcv has compiled operators that load: {path}')]
 
 
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r'\d+', version.split('+')[0])[:3])
+def _is_older(version: str, least: str) -> bool:
+    """Compare releases: NVIDIA's builds call themselves pre-releases, such as `2.6.0a0+df5bbc0`."""
+    return Version(Version(version).base_version) < Version(least)
 
 
 def _first_line(error: Exception) -> str:

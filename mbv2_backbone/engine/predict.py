@@ -28,6 +28,7 @@ from .drawing import build_painter
 from .inputs import Source, find_sources, image_ids
 from .machine import detect_machine, to_memory_format
 from .prediction_run import PredictionRun, Summary
+from .video import check_can_write
 
 if TYPE_CHECKING:
     from ..features.inspector import FeatureInspector
@@ -115,12 +116,14 @@ def predict(
         cfg_options: `key=value` overrides of the config.
 
     Raises:
-        UserError: If the config, the checkpoint or an input is not what it must be, or no input
-            can be read.
+        UserError: If the config, the checkpoint or an input is not what it must be, no input can be
+            read, or PyAV is missing to write a video.
     """
     sources = find_sources(inputs)
     if features:
         _check_features(checkpoint, sources)
+    if draw and any(source.is_video for source in sources):
+        check_can_write()
     cfg = load_config(config, cfg_options)
     checkpoint = find_checkpoint(checkpoint, cfg.work_dir)
     predictor = FilePredictor(cfg, checkpoint, score_thr=score_thr)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..data.annotations import as_box, check_coco, coco_corners, read_voc, voc_corners
+from ..data.annotations import Object, UnknownClass, as_box, check_coco, coco_corners, read_voc
 from ..errors import UserError
 from .files import (
     MADE_SPLIT,
@@ -26,7 +26,7 @@ from .files import (
     split_folders,
     split_in,
 )
-from .records import Annotation, ImageSet, Labelled, Object, Size, Source, UnknownClass
+from .records import Annotation, ImageSet, Labelled, Size, Source
 
 _MAX_PROBED = 50  # images looked for, to tell in which folder those of a COCO file are
 
@@ -230,13 +230,7 @@ def _voc_annotation(path: Path) -> Annotation:
         stated_wh, objects = read_voc(path.read_bytes())
     except (OSError, UserError) as error:
         raise UserError(f'{path} {error}') from error
-    return Annotation(
-        [
-            Object(o.name, o.box, voc_corners(o.box) if o.box else None, o.is_difficult)
-            for o in objects
-        ],
-        stated_wh,
-    )
+    return Annotation(objects, stated_wh)
 
 
 def _labelme_annotation(path: Path) -> Annotation:

@@ -7,9 +7,10 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.registry import DATASETS
 
+from ..data.annotations import Object
 from ..engine.config import datasets_of, metainfo_of
 from ..engine.image_checks import samples_of
-from .records import Annotation, ImageSet, Labelled, Object
+from .records import Annotation, ImageSet, Labelled
 
 
 def config_splits(cfg: Config) -> tuple[str, ...]:

@@ -8,43 +8,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ..data.annotations import Box, box_problem, cut_box
+from ..data.annotations import Box, Object, box_problem, cut_box
 from ..data.image_files import ImageFacts, read_image_facts
 from ..errors import UserError
 
 Size = tuple[int, int]
 
 VOID_NAMES = ('void', 'ignore', 'ignored', 'unlabelled', 'unlabeled')
-
-
-@dataclass(frozen=True)
-class UnknownClass:
-    """Stands for the class of an object whose number no class has; equals no class's name."""
-
-    number: int | str
-
-    def __repr__(self) -> str:
-        return repr(self.number)
-
-
-@dataclass(frozen=True)
-class Object:
-    """An annotated object, as its file has it.
-
-    Attributes:
-        name: Of its class.
-        stored: The box as it stands in the file, for messages.
-        xyxy: Its corners in pixels from 0, right and lower edge excluded; `None` where the file
-            does not hold numbers that make a box.
-        is_ignored: Difficult (VOC) or a crowd (COCO): no loss is taken from it.
-        outline: As COCO has it: lists of x, y, x, y, … for its parts, or run lengths.
-    """
-
-    name: str | UnknownClass
-    stored: Any
-    xyxy: Sequence[float] | None
-    is_ignored: bool = False
-    outline: Any = None
 
 
 @dataclass(frozen=True)

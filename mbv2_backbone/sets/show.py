@@ -10,11 +10,11 @@ import cv2
 import numpy as np
 
 from ..errors import UserError
-from .convert.photos import Findings, Photo, load_image, read_photo
+from .convert.photos import Findings, load_image, read_photo
 from .find import find_set
 from .records import ImageSet
 from .sheet import Group, contact_sheet, picked
-from .tiles import Classes, Colour, Picture, Shape
+from .tiles import Classes, Colour, Picture
 
 _GOLDEN = 0.618034  # steps of hue by it never come close to an earlier one
 
@@ -84,7 +84,7 @@ def folder_sheet(folder: str, *, split: str = 'train', num: int = 16, seed: int 
             raise UserError(findings.problems[-1])
         label_map = _label_map(labelled[place].mask, image_set)
         maps.append(label_map)
-        picture = Picture(load_image(photo), _shapes(photo), label_map)
+        picture = Picture(load_image(photo), photo.items, label_map)
         groups.append(Group(photo.path.name, [picture]))
     boxes = Classes(image_set.classes, distinct_colours(len(image_set.classes)))
     return contact_sheet(
@@ -93,18 +93,6 @@ def folder_sheet(folder: str, *, split: str = 'train', num: int = 16, seed: int 
         boxes=boxes,
         masks=_mask_classes(image_set, boxes, maps),
     )
-
-
-def _shapes(photo: Photo) -> list[Shape]:
-    return [
-        Shape(
-            item.label,
-            item.box,
-            [np.reshape(part, (-1, 2)) for part in item.outline],
-            item.is_ignored,
-        )
-        for item in photo.items
-    ]
 
 
 def _label_map(path: Path | None, image_set: ImageSet) -> np.ndarray | None:

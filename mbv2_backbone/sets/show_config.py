@@ -19,8 +19,9 @@ from ..engine.drawing import mask_labels
 from ..engine.palettes import class_palette, fill_palettes, mask_meta
 from ..engine.seeding import SeededBatch
 from ..errors import UserError
+from .convert.photos import Item
 from .sheet import Group, contact_sheet, picked
-from .tiles import Classes, Picture, Shape
+from .tiles import Classes, Picture
 
 NUM_DRAWS = 3
 _MAX_REFUSALS = 50  # draws that a pipeline may reject in a row, such as crops without an object
@@ -108,7 +109,7 @@ def _labelled(info: dict, dataset: BaseDataset) -> Picture:
     """Load an image and its labels as they are in the files."""
     instances = info.get('instances', [])
     shapes = [
-        Shape(item['bbox_label'], item['bbox'], is_ignored=bool(item.get('ignore_flag')))
+        Item(item['bbox_label'], item['bbox'], is_ignored=bool(item.get('ignore_flag')))
         for item in instances
     ]
     loaders = [t for t in dataset.pipeline.transforms if type(t).__name__.startswith('Load')]
@@ -137,7 +138,7 @@ def _augmented(
     return pictures
 
 
-def _shapes_of(sample: BaseDataElement) -> list[Shape]:
+def _shapes_of(sample: BaseDataElement) -> list[Item]:
     shapes = []
     for key in ('gt_instances', 'ignored_instances'):
         if key in sample:
@@ -145,7 +146,7 @@ def _shapes_of(sample: BaseDataElement) -> list[Shape]:
             boxes = getattr(found.bboxes, 'tensor', found.bboxes).tolist()
             labels = found.labels.tolist()
             shapes += [
-                Shape(label, box, is_ignored=key == 'ignored_instances')
+                Item(label, box, is_ignored=key == 'ignored_instances')
                 for label, box in zip(labels, boxes, strict=True)
             ]
     return shapes

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
 from ..engine.drawing import ink_on, letter_font, overlay
+from .convert.photos import Item
 
 Colour = tuple[int, int, int]
 
@@ -28,23 +29,6 @@ class Classes:
 
 
 @dataclass(frozen=True)
-class Shape:
-    """An object to draw.
-
-    Attributes:
-        label: Index of its class.
-        xyxy: Its box in pixels, right and lower edge excluded.
-        polygons: Its outline, each part `(N, 2)` in pixels; may be empty.
-        is_ignored: Whether training and metrics leave it out; its box is dashed.
-    """
-
-    label: int
-    xyxy: Sequence[float]
-    polygons: Sequence[np.ndarray] = ()
-    is_ignored: bool = False
-
-
-@dataclass(frozen=True)
 class Picture:
     """An image and its labels.
 
@@ -55,7 +39,7 @@ class Picture:
     """
 
     image: np.ndarray
-    shapes: Sequence[Shape] = ()
+    shapes: Sequence[Item] = ()
     label_map: np.ndarray | None = None
 
 
@@ -75,7 +59,7 @@ def draw_picture(
         labels = cv2.resize(picture.label_map, size_wh, interpolation=cv2.INTER_NEAREST)
         image = overlay(image, labels, masks.colours)
     shapes = [_scaled(shape, scale) for shape in picture.shapes]
-    shapes.sort(key=lambda shape: -_area(shape.xyxy))  # small ones are drawn last, on top
+    shapes.sort(key=lambda shape: -_area(shape.box))  # small ones are drawn last, on top
     image = _fill_polygons(image, shapes, boxes)
     canvas = Image.fromarray(np.ascontiguousarray(image[..., ::-1]))
     draw = ImageDraw.Draw(canvas)
@@ -85,21 +69,21 @@ def draw_picture(
     return np.asarray(canvas)[..., ::-1]
 
 
-def _scaled(shape: Shape, scale: tuple[float, float]) -> Shape:
-    xyxy = np.asarray(shape.xyxy, np.float64) * (*scale, *scale)
-    polygons = [np.asarray(polygon) * scale for polygon in shape.polygons]
-    return Shape(shape.label, xyxy.tolist(), polygons, shape.is_ignored)
+def _scaled(shape: Item, scale: tuple[float, float]) -> Item:
+    box = np.asarray(shape.box, np.float64) * (*scale, *scale)
+    outline = [(np.reshape(part, (-1, 2)) * scale).ravel() for part in shape.outline]
+    return replace(shape, box=box.tolist(), outline=outline)
 
 
 def _area(xyxy: Sequence[float]) -> float:
     return (xyxy[2] - xyxy[0]) * (xyxy[3] - xyxy[1])
 
 
-def _fill_polygons(image: np.ndarray, shapes: Sequence[Shape], boxes: Classes) -> np.ndarray:
+def _fill_polygons(image: np.ndarray, shapes: Sequence[Item], boxes: Classes) -> np.ndarray:
     filled = image.copy()
     outlines = []
     for shape in shapes:
-        points = [np.round(polygon).astype(np.int32) for polygon in shape.polygons]
+        points = [np.round(part).astype(np.int32).reshape(-1, 2) for part in shape.outline]
         colour = boxes.colours[shape.label][::-1]
         cv2.fillPoly(filled, points, colour)
         outlines.append((points, colour))
@@ -110,9 +94,9 @@ def _fill_polygons(image: np.ndarray, shapes: Sequence[Shape], boxes: Classes) -
 
 
 def _draw_box(
-    draw: ImageDraw.ImageDraw, shape: Shape, colour: Colour, size_wh: tuple[int, int]
+    draw: ImageDraw.ImageDraw, shape: Item, colour: Colour, size_wh: tuple[int, int]
 ) -> None:
-    x1, y1, x2, y2 = (round(value) for value in shape.xyxy)
+    x1, y1, x2, y2 = (round(value) for value in shape.box)
     right, low = size_wh[0] - 1, size_wh[1] - 1
     x1, y1 = min(max(x1, 0), right), min(max(y1, 0), low)
     x2, y2 = max(x1, min(x2 - 1, right)), max(y1, min(y2 - 1, low))
@@ -130,7 +114,7 @@ def _draw_box(
 
 
 def _draw_tags(
-    draw: ImageDraw.ImageDraw, shapes: Sequence[Shape], boxes: Classes, size_wh: tuple[int, int]
+    draw: ImageDraw.ImageDraw, shapes: Sequence[Item], boxes: Classes, size_wh: tuple[int, int]
 ) -> None:
     """Write the class at each box where there is room; elsewhere the colour tells it."""
     font = letter_font(_LETTERS_HW)
@@ -138,7 +122,7 @@ def _draw_tags(
     for shape in shapes:
         name = boxes.names[shape.label]
         width, height = math.ceil(font.getlength(name)) + 4, font.size + 4
-        place = _free_place(shape.xyxy, (width, height), size_wh, taken)
+        place = _free_place(shape.box, (width, height), size_wh, taken)
         if place is None:
             continue
         taken.append(place)

@@ -9,9 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ..data.annotations import Object, UnknownClass
 from ..errors import UserError
 from .files import images_in, read_classes, read_text, split_folders
-from .records import Annotation, ImageSet, Labelled, Object, Size, Source, UnknownClass
+from .records import Annotation, ImageSet, Labelled, Size, Source
 
 _SPLITS = ('train', 'val', 'test')
 _NAMES = re.compile(rb'^names\s*:', re.MULTILINE)

@@ -9,11 +9,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ...data.annotations import Box
+from ...data.annotations import Box, Object
 from ...data.image_files import AS_STORED, ROUNDING, read_image, read_image_facts
 from ...errors import UserError, first_names
 from ..files import split_in
-from ..records import ImageSet, Labelled, Object, Size, sort_objects
+from ..records import ImageSet, Labelled, Size, sort_objects
 from .outlines import Outline, read_outline
 
 

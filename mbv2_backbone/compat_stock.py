@@ -49,7 +49,8 @@ def draw_logs_without_seaborn() -> None:
 
     Reason: analyze_logs.py asks seaborn for a style and for nothing else, and no toolbox requires
     seaborn; that of onedl-mmdetection asks matplotlib for seaborn's name, which is an error.
-    Versions: mmdet 3.3.0, onedl-mmdetection 3.5.1, mmsegmentation 1.2.2, onedl-mmsegmentation 1.4.2.
+    Versions: mmdet 3.3.0, onedl-mmdetection 3.5.1, mmsegmentation 1.2.2 and
+    onedl-mmsegmentation 1.4.2.
     Delete when: analyze_logs.py runs on matplotlib alone.
     """
     from matplotlib import style

@@ -6,6 +6,7 @@ from fractions import Fraction
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -16,11 +17,11 @@ from mbv2_backbone.engine import video
 from mbv2_backbone.engine.coco_rows import CocoRows
 from mbv2_backbone.engine.config import load_config
 from mbv2_backbone.engine.predict import FilePredictor, predict
-from mbv2_backbone.engine.video import ClipWriter, Video, has_h264
+from mbv2_backbone.engine.video import ClipWriter, Video
 from mbv2_backbone.errors import UserError
 
 COUNT = 12
-WRITERS = ['mp4v', pytest.param('h264', marks=pytest.mark.skipif(not has_h264(), reason='no av'))]
+WRITERS = ['mp4v', 'h264']
 
 
 def frames_of(size, count=COUNT):
@@ -43,7 +44,6 @@ def write_cv(path, frames, *, fps=12.5, code='mp4v'):
 
 def write_av(path, frames, milliseconds):
     """Write frames with a time each, in full colour, which allows odd sizes."""
-    av = pytest.importorskip('av')
     with av.open(str(path), 'w') as container:
         stream = container.add_stream('libx264', rate=25)
         stream.height, stream.width = frames[0].shape[:2]
@@ -232,7 +232,6 @@ def test_a_clip_that_cannot_be_written_is_named(writer, tmp_path):
         ClipWriter(str(tmp_path / 'nowhere/clip.mp4'), fps=25, size_hw=(96, 128))
 
 
-@pytest.mark.skipif(not has_h264(), reason='OpenCV alone writes what browsers do not play')
 def test_a_browser_plays_the_clip(models, tmp_path):
     path = write_cv(tmp_path / 'clip.mp4', frames_of((96, 128)))
     run(models['det'], [path], tmp_path / 'out')

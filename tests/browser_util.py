@@ -3,7 +3,8 @@
 import json
 import shutil
 
-import pytest
+from machine_util import skip_without
+from selenium import webdriver
 
 CHROMIUM, DRIVER = shutil.which('chromium'), shutil.which('chromedriver')
 FLAGS = (
@@ -15,9 +16,8 @@ FLAGS = (
 
 def start_browser(profile):
     """Start Chromium with an empty profile in a folder; without one the test is skipped."""
-    webdriver = pytest.importorskip('selenium.webdriver')
     if not (CHROMIUM and DRIVER):
-        pytest.skip('there is no chromium with its chromedriver')
+        skip_without('chromium with its chromedriver')
     options = webdriver.ChromeOptions()
     options.binary_location = CHROMIUM
     for flag in (*FLAGS, f'--user-data-dir={profile}'):

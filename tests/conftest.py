@@ -6,25 +6,11 @@ import pytest
 import torch
 from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
-
-RUNTIME_TESTS = (
-    'test_benchmark',
-    'test_deploy',
-    'test_docs',
-    'test_tools_export',
-    'test_tools_benchmark',
+from runtimes_util import (  # noqa: F401  (hooks and a fixture of pytest)
+    pytest_collection_finish,
+    pytest_collection_modifyitems,
+    runtimes_where_they_are_marked,
 )
-
-
-def pytest_collection_modifyitems(items):
-    """Mark what loads the runtimes: their threads do not survive the fork of a data loader.
-
-    `make test` gives them processes of their own; in one run they come last.
-    """
-    for item in items:
-        if item.path.name.startswith(RUNTIME_TESTS):
-            item.add_marker('runtime')
-    items.sort(key=lambda item: item.path.name.startswith(RUNTIME_TESTS))
 
 
 @pytest.fixture(autouse=True)

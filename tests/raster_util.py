@@ -1,11 +1,10 @@
 """Outlines as pixels, by pycocotools."""
 
 import numpy as np
-import pytest
+from pycocotools import mask as mask_utils
 
 
 def rasterise(polygons, height, width):
-    mask_utils = pytest.importorskip('pycocotools.mask')
     if not polygons:
         return np.zeros((height, width), bool)
     runs = mask_utils.frPyObjects(polygons, height, width)

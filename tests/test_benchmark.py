@@ -17,6 +17,8 @@ from mbv2_backbone.engine.machine import detect_machine
 from mbv2_backbone.errors import UserError
 from mbv2_backbone.timing import time_in_turn
 
+pytestmark = pytest.mark.runtime
+
 
 @pytest.mark.parametrize(
     ('work', 'name', 'peers'),

@@ -6,6 +6,8 @@ from paths_util import ROOT
 from mbv2_backbone.bench.endurance import endurance_rows, growth, plot, verdict
 from mbv2_backbone.errors import UserError
 
+pytestmark = pytest.mark.runtime
+
 
 def rows(memory, files):
     return [

@@ -29,6 +29,8 @@ from mbv2_backbone.bench.peers import (
 )
 from mbv2_backbone.errors import UserError
 
+pytestmark = pytest.mark.runtime
+
 
 def test_quiet_ends(log):
     logger = MMLogger.get_current_instance()
@@ -144,7 +146,6 @@ def test_what_has_no_counterpart_is_refused():
 
 
 def test_timm_has_the_widths_it_has():
-    pytest.importorskip('timm')
     assert len(timm_backbone(0.5)(torch.zeros(1, 3, *SIZE))) == 5
     with pytest.raises(UserError, match='timm has no mobilenetv2_025'):
         timm_backbone(0.25)

@@ -11,6 +11,8 @@ from mbv2_backbone.engine.config import load_config
 from mbv2_backbone.errors import UserError
 from mbv2_backbone.markdown import put_between
 
+pytestmark = pytest.mark.runtime
+
 
 def result(work, name='ours', rate=100.0, *, median=10.0, gpu=None, settings=None):
     def row(name, median):

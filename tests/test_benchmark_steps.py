@@ -1,11 +1,10 @@
 """The parts of the benchmark: training steps, their memory and their profile."""
 
 import os
-import signal
 
 import pytest
 import torch
-from bench_util import SIZE, config
+from bench_util import SIZE, config, die, report_process
 from paths_util import ROOT
 
 from mbv2_backbone.bench import steps
@@ -19,6 +18,8 @@ from mbv2_backbone.bench.steps import StepJob, StepProcess
 from mbv2_backbone.bench.training import ours_step, peer_step
 from mbv2_backbone.engine.machine import detect_machine
 from mbv2_backbone.errors import UserError
+
+pytestmark = pytest.mark.runtime
 
 
 @pytest.mark.parametrize('peer', [None, 'mmdet', 'torchvision'])
@@ -60,14 +61,6 @@ def test_a_profile_names_what_takes_the_time():
     assert 'aten::convolution_backward' in [row['name'] for row in rows[:3]]
     assert [row['ms'] for row in rows] == sorted((row['ms'] for row in rows), reverse=True)
     assert 'ms without the profiler' in notes[0]
-
-
-def report_process(job):
-    return os.getpid(), job
-
-
-def die(job):
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_a_job_has_a_process_of_its_own():

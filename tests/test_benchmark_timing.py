@@ -15,6 +15,8 @@ from mbv2_backbone.bench.backbone import build_backbone
 from mbv2_backbone.engine.machine import detect_machine
 from mbv2_backbone.errors import UserError
 
+pytestmark = pytest.mark.runtime
+
 
 @pytest.mark.parametrize(('exponent', 'says'), [(1.0, 'time grows as'), (2.0, 'does not grow')])
 def test_slope_of_time_over_madds(exponent, says, tmp_path):

@@ -17,6 +17,7 @@ from convert_util import (
     truth_of,
     write_coco,
 )
+from pycocotools import mask as mask_utils
 
 from mbv2_backbone.det import CheckedCocoDataset, CheckedVOCDataset
 from mbv2_backbone.sets.convert import convert
@@ -210,7 +211,6 @@ def test_voc_names_the_outlines_that_it_loses(tmp_path):
 
 
 def test_run_lengths_become_polygons():
-    mask_utils = pytest.importorskip('pycocotools.mask')
     polygons = read_outline(RUNS, (40, 30))
     mask = mask_utils.decode(mask_utils.frPyObjects(RUNS, 30, 40))
     assert mask.sum() == 70

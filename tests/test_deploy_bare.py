@@ -15,6 +15,7 @@ from PIL import Image
 from mbv2_backbone.deploy import Predictor
 from mbv2_backbone.deploy.export import export
 
+pytestmark = pytest.mark.runtime
 PACKAGES = {
     'onnxruntime': ('numpy', 'PIL', 'onnxruntime', 'flatbuffers', 'google', 'packaging'),
     'openvino': ('numpy', 'PIL', 'openvino', 'openvino_telemetry'),

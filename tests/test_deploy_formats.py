@@ -16,13 +16,13 @@ from mbv2_backbone.deploy.geometry import read_geometry
 from mbv2_backbone.deploy.graph import ExportGraph, describe
 from mbv2_backbone.deploy.onnx import export_onnx, with_final_outputs
 from mbv2_backbone.deploy.openmmlab import class_names
-from mbv2_backbone.deploy.openvino import save_openvino, to_openvino
 from mbv2_backbone.deploy.reference import Reference, as_prediction
 from mbv2_backbone.deploy.verify import Comparison, compare_predictions
 from mbv2_backbone.engine.config import load_config
 from mbv2_backbone.engine.predict import array_pipeline, build_model
 from mbv2_backbone.errors import UserError
 
+pytestmark = pytest.mark.runtime
 RUNTIMES = (('model.onnx', 'onnxruntime'), ('model.onnx', 'openvino'), ('model.xml', 'openvino'))
 
 
@@ -30,6 +30,8 @@ class Case:
     """A model, and its exports below a folder."""
 
     def __init__(self, folder, text, base, sample_set, *, size=None, batch_size=1):
+        from mbv2_backbone.deploy.openvino import save_openvino, to_openvino
+
         config, checkpoint, options = write_config(folder, text, base, sample_set)
         self.cfg = load_config(config, options)
         self.model = build_model(self.cfg, checkpoint)

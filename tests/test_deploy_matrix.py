@@ -2,7 +2,6 @@
 
 import shutil
 from functools import cache
-from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from mbv2_backbone.deploy import Predictor
 from mbv2_backbone.deploy.export import export
 from mbv2_backbone.errors import UserError
 
+pytestmark = pytest.mark.runtime
 TASKS = {
     'det': (DETECTION, 'ssdlite_mbv2_sample'),
     'pyramid': (PYRAMID, 'ssdlite_mbv2_sample'),
@@ -55,8 +55,6 @@ def exported(sample_set, tmp_path_factory):
 
     @cache
     def result(to, task, dynamic_batch):
-        if to == 'executorch' and not find_spec('executorch'):
-            pytest.skip('executorch is not installed')
         config, checkpoint, options = model(task)
         return export(
             config, checkpoint, to=to, out=str(folder / f'{to}-{task}-{dynamic_batch}'),

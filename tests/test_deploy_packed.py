@@ -12,6 +12,8 @@ from mbv2_backbone.deploy.fold import folded
 from mbv2_backbone.deploy.packed import PackedConv, pack_convolutions
 from mbv2_backbone.engine.config import load_config
 
+pytestmark = pytest.mark.runtime
+
 
 def packed_copy(model):
     model = folded(model).to(memory_format=torch.channels_last)

@@ -21,6 +21,7 @@ from mbv2_backbone.det import SSDLiteHead
 from mbv2_backbone.det.targets import decode
 from mbv2_backbone.errors import UserError
 
+pytestmark = pytest.mark.runtime
 RULES = Detection(
     classes=('a', 'b', 'c'),
     palette=((1, 2, 3), (4, 5, 6), (7, 8, 9)),

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from machine_util import needs_gpu
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
 from nonfinite_util import NAN, OPTIMIZERS, STAYS, Recorder, changed, log_of
@@ -10,12 +11,7 @@ from resume_util import assert_same, states, toy_config, train_toy
 SCALE = 2.0**4  # far from what float16 cannot hold
 WITH_SCALER = [
     'CpuAmpOptimWrapper',
-    pytest.param(
-        'AmpOptimWrapper',
-        marks=pytest.mark.skipif(
-            not torch.cuda.is_available(), reason="mmengine's AmpOptimWrapper needs a GPU"
-        ),
-    ),
+    pytest.param('AmpOptimWrapper', marks=needs_gpu),
 ]
 
 

@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from machine_util import needs_gpu
 from nonfinite_util import INF, NAN, OPTIMIZERS, STAYS, Recorder, changed, log_of
 from resume_util import toy_config, train_toy
 
@@ -159,10 +160,8 @@ def test_the_number_in_a_row_must_be_positive():
         NonFiniteHook(max_in_a_row=0)
 
 
-@pytest.mark.parametrize('device', ['cpu', 'cuda'])
+@pytest.mark.parametrize('device', ['cpu', pytest.param('cuda', marks=needs_gpu)])
 def test_the_guard_keeps_and_restores(device):
-    if device == 'cuda' and not torch.cuda.is_available():
-        pytest.skip('needs a GPU')
     tensors = [torch.rand(3, device=device), torch.rand(2, 4, 3, 3, device=device)]
     tensors[1] = tensors[1].to(memory_format=torch.channels_last)
     guard = Guard(tensors)

@@ -77,7 +77,6 @@ def test_two_processes_report_what_one_does(metric, joint, detector, sample_set,
 
 @pytest.mark.slow
 def test_an_exported_file_is_reported_as_its_checkpoint(joint, tmp_path):
-    pytest.importorskip('onnxruntime')
     config, checkpoint, options = joint
     exported = tool(
         'export', config, checkpoint, '--to', 'onnx', '--out', tmp_path, '--cfg-options', *options

@@ -6,7 +6,11 @@ from xml.etree import ElementTree
 import cv2
 import numpy as np
 import pytest
+from mmdet.datasets import CocoDataset, VOCDataset
+from mmseg.datasets import BaseSegDataset, PascalVOCDataset
+from mmseg.datasets.transforms import LoadAnnotations
 from PIL import Image
+from pycocotools.coco import COCO
 from raster_util import rasterise
 from small_util import tool
 
@@ -148,7 +152,6 @@ def test_voc_lists(made, task):
 
 
 def test_pycocotools_reads_it(made, split):
-    COCO = pytest.importorskip('pycocotools.coco').COCO
     coco = COCO(str(made.root / 'annotations' / f'{split}.json'))
     assert len(coco.getImgIds()) == NUM[split]
     for item in coco.loadAnns(coco.getAnnIds()):
@@ -156,9 +159,6 @@ def test_pycocotools_reads_it(made, split):
 
 
 def test_mmdet_coco_and_voc_read_it(made, split):
-    pytest.importorskip('mmdet')
-    from mmdet.datasets import CocoDataset, VOCDataset
-
     shared = {
         'data_root': str(made.root),
         'metainfo': {'classes': CLASSES, 'palette': PALETTE},
@@ -182,10 +182,6 @@ def test_mmdet_coco_and_voc_read_it(made, split):
 
 
 def test_mmseg_reads_it(made, split):
-    pytest.importorskip('mmseg')
-    from mmseg.datasets import BaseSegDataset, PascalVOCDataset
-    from mmseg.datasets.transforms import LoadAnnotations
-
     shared = {
         'data_root': str(made.root),
         'ann_file': f'ImageSets/Segmentation/{split}.txt',

@@ -177,7 +177,6 @@ def test_other_models_have_a_page(task, browser, picture, sample_set, tmp_path):
     )
     config, checkpoint, options = write_config(tmp_path, text, base, sample_set)
     if task == 'exported':
-        pytest.importorskip('onnxruntime')
         # In a process of its own: the runtime's threads must not get into this one.
         command = [
             sys.executable,

@@ -10,6 +10,7 @@ from paths_util import ROOT
 
 from mbv2_backbone.bench.work import WORK
 
+pytestmark = pytest.mark.runtime
 SAMPLE = ROOT / 'configs' / 'ssdlite_mbv2_sample.py'
 KINDS = (*WORK, 'table', 'plan')
 

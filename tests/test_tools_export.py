@@ -6,12 +6,12 @@ from functools import partial
 
 import numpy as np
 import pytest
-import small_util
 import torch
 from deploy_util import DETECTION, pictures, write_config
 from mmengine.registry import MODELS
 from mmengine.runner import Runner
 from paths_util import ROOT
+from small_util import tool
 
 from mbv2_backbone.deploy import Predictor, verify
 from mbv2_backbone.deploy import export as export_module
@@ -24,7 +24,10 @@ from mbv2_backbone.engine.config import load_config
 from mbv2_backbone.engine.predict import array_pipeline
 from mbv2_backbone.errors import UserError
 
-tool = partial(small_util.tool, 'export')
+pytestmark = pytest.mark.runtime
+
+
+export_tool = partial(tool, 'export')
 
 
 @pytest.fixture(scope='module')
@@ -38,7 +41,7 @@ def quantised(small, tmp_path_factory):
     """What the tool makes of `--to openvino --int8`."""
     config, checkpoint, options = small
     out = tmp_path_factory.mktemp('openvino')
-    result = tool(
+    result = export_tool(
         config, checkpoint, '--to', 'openvino', '--int8', '--out', out,
         '--calibration-images', 12, '--cfg-options', *options,
     )  # fmt: skip
@@ -48,7 +51,7 @@ def quantised(small, tmp_path_factory):
 
 def test_help_is_fast():
     begin = time.perf_counter()
-    result = tool('--help')
+    result = export_tool('--help')
     assert time.perf_counter() - begin < 1
     assert '--dynamic-batch' in result.stdout
 
@@ -234,7 +237,7 @@ def test_options_that_do_not_fit_are_refused(small, tmp_path, options, message):
 
 
 def test_a_mistake_ends_with_a_message(small):
-    result = tool(small[0], 'nowhere.pth', '--to', 'onnx', '--cfg-options', *small[2])
+    result = export_tool(small[0], 'nowhere.pth', '--to', 'onnx', '--cfg-options', *small[2])
     assert result.returncode == 2
     assert result.stderr.splitlines()[-1].startswith('error: no checkpoint at nowhere.pth')
 

@@ -8,6 +8,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from types import SimpleNamespace
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -44,7 +45,6 @@ def write_cv(path, frames, *, fps=12.5, code='mp4v'):
 
 def write_av(path, frames, milliseconds):
     """Write frames with a time each, in full colour, which allows odd sizes."""
-    av = pytest.importorskip('av')
     with av.open(str(path), 'w') as container:
         stream = container.add_stream('libx264', rate=25)
         stream.height, stream.width = frames[0].shape[:2]

@@ -32,7 +32,6 @@ def outside_the_repository():
 @pytest.fixture(scope='module')
 def wheel(tmp_path_factory):
     """Built from a source archive, itself made of a checkout with caches and links in it."""
-    pytest.importorskip('build.__main__')  # a folder of that name would do for `build`
     folder = tmp_path_factory.mktemp('build')
     source = folder / 'source'
     for name in FOLDERS:

@@ -19,6 +19,11 @@ def warn(text: str) -> None:
     print_log(text, logger='current', level=logging.WARNING)
 
 
+def first_line(error: Exception) -> str:
+    """Return the first line of what an error says, or its name where it says nothing."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 def first_names(names: Iterable[str], limit: int = 3) -> str:
     """Join the first few names, and say how many more there are.
 

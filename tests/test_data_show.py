@@ -86,9 +86,9 @@ def test_boxes_follow_the_augmentation(sample_set, tmp_path):
     expected = cv2.resize(raw.image, (192, 48))[:, ::-1]
     assert np.abs(drawn.image.astype(int) - expected).mean() < 3
     for before, after in zip(raw.shapes, drawn.shapes, strict=True):
-        x1, y1, x2, y2 = before.xyxy
+        x1, y1, x2, y2 = before.box
         np.testing.assert_allclose(
-            after.xyxy, (192 - 2 * x2, y1 / 2, 192 - 2 * x1, y2 / 2), atol=1e-3
+            after.box, (192 - 2 * x2, y1 / 2, 192 - 2 * x1, y2 / 2), atol=1e-3
         )
         assert before.label == after.label
 

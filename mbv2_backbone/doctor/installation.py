@@ -12,6 +12,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.version import Version
 
+from ..errors import first_line
 from .findings import Finding
 
 # Import name: the distributions of the maintained forks and of the official stack.
@@ -160,7 +161,7 @@ def torchvision_facts() -> tuple[list[str], str]:
 
         nms(torch.tensor([[0.0, 0, 1, 1]]), torch.tensor([1.0]), 0.5)
     except Exception as error:  # a missing symbol or operator, or no torch
-        return requirements, _first_line(error)
+        return requirements, first_line(error)
     return requirements, ''
 
 
@@ -193,7 +194,7 @@ def check_compiled_ops(path: Path | None, torch_version: str) -> list[Finding]:
         return [
             Finding(
                 'error',
-                f'{path} was compiled for another torch than {torch_version}: {_first_line(error)}',
+                f'{path} was compiled for another torch than {torch_version}: {first_line(error)}',
                 f'pip uninstall -y mmcv onedl-mmcv && {INSTALL}',
             )
         ]
@@ -203,7 +204,3 @@ def check_compiled_ops(path: Path | None, torch_version: str) -> list[Finding]:
 def _is_older(version: str, least: str) -> bool:
     """Compare releases: NVIDIA's builds call themselves pre-releases, such as `2.6.0a0+df5bbc0`."""
     return Version(Version(version).base_version) < Version(least)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -295,6 +295,19 @@ def caption_strip(
     return np.asarray(strip)[..., ::-1]
 
 
+def fitted_size(image: np.ndarray, side: int) -> tuple[int, int]:
+    """Return width and height of an image that fills a square."""
+    height, width = image.shape[:2]
+    scale = side / max(height, width)
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def resized(image: np.ndarray, size_wh: tuple[int, int]) -> np.ndarray:
+    """Resize an image as looks best, smaller or larger."""
+    shrinks = size_wh[0] < image.shape[1]
+    return cv2.resize(image, size_wh, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+
+
 def letter_font(size_hw: tuple[int, int]) -> ImageFont.FreeTypeFont:
     """Return a font whose letters fit pictures of a size."""
     import matplotlib  # comes with mmengine, and its font has the letters of most class names

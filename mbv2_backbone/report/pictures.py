@@ -9,13 +9,13 @@ import numpy as np
 from PIL import ImageColor
 
 from ..data.image_files import AS_STORED, read_image
-from ..engine.drawing import draw_boxes, overlay
+from ..engine.drawing import draw_boxes, fitted_size, overlay, resized
 from .matching import Match
 from .ranking import RankedImage
 from .segmentation import from_png
 from .style import BLUE, PURPLE, VERMILION
 
-PANEL_WIDTH, PANEL_HEIGHT = 400, 400
+PANEL_SIDE = 400
 ALL_BYTES = 3_900_000  # of the pictures of a report: a third more in base64, below 5.5 MB
 _QUALITIES = (80, 60, 40, 20)
 _GAP = 6
@@ -79,11 +79,9 @@ def _side_by_side(
     panel = _read(image)
     if panel is None:
         return None
-    height, width = panel.shape[:2]
-    scale = min(PANEL_WIDTH / width, PANEL_HEIGHT / height)
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    panel = cv2.resize(panel, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
-    gap = np.full((size[1], _GAP, 3), 255, np.uint8)
+    scale = PANEL_SIDE / max(panel.shape[:2])
+    panel = resized(panel, fitted_size(panel, PANEL_SIDE))
+    gap = np.full((len(panel), _GAP, 3), 255, np.uint8)
     left, right = (function(panel, scale) for function in draw)
     return np.concatenate([left, gap, right], axis=1)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..engine.drawing import caption_strip, legend_strip, letter_font
+from ..engine.drawing import caption_strip, fitted_size, legend_strip, letter_font
 from ..errors import UserError
 from .tiles import Classes, Picture, draw_picture
 
@@ -69,7 +69,7 @@ def contact_sheet(
     num_pictures = len(groups[0].pictures)
     columns = min(len(groups), math.ceil(math.sqrt(len(groups) / num_pictures)))
     tile = min(_MAX_TILE, max(_MIN_TILE, SHEET_WIDTH // (columns * num_pictures)))
-    sizes = [_fitted(picture.image, tile) for group in groups for picture in group.pictures]
+    sizes = [fitted_size(picture.image, tile) for group in groups for picture in group.pictures]
     height = max(height for _, height in sizes)
     rows = [
         np.concatenate([_draw_group(g, tile, height, boxes, masks) for g in row], axis=1)
@@ -103,18 +103,11 @@ def _padded(part: np.ndarray, width: int) -> np.ndarray:
     return np.pad(part, margin, constant_values=255)
 
 
-def _fitted(image: np.ndarray, tile: int) -> tuple[int, int]:
-    """Return width and height of an image that fills a square tile."""
-    height, width = image.shape[:2]
-    scale = tile / max(height, width)
-    return max(1, round(width * scale)), max(1, round(height * scale))
-
-
 def _draw_group(group: Group, tile: int, height: int, boxes: Classes, masks: Classes) -> np.ndarray:
     step = tile + _GAP
     canvas = np.full((height, len(group.pictures) * step - _GAP + _GROUP_GAP, 3), 255, np.uint8)
     for i, picture in enumerate(group.pictures):
-        drawn = draw_picture(picture, _fitted(picture.image, tile), boxes, masks)
+        drawn = draw_picture(picture, fitted_size(picture.image, tile), boxes, masks)
         x = i * step + (tile - drawn.shape[1]) // 2
         canvas[height - drawn.shape[0] :, x : x + drawn.shape[1]] = drawn
     name = shortened(group.name, canvas.shape[1] - _GROUP_GAP)

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ..engine.drawing import ink_on, letter_font, overlay
+from ..engine.drawing import ink_on, letter_font, overlay, resized
 from .convert.photos import Item
 
 Colour = tuple[int, int, int]
@@ -53,8 +53,7 @@ def draw_picture(
     """
     height, width = picture.image.shape[:2]
     scale = size_wh[0] / width, size_wh[1] / height
-    smooth = cv2.INTER_AREA if scale[0] < 1 else cv2.INTER_CUBIC
-    image = cv2.resize(picture.image, size_wh, interpolation=smooth)
+    image = resized(picture.image, size_wh)
     if picture.label_map is not None:
         labels = cv2.resize(picture.label_map, size_wh, interpolation=cv2.INTER_NEAREST)
         image = overlay(image, labels, masks.colours)

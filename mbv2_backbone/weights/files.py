@@ -18,6 +18,8 @@ from typing import IO, Any
 import torch
 from torch import Tensor
 
+from ..errors import first_line
+
 KERAS_WEIGHTS = 'model.weights.h5'
 HEAD_BYTES = 512
 # Weights hardly compress: what unpacks to more than this is no checkpoint of a MobileNetV2.
@@ -127,7 +129,7 @@ def _refuse_bomb(path: Path, unpacked: int) -> None:
 
 
 def _damaged(path: Path, error: Exception) -> str:
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    reason = first_line(error)
     return f'{path} is truncated or damaged ({reason}); download or save it again'
 
 

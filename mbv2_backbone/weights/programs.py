@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from ..errors import UserError
+from ..errors import UserError, first_line
 
 # `_operator` holds functions that call others, too; these only compute.
 _TARGET = re.compile(
@@ -86,7 +86,7 @@ def _check_pickle(name: str, data: bytes) -> None:
     try:
         torch.load(io.BytesIO(data), weights_only=True)
     except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise ValueError(f'{name} in it holds more than tensors ({reason})') from error
 
 

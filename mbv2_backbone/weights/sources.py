@@ -13,6 +13,7 @@ from os import PathLike
 from pathlib import Path
 
 from ..downloads import download
+from ..errors import first_line
 from ..files import sha256_of_file
 from .files import file_type
 
@@ -98,7 +99,7 @@ def _from_timm(name: str) -> Path:
         return Path(hf_hub_download(f'timm/{model}.{tag}', 'model.safetensors'))
     except (HfHubHTTPError, OSError, ValueError) as error:
         raise RuntimeError(
-            f'could not get timm://{name} ({type(error).__name__}: {_first_line(error)}). '
+            f'could not get timm://{name} ({type(error).__name__}: {first_line(error)}). '
             f'Check the name, or download model.safetensors yourself and give its path'
         ) from error
 
@@ -165,12 +166,8 @@ def _download_to(url: str, path: Path, wanted: str) -> None:
         raise ValueError(f'{url}: the server says {error.code} {error.reason}') from error
     except OSError as error:
         raise RuntimeError(
-            f'could not download {url} ({_first_line(error)}). On a machine without network, '
+            f'could not download {url} ({first_line(error)}). On a machine without network, '
             f'download it elsewhere and give its path'
         ) from error
     finally:
         partial.unlink(missing_ok=True)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -15,6 +15,7 @@ from mmengine.config import Config
 from small_util import ROOT, write_small_config
 
 from mbv2_backbone.accuracy.groups import read_groups, sign_of
+from mbv2_backbone.accuracy.job import Job
 from mbv2_backbone.accuracy.plots import curves_of, draw_epochs, draw_madds, save_plots
 from mbv2_backbone.accuracy.record import (
     digest_of,
@@ -23,7 +24,7 @@ from mbv2_backbone.accuracy.record import (
     seconds_of_training,
     validations_of,
 )
-from mbv2_backbone.accuracy.run import Job, name_of, run_seeds
+from mbv2_backbone.accuracy.run import name_of, run_seeds
 from mbv2_backbone.accuracy.table import accuracy_markdown
 from mbv2_backbone.det.metrics import class_ap50
 from mbv2_backbone.errors import UserError

@@ -13,10 +13,11 @@ import pytest
 from paths_util import ROOT
 from small_util import write_small_config
 
+from mbv2_backbone.accuracy.job import Job
 from mbv2_backbone.accuracy.record import (
     read_record,
 )
-from mbv2_backbone.accuracy.run import Job, name_of, run_seeds
+from mbv2_backbone.accuracy.run import name_of, run_seeds
 from mbv2_backbone.errors import UserError
 
 # Stands for tools/train.py: notes how it was called and writes what a training logs.

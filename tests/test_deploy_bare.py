@@ -1,4 +1,4 @@
-"""Predictor where nothing is installed but numpy, Pillow and a runtime."""
+"""Predictor where nothing is installed but numpy, OpenCV, Pillow and a runtime."""
 
 import json
 import subprocess
@@ -17,14 +17,14 @@ from mbv2_backbone.deploy.export import export
 
 pytestmark = pytest.mark.runtime
 PACKAGES = {
-    'onnxruntime': ('numpy', 'PIL', 'onnxruntime', 'flatbuffers', 'google', 'packaging'),
-    'openvino': ('numpy', 'PIL', 'openvino', 'openvino_telemetry'),
+    'onnxruntime': ('numpy', 'cv2', 'PIL', 'onnxruntime', 'flatbuffers', 'google', 'packaging'),
+    'openvino': ('numpy', 'cv2', 'PIL', 'openvino', 'openvino_telemetry'),
 }
 CODE = """
 import json, sys
 from mbv2_backbone.deploy import Predictor
 found = Predictor(sys.argv[1], runtime=sys.argv[2], threads=1)(sys.argv[3])
-heavy = {'torch', 'mmengine', 'mmcv', 'mmdet', 'mmseg', 'cv2'} & set(sys.modules)
+heavy = {'torch', 'mmengine', 'mmcv', 'mmdet', 'mmseg'} & set(sys.modules)
 print(json.dumps([found.boxes.tolist(), found.names, sorted(heavy)]))
 """
 
@@ -55,8 +55,8 @@ def test_the_predictor_needs_no_torch(exported, tmp_path, runtime):
             continue
         source = Path(next(iter(spec.submodule_search_locations)))
         (site / name).symlink_to(source)
-        libraries = source.parent / f'{spec.name.lower() if name != "PIL" else "pillow"}.libs'
-        if libraries.is_dir():
+        distribution = {'PIL': 'pillow', 'cv2': 'opencv_python*'}.get(name, spec.name.lower())
+        for libraries in source.parent.glob(f'{distribution}.libs'):
             (site / libraries.name).symlink_to(libraries)
     (site / 'mbv2_backbone').symlink_to(ROOT / 'mbv2_backbone')
     python = tmp_path / 'venv' / 'bin' / 'python'

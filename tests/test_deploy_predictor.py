@@ -5,14 +5,13 @@ import subprocess
 import sys
 from dataclasses import replace
 
-import cv2
+import mmcv
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from mbv2_backbone.deploy import Predictor
-from mbv2_backbone.deploy import image as image_module
 from mbv2_backbone.deploy.boxes import nms, select_boxes
 from mbv2_backbone.deploy.image import Placement, check_image, place, read_image, resize
 from mbv2_backbone.deploy.masks import resize_mask
@@ -57,12 +56,13 @@ METADATA = Metadata(
         ((300, 200), (299, 7)),
     ],
 )
-def test_resize_is_opencvs_with_and_without_opencv(old, new, monkeypatch):
+def test_resize_is_that_of_the_toolboxes(old, new, monkeypatch):
     image = np.random.default_rng(0).integers(0, 256, (*old, 3), dtype=np.uint8)
-    expected = cv2.resize(image, new[::-1])
-    assert np.array_equal(resize(image, new), expected)
-    monkeypatch.setattr(image_module, 'cv2', None)
-    assert np.array_equal(resize(image, new), expected)
+    assert np.array_equal(resize(image, new), mmcv.imresize(image, new[::-1]))
+    monkeypatch.setitem(sys.modules, 'cv2', None)
+    assert resize(image, old) is image
+    with pytest.raises(UserError, match='pip install opencv-python-headless'):
+        resize(image, new)
 
 
 @pytest.mark.parametrize('align_corners', [False, True])

@@ -73,7 +73,8 @@ def parse_args() -> argparse.Namespace:
 
 
 def run_seeds(args: argparse.Namespace) -> None:
-    from mbv2_backbone.accuracy.run import Job, name_of, run_seeds
+    from mbv2_backbone.accuracy.job import Job
+    from mbv2_backbone.accuracy.run import name_of, run_seeds
 
     options = tuple(args.cfg_options or ())
     job = Job(

@@ -17,7 +17,7 @@ from ..files import write_atomically
 if TYPE_CHECKING:
     from mmengine.config import Config
 
-    from .run import Job
+    from .job import Job
 
 METRIC = dict(det='coco/bbox_mAP', joint='coco/bbox_mAP', seg='mIoU')
 _NEEDED = {'name', 'seed', 'digest', 'data', 'task', 'final', 'validations'}

@@ -5,59 +5,17 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from ..bench.child import child_environment
 from ..engine.config import load_config
 from ..engine.signals import handled_by
 from ..errors import UserError
+from .job import Job
 from .record import digest_of, make_record, read_record, write_record
 
 _DIGEST_FILE = 'accuracy.digest'
-
-
-@dataclass(frozen=True)
-class Job:
-    """One training.
-
-    Attributes:
-        name: Of the row in the table.
-        config: Path of the config.
-        seed: Of all random numbers.
-        options: `key=value` overrides.
-        flags: Other flags for tools/train.py.
-        out: Folder of the records.
-        work_dirs: The run's work folder lies in it.
-    """
-
-    name: str
-    config: str
-    seed: int = 0
-    options: tuple[str, ...] = ()
-    flags: tuple[str, ...] = ()
-    out: str = 'docs/accuracy'
-    work_dirs: str = 'work_dirs/accuracy'
-
-    @property
-    def path(self) -> Path:
-        """The file of figures."""
-        return Path(self.out, f'{self.name}-seed{self.seed}.json')
-
-    @property
-    def work_dir(self) -> Path:
-        """The folder of logs and checkpoints."""
-        return Path(self.work_dirs, f'{self.name}-seed{self.seed}')
-
-    @property
-    def overrides(self) -> list[str]:
-        """The overrides with the seed."""
-        return [*self.options, f'randomness.seed={self.seed}']
-
-    @property
-    def arguments(self) -> list[str]:
-        """What follows `tools/train.py` to repeat the run."""
-        return [self.config, *self.flags, '--cfg-options', *self.overrides]
 
 
 def name_of(config: str, options: Sequence[str], name: str | None) -> str:

@@ -20,10 +20,10 @@ def shared_and_union(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray,
     Returns:
         Two arrays `(A, B)` of the type of the boxes.
     """
-    near = np.maximum(first[:, None, :2], second[:, :2])
-    far = np.minimum(first[:, None, 2:], second[:, 2:])
-    sides = (far - near).clip(min=0)
-    shared = sides[..., 0] * sides[..., 1]
+    x1, y1, x2, y2 = first.T[..., None]
+    width = np.minimum(x2, second[:, 2]) - np.maximum(x1, second[:, 0])
+    height = np.minimum(y2, second[:, 3]) - np.maximum(y1, second[:, 1])
+    shared = np.maximum(width, 0) * np.maximum(height, 0)
     return shared, areas_of(first)[:, None] + areas_of(second) - shared
 
 

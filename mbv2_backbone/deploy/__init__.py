@@ -1,4 +1,4 @@
-"""Exported models: made by `tools/export.py`, run by `Predictor` with numpy and a runtime alone."""
+"""Exported models: made by `tools/export.py`, run by `Predictor`, which needs no torch."""
 
 from .predictor import Prediction, Predictor
 

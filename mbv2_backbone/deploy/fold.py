@@ -5,27 +5,9 @@ from __future__ import annotations
 from copy import deepcopy
 
 import torch
-from mmcv.cnn import ConvModule
-from torch import Tensor, nn
+from mmcv.cnn import ConvModule, fuse_conv_bn
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
-
-Folded = tuple[Tensor, Tensor]
-
-
-def fold_batch_norm(conv: nn.Conv2d, norm: _BatchNorm) -> Folded:
-    """Return weight and bias of the convolution that does what `norm(conv(x))` does in eval mode.
-
-    Computed in float64 and rounded once.
-    """
-    weight = conv.weight.double()
-    bias = conv.bias.double() if conv.bias is not None else weight.new_zeros(len(weight))
-    scale = (norm.running_var.double() + norm.eps).rsqrt()
-    shift = -norm.running_mean.double() * scale
-    if norm.affine:
-        scale = scale * norm.weight.double()
-        shift = shift * norm.weight.double() + norm.bias.double()
-    folded = weight * scale.reshape(-1, 1, 1, 1), bias * scale + shift
-    return tuple(value.to(conv.weight.dtype) for value in folded)
 
 
 def folded(model: nn.Module, *, strict: bool = True) -> nn.Module:
@@ -45,9 +27,10 @@ def folded(model: nn.Module, *, strict: bool = True) -> nn.Module:
         norm = module.norm
         if not isinstance(norm, _BatchNorm) or module.order[:2] != ('conv', 'norm'):
             continue
-        weight, bias = fold_batch_norm(module.conv, norm)
-        module.conv.weight, module.conv.bias = nn.Parameter(weight), nn.Parameter(bias)
-        module.add_module(module.norm_name, nn.Identity())
+        if not norm.affine:  # mmcv would take weight and bias for granted
+            norm.weight = nn.Parameter(torch.ones_like(norm.running_var))
+            norm.bias = nn.Parameter(torch.zeros_like(norm.running_var))
+        fuse_conv_bn(module)
     left = [name for name, module in model.named_modules() if isinstance(module, _BatchNorm)]
     if left and strict:
         raise ValueError(

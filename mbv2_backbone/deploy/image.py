@@ -1,4 +1,4 @@
-"""Images before and after an exported network, in numpy alone."""
+"""Images before and after an exported network, in numpy and OpenCV."""
 
 from __future__ import annotations
 
@@ -9,13 +9,6 @@ import numpy as np
 
 from ..errors import UserError
 from .masks import resize_mask
-
-try:
-    import cv2
-except ImportError:
-    cv2 = None
-
-_COEFFICIENT_BITS = 11  # of OpenCV's fixed-point bilinear resize
 
 
 def read_image(path: str | PathLike) -> np.ndarray:
@@ -56,46 +49,23 @@ def check_image(image: np.ndarray) -> np.ndarray:
 
 
 def resize(image: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
-    """Resize `(H, W, 3)` uint8 bilinearly with OpenCV, or bit for bit as it does without it.
+    """Resize `(H, W, 3)` uint8 bilinearly with OpenCV.
 
-    The test pipelines of mmdet and mmseg use OpenCV, so an exported file sees what they see.
+    The test pipelines of mmdet and mmseg do the same, so an exported file sees what they see.
+
+    Raises:
+        UserError: If there is no OpenCV and the size changes.
     """
     if image.shape[:2] == tuple(size_hw):
         return image
-    if cv2 is not None:
-        return cv2.resize(image, size_hw[::-1])
-    return resize_in_numpy(image, size_hw)
-
-
-def resize_in_numpy(image: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
-    """Do what `resize` does where OpenCV is not installed, some 20 times slower."""
-    height, width = image.shape[:2]
-    left, fraction = _positions(width, size_hw[1])
-    is_inside = (left >= 0) & (left < width - 1)  # OpenCV repeats the border in x …
-    low, high = _coefficients(np.where(is_inside, fraction, 0))
-    left = left.clip(0, width - 1)
-    columns = image[:, left] * low[:, None]
-    columns += image[:, np.minimum(left + 1, width - 1)] * high[:, None]
-    columns >>= 4
-    top, fraction = _positions(height, size_hw[0])  # … and keeps the weights in y
-    low, high = _coefficients(fraction)
-    rows = (columns[top.clip(0, height - 1)] * low[:, None, None]) >> 16
-    rows += (columns[(top + 1).clip(0, height - 1)] * high[:, None, None]) >> 16
-    return ((rows + 2) >> 2).clip(0, 255).astype(np.uint8)
-
-
-def _positions(old: int, new: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return for each new cell the old one before it, and how far it lies beyond that."""
-    position = ((np.arange(new) + 0.5) * (old / new) - 0.5).astype(np.float32)
-    before = np.floor(position).astype(np.int64)
-    return before, (position - before).astype(np.float32)
-
-
-def _coefficients(fraction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    scale = np.float32(1 << _COEFFICIENT_BITS)
-    high = np.rint(fraction.astype(np.float32) * scale).astype(np.int32)
-    low = np.rint((np.float32(1) - fraction.astype(np.float32)) * scale).astype(np.int32)
-    return low, high
+    try:
+        import cv2
+    except ImportError as error:
+        raise UserError(
+            f'resizing an image of {image.shape[:2]} pixels to {tuple(size_hw)} needs OpenCV: '
+            f'pip install opencv-python-headless; or give images of that size'
+        ) from error
+    return cv2.resize(image, size_hw[::-1])
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ class Prediction:
 
 
 class Predictor:
-    """An exported model, run with numpy and its runtime alone.
+    """An exported model, run with numpy, OpenCV and its runtime alone.
 
     Args:
         path: A file that `tools/export.py` wrote. `.onnx` runs under onnxruntime or openvino,

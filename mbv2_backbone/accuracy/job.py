@@ -1,0 +1,49 @@
+"""One training whose figures are kept: what it runs, and where its files lie."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training.
+
+    Attributes:
+        name: Of the row in the table.
+        config: Path of the config.
+        seed: Of all random numbers.
+        options: `key=value` overrides.
+        flags: Other flags for tools/train.py.
+        out: Folder of the records.
+        work_dirs: The run's work folder lies in it.
+    """
+
+    name: str
+    config: str
+    seed: int = 0
+    options: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+    out: str = 'docs/accuracy'
+    work_dirs: str = 'work_dirs/accuracy'
+
+    @property
+    def path(self) -> Path:
+        """The file of figures."""
+        return Path(self.out, f'{self.name}-seed{self.seed}.json')
+
+    @property
+    def work_dir(self) -> Path:
+        """The folder of logs and checkpoints."""
+        return Path(self.work_dirs, f'{self.name}-seed{self.seed}')
+
+    @property
+    def overrides(self) -> list[str]:
+        """The overrides with the seed."""
+        return [*self.options, f'randomness.seed={self.seed}']
+
+    @property
+    def arguments(self) -> list[str]:
+        """What follows `tools/train.py` to repeat the run."""
+        return [self.config, *self.flags, '--cfg-options', *self.overrides]

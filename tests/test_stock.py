@@ -85,7 +85,8 @@ class Left:
 
 def run(command, folder):
     env = dict(environment(), MPLBACKEND='Agg')
-    done = subprocess.run(map(str, command), cwd=folder, env=env, capture_output=True, text=True)
+    command = list(map(str, command))
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout + done.stderr
 
@@ -161,8 +162,8 @@ from mmseg.apis import MMSegInferencer, inference_model, init_model
 model = init_model(config, checkpoint, device='cpu')
 found = dict(classes=model.dataset_meta['classes'], masks=[])
 found['masks'].append(inference_model(model, image).pred_sem_seg.data[0].tolist())
-for args in (dict(model=config, weights=checkpoint), dict(weights=checkpoint)):
-    inferencer = MMSegInferencer(device='cpu', **args)
+for given in (config, None):
+    inferencer = MMSegInferencer(given, weights=checkpoint, device='cpu')
     found['masks'].append(inferencer(image)['predictions'].tolist())
 """
 

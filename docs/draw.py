@@ -26,14 +26,15 @@ from matplotlib import pyplot as plt
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from mbv2_backbone.arch import (  # noqa: E402
+from measure.markdown import markdown_table, put_between  # noqa: E402
+
+from mbv2_backbone.arch import (
     INDEX_TO_TAP,
     OUTPUT_STRIDES,
     TAP_NAMES,
     build_architecture,
     resolve_taps,
 )
-from mbv2_backbone.markdown import markdown_table, put_between  # noqa: E402
 
 PACKAGE = ROOT / 'mbv2_backbone'
 USERS = {
@@ -104,11 +105,12 @@ def taps_table() -> str:
 
 def heads_table() -> str:
     """Return Markdown: parameters and multiply-adds of each head, backbone included."""
+    from measure.speed.complexity import count_model
+    from measure.speed.models import build_random
+    from measure.speed.peers import peer_config
+
     import mbv2_backbone.joint  # noqa: F401
-    from mbv2_backbone.bench.complexity import count_model
-    from mbv2_backbone.bench.models import build_random
-    from mbv2_backbone.bench.peers import peer_config
-    from mbv2_backbone.engine.config import load_config
+    from mbv2_backbone.workbench.configs.read import load_config
 
     rows = []
     for name, config, changes in HEADS:
@@ -130,7 +132,7 @@ def heads_table() -> str:
 def taps_of_heads() -> dict[str, tuple[str, ...]]:
     """Return which taps each head reads, from the configs; and those of the default backbone."""
     from mbv2_backbone import MobileNetV2Backbone
-    from mbv2_backbone.engine.config import load_config
+    from mbv2_backbone.workbench.configs.read import load_config
 
     heads = {}
     for head, config in USERS.items():

@@ -7,14 +7,14 @@ are registered by importing `mbv2_backbone.det` and `mbv2_backbone.seg`.
 
 from importlib.util import find_spec as _find_spec
 
-from .installed import config_path
+from .common.own_configs import config_path
 
 __version__ = '0.1.0'
 __all__ = ['MobileNetV2Backbone', '__version__', 'config_path']
 
 # Without the toolboxes the package still imports: running an exported model needs none of them.
 if all(_find_spec(name) for name in ('torch', 'mmengine', 'mmcv')):
-    from . import compat as _compat
+    from .compat import prepare as _compat
 
     _compat.prepare()
 

@@ -6,11 +6,6 @@ import pytest
 import torch
 from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
-from runtimes_util import (  # noqa: F401  (hooks and a fixture of pytest)
-    pytest_collection_finish,
-    pytest_collection_modifyitems,
-    runtimes_where_they_are_marked,
-)
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +34,7 @@ def log():
 @pytest.fixture(scope='session')
 def sample_set(tmp_path_factory):
     """A small generated set on disk, in COCO and VOC layout."""
-    from mbv2_backbone.data.sample import generate_sample
+    from mbv2_backbone.workbench.data.sample.sample import generate_sample
 
     root = tmp_path_factory.mktemp('data') / 'sample'
     generate_sample(root, num_train=24, num_val=8, size=96)

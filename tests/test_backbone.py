@@ -6,9 +6,9 @@ import mmseg.models.backbones as mmseg_backbones
 import pytest
 import torch
 import torchvision
+from helpers.networks import images, randomise
 from mmengine.registry import MODELS
 from torch import nn
-from util import images, randomise
 
 from mbv2_backbone import MobileNetV2Backbone
 from mbv2_backbone.arch import TAP_NAMES

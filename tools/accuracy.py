@@ -73,8 +73,8 @@ def parse_args() -> argparse.Namespace:
 
 
 def run_seeds(args: argparse.Namespace) -> None:
-    from mbv2_backbone.accuracy.job import Job
-    from mbv2_backbone.accuracy.run import name_of, run_seeds
+    from measure.recipes.job import Job
+    from measure.recipes.train_seeds import name_of, run_seeds
 
     options = tuple(args.cfg_options or ())
     job = Job(
@@ -89,9 +89,9 @@ def run_seeds(args: argparse.Namespace) -> None:
 
 
 def write_table(args: argparse.Namespace) -> None:
-    from mbv2_backbone.accuracy.groups import read_groups
-    from mbv2_backbone.accuracy.table import accuracy_markdown
-    from mbv2_backbone.markdown import put_between
+    from measure.markdown import put_between
+    from measure.recipes.groups import read_groups
+    from measure.recipes.table import accuracy_markdown
 
     text = accuracy_markdown(read_groups(args.folder), args.reference, args.classes)
     if args.into:
@@ -101,15 +101,15 @@ def write_table(args: argparse.Namespace) -> None:
 
 
 def write_plots(args: argparse.Namespace) -> None:
-    from mbv2_backbone.accuracy.groups import read_groups
-    from mbv2_backbone.accuracy.plots import save_plots
+    from measure.recipes.groups import read_groups
+    from measure.recipes.plots import save_plots
 
     for path in save_plots(read_groups(args.folder), args.out):
         print(path)
 
 
 def write_weights(args: argparse.Namespace) -> None:
-    from mbv2_backbone.accuracy.pretrained import write_weights
+    from measure.recipes.pretrained import write_weights
 
     write_weights(args.model, args.images, args.out)
     print(args.out)

@@ -148,8 +148,8 @@ def parse_args() -> argparse.Namespace:
 
 
 def measure(args: argparse.Namespace) -> None:
-    from mbv2_backbone.bench import report
-    from mbv2_backbone.bench.work import WORK
+    from measure.speed import results as report
+    from measure.speed.work import WORK
 
     args.train_tool = Path(__file__).resolve().with_name('train.py')
     for result in WORK[args.work](args):
@@ -159,9 +159,9 @@ def measure(args: argparse.Namespace) -> None:
 
 
 def write_table(args: argparse.Namespace) -> None:
-    from mbv2_backbone.bench.report import read_json
-    from mbv2_backbone.bench.table import brief_table, speed_table
-    from mbv2_backbone.markdown import put_between
+    from measure.markdown import put_between
+    from measure.speed.results import read_json
+    from measure.speed.table import brief_table, speed_table
 
     results = [result for path in args.files for result in read_json(path)]
     text = speed_table(results) if args.brief is None else brief_table(results, args.brief)
@@ -172,9 +172,9 @@ def write_table(args: argparse.Namespace) -> None:
 
 
 def write_plan(args: argparse.Namespace) -> None:
-    from mbv2_backbone.bench.plan import plan_markdown, read_rates
-    from mbv2_backbone.bench.report import read_json
-    from mbv2_backbone.markdown import put_between
+    from measure.markdown import put_between
+    from measure.speed.plan import plan_markdown, read_rates
+    from measure.speed.results import read_json
 
     results = [result for path in args.files for result in read_json(path)]
     text = plan_markdown(*read_rates(results, step=args.gpu_images_per_second, cores=args.cores))

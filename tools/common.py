@@ -47,7 +47,7 @@ def run(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) ->
     """Call a tool; what the user can mend ends with one message and exit code 2."""
     if 'local_rank' in args:
         os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    from mbv2_backbone.errors import UserError
+    from mbv2_backbone.common.messages import UserError
 
     try:
         main(args)
@@ -61,6 +61,6 @@ def run(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) ->
         print(f'error: {cause}', file=sys.stderr)
         sys.exit(USER_ERROR)
     if getattr(args, 'launcher', 'none') != 'none':
-        from mbv2_backbone.compat import end_joined_process
+        from mbv2_backbone.compat.prepare import end_joined_process
 
         end_joined_process()

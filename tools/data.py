@@ -152,9 +152,9 @@ def add_show(commands: argparse._SubParsersAction) -> None:
 def check_data(args: argparse.Namespace) -> None:
     import json
 
-    from mbv2_backbone.errors import UserError
-    from mbv2_backbone.files import write_atomically
-    from mbv2_backbone.sets.check import check_config, check_folder
+    from mbv2_backbone.common.files import write_atomically
+    from mbv2_backbone.common.messages import UserError
+    from mbv2_backbone.workbench.data.check.check import check_config, check_folder
 
     if os.path.isdir(args.source):
         report = check_folder(args.source, layout=args.layout, task=args.task or 'both')
@@ -174,14 +174,14 @@ def check_data(args: argparse.Namespace) -> None:
 
 
 def unpack_archive(args: argparse.Namespace) -> None:
-    from mbv2_backbone.data.archives import extract
+    from mbv2_backbone.workbench.data.public.archives import extract
 
     print(f'unpacked into {extract(args.archive, args.out, sha256=args.sha256)}')
 
 
 def fetch_data(args: argparse.Namespace) -> None:
-    from mbv2_backbone.data.fetch import CATALOGUE, fetch
-    from mbv2_backbone.errors import UserError
+    from mbv2_backbone.common.messages import UserError
+    from mbv2_backbone.workbench.data.public.fetch import CATALOGUE, fetch
 
     try:
         was_missing = fetch(
@@ -197,9 +197,9 @@ def fetch_data(args: argparse.Namespace) -> None:
 
 
 def draw_sample(args: argparse.Namespace) -> None:
-    from mbv2_backbone.data.sample import generate_sample
-    from mbv2_backbone.errors import UserError
-    from mbv2_backbone.progress import track
+    from mbv2_backbone.common.messages import UserError
+    from mbv2_backbone.common.progress import track
+    from mbv2_backbone.workbench.data.sample.sample import generate_sample
 
     try:
         summary = generate_sample(
@@ -224,9 +224,9 @@ def draw_sample(args: argparse.Namespace) -> None:
 
 
 def convert_set(args: argparse.Namespace) -> None:
-    from mbv2_backbone.errors import UserError, first_lines
-    from mbv2_backbone.progress import track
-    from mbv2_backbone.sets.convert import convert
+    from mbv2_backbone.common.messages import UserError, first_lines
+    from mbv2_backbone.common.progress import track
+    from mbv2_backbone.workbench.data.conversion import convert
 
     try:
         done = convert(
@@ -250,7 +250,7 @@ def convert_set(args: argparse.Namespace) -> None:
 
 
 def show_set(args: argparse.Namespace) -> None:
-    from mbv2_backbone.sets.show import show
+    from mbv2_backbone.workbench.data.show.show import show
 
     picture_hw = show(
         args.source,

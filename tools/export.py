@@ -66,7 +66,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> None:
-    from mbv2_backbone.deploy.export import export
+    from mbv2_backbone.workbench.export.export import export
 
     result = export(
         args.config,

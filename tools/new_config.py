@@ -46,7 +46,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> None:
-    from mbv2_backbone.new_config.write import Wishes, write_config
+    from mbv2_backbone.workbench.new_config.write import Wishes, write_config
 
     wishes = Wishes(
         layout=args.layout,

@@ -35,7 +35,7 @@ def main(args: argparse.Namespace) -> None:
     if args.inputs:
         predict_files(args)
     if args.serve:
-        from mbv2_backbone.serve import serve
+        from mbv2_backbone.workbench.serve import serve
 
         serve(
             args.config,
@@ -48,7 +48,7 @@ def main(args: argparse.Namespace) -> None:
 
 
 def predict_files(args: argparse.Namespace) -> None:
-    from mbv2_backbone.engine.predict import predict
+    from mbv2_backbone.workbench.predict.predict import predict
 
     summary = predict(
         args.config,

@@ -7,7 +7,7 @@
 #     --cfg-options optim_wrapper.optimizer.lr=0.00125
 _base_ = 'mmdet::ssd/ssdlite_mobilenetv2-scratch_8xb24-600e_coco.py'
 custom_imports = dict(
-    imports=['mbv2_backbone', 'mbv2_backbone.det', 'mbv2_backbone.bench.baselines'],
+    imports=['mbv2_backbone', 'mbv2_backbone.det', 'measure.speed.baselines'],
     allow_failed_imports=False,
 )
 data_root = 'data/BCCD/'

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 
-from ..errors import UserError
+from ..common.messages import UserError
 
 FORMAT = 2
 PREFIX = 'mbv2_backbone'

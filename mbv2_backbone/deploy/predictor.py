@@ -8,10 +8,10 @@ from os import PathLike
 
 import numpy as np
 
-from ..errors import UserError
-from .boxes import select_boxes
+from ..common.messages import UserError
 from .image import Placement, check_image, place, read_image
 from .metadata import Metadata
+from .nms import select_boxes
 from .runtimes import load_runtime
 
 

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from ..errors import UserError
+from ..common.messages import UserError
 from .metadata import PREFIX, Metadata
 
 SUFFIXES = {'onnx': '.onnx', 'openvino': '.xml', 'torch-export': '.pt2', 'executorch': '.pte'}
@@ -159,7 +159,7 @@ class TorchProgram:
         self._torch = _import('torch')
         if threads:
             self._torch.set_num_threads(threads)
-        from ..weights.programs import check_program  # it needs torch, other runtimes do not
+        from .pt2_check import check_program  # it needs torch, other runtimes do not
 
         extra = {METADATA_FILE: ''}
         try:

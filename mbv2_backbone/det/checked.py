@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from ..data.annotations import cut_box
-from ..data.image_files import ROUNDING
-from ..errors import UserError, first_lines, warn
+from ..annotations.boxes import cut_box
+from ..annotations.images import ROUNDING
+from ..common.messages import UserError, first_lines, warn
 
 MAX_LOGGED = 50
 

@@ -8,7 +8,7 @@ from math import ceil, floor
 import cv2
 import numpy as np
 
-from ..data.overlaps import areas_of, pairwise_iou
+from ..annotations.overlaps import areas_of, pairwise_iou
 
 Window = tuple[int, int, int, int]  # x1, y1, x2, y2 in pixels, right and lower edge excluded
 

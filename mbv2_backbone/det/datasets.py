@@ -10,16 +10,9 @@ from mmdet.datasets.api_wrappers import COCO
 from mmdet.registry import DATASETS
 from mmengine.fileio import get
 
-from ..data.annotations import (
-    Object,
-    as_box,
-    box_problem,
-    check_coco,
-    coco_corners,
-    read_voc,
-)
-from ..data.image_files import read_image_facts
-from ..errors import UserError, first_lines, warn
+from ..annotations.boxes import Object, as_box, box_problem, check_coco, coco_corners, read_voc
+from ..annotations.images import read_image_facts
+from ..common.messages import UserError, first_lines, warn
 from .checked import MAX_LOGGED, CheckedDatasetMixin, counted, warn_of_other_classes
 
 

@@ -12,7 +12,7 @@ from mmdet.registry import TRANSFORMS
 from mmengine.fileio import get
 from PIL import Image
 
-from ..data.image_files import EXIF_ORIENTATION, BrokenSampleError, check_boxes_fit, decode_image
+from ..annotations.images import EXIF_ORIENTATION, BrokenSampleError, check_boxes_fit, decode_image
 
 
 @TRANSFORMS.register_module()

@@ -1,7 +1,6 @@
 """DeepLabV3 for mmseg. Importing this registers the heads, losses, data sets and transforms."""
 
-from .camvid import CamVidDataset
-from .datasets import LoadLabelMap
+from .datasets import CamVidDataset, LoadLabelMap
 from .deeplabv3 import DeepLabV3Head
 from .deeplabv3plus import DeepLabV3PlusHead
 from .losses import PixelCrossEntropyLoss

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.models.utils import resize
@@ -9,7 +11,8 @@ from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
 from .losses import pixel_accuracy
-from .strides import check_stride
+
+REFERENCE_STRIDE = 16
 
 
 class StrideCheckedHead(BaseDecodeHead):
@@ -96,3 +99,60 @@ class StrideCheckedHead(BaseDecodeHead):
     def _check_stride(self, inputs: tuple[Tensor, ...], input_hw: tuple[int, int]) -> None:
         index = self.in_index[-1] if isinstance(self.in_index, (list, tuple)) else self.in_index
         check_stride(inputs[index].shape[2:], input_hw, self.output_stride, type(self).__name__)
+
+
+def scale_dilations(dilations: Sequence[int], output_stride: int) -> tuple[int, ...]:
+    """Scale atrous rates so that they reach equally far in the image.
+
+    Args:
+        dilations: Rates at output stride 16, as papers state them; each from 1.
+        output_stride: Of the feature map that they run on: 8, 16 or 32.
+
+    Returns:
+        The rates at `output_stride`: (6, 12, 18) becomes (12, 24, 36) at 8 (DeepLabV3 paper,
+        section 3.3).
+
+    Raises:
+        ValueError: If a rate is not a whole number there.
+
+    Example:
+        >>> scale_dilations((6, 12, 18), 8)
+        (12, 24, 36)
+    """
+    if output_stride not in (8, 16, 32):
+        raise ValueError(f'output_stride must be 8, 16 or 32, got {output_stride!r}')
+    wrong = [
+        rate
+        for rate in dilations
+        if not isinstance(rate, int) or rate < 1 or rate * REFERENCE_STRIDE % output_stride
+    ]
+    if wrong:
+        raise ValueError(
+            f'dilations {tuple(dilations)} are rates at output stride {REFERENCE_STRIDE}; '
+            f'{wrong[0]!r} gives no whole rate at output stride {output_stride}'
+        )
+    return tuple(rate * REFERENCE_STRIDE // output_stride for rate in dilations)
+
+
+def check_stride(
+    feature_hw: Sequence[int], input_hw: Sequence[int], output_stride: int, name: str
+) -> None:
+    """Refuse a feature map of another output stride than a head was built for.
+
+    Args:
+        feature_hw: Height and width of the feature map in cells.
+        input_hw: Height and width of the network's input in pixels.
+        output_stride: What the head was built for.
+        name: Of the head's class, for the message.
+
+    Raises:
+        ValueError: It says which option to set.
+    """
+    expected = tuple(-(-int(size) // output_stride) for size in input_hw)
+    if tuple(feature_hw) != expected:
+        raise ValueError(
+            f'{name}(output_stride={output_stride}) expects a feature map of {expected} cells for '
+            f'an input of {tuple(int(size) for size in input_hw)} pixels, got '
+            f'{tuple(feature_hw)}; give backbone and head the same output_stride: '
+            f'--cfg-options model.backbone.output_stride=8 model.decode_head.output_stride=8'
+        )

@@ -9,8 +9,8 @@ import numpy as np
 from mmseg.evaluation import IoUMetric
 from mmseg.registry import METRICS
 
-from ..data.image_files import BACKGROUND, write_palette_png
-from ..files import result_path
+from ..annotations.masks import BACKGROUND, write_palette_png
+from ..common.files import result_path
 
 
 @METRICS.register_module()

@@ -3,8 +3,8 @@
 from .convert import convert
 from .load import load_into, load_pretrained
 from .origin import Origin
+from .outcome import Report
 from .preprocessing import Preprocessing, contradiction
-from .report import Report
 
 __all__ = [
     'Origin',

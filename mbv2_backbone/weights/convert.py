@@ -10,11 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from ..arch import build_architecture
-from ..errors import first_names
-from . import keras, mmdet, mmseg, timm, torchvision
+from ..common.messages import first_names
+from .layouts import keras_names as keras
+from .layouts import mmdet_names as mmdet
+from .layouts import mmseg_names as mmseg
+from .layouts import timm_names as timm
+from .layouts import torchvision_names as torchvision
+from .layouts.schema import COUNTER, Layout, tensor_shapes
 from .origin import origin_of
-from .report import Report
-from .schema import COUNTER, Layout, tensor_shapes
+from .outcome import Report
 
 LAYOUTS = tuple(module.LAYOUT for module in (torchvision, timm, mmseg, mmdet, keras))
 PUBLISHED_WIDTHS = (1.0, 0.75, 0.5, 0.35, 1.3, 1.4, 1.1, 1.2, 0.25, 0.1)

@@ -12,12 +12,12 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..arch import TAP_NAMES, build_architecture
-from ..errors import UserError, first_names
+from ..common.messages import UserError, first_names
+from .checkpoint_files import read_checkpoint
 from .convert import convert
-from .files import read_checkpoint
+from .layouts.schema import tensor_shapes
+from .outcome import Report
 from .preprocessing import contradiction, data_preprocessor_of_model, data_preprocessor_of_run
-from .report import Report
-from .schema import tensor_shapes
 from .sources import fetch
 
 INIT_CFG_KEYS = {'type', 'checkpoint', 'prefix', 'map_location', 'strict', 'allow_pickle'}

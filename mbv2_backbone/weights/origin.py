@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from .layouts.schema import Layout
 from .preprocessing import Preprocessing, data_preprocessor_of, parse_config, preprocessing_of
-from .schema import Layout
 
 META_KEY = 'mbv2_backbone'
 

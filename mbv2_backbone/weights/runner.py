@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import UserError
-from .files import read_checkpoint
+from ..common.messages import UserError
+from .checkpoint_files import read_checkpoint
 from .sources import fetch
 
 

@@ -12,10 +12,10 @@ from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
 
-from ..downloads import download
-from ..errors import first_line
-from ..files import sha256_of_file
-from .files import file_type
+from ..common.downloads import download
+from ..common.files import sha256_of_file
+from ..common.messages import first_line
+from .checkpoint_files import file_type
 
 TIMM_TAGS = {
     'mobilenetv2_050': 'lamb_in1k',

@@ -25,7 +25,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from mbv2_backbone.markdown import markdown_table, put_between  # noqa: E402
+from measure.markdown import markdown_table, put_between  # noqa: E402
 
 RESULTS = ROOT / 'docs' / 'compatibility.json'
 

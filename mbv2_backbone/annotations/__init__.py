@@ -1,0 +1,1 @@
+"""What label files and image files say; needs no toolbox."""

@@ -1,0 +1,210 @@
+"""What annotation files say, read without trust: VOC's XML and COCO's JSON."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any
+from xml.etree import ElementTree
+
+from ..common.messages import UserError
+
+Box = tuple[float, float, float, float]
+
+MAX_PIXELS_ON_SIDE = 2**20  # OpenCV's limit
+_CORNERS = ('xmin', 'ymin', 'xmax', 'ymax')
+
+
+def box_problem(xyxy: Sequence[float], image_wh: tuple[int, int] | None = None) -> str | None:
+    """Tell why a box cannot be trained on.
+
+    Args:
+        xyxy: Corners in pixels, right and lower edge excluded.
+        image_wh: Width and height of the image, if known.
+
+    Returns:
+        `not finite`, `inverted`, `zero area`, `outside the image`, or `None` if the box is sound.
+
+    Example:
+        >>> box_problem((4, 4, 4, 9)), box_problem((4, 4, 8, 9))
+        ('zero area', None)
+    """
+    if not all(isfinite(value) for value in xyxy):
+        return 'not finite'
+    x1, y1, x2, y2 = xyxy
+    if x2 < x1 or y2 < y1:
+        return 'inverted'
+    if x2 == x1 or y2 == y1:
+        return 'zero area'
+    if x2 <= 0 or y2 <= 0:
+        return 'outside the image'
+    if image_wh is not None and (x1 >= image_wh[0] or y1 >= image_wh[1]):
+        return 'outside the image'
+    return None
+
+
+def voc_corners(box: Box) -> Box:
+    """Turn VOC's corners, which count from 1, into mmdet's: whole pixels from 0."""
+    return tuple(int(value) - 1 if isfinite(value) else value for value in box)
+
+
+def coco_corners(box: Box) -> Box:
+    """Turn COCO's left, top, width and height into corners."""
+    x, y, w, h = box
+    return x, y, x + w, y + h
+
+
+def cut_box(xyxy: Sequence[float], image_wh: tuple[int, int] | None) -> Box:
+    """Cut a box at the edges of its image; without a known size at the left and upper edge."""
+    width, height = image_wh or (float('inf'), float('inf'))
+    x1, y1, x2, y2 = xyxy
+    return max(x1, 0), max(y1, 0), min(x2, width), min(y2, height)
+
+
+def as_box(values: Any) -> Box | None:
+    """Return four numbers as floats; `None` where they are not four or not numbers."""
+    if not isinstance(values, (list, tuple)) or len(values) != 4:
+        return None
+    if any(isinstance(value, bool) or not isinstance(value, (int, float)) for value in values):
+        return None
+    try:
+        return tuple(float(value) for value in values)
+    except OverflowError:
+        return None
+
+
+@dataclass(frozen=True)
+class UnknownClass:
+    """Stands for the class of an object whose number no class has; equals no class's name."""
+
+    number: int | str
+
+    def __repr__(self) -> str:
+        return repr(self.number)
+
+
+@dataclass(frozen=True)
+class Object:
+    """An annotated object, as its file has it.
+
+    Attributes:
+        name: Of its class.
+        stored: The box as it stands in the file, for messages.
+        xyxy: Its corners in pixels from 0, right and lower edge excluded; `None` where the file
+            does not hold numbers that make a box.
+        is_ignored: Difficult (VOC) or a crowd (COCO): no loss is taken from it.
+        outline: As COCO has it: lists of x, y, x, y, … for its parts, or run lengths.
+    """
+
+    name: str | UnknownClass
+    stored: Any
+    xyxy: Sequence[float] | None
+    is_ignored: bool = False
+    outline: Any = None
+
+
+def read_voc(data: bytes) -> tuple[tuple[int, int] | None, list[Object]]:
+    """Read a VOC annotation.
+
+    Returns:
+        Width and height, or `None` where the file does not say or says 0; the objects.
+
+    Raises:
+        UserError: If it is empty or no XML.
+    """
+    if not data.strip():
+        raise UserError('is empty')
+    try:
+        root = ElementTree.fromstring(data)
+    except (ElementTree.ParseError, ValueError, LookupError) as error:
+        raise UserError(f'is no XML: {error}') from error
+    width, height = (_whole(root.findtext(f'size/{key}')) for key in ('width', 'height'))
+    is_known = 0 < width <= MAX_PIXELS_ON_SIDE and 0 < height <= MAX_PIXELS_ON_SIDE
+    objects = [_voc_object(item) for item in root.findall('object')]
+    return ((width, height) if is_known else None), objects
+
+
+def _voc_object(item: ElementTree.Element) -> Object:
+    box = as_box([_number(item.findtext(f'bndbox/{key}')) for key in _CORNERS])
+    return Object(
+        name=(item.findtext('name') or '').strip(),
+        stored=box,
+        xyxy=voc_corners(box) if box else None,
+        # What is no whole number counts as not set.
+        is_ignored=bool(_whole(item.findtext('difficult'))),
+    )
+
+
+def _number(text: str | None) -> float | None:
+    if text is None or '_' in text or not text.isascii():  # Python's own notation, other digits
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _whole(text: str | None) -> int:
+    number = _number(text)
+    return int(number) if number is not None and isfinite(number) else 0
+
+
+def check_coco(data: Any) -> None:
+    """Refuse a COCO annotation file whose parts cannot be told apart or put together.
+
+    Boxes are not looked at. A file without `annotations` lists images to be tested.
+
+    Args:
+        data: What the JSON file holds.
+
+    Raises:
+        UserError: It says what is wrong with which entry.
+    """
+    if not isinstance(data, dict):
+        raise UserError(f'holds a {type(data).__name__}; expected images, annotations, categories')
+    for part in ('images', 'categories', 'annotations'):
+        entries = data.get(part, [] if part == 'annotations' else None)
+        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+            raise UserError(f'has no list `{part}`; expected images, annotations, categories')
+        _check_ids(part, entries)
+    _refuse_doubles('categories named', (entry.get('name') for entry in data['categories']))
+    for entry in data['categories']:
+        if not isinstance(entry.get('name'), str):
+            raise UserError(f'has a category {entry["id"]!r} without a name')
+    for entry in data['images']:
+        if not isinstance(entry.get('file_name'), str):
+            raise UserError(f'has an image {entry["id"]!r} without a file_name')
+        for side in ('width', 'height'):
+            size = entry.get(side)
+            if type(size) is not int or not 0 < size <= MAX_PIXELS_ON_SIDE:
+                raise UserError(
+                    f'says that the {side} of {entry["file_name"]} is {size!r}; expected pixels'
+                )
+    for entry in data.get('annotations', []):
+        for key in ('image_id', 'category_id'):
+            if not _is_id(entry.get(key)):
+                raise UserError(f'has an annotation {entry["id"]!r} without a {key}')
+
+
+def _check_ids(part: str, entries: list[dict]) -> None:
+    for entry in entries:
+        if not _is_id(entry.get('id')):
+            raise UserError(f'has an entry in `{part}` without an id: {str(entry)[:80]}')
+    _refuse_doubles(f'{part} with the id', (entry['id'] for entry in entries))
+
+
+def _is_id(value: Any) -> bool:
+    return isinstance(value, (int, str)) and not isinstance(value, bool)
+
+
+def _refuse_doubles(what: str, values: Iterable[Any]) -> None:
+    doubles = [value for value, n in Counter(map(_hashable, values)).items() if n > 1]
+    if doubles:
+        shown = ', '.join(map(repr, doubles[:5])) + (', …' if len(doubles) > 5 else '')
+        raise UserError(f'has several {what} {shown}; each must be there once')
+
+
+def _hashable(value: Any) -> Any:
+    return value if isinstance(value, (int, str)) else repr(value)

@@ -1,0 +1,1 @@
+"""Messages, files, downloads and progress, for every part above."""

@@ -1,0 +1,38 @@
+"""The configs of this project: in the installed package, or beside it in a checkout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .messages import UserError
+
+PREFIX = 'mbv2_backbone::'
+_PACKAGE = Path(__file__).parents[1]
+
+
+def configs_folder() -> Path:
+    """Return the folder of the configs; an installation has it where mim looks for it."""
+    installed = _PACKAGE / '.mim' / 'configs'
+    return installed if installed.is_dir() else _PACKAGE.parent / 'configs'
+
+
+def is_installed() -> bool:
+    """Return whether the configs are copies in an installed package, not those of a checkout."""
+    return configs_folder().resolve().is_relative_to(_PACKAGE.resolve())
+
+
+def config_path(name: str) -> str:
+    """Return the file of a config of this project.
+
+    Args:
+        name: Such as `ssdlite_mbv2_coco.py` or `_base_/deeplabv3_mbv2.py`.
+
+    Raises:
+        UserError: If there is no such config.
+    """
+    folder = configs_folder()
+    path = folder / name
+    if not path.is_file() or not path.resolve().is_relative_to(folder.resolve()):
+        names = ', '.join(sorted(p.name for p in folder.glob('*.py')))
+        raise UserError(f'no config file {name}; those of this project are {names} ({folder})')
+    return str(path)

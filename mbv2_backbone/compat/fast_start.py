@@ -1,0 +1,127 @@
+"""What a start of mmengine's Runner does without need, or long before there is need.
+
+Versions of all: mmengine 0.10.7, onedl-mmengine 0.10.12, torch 2.15.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.visualization import Visualizer
+from torch.optim import Optimizer
+
+from ..common.code_layout import lay_out
+
+_CACHED = '__dynamo_disable'  # where torch._compile keeps the disabled form of a function
+
+
+def lay_out_configs() -> None:
+    """Let configs be written by `lay_out` in place of yapf.
+
+    Reason: the Runner has yapf format the whole config four times, a second or more each.
+    Delete when: mmengine formats a config once, or fast.
+    """
+
+    def pretty_text(self: Config) -> str:
+        options = vars(self)
+        is_formatted = options['_format_python_code']
+        options['_format_python_code'] = False
+        try:
+            text = written.fget(self)
+        finally:
+            options['_format_python_code'] = is_formatted
+        return lay_out(text) if is_formatted else text
+
+    written = Config.pretty_text
+    Config.pretty_text = property(pretty_text, doc=written.__doc__)
+
+
+def defer_figure() -> None:
+    """Let the Visualizer make its matplotlib figure when it first draws.
+
+    Reason: the Runner always builds a Visualizer, and matplotlib takes most of a second to load.
+    Delete when: mmengine makes the figure on first use.
+    """
+
+    def initialize_fig(self: Visualizer, cfg: dict) -> tuple:
+        make = functools.cache(lambda: initialize(self, cfg))
+        return tuple(_Part(make, index) for index in range(3))
+
+    def dpi(self: Visualizer) -> float:
+        value = vars(self)['dpi']
+        return value() if callable(value) else value
+
+    initialize = Visualizer._initialize_fig
+    Visualizer._initialize_fig = initialize_fig
+    Visualizer.dpi = property(dpi, lambda self, value: vars(self).update(dpi=value))
+
+
+class _Part:
+    """The canvas, the figure or the axes, made when something is asked of them."""
+
+    def __init__(self, make: Callable[[], tuple], index: int) -> None:
+        self._make, self._index = make, index
+
+    def get_dpi(self) -> Callable[[], float]:
+        """Return how to get the resolution, which `__init__` reads before anything is drawn."""
+        return lambda: self._make()[self._index].get_dpi()
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith('__'):  # asked for by copy before there is a state
+            raise AttributeError(name)
+        return getattr(self._make()[self._index], name)
+
+
+def defer_dynamo() -> None:
+    """Let optimizers work without torch._dynamo until something else has loaded it.
+
+    Reason: building and stepping an optimizer imports the compiler, sympy and triton with it, to
+    tell it where not to compile; that takes as long as importing torch.
+    Delete when: torch.optim no longer imports torch._dynamo.
+    """
+    for method in vars(Optimizer).values():
+        function = getattr(method, '__wrapped__', None)
+        if function is not None and not hasattr(function, _CACHED):
+            setattr(function, _CACHED, _disabled_later(function))
+    for optimizer in vars(torch.optim).values():
+        step = vars(optimizer).get('step') if inspect.isclass(optimizer) else None
+        if step is not None and step.__code__.co_name == '_use_grad':
+            optimizer.step = _step(step)
+
+
+def _is_dynamo_loaded() -> bool:
+    return 'torch._dynamo' in sys.modules
+
+
+def _disabled_later(function: Callable) -> Callable:
+    """Wrap a function that is not to be compiled, for when there is a compiler."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if not _is_dynamo_loaded():
+            return function(*args, **kwargs)
+        disabled = torch._dynamo.disable(function)
+        setattr(function, _CACHED, disabled)
+        return disabled(*args, **kwargs)
+
+    call._torchdynamo_disable = True  # the compiler, which may load in between, leaves it alone
+    return call
+
+
+def _step(step: Callable) -> Callable:
+    """Do what torch's `_use_grad_for_differentiable` does, without loading the compiler."""
+    function = step.__wrapped__
+
+    @functools.wraps(function)
+    def call(self: Optimizer, *args: Any, **kwargs: Any) -> Any:
+        if _is_dynamo_loaded():
+            return step(self, *args, **kwargs)
+        with torch.set_grad_enabled(self.defaults['differentiable']):
+            return function(self, *args, **kwargs)
+
+    return call

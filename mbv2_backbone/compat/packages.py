@@ -1,0 +1,114 @@
+"""Workarounds for how mmengine finds installed packages and their configs; see `compat`."""
+
+import functools
+import importlib.metadata
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+from ..common.own_configs import PREFIX, config_path
+
+_DISTRIBUTIONS = {
+    'mmdet': ('mmdet', 'onedl-mmdetection'),
+    'mmseg': ('mmsegmentation', 'onedl-mmsegmentation'),
+}
+
+
+def name_distributions() -> None:
+    """Tell mmengine which distribution holds mmdet and mmseg.
+
+    Reason: `_base_ = 'mmseg::…'` looks for the distribution `mmsegmentation`; the maintained forks
+    are called onedl-mmdetection and onedl-mmsegmentation.
+    Versions: mmengine 0.10.7, onedl-mmengine 0.10.12.
+    Delete when: onedl-mmengine maps modules to the onedl distributions.
+    """
+    from mmengine.config.utils import MODULE2PACKAGE
+
+    for module, names in _DISTRIBUTIONS.items():
+        installed = [name for name in names if _distribution(name) is not None]
+        if installed:
+            MODULE2PACKAGE[module] = installed[0]
+        elif find_spec(module) is not None:
+            MODULE2PACKAGE[module] = module  # a source tree on the path, without metadata
+
+
+def _distribution(name: str) -> importlib.metadata.Distribution | None:
+    try:
+        return importlib.metadata.distribution(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def replace_pkg_resources() -> None:
+    """Let mmengine find installed packages through importlib.metadata.
+
+    Reason: `_base_ = 'mmdet::…'` asks pkg_resources, which setuptools no longer contains.
+    Versions: mmengine 0.10.7 with setuptools >= 82 or without setuptools.
+    Delete when: mmengine 0.10.7 is no longer supported; onedl-mmengine 0.10.12 does not need it.
+    """
+    from mmengine.utils import package_utils
+
+    if 'pkg_resources' not in package_utils.get_installed_path.__code__.co_names:
+        return
+    for new in (is_installed, get_installed_path):
+        _replace_in_mmengine(getattr(package_utils, new.__name__), new)
+
+
+def _replace_in_mmengine(old: Callable, new: Callable) -> None:
+    """Put a function in the place of another of the same name, wherever it was imported to."""
+    for name, module in list(sys.modules.items()):
+        if name.split('.')[0] == 'mmengine' and vars(module).get(old.__name__) is old:
+            setattr(module, old.__name__, new)
+
+
+def is_installed(package: str) -> bool:
+    """Say whether a distribution, or else a module, of that name is installed."""
+    return _distribution(package) is not None or _package_dir(package) is not None
+
+
+def get_installed_path(package: str) -> str:
+    """Return the folder of the package that a distribution, or a module, of that name holds.
+
+    Raises:
+        importlib.metadata.PackageNotFoundError: there is none.
+    """
+    distribution = _distribution(package)
+    top_level = (distribution and distribution.read_text('top_level.txt')) or ''
+    for module in (package, *top_level.split()[:1]):
+        folder = _package_dir(module)
+        if folder is not None:
+            return folder
+    raise importlib.metadata.PackageNotFoundError(package)
+
+
+def _package_dir(module: str) -> str | None:
+    spec = find_spec(module)
+    return str(Path(spec.origin).parent) if spec and spec.origin else None
+
+
+@functools.cache
+def find_own_configs() -> None:
+    """Let `_base_ = 'mbv2_backbone::…'` and `mmengine.hub` find the configs of this package.
+
+    Reason: mmengine knows the packages of one table only, wants a folder in the name, and has
+    what comes from a package built in the package's own registries; ours are mmdet's and mmseg's.
+    Versions: mmengine 0.10.7, onedl-mmengine 0.10.12.
+    Delete when: mmengine finds the configs of any package that has them in `.mim`.
+    """
+    from mmengine.config import Config
+    from mmengine.config import utils as config_utils
+
+    def get_cfg_path(cfg_path: str, filename: str) -> tuple[str, str | None]:
+        if cfg_path.startswith(PREFIX):
+            return config_path(cfg_path.removeprefix(PREFIX)), None
+        return get_any_path(cfg_path, filename)
+
+    def _get_package_and_cfg_path(cfg_path: str) -> tuple[str, str]:
+        if cfg_path.startswith(PREFIX):
+            return __name__.partition('.')[0], cfg_path.removeprefix(PREFIX)
+        return split(cfg_path)
+
+    get_any_path, split = Config._get_cfg_path, config_utils._get_package_and_cfg_path
+    Config._get_cfg_path = staticmethod(get_cfg_path)
+    _replace_in_mmengine(split, _get_package_and_cfg_path)

@@ -1,0 +1,262 @@
+"""Workarounds for the OpenMMLab toolboxes: one function each, called in order by `prepare`.
+
+Each docstring opens with the reason, the versions concerned and when the function can go. How
+mmengine finds packages and their configs is mended in `compat_packages`.
+"""
+
+import ast
+import atexit
+import functools
+import os
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec, spec_from_file_location
+from pathlib import Path
+from types import CodeType, ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+
+from . import packages as compat_packages
+
+FAST_START = 'MBV2_BACKBONE_FAST_START'  # 0 in the environment: start as the toolboxes do
+_TOOLBOXES = ('mmdet', 'mmseg')
+
+
+def prepare() -> None:
+    """Make mmcv, mmdet and mmseg usable as they were installed; safe to call again.
+
+    Imports neither mmdet nor mmseg, and mmcv.ops only if a toolbox was imported before and has to
+    be mended.
+
+    Raises:
+        RuntimeError: a module imported earlier cannot be mended.
+    """
+    start_fast()
+    provide_ext()
+    mend_early_imports()
+    compat_packages.name_distributions()
+    compat_packages.replace_pkg_resources()
+    compat_packages.find_own_configs()
+    allow_checkpoint_classes()
+
+
+@functools.cache
+def start_fast() -> None:
+    """Load heavy packages on first use, and spare mmengine's Runner what it does not need.
+
+    Reason, versions and when to delete: see `lazy_imports` and `startup`.
+    """
+    if os.environ.get(FAST_START) == '0':
+        return
+    from . import lazy_imports
+
+    lazy_imports.install()  # before mmengine's files that startup imports
+    from . import fast_start as startup
+
+    startup.lay_out_configs()
+    startup.defer_figure()
+    startup.defer_dynamo()
+
+
+class _ExtFinder(MetaPathFinder):
+    """Finds `mmcv._ext` in `mmcv_ext.py`; last on `sys.meta_path`, it yields to a compiled one."""
+
+    def __init__(self) -> None:
+        self.early_modules = [
+            module
+            for name, module in list(sys.modules.items())
+            if name.split('.')[0] in ('mmcv', *_TOOLBOXES) and module is not None
+        ]
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Return the spec of the stand-in, for `mmcv._ext` only."""
+        del path, target
+        if fullname != 'mmcv._ext':
+            return None
+        return spec_from_file_location(fullname, Path(__file__).with_name('mmcv_ext.py'))
+
+
+def _ext_finder() -> _ExtFinder | None:
+    return next((finder for finder in sys.meta_path if isinstance(finder, _ExtFinder)), None)
+
+
+def provide_ext() -> None:
+    """Let `mmcv._ext` be found in `mmcv_ext.py` where mmcv has no compiled extension.
+
+    Reason: `import mmcv.ops`, and with it `mmdet.models`, needs the compiled extension, which has
+    no wheel for current torch and does not build with torch >= 2.13.
+    Versions: mmcv and mmcv-lite 2.1.0, onedl-mmcv 2.3.6.
+    Delete when: a wheel of mmcv with ops installs with pip alone on current torch.
+    """
+    if _ext_finder() is None:
+        sys.meta_path.append(_ExtFinder())
+
+
+def mend_early_imports() -> None:
+    """Give modules that were imported before `provide_ext` the real ops.
+
+    Reason: the maintained forks import ops in `try:` and on failure bind functions, classes or
+    None that refuse to work, so what was imported before mbv2_backbone would stay broken; mmdet's
+    own tools/train.py imports mmdet.utils before it reads the config's custom_imports.
+    Versions: onedl-mmdetection 3.5.1, onedl-mmsegmentation 1.4.2; also mmcv.cnn.bricks.transformer
+    of mmcv 2.1.0 and onedl-mmcv 2.3.6. The official mmdet and mmseg fail instead, and an import of
+    theirs that failed can simply be repeated.
+    Delete when: `provide_ext` goes.
+
+    Raises:
+        RuntimeError: a module cannot be mended, because the ops still cannot be imported or because
+            a class was derived from a refusing one.
+    """
+    finder = _ext_finder()
+    if finder is None:
+        return
+    broken = {}
+    for module in finder.early_modules:
+        for source, names, statement in _guarded_imports(module):
+            scope = dict(vars(module))
+            if source == 'mmcv':
+                try:
+                    exec(statement, scope)
+                except ImportError as error:
+                    broken[module.__name__] = str(error)
+                    continue
+            for name in names & scope.keys():
+                stand_in = vars(module).get(name)
+                foreign = (getattr(stand_in, '__module__', None) or source).split('.')[0] != source
+                derived = [
+                    value.__name__
+                    for value in vars(module).values()
+                    if foreign and stand_in in getattr(value, '__bases__', ())
+                ]
+                if derived:
+                    broken[module.__name__] = f'{", ".join(derived)} needs {name} of {source}'
+                else:
+                    setattr(module, name, scope[name])
+    if broken:
+        listed = '; '.join(f'{name} ({why})' for name, why in sorted(broken.items()))
+        raise RuntimeError(
+            f'These modules were imported before mbv2_backbone and lack the ops of mmcv: {listed}. '
+            'Restart Python and import mbv2_backbone before mmdet and mmseg, or put '
+            "custom_imports = dict(imports=['mbv2_backbone']) at the top of the config."
+        )
+    finder.early_modules = []
+
+
+def _guarded_imports(module: ModuleType) -> Iterator[tuple[str, set[str], CodeType]]:
+    """Find `try: from mmcv.ops import …`, or from a toolbox, at the top level of a module.
+
+    Yields:
+        The package that is imported from, the names that are bound, the compiled import.
+    """
+    loader = getattr(module.__spec__, 'loader', None)
+    source = loader.get_source(module.__name__) if hasattr(loader, 'get_source') else None
+    if source is None or 'try:' not in source:
+        return
+    for node in ast.parse(source).body:
+        if not isinstance(node, ast.Try):
+            continue
+        imports = [child for child in node.body if isinstance(child, ast.ImportFrom)]
+        roots = {(child.module or '').split('.')[0] for child in imports}
+        for root in ('mmcv', *_TOOLBOXES):
+            if root in roots and find_spec(root) is not None:
+                names = {alias.asname or alias.name for child in imports for alias in child.names}
+                body = ast.Module(body=list(imports), type_ignores=[])
+                yield root, names, compile(body, module.__name__, 'exec')
+                break
+
+
+def allow_checkpoint_classes() -> None:
+    """Let `torch.load(weights_only=True)` read the checkpoints that mmengine's Runner writes.
+
+    Reason: they hold HistoryBuffers and numpy scalars. With mmengine `--resume` fails;
+    onedl-mmengine allows some of it, `getattr` without limit too, and for the rest falls back to
+    weights_only=False.
+    Versions: mmengine 0.10.7 and onedl-mmengine 0.10.12 on torch >= 2.6.
+    Delete when: mmengine loads its own checkpoints with weights_only=True.
+    """
+    from mmengine.logging.history_buffer import HistoryBuffer
+
+    rebuild_array, rebuild_scalar = np.empty(0).__reduce__()[0], np.float64(0).__reduce__()[0]
+    allowed = [
+        (HistoryBuffer, 'mmengine.logging.history_buffer.HistoryBuffer'),
+        (_history_buffer_statistic, 'builtins.getattr'),
+        (np.ndarray, 'numpy.ndarray'),
+        (np.dtype, 'numpy.dtype'),
+    ]
+    for core in ('numpy.core', 'numpy._core'):  # the names that numpy 1 and numpy 2 write
+        allowed += [
+            (rebuild_scalar, f'{core}.multiarray.scalar'),
+            (rebuild_array, f'{core}.multiarray._reconstruct'),
+        ]
+    for code in '?bhilqBHILQefd':
+        dtype_class = type(np.dtype(code))
+        allowed.append((dtype_class, f'numpy.dtypes.{dtype_class.__name__}'))
+    # Pairs with a name, which torch takes from 2.6 on, outlive onedl-mmengine's `safe_globals`
+    # block, which at its end removes the bare objects that it added.
+    if torch.__version__ >= (2, 6):
+        torch.serialization.add_safe_globals(allowed)
+
+
+def _history_buffer_statistic(owner: type, name: str) -> Any:
+    """Stand for `getattr` in a pickle, for the statistics that every HistoryBuffer carries.
+
+    Raises:
+        ValueError: the pickle asks for anything else.
+    """
+    from mmengine.logging.history_buffer import HistoryBuffer
+
+    if owner is not HistoryBuffer or name not in ('min', 'max', 'current', 'mean'):
+        raise ValueError(
+            f'The checkpoint asks for the attribute {name!r} of {owner!r}; expected a statistic of '
+            'HistoryBuffer. Load it only if you trust it, with torch.load(weights_only=False).'
+        )
+    return getattr(owner, name)
+
+
+def join_cpu_processes(cfg: Any) -> None:
+    """Join the other processes over gloo before the Runner is built; call it under torchrun.
+
+    Reason: without a GPU mmengine's `init_dist` fails in torch.cuda.set_device, and the Runner
+    wraps the model for the GPU of the local rank.
+    Versions: mmengine 0.10.7, onedl-mmengine 0.10.12.
+    Delete when: the Runner trains with `launcher='pytorch'` and backend gloo where CUDA is absent.
+    """
+    cfg.setdefault(
+        'model_wrapper_cfg',
+        dict(
+            type='MMDistributedDataParallel',
+            device_ids=None,
+            broadcast_buffers=False,
+            find_unused_parameters=cfg.get('find_unused_parameters', False),
+        ),
+    )
+    if not torch.distributed.is_initialized():
+        torch.distributed.init_process_group('gloo')
+
+
+def end_joined_process() -> None:
+    """End this process with 0 and without finalising Python, if it is one of several over gloo.
+
+    All that is to happen at exit happens before: threads are waited for, `atexit` functions run.
+
+    Reason: gloo's threads take the GIL to give back a tensor. One that is late, on a busy machine,
+    is ended by Python's finalisation, upon which C++ aborts: "terminate called without an active
+    exception", and torchrun calls a finished run failed. destroy_process_group waits for these
+    threads, but not once a model was wrapped in DDP.
+    Versions: torch 2.15 with Python 3.11.
+    Delete when: torch waits for its threads before Python is finalised (pytorch/pytorch#179291).
+    """
+    if not (torch.distributed.is_initialized() and torch.distributed.get_backend() == 'gloo'):
+        return
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)

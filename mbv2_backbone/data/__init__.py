@@ -1,1 +1,0 @@
-"""Sample set, dataset fetch and dataset checks."""

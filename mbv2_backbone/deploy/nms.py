@@ -1,0 +1,66 @@
+"""From raw scores and boxes to detections in numpy, as the head does it in torch."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..annotations.overlaps import shared_and_union
+from .metadata import Detection
+
+Boxes = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def select_boxes(scores: np.ndarray, boxes: np.ndarray, rules: Detection) -> Boxes:
+    """Choose the detections of one image.
+
+    Args:
+        scores: `(P, C)` in [0, 1].
+        boxes: `(P, 4)` xyxy in pixels of the input, clipped to it.
+        rules: Thresholds and limits.
+
+    Returns:
+        Boxes `(D, 4)` float32, scores `(D,)` float32 and labels `(D,)` int64, by falling score.
+    """
+    prior, label = np.nonzero(scores > rules.score_thr)
+    score = scores[prior, label]
+    order = np.argsort(-score, kind='stable')
+    if rules.nms_pre > 0:
+        order = order[_rank_in_level(prior[order], rules.level_sizes) < rules.nms_pre]
+    prior, label, score = prior[order], label[order], score[order]
+    box = boxes[prior]
+    if rules.min_bbox_size >= 0:
+        is_large = (box[:, 2:] - box[:, :2] > rules.min_bbox_size).all(1)
+        box, label, score = box[is_large], label[is_large], score[is_large]
+    kept = np.zeros(len(box), bool)
+    for value in np.unique(label):
+        index = np.flatnonzero(label == value)
+        kept[index[nms(box[index], rules.iou_thr)]] = True
+    limit = rules.max_per_img if rules.max_per_img > 0 else None
+    return (
+        box[kept][:limit].astype(np.float32),
+        score[kept][:limit].astype(np.float32),
+        label[kept][:limit],
+    )
+
+
+def _rank_in_level(prior: np.ndarray, level_sizes: tuple[int, ...]) -> np.ndarray:
+    """Return of each candidate how many before it are of its level."""
+    level = np.searchsorted(np.cumsum(level_sizes), prior, side='right')
+    rank = np.empty_like(level)
+    for value in np.unique(level):
+        index = np.flatnonzero(level == value)
+        rank[index] = np.arange(len(index))
+    return rank
+
+
+def nms(boxes: np.ndarray, iou_thr: float) -> np.ndarray:
+    """Suppress greedily: `boxes` `(D, 4)` xyxy, best first. Returns the indices that stay."""
+    boxes = boxes.astype(np.float32)
+    alive = np.ones(len(boxes), bool)
+    for i in range(len(boxes)):
+        if not alive[i]:
+            continue
+        rest = i + 1 + np.flatnonzero(alive[i + 1 :])
+        shared, union = shared_and_union(boxes[i : i + 1], boxes[rest])
+        alive[rest[shared[0] > np.float32(iou_thr) * union[0]]] = False
+    return np.flatnonzero(alive)

@@ -1,0 +1,119 @@
+"""Looking into a `.pt2` file before torch opens it, for `torch.export.load` runs what is in it."""
+
+from __future__ import annotations
+
+import io
+import json
+import posixpath
+import re
+import zipfile
+from collections import Counter
+from collections.abc import Iterator
+from os import PathLike
+from typing import Any
+
+import torch
+
+from ..common.messages import UserError, first_line
+
+# `_operator` holds functions that call others, too; these only compute.
+_TARGET = re.compile(
+    r'torch\.ops\.(aten|prims|torchvision)\.\w+\.\w+|torch\.sym_\w+|math\.\w+|'
+    r'_operator\.(add|sub|mul|pow|neg|mod|floordiv|truediv|getitem|and_|or_|eq|ne|lt|le|gt|ge)'
+)
+# torch hands the sizes to sympy, which evaluates them as Python.
+_IN_SIZES = re.compile(
+    r'[subz]\d+|Symbol|Integer|Eq|Ne|Mod|Min|Max|FloorDiv|CeilDiv|PythonMod|True|False|'
+    r'positive|nonnegative|integer'
+)
+# The records that torch never unpickles: graphs, text, lists of tensors, their plain bytes.
+_GRAPH = re.compile(r'[^/]+/models/.+|serialized_exported_program\.json')
+_TEXT = re.compile(
+    r'[^/]+/(extra/.+|archive_format|archive_version|byteorder|\.data/(version|serialization_id))|'
+    r'version|extra_files/[^/]+'
+)
+_CONFIG = re.compile(r'[^/]+/data/(weights|constants)/[^/]+_config\.json')
+_RAW = re.compile(r'[^/]+/data/(weights/weight|constants/tensor)_\d+')
+_ATTRIBUTE = re.compile(r'\.\s*[A-Za-z_]')
+
+
+def check_program(path: str | PathLike[str]) -> None:
+    """Refuse a `.pt2` file that holds more than tensors and the operators of torch.
+
+    Raises:
+        UserError: It names what would run.
+        zipfile.BadZipFile: It is no archive.
+    """
+    with zipfile.ZipFile(path) as archive:
+        try:
+            _check_records(archive)
+        except ValueError as error:
+            raise UserError(f'{path} is refused: {error}') from error
+
+
+def _check_records(archive: zipfile.ZipFile) -> None:
+    names = archive.namelist()
+    # torch looks records up without regard to case, and may find another one than zipfile.
+    twice = [name for name, count in Counter(map(str.lower, names)).items() if count > 1]
+    if twice:
+        raise ValueError(f'{twice[0]} is in it more than once')
+    raw, pickled = _tensor_records(archive)
+    for name in names:
+        if name.lower() not in pickled:
+            if name.lower() in raw or _TEXT.fullmatch(name) or _CONFIG.fullmatch(name):
+                continue
+            if _GRAPH.fullmatch(name):
+                _check_graph(name, json.loads(archive.read(name)))
+                continue
+        _check_pickle(name, archive.read(name))
+
+
+def _tensor_records(archive: zipfile.ZipFile) -> tuple[set[str], set[str]]:
+    """Return the records of tensors that torch takes as plain bytes, and others; in lower case."""
+    raw, pickled = set(), set()
+    for name in filter(_CONFIG.fullmatch, archive.namelist()):
+        for _, entry in _entries(json.loads(archive.read(name))):
+            if isinstance(entry, dict) and 'path_name' in entry:
+                record = f'{posixpath.dirname(name)}/{entry["path_name"]}'.lower()
+                is_raw = entry.get('use_pickle') is False and _RAW.fullmatch(record)
+                (raw if is_raw else pickled).add(record)
+    return raw - pickled, pickled
+
+
+def _check_pickle(name: str, data: bytes) -> None:
+    if not data:
+        return
+    try:
+        torch.load(io.BytesIO(data), weights_only=True)
+    except Exception as error:
+        reason = first_line(error)
+        raise ValueError(f'{name} in it holds more than tensors ({reason})') from error
+
+
+def _check_graph(name: str, graph: Any) -> None:
+    for key, value in _entries(graph):
+        if key == 'guards_code' and value:
+            raise ValueError(f'{name} in it holds code of its own: {str(value)[:80]}')
+        if key == 'target' and _is_function(value) and not _TARGET.fullmatch(value):
+            raise ValueError(f'{name} in it calls {value}, which is no operator of torch')
+        if key == 'expr_str' and not _is_size(value):
+            raise ValueError(f'{name} in it has the size {str(value)[:80]}, which may be code')
+
+
+def _entries(node: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(node, dict):
+        yield from node.items()
+        node = list(node.values())
+    if isinstance(node, list):
+        for item in node:
+            yield from _entries(item)
+
+
+def _is_function(target: Any) -> bool:
+    return isinstance(target, str) and target.startswith(('torch', '_operator', 'math', '#'))
+
+
+def _is_size(text: Any) -> bool:
+    if not isinstance(text, str) or _ATTRIBUTE.search(text):
+        return False
+    return all(_IN_SIZES.fullmatch(word) for word in re.findall(r'[A-Za-z_]\w*', text))

@@ -1,1 +1,0 @@
-"""Image sets of users: found in a folder, checked, converted, shown."""

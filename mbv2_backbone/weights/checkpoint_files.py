@@ -1,0 +1,205 @@
+"""Read checkpoint files of every type, without running what is in them.
+
+A file's type is told by its first bytes, not by its name. Keras' configs are never deserialised.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import re
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable
+from os import PathLike
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+from torch import Tensor
+
+from ..common.messages import first_line
+
+KERAS_WEIGHTS = 'model.weights.h5'
+HEAD_BYTES = 512
+# Weights hardly compress: what unpacks to more than this is no checkpoint of a MobileNetV2.
+MAX_UNPACKED_RATIO = 20
+MIN_SUSPECT_BYTES = 16 * 2**20
+
+_HDF5_MAGIC = b'\x89HDF\r\n\x1a\n'
+_ZIP_MAGIC = b'PK\x03\x04'
+_UNSAFE_GLOBAL = re.compile(r'GLOBAL ([\w.]+)')
+
+
+def file_type(path: str | PathLike[str]) -> str:
+    """Return `zip`, `hdf5`, `safetensors` or `pickle`.
+
+    Raises:
+        ValueError: If the file is missing, empty, a web page, a text, or nothing that is known.
+    """
+    path = Path(path)
+    if not path.is_file():
+        problem = 'is a folder; give the file in it' if path.is_dir() else 'does not exist'
+        raise ValueError(f'checkpoint {path} {problem}')
+    with path.open('rb') as file:
+        head = file.read(HEAD_BYTES)
+    if not head:
+        raise ValueError(f'checkpoint {path} is empty; download or save it again')
+    if head.startswith(_ZIP_MAGIC):
+        return 'zip'
+    if head.startswith(_HDF5_MAGIC):
+        return 'hdf5'
+    if head[8:9] == b'{':
+        return 'safetensors'
+    if head.startswith(b'\x80'):
+        return 'pickle'
+    raise ValueError(f'{path} is not a checkpoint: {_describe(head)}')
+
+
+def _describe(head: bytes) -> str:
+    start = head.lstrip().lower()
+    if start.startswith((b'<!doctype', b'<html', b'<?xml', b'<head')):
+        return 'it is a web page, saved in its place. Download the file itself'
+    if start.startswith(b'version https://git-lfs'):
+        return 'it is a Git LFS pointer. Run git lfs pull'
+    text = head.decode('utf-8', errors='ignore')
+    if text.isprintable() or all(c.isprintable() or c.isspace() for c in text[:-1]):
+        return f'it is a text that begins with {text[:40]!r}'
+    return 'its first bytes are of no known type (.pth, .pt, .safetensors, .h5, .keras)'
+
+
+def read_checkpoint(path: str | PathLike[str], *, allow_pickle: bool = False) -> dict[str, Any]:
+    """Read a `.pth`, `.pt`, `.safetensors`, `.h5`, `.weights.h5` or `.keras` file onto the CPU.
+
+    Args:
+        path: The file.
+        allow_pickle: Let a torch file run arbitrary code. Only for files you trust.
+
+    Returns:
+        What was saved: a state dict, or a training checkpoint with one in it.
+
+    Raises:
+        ValueError: If the file is not a checkpoint, damaged, a bomb, or would run code.
+        ImportError: If the package that reads this type is missing.
+    """
+    path = Path(path)
+    kind = file_type(path)
+    if kind == 'hdf5':
+        return dict(_read_hdf5(path, path))
+    if kind == 'safetensors':
+        return _read_safetensors(path)
+    if kind == 'zip':
+        names = _checked_archive_names(path)
+        if KERAS_WEIGHTS in names:
+            return dict(_read_hdf5(io.BytesIO(_unpacked(path, KERAS_WEIGHTS)), path))
+        if any(name.endswith('constants.pkl') for name in names):
+            raise ValueError(
+                f'{path} is a TorchScript program, not weights; '
+                f'save its state_dict() with torch.save instead'
+            )
+        if not any(name.endswith('data.pkl') for name in names):
+            raise ValueError(f'{path} is a zip archive, but neither of torch nor of Keras')
+    return _read_torch(path, allow_pickle)
+
+
+def _checked_archive_names(path: Path) -> list[str]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+    except zipfile.BadZipFile as error:
+        raise ValueError(_damaged(path, error)) from error
+    _refuse_bomb(path, sum(entry.file_size for entry in entries))
+    return [entry.filename for entry in entries]
+
+
+def _unpacked(path: Path, member: str) -> bytes:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.read(member)
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError) as error:
+        raise ValueError(_damaged(path, error)) from error
+
+
+def _refuse_bomb(path: Path, unpacked: int) -> None:
+    size = path.stat().st_size
+    if unpacked > max(MIN_SUSPECT_BYTES, MAX_UNPACKED_RATIO * size):
+        raise ValueError(
+            f'{path} has {size} bytes and would unpack to {unpacked}: not weights but a zip bomb'
+        )
+
+
+def _damaged(path: Path, error: Exception) -> str:
+    reason = first_line(error)
+    return f'{path} is truncated or damaged ({reason}); download or save it again'
+
+
+def _read_torch(path: Path, allow_pickle: bool) -> dict[str, Any]:
+    try:
+        checkpoint = torch.load(path, map_location='cpu', weights_only=not allow_pickle)
+    except pickle.UnpicklingError as error:
+        unsafe = _UNSAFE_GLOBAL.search(str(error))
+        if not unsafe:
+            raise ValueError(_damaged(path, error)) from error
+        raise ValueError(
+            f'{path} is refused: to load it, Python would have to run {unsafe[1]}, which may be '
+            f'any code. If you trust its author, pass allow_pickle=True (convert_weights.py: '
+            f'--allow-pickle)'
+        ) from error
+    except (RuntimeError, EOFError, OSError, KeyError, IndexError, TypeError) as error:
+        raise ValueError(_damaged(path, error)) from error
+    if isinstance(checkpoint, torch.nn.Module):
+        checkpoint = checkpoint.state_dict()
+    if not isinstance(checkpoint, dict):
+        raise ValueError(
+            f'{path} holds a {type(checkpoint).__name__}; expected a dict of tensors by name'
+        )
+    return checkpoint
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+    except ImportError as error:
+        raise ImportError(f'{path} needs safetensors: pip install safetensors') from error
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(_damaged(path, error)) from error
+
+
+def _read_hdf5(file: Path | IO[bytes], path: Path) -> Iterable[tuple[str, Tensor]]:
+    """Return the datasets by their path in the file, layers by their names where those are kept."""
+    try:
+        import h5py
+    except ImportError as error:
+        raise ImportError(f'{path} needs h5py: pip install h5py') from error
+    try:
+        with h5py.File(file, 'r') as root:
+            datasets: list[tuple[str, h5py.Dataset]] = []
+            # Links to other files are not followed.
+            root.visititems(_collector(datasets, h5py.Dataset))
+            numeric = [(name, data) for name, data in datasets if data.dtype.kind in 'fiu']
+            _refuse_bomb(path, sum(data.size * data.dtype.itemsize for _, data in numeric))
+            if any(data.external for _, data in numeric):
+                raise ValueError(f'{path} keeps its tensors in other files; save it in one')
+            return [(_layer_path(name, data), torch.from_numpy(data[()])) for name, data in numeric]
+    except (OSError, RuntimeError) as error:
+        raise ValueError(_damaged(path, error)) from error
+
+
+def _collector(found: list, kind: type) -> Callable[[str, Any], None]:
+    def collect(name: str, node: Any) -> None:
+        if isinstance(node, kind):
+            found.append((name, node))
+
+    return collect
+
+
+def _layer_path(name: str, dataset: Any) -> str:
+    """Put the layer's own name in place of Keras 3's class and number, if the file knows it."""
+    *groups, variables, index = ['', *name.split('/')]
+    layer_name = dataset.parent.attrs.get('name') if variables == 'vars' else None
+    if not isinstance(layer_name, str):
+        return name
+    return '/'.join([*groups[1:-1], layer_name, variables, index])

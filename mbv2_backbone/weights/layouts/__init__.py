@@ -1,0 +1,1 @@
+"""The naming schemes of published MobileNetV2 weights, one file each."""

@@ -1,0 +1,163 @@
+"""A checkpoint for a whole model: read it safely, and only if it is the model's own."""
+
+from __future__ import annotations
+
+import os.path as osp
+import zipfile
+from collections.abc import Callable
+from os import PathLike
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ..common.messages import UserError
+from .checkpoint_files import read_checkpoint
+from .convert import unwrap
+
+LAST_CHECKPOINT = 'last_checkpoint'  # mmengine's file that names the newest
+
+
+def read_state_dict(path: str) -> dict[str, torch.Tensor]:
+    """Read the weights of a checkpoint file without running code from it.
+
+    Raises:
+        UserError: If there is no such file or it holds no weights.
+    """
+    if not osp.isfile(path):
+        raise UserError(f'no checkpoint at {path}; tools/train.py writes them to its --work-dir')
+    try:
+        state_dict, _ = unwrap(read_checkpoint(path))
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    if not state_dict:
+        raise UserError(f'{path} holds no model weights (a dict of tensors or its `state_dict`)')
+    return {key.removeprefix('module.'): value for key, value in state_dict.items()}
+
+
+def check_covers(model: nn.Module, state_dict: dict[str, torch.Tensor], path: str) -> None:
+    """Refuse a checkpoint that would leave any weight of a model as it was.
+
+    Raises:
+        UserError: It names the first weights that are missing or have another shape.
+    """
+    own = model.state_dict()
+    missing = [key for key in own if key not in state_dict]
+    changed = [
+        f'{key}: {tuple(state_dict[key].shape)} for {tuple(own[key].shape)}'
+        for key in own
+        if key in state_dict and state_dict[key].shape != own[key].shape
+    ]
+    if not missing and not changed:
+        return
+    lines = [f'{path} is not a checkpoint of this config: of {len(own)} tensors']
+    for what, names in (('are missing', missing), ('have another shape', changed)):
+        if names:
+            shown = ', '.join(names[:3]) + (', …' if len(names) > 3 else '')
+            lines.append(f'  {len(names)} {what}: {shown}')
+    lines.append('Give the config it was trained with (classes, width and taps must agree).')
+    raise UserError('\n'.join(lines))
+
+
+def load_weights(model: nn.Module, path: str) -> None:
+    """Fill a whole model from a checkpoint file; see `read_state_dict` and `check_covers`."""
+    state_dict = read_state_dict(path)
+    check_covers(model, state_dict, path)
+    model.load_state_dict(state_dict, strict=False)
+
+
+def last_checkpoint(work_dir: str | PathLike[str]) -> str | None:
+    """Return what `last_checkpoint` in a work folder names, if that file exists."""
+    pointer = Path(work_dir, LAST_CHECKPOINT)
+    path = pointer.read_text(encoding='utf-8').strip() if pointer.is_file() else ''
+    return path if osp.isfile(path) else None
+
+
+def find_checkpoint(name: str, work_dir: str | PathLike[str]) -> str:
+    """Return the file that `best` or `last` stands for; any other name is a path.
+
+    Args:
+        name: `best`, `last` or a path.
+        work_dir: The folder of a run.
+
+    Raises:
+        UserError: If the run left no such checkpoint.
+    """
+    if name == 'last':
+        path = last_checkpoint(work_dir) or _newest(work_dir, '*.pth')
+    elif name == 'best':
+        path = _newest(work_dir, 'best_*.pth')
+    else:
+        return name
+    if path is None:
+        others = ', '.join(sorted(file.name for file in Path(work_dir).glob('*.pth')))
+        raise UserError(
+            f'no {name} checkpoint in {work_dir}; there is {others or "none at all"}. Train first, '
+            f'name a file, or give the --work-dir of the run'
+        )
+    return path
+
+
+def _newest(work_dir: str | PathLike[str], pattern: str) -> str | None:
+    files = sorted(Path(work_dir).glob(pattern), key=lambda path: path.stat().st_mtime)
+    return str(files[-1]) if files else None
+
+
+def check_resumable(path: str) -> None:
+    """Refuse a file that training cannot go on from.
+
+    Raises:
+        UserError: If there is no such file, it is damaged, or it holds weights only.
+    """
+    if not osp.isfile(path):
+        raise UserError(f'no checkpoint at {path}')
+    try:
+        checkpoint = read_checkpoint(path)
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()  # torch does not look at the checksums
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    except zipfile.BadZipFile as error:
+        raise UserError(
+            f'{path} is no checkpoint of a training, or damaged ({error}); to start from its '
+            f'weights: --cfg-options load_from={path}'
+        ) from error
+    if damaged:
+        raise UserError(f'{path} is damaged: the checksum of {damaged} is wrong')
+    if 'optimizer' not in checkpoint or 'iter' not in checkpoint.get('meta', {}):
+        raise UserError(f'{path} holds weights, but no state of a training to go on from')
+
+
+def newest_resumable(work_dir: str | PathLike[str], warn: Callable[[str], None]) -> str | None:
+    """Find the checkpoint to go on from: the one last named, or else the newest good one.
+
+    Args:
+        work_dir: The folder of a run.
+        warn: Told of each file that is skipped and of the one used in its place.
+
+    Returns:
+        Its path; `None` if there are no checkpoints.
+
+    Raises:
+        UserError: If there are checkpoints, but none is good.
+    """
+    files = [path for path in Path(work_dir).glob('*.pth') if not path.name.startswith('best_')]
+    found = [str(path) for path in sorted(files, key=lambda p: p.stat().st_mtime, reverse=True)]
+    named = last_checkpoint(work_dir)
+    paths = list(dict.fromkeys([named, *found] if named else found))
+    problems: list[str] = []
+    for path in paths:
+        try:
+            check_resumable(path)
+        except UserError as error:
+            problems.append(str(error))
+            continue
+        if problems:
+            warn(f'{"; ".join(problems)}. Going on from {path}, the newest that is whole.')
+        return path
+    if problems:
+        raise UserError(
+            f'nothing in {work_dir} to go on from: {"; ".join(problems)}. '
+            f'Train without --resume to begin anew'
+        )
+    return None

@@ -1,0 +1,227 @@
+"""What can be found out before the first iteration, said in one message."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import os.path as osp
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mmengine.config import Config
+from mmengine.dataset import BaseDataset
+from mmengine.registry import DATASETS
+
+from ...common.messages import MAX_NAMED, UserError, first_lines
+from ..configs.palettes import file_palette
+from ..configs.read import datasets_of, metainfo_of, task_of, type_name, walk
+
+if TYPE_CHECKING:
+    from .mask_values import MaskRules
+
+_RANK_OF_LAUNCHER = dict(pytorch='RANK', slurm='SLURM_PROCID', mpi='OMPI_COMM_WORLD_RANK')
+
+
+def check_data(cfg: Config, splits: Sequence[str]) -> None:
+    """Refuse to start when files that the datasets name are missing.
+
+    Args:
+        cfg: The config; its `data_help`, if any, is printed as the way to get the data.
+        splits: Any of `train`, `val`, `test`.
+
+    Raises:
+        UserError: It shows the expected layout with what is there and what is not; or annotations
+            are a pickle.
+    """
+    paths: dict[str, bool] = {}
+    for dataset in datasets_of(cfg, splits):
+        _refuse_pickles(dataset)
+        paths |= {path: osp.exists(path) for path in expected_paths(dataset)}
+    if all(paths.values()):
+        return
+    lines = ['the data is not where the config expects it:']
+    lines += [f'  {"found  " if there else "MISSING"} {path}' for path, there in paths.items()]
+    if cfg.get('data_help'):
+        lines.append(cfg.data_help.strip())
+    lines.append('Data elsewhere? Link it there, or override the config: --cfg-options data_root=…')
+    raise UserError('\n'.join(lines))
+
+
+def _refuse_pickles(dataset: dict) -> None:
+    for key in ('ann_file', 'proposal_file'):
+        path = dataset.get(key) or ''
+        if path.endswith(('.pkl', '.pickle')):
+            raise UserError(
+                f'{key}={path} is a pickle, which can hold any code and runs it when it is read; '
+                f'give the annotations as JSON'
+            )
+
+
+def expected_paths(dataset: dict) -> list[str]:
+    """Return the files and folders that a dataset config names, `data_root` joined in front."""
+    root = dataset.get('data_root') or ''
+    parts = [dataset.get('ann_file') or '']
+    parts += [prefix for prefix in (dataset.get('data_prefix') or {}).values() if prefix]
+    return [osp.join(root, part) for part in parts if part and '://' not in root + part]
+
+
+def check_classes(cfg: Config, splits: Sequence[str]) -> None:
+    """Refuse to start when a head and a dataset disagree on the number of classes.
+
+    Raises:
+        UserError: It names both numbers and the option that mends it.
+    """
+    if task_of(cfg) == 'joint':
+        parts = [(cfg.model.bbox_head, 'classes'), (cfg.model.decode_head, 'seg_classes')]
+    else:
+        parts = [(cfg.model, 'classes')]
+    for part, key in parts:
+        heads = sorted({node['num_classes'] for node in walk(part) if 'num_classes' in node})
+        for dataset in datasets_of(cfg, splits):
+            _check_class_count(heads, dataset, key)
+
+
+def _check_class_count(heads: Sequence[int], dataset: dict, key: str) -> None:
+    classes = metainfo_of(dataset).get(key)
+    wrong = [number for number in heads if classes and number != len(classes)]
+    if wrong:
+        raise UserError(
+            f'the head predicts {wrong[0]} classes, but the dataset {dataset["type"]} has '
+            f'{len(classes)} ({", ".join(classes[:6])}{", …" if len(classes) > 6 else ""}); '
+            f'put one `{key} = (...)` at the top level of the config, which drives both'
+        )
+
+
+def check_masks(cfg: Config, splits: Sequence[str]) -> None:
+    """Refuse to start when a segmentation mask cannot be trained on.
+
+    All masks are read once; what is found out is kept in the work dir, by the files' times and
+    sizes. The first process of several does it for all. `check_masks = False` in the config
+    leaves it out.
+
+    Args:
+        cfg: The config.
+        splits: Any of `train`, `val`, `test`.
+
+    Raises:
+        UserError: It names the files, what is wrong with them, and what to do.
+    """
+    if task_of(cfg) == 'det' or not cfg.get('check_masks', True) or not is_first_process(cfg):
+        return
+    from .mask_values import mask_problem, scan_masks  # detection does without mmseg
+
+    ignore_index = _ignore_index(cfg)
+    pairs: list[tuple[str, str]] = []
+    rules: list[MaskRules] = []
+    for config in datasets_of(cfg, splits):
+        if _mask_loader(config) is None:
+            continue
+        dataset = DATASETS.build(dict(config, pipeline=[], serialize_data=False))
+        _check_zero_label(config, dataset)
+        found = _local_masks(config, dataset)
+        pairs += found
+        rules += [_mask_rules(cfg, config, dataset, ignore_index)] * len(found)
+
+    lines, remedies = [], {}
+    facts = scan_masks(pairs, Path(cfg.work_dir, 'masks.json'))
+    for (path, _), fact, rule in zip(pairs, facts, rules, strict=True):
+        problem = mask_problem(fact, rule)
+        if problem is not None:
+            lines.append(f'{path} {problem.what}')
+            if len(lines) <= MAX_NAMED:
+                remedies[problem.remedy] = None
+    if lines:
+        text = [f'{len(lines)} of {len(pairs)} masks cannot be trained on:']
+        text += first_lines(lines)
+        text += ['What to do:', *(f'  {remedy}' for remedy in remedies)]
+        raise UserError('\n'.join(text))
+
+
+def is_first_process(cfg: Config) -> bool:
+    """Tell whether this is the one process of several that speaks and writes."""
+    # The checks come before the processes join, so mmengine.dist does not know yet.
+    return int(os.environ.get(_RANK_OF_LAUNCHER.get(cfg.get('launcher'), ''), 0)) == 0
+
+
+def _ignore_index(cfg: Config) -> int:
+    """Return the label that is ignored; the loss, the padding and the metric must agree."""
+    heads = walk(cfg.model.get('decode_head', cfg.model))
+    found = [
+        ('decode_head.ignore_index', head.get('ignore_index', 255))
+        for head in heads
+        if 'num_classes' in head
+    ]
+    for key in ('seg_pad_val', 'seg_pad_value'):  # mmseg's name and mmdet's
+        if key in (cfg.model.get('data_preprocessor') or {}):
+            found.append((f'data_preprocessor.{key}', cfg.model.data_preprocessor[key]))
+    for split in ('val', 'test'):
+        for metric in walk(cfg.get(f'{split}_evaluator')):
+            if type_name(metric).endswith('IoUMetric'):
+                found.append((f'{split}_evaluator.ignore_index', metric.get('ignore_index', 255)))
+    if len({value for _, value in found}) > 1:
+        values = ', '.join(f'{key}={value}' for key, value in found)
+        raise UserError(f'the ignored label must be one and the same everywhere, got {values}')
+    return found[0][1] if found else 255
+
+
+def _mask_loader(dataset: dict) -> dict | None:
+    for step in walk(dataset.get('pipeline')):
+        if type_name(step).endswith(('LoadAnnotations', 'LoadLabelMap')):
+            return step
+    return None
+
+
+def _check_zero_label(config: dict, dataset: BaseDataset) -> None:
+    """Refuse `reduce_zero_label` where 0 is a class; LoveDA's own class has it for a reason."""
+    classes = dataset.metainfo.get('classes') or ('',)
+    if not config.get('reduce_zero_label') or classes[0] != 'background':
+        return
+    for kind in type(dataset).__mro__:
+        option = inspect.signature(kind.__init__).parameters.get('reduce_zero_label')
+        if option is not None and option.default:
+            return
+        if option is not None:
+            break
+    raise UserError(
+        f'reduce_zero_label=True makes 0 in the masks of {config["type"]} ignored, but its first '
+        f'class is {classes[0]}; leave reduce_zero_label out. If 0 in the files means '
+        f'unlabelled and 1 is the background, give that class another name'
+    )
+
+
+def _local_masks(config: dict, dataset: BaseDataset) -> list[tuple[str, str]]:
+    """Return the paths of masks and images; none of those that are not on this machine."""
+    if not len(dataset):
+        raise UserError(
+            f'{config["type"]} finds no image; check ann_file, img_suffix and the folders of\n  '
+            + '\n  '.join(expected_paths(config))
+        )
+    infos = [dataset.get_data_info(i) for i in range(len(dataset))]
+    pairs = [(info['seg_map_path'], info['img_path']) for info in infos if 'seg_map_path' in info]
+    return [(mask, image) for mask, image in pairs if '://' not in mask + image]
+
+
+def _mask_rules(cfg: Config, config: dict, dataset: BaseDataset, ignore_index: int) -> MaskRules:
+    from ...annotations.masks import MaskCoding
+    from .mask_values import MaskRules
+
+    loader = _mask_loader(config)
+    heads = walk(cfg.model.get('decode_head', cfg.model))
+    coding = MaskCoding(
+        reduce_zero_label=dataset.metainfo.get('reduce_zero_label', False),
+        label_map=dataset.metainfo.get('label_map'),
+        palette=loader.get('palette') or file_palette(config),
+        ignore=loader.get('ignore', ()),
+        ignore_unknown=loader.get('ignore_unknown', False),
+    )
+    return MaskRules(
+        num_classes=max(
+            (node['num_classes'] for node in heads if 'num_classes' in node),
+            default=len(dataset.metainfo['classes']),
+        ),
+        coding=coding,
+        ignore_index=ignore_index,
+        reads_colours=type_name(loader).endswith('LoadLabelMap'),
+        backend=loader.get('imdecode_backend', 'pillow' if task_of(cfg) == 'seg' else 'cv2'),
+    )

@@ -1,0 +1,244 @@
+"""Broken images: found before training where that is cheap, replaced where they turn up."""
+
+from __future__ import annotations
+
+import os.path as osp
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.dataset import Compose
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS, TRANSFORMS
+from mmengine.runner import Runner
+
+from ...annotations.images import BrokenSampleError, can_be_decoded, read_image_facts
+from ...common.files import append_line
+from ...common.messages import UserError, first_lines, warn
+from ..configs.read import datasets_of
+from .before_run import is_first_process
+from .image_files import check_samples, samples_of
+
+RECORD = 'broken_images.txt'
+MAX_BROKEN = 0.05  # of the images to train on
+
+
+class BrokenImages:
+    """The images of a run that were found to be broken, in a file that all its processes share.
+
+    Args:
+        record: The file, a line an image: its path, a tab and what is wrong.
+    """
+
+    def __init__(self, record: str) -> None:
+        self.record = Path(record)
+        self._unwritten: dict[str, str] = {}
+
+    def add(self, path: str, problem: str) -> None:
+        """Note an image; if the disk is full, in this process only."""
+        if path in self.problems():
+            return
+        try:
+            self.record.parent.mkdir(parents=True, exist_ok=True)
+            append_line(f'{path}\t{problem}', self.record)
+        except OSError as error:
+            self._unwritten[path] = problem
+            warn(
+                f'{path} {problem}, and could not be noted in {self.record} ({error}). Training '
+                f'goes on, and may not count this image. Make room on the disk.'
+            )
+
+    def problems(self) -> dict[str, str]:
+        """Return what is wrong with the images noted so far, by path."""
+        lines: list[str] = []
+        if self.record.exists():
+            lines = self.record.read_text(encoding='utf-8').splitlines()
+        noted = {path: problem for path, _, problem in (line.partition('\t') for line in lines)}
+        return noted | self._unwritten
+
+    def size(self) -> int:
+        """Return the bytes of the file, which tell at little cost whether images were added."""
+        return self.record.stat().st_size if self.record.exists() else 0
+
+
+@TRANSFORMS.register_module()
+class ReplaceBrokenImages:
+    """Runs a pipeline; a sample whose image or mask is broken gives way to another one.
+
+    It goes into `record`, from which `BrokenImagesHook` names it once in the log of a run,
+    whichever process met it.
+
+    Args:
+        steps: The pipeline.
+        record: File that names the broken images.
+    """
+
+    def __init__(self, *, steps: Sequence[dict], record: str) -> None:
+        self.pipeline = Compose(steps)
+        self.broken = BrokenImages(record)
+
+    def __call__(self, results: dict) -> dict | None:
+        """Return what the pipeline makes of a sample; `None` asks mmengine for another."""
+        paths = [results[key] for key in ('img_path', 'seg_map_path') if results.get(key)]
+        try:
+            return self.pipeline(results)
+        except BrokenSampleError as error:
+            problem = decode_problem(paths[0]) or str(error)
+            path = paths[0]
+        except Exception:
+            # Whatever a decoder raises; a fault of our own must not pass for one of the file.
+            found = ((path, decode_problem(path)) for path in paths)
+            path, problem = next((pair for pair in found if pair[1]), (None, None))
+            if path is None:
+                raise
+        self.broken.add(path, problem)
+        return None
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}({self.pipeline!r})'
+
+
+def decode_problem(path: str) -> str | None:
+    """Tell why an image or mask cannot be decoded; `None` if it can, or is not on this machine."""
+    if '://' in path:
+        return None
+    facts = read_image_facts(path)
+    if facts.error:
+        return facts.error
+    return None if can_be_decoded(path) else 'cannot be decoded'
+
+
+def watch_images(cfg: Config, *, fresh: bool = False) -> None:
+    """Let a run check the headers of its images and replace those that turn out broken, in place.
+
+    `max_broken_images` in the config is the share of training images that may be broken, by
+    default 0.05. `check_images = False` leaves out the check before the first iteration.
+
+    Args:
+        cfg: The config.
+        fresh: Whether the record of broken images begins anew, as a training's does: an earlier
+            one in this folder had other files.
+    """
+    record = osp.join(cfg.work_dir, RECORD)
+    if fresh and is_first_process(cfg):
+        Path(record).unlink(missing_ok=True)
+    replace_broken(cfg, record)
+    hook = dict(
+        type='BrokenImagesHook',
+        record=record,
+        max_share=cfg.get('max_broken_images', MAX_BROKEN),
+        check_first=cfg.get('check_images', True),
+    )
+    others = [h for h in cfg.get('custom_hooks') or [] if h.get('type') != hook['type']]
+    cfg.custom_hooks = [*others, hook]
+
+
+def replace_broken(cfg: Config, record: str) -> None:
+    """Wrap the training pipelines of a config in `ReplaceBrokenImages`, in place.
+
+    Those that mmdet's `PipelineSwitchHook` puts in their place later are among them.
+    """
+    switches = [h for h in cfg.get('custom_hooks') or [] if h.get('switch_pipeline')]
+    owners = [(dataset, 'pipeline') for dataset in datasets_of(cfg, ('train',))]
+    for owner, key in [*owners, *((switch, 'switch_pipeline') for switch in switches)]:
+        steps = owner.get(key) or []
+        if steps and steps[0].get('type') == 'ReplaceBrokenImages':  # the config of another run
+            steps = steps[0]['steps']
+        if steps:
+            owner[key] = [dict(type='ReplaceBrokenImages', steps=steps, record=record)]
+
+
+@HOOKS.register_module()
+class BrokenImagesHook(Hook):
+    """Checks the images before the first iteration, and ends a run with too many broken ones.
+
+    Images to evaluate on must all be whole: a figure for fewer of them would be another figure.
+
+    Args:
+        record: File that names the broken images of the run.
+        max_share: Of the images to train on, that may be broken; in [0, 1].
+        check_first: Whether to read the headers of all images first. What is found out is kept in
+            the folder of `record`, by the files' times and sizes.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def __init__(self, *, record: str, max_share: float, check_first: bool) -> None:
+        self.broken = BrokenImages(record)
+        self.cache = Path(record).with_name('images.json')
+        self.max_share = max_share
+        self.check_first = check_first
+        self._num_images = 0
+        self._seen_size = 0
+        self._named: set[str] = set()
+
+    def before_train(self, runner: Runner) -> None:
+        """Check the images to train and to validate on.
+
+        Raises:
+            UserError: If too many are broken.
+        """
+        to_train = samples_of(runner.train_loop.dataloader.dataset)
+        self._num_images = len({sample['img_path'] for sample in to_train})
+        if not self.check_first or not is_main_process():
+            return
+        for path, problem in self._check(to_train).items():
+            self.broken.add(path, problem)
+        self._name_and_count()
+        if runner.val_loop is not None:
+            self._refuse_any(samples_of(runner.val_loop.dataloader.dataset))
+
+    def before_test(self, runner: Runner) -> None:
+        """Check the images to test on.
+
+        Raises:
+            UserError: If one is broken.
+        """
+        if self.check_first and is_main_process():
+            self._refuse_any(samples_of(runner.test_loop.dataloader.dataset))
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | None = None,
+        outputs: dict | None = None,
+    ) -> None:
+        """Look whether the loaders found broken images.
+
+        Raises:
+            UserError: If there are too many by now.
+        """
+        del runner, batch_idx, data_batch, outputs
+        if is_main_process() and self.broken.size() != self._seen_size:
+            self._name_and_count()
+
+    def _name_and_count(self) -> None:
+        self._seen_size = self.broken.size()
+        problems = self.broken.problems()
+        for path in problems.keys() - self._named:
+            warn(f'{path} {problems[path]}; other images take its place')
+            self._named.add(path)
+        count = len(problems)
+        if self._num_images and count > self.max_share * self._num_images:
+            raise UserError(
+                f'{count} of {self._num_images} images to train on are broken, more than '
+                f'max_broken_images={self.max_share} in the config allows; they are listed in '
+                f'{self.broken.record}. Mend them, or take them out of the annotations'
+            )
+
+    def _refuse_any(self, samples: Sequence[dict]) -> None:
+        broken = self._check(samples)
+        if broken:
+            lines = [f'{len(broken)} of {len(samples)} images to evaluate on are broken:']
+            named = [f'{path} {problem}' for path, problem in broken.items()]
+            lines += first_lines(named)
+            lines.append('Mend them, or take them out of the annotations.')
+            raise UserError('\n'.join(lines))
+
+    def _check(self, samples: Sequence[dict]) -> dict[str, str]:
+        broken, notes = check_samples(samples, self.cache)
+        for note in notes:
+            warn(note)
+        return broken

@@ -1,0 +1,129 @@
+"""Whether a config's data are there and can be trained on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.registry import DATASETS
+
+from ...annotations.boxes import box_problem
+from ...common.messages import UserError, first_lines
+from ..configs.read import datasets_of
+from .before_run import check_classes, check_data, check_masks
+from .broken_images import MAX_BROKEN
+from .finding import Finding
+from .image_files import check_samples, samples_of
+
+SPLITS = ('train', 'val')
+
+
+def check_config_data(cfg: Config, splits: Sequence[str] = SPLITS) -> list[Finding]:
+    """Check classes, paths, annotations, images and masks of the data of a config."""
+    findings = []
+    checks: dict[str, Callable[[Config, Sequence[str]], None]] = {
+        'the classes of heads and datasets agree': check_classes,
+        'all data are in their place': check_data,
+    }
+    for good, check in checks.items():
+        findings += _tell(good, check, cfg, splits)
+    if any(finding.level == 'error' for finding in findings):
+        return findings
+    for split in splits:
+        findings += _check_split(cfg, split)
+    return findings + _tell('no mask stands in the way', check_masks, cfg, splits)
+
+
+def _tell(
+    good: str,
+    check: Callable[[Config, Sequence[str]], None],
+    cfg: Config,
+    splits: Sequence[str],
+) -> list[Finding]:
+    try:
+        check(cfg, splits)
+    except UserError as error:
+        return [Finding('error', str(error), 'as said above')]
+    return [Finding('ok', good)]
+
+
+def _check_split(cfg: Config, split: str) -> list[Finding]:
+    findings, samples = [], []
+    for node in datasets_of(cfg, (split,)):
+        try:
+            dataset = DATASETS.build(dict(node, pipeline=[], serialize_data=False))
+        except UserError as error:
+            return [*findings, Finding('error', f'{split}: {error}', 'as said above')]
+        findings += check_boxes(split, dataset)
+        samples += samples_of(dataset)
+    if not samples:
+        return findings
+    findings += count_samples(split, samples)
+    broken, notes = check_samples(samples, Path(cfg.work_dir, 'images.json'))
+    share = cfg.get('max_broken_images', MAX_BROKEN) if split == 'train' else 0
+    findings += judge_broken(split, broken, len(samples), share)
+    mend = 'nothing, if that is meant; else replace the files'
+    return findings + [Finding('warning', f'{split}: {note}', mend) for note in notes]
+
+
+def check_boxes(split: str, dataset: Any) -> list[Finding]:
+    """Name the boxes that no loss can take; a `CheckedDatasetMixin` leaves them out."""
+    dropped = getattr(dataset, 'dropped_boxes', None)
+    is_checked = dropped is not None
+    if not is_checked:
+        dropped = [
+            (sample['img_path'], box['bbox'], problem)
+            for sample in samples_of(dataset)
+            for box in sample.get('instances', [])
+            if (problem := box_problem(box['bbox'], (sample['width'], sample['height'])))
+        ]
+    if not dropped:
+        return []
+    reasons = Counter(problem for *_, problem in dropped)
+    lines = [
+        f'{split}: {len(dropped)} boxes {"are left out" if is_checked else "spoil the loss"}: '
+        + ', '.join(f'{count} {reason}' for reason, count in reasons.items())
+    ]
+    lines += first_lines([f'{file}: {box} {what}' for file, box, what in dropped])
+    if is_checked:
+        mend = 'put these boxes right in the annotation files'
+        return [Finding('warning', '\n'.join(lines), mend)]
+    mend = 'type=CheckedCocoDataset or CheckedVOCDataset in the config leaves them out'
+    return [Finding('error', '\n'.join(lines), mend)]
+
+
+def count_samples(split: str, samples: Sequence[dict]) -> list[Finding]:
+    """Count images and annotations."""
+    text = f'{split}: {len(samples)} images'
+    labels = [box['bbox_label'] for sample in samples for box in sample.get('instances', [])]
+    masks = sum(bool(sample.get('seg_map_path')) for sample in samples)
+    if masks:
+        text += f', {masks} masks'
+    if any('instances' in sample for sample in samples):
+        empty = sum(not sample.get('instances') for sample in samples)
+        text += f', {len(labels)} boxes, {empty} images without a box'
+        if not labels:
+            return [Finding('error', text, 'look into the annotation files; is `classes` right?')]
+    return [Finding('ok', text)]
+
+
+def judge_broken(
+    split: str, broken: dict[str, str], num_images: int, max_share: float
+) -> list[Finding]:
+    """Say whether a run would go on with the broken images that there are.
+
+    Args:
+        split: `train` or `val`.
+        broken: What is wrong, by path.
+        num_images: Of the split.
+        max_share: That may be broken.
+    """
+    if not broken:
+        return [Finding('ok', f'{split}: every image can be read')]
+    lines = [f'{split}: {len(broken)} of {num_images} images are broken']
+    lines += first_lines([f'{path} {problem}' for path, problem in broken.items()])
+    level = 'error' if len(broken) > max_share * num_images else 'warning'
+    return [Finding(level, '\n'.join(lines), 'mend them, or take them out of the annotations')]

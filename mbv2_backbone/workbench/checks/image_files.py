@@ -1,0 +1,108 @@
+"""What is broken or unusual about images, by their headers and their annotations."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from mmengine.dataset import BaseDataset
+
+from ...annotations.images import BrokenSampleError, ImageFacts, check_boxes_fit, read_image_facts
+from ...common.messages import MAX_NAMED, first_names
+from .scan import scan_files
+
+MIN_SIDE = 8
+MANY_PIXELS = 50 * 10**6
+
+
+def check_samples(samples: Sequence[dict], cache: Path) -> tuple[dict[str, str], list[str]]:
+    """Read the headers of images, and compare them with their annotations.
+
+    Args:
+        samples: From `samples_of`; images that are not on this machine are left out.
+        cache: JSON file for what is found out.
+
+    Returns:
+        What is wrong with the broken images, by path; what is unusual about others.
+    """
+    local = {s['img_path']: s for s in samples if '://' not in s['img_path']}
+    facts = scan_files(
+        [(path,) for path in local],
+        read_image_facts,
+        cache,
+        to_json=asdict,
+        from_json=_facts_from_json,
+        what='Checking images',
+        unit='images',
+    )
+    return judge_all(zip(local.values(), facts, strict=True))
+
+
+def judge_all(samples: Iterable[tuple[dict, ImageFacts]]) -> tuple[dict[str, str], list[str]]:
+    """Compare images with their annotations; see `check_samples` for what is returned."""
+    broken, unusual = {}, defaultdict(list)
+    for sample, fact in samples:
+        path = sample['img_path']
+        problem, note = judge(fact, sample)
+        if problem:
+            broken[path] = problem
+        if note:
+            unusual[note].append(path)
+    notes = [
+        f'{len(paths)} image(s) {note}: {first_names(paths, MAX_NAMED)}'
+        for note, paths in unusual.items()
+    ]
+    return broken, notes
+
+
+def samples_of(dataset: Any) -> list[dict]:
+    """Return what is known of each image of a dataset, without loading it.
+
+    Datasets that are not mmengine's know nothing.
+    """
+    if isinstance(dataset, BaseDataset):
+        samples = (dataset.get_data_info(i) for i in range(len(dataset)))
+        return [sample for sample in samples if 'img_path' in sample]
+    inner = getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]
+    inner = [part for part in inner if part is not None]
+    return [sample for part in inner for sample in samples_of(part)]
+
+
+def _facts_from_json(fields: dict) -> ImageFacts:
+    """Undo `asdict`."""
+    return ImageFacts(**dict(fields, stored_wh=tuple(fields['stored_wh'])))
+
+
+def judge(facts: ImageFacts, sample: dict) -> tuple[str, str]:
+    """Say what is wrong and what is unusual about an image.
+
+    Args:
+        facts: Of the file.
+        sample: With `width`, `height` and `instances` if annotations state them.
+
+    Returns:
+        What is wrong, so that it cannot be trained on; what is unusual, and what is made of it.
+        Both empty for most images.
+    """
+    if facts.error:
+        return facts.error, ''
+    stated = sample.get('width'), sample.get('height')
+    if None not in stated and stated != facts.seen_wh:
+        if stated == facts.stored_wh:
+            return '', 'are not turned as their EXIF data says, to fit their annotations'
+        width, height = facts.seen_wh
+        try:
+            check_boxes_fit(dict(sample, img_shape=(height, width)))
+        except BrokenSampleError as error:
+            return str(error), ''
+        return '', 'have another size than their annotations say; their boxes fit all the same'
+    if facts.orientation != 1 and sample.get('instances') and facts.seen_wh == facts.stored_wh:
+        return '', 'are turned by EXIF data; boxes are taken for those of the turned image'
+    if min(facts.seen_wh) < MIN_SIDE:
+        return '', f'are less than {MIN_SIDE} pixels wide or high'
+    if facts.seen_wh[0] * facts.seen_wh[1] > MANY_PIXELS:
+        return '', f'have more than {MANY_PIXELS // 10**6} million pixels and take long to decode'
+    return '', f'are {facts.kind}, read as 8-bit colour' if facts.kind else ''

@@ -1,0 +1,1 @@
+"""Reading a config and planning what a run makes of it."""

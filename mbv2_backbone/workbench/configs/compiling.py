@@ -1,0 +1,60 @@
+"""Compiling the networks of a model with torch.compile, as a config's `compile` asks for."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import sys
+
+from mmengine.config import Config
+from torch import nn
+
+from ...common.messages import UserError
+
+NETWORKS = ('backbone', 'neck', 'bbox_head', 'decode_head')
+_COMPILERS = dict(darwin='clang++', win32='cl')  # where it is not g++
+
+
+def pop_compile_options(cfg: Config) -> dict | None:
+    """Take `compile` out of a config; mmengine would compile the whole step, with graph breaks.
+
+    Returns:
+        Keyword arguments of `torch.compile`, or `None` where `compile` is missing or false.
+
+    Raises:
+        UserError: If the compiler that torch's default backend calls is missing.
+    """
+    asked = cfg.pop('compile', False)
+    if not asked:
+        return None
+    options = dict(fullgraph=True) | (dict(asked) if isinstance(asked, dict) else {})
+    if options.get('backend', 'inductor') == 'inductor' and not _has_compiler():
+        raise UserError(
+            'compile=True needs a C++ compiler, and there is none on the path: install one (for '
+            "example Debian's package g++), name one in CXX, or leave compile out of the config"
+        )
+    return options
+
+
+def _has_compiler() -> bool:
+    command = os.environ.get('CXX') or _COMPILERS.get(sys.platform, 'g++')
+    return shutil.which(shlex.split(command)[0]) is not None
+
+
+def compile_networks(model: nn.Module, options: dict) -> list[str]:
+    """Compile what has weights; targets and losses, which differ in size each step, stay eager.
+
+    The keys of the state dict stay as they are.
+
+    Args:
+        model: A detector, a segmentor or the joint model.
+        options: As for `torch.compile`.
+
+    Returns:
+        The names of the compiled parts.
+    """
+    names = [name for name in NETWORKS if isinstance(getattr(model, name, None), nn.Module)]
+    for name in names:
+        getattr(model, name).compile(**options)
+    return names

@@ -1,0 +1,69 @@
+"""What an evaluation counts and writes, put into its config."""
+
+from __future__ import annotations
+
+import os.path as osp
+
+from mmengine.config import Config, ConfigDict
+
+from ...common.messages import UserError
+from .read import datasets_of, task_of, type_name, walk
+
+
+def use_own_metrics(cfg: Config) -> None:
+    """Let our metrics stand for the stock ones, whose figures they give and more, in place."""
+    for split in ('val', 'test'):
+        for metric in walk(cfg.get(f'{split}_evaluator')):
+            kind = metric.get('type')
+            if kind in ('CocoMetric', 'mmdet.CocoMetric'):
+                from ...det import metrics
+
+                metric['type'] = 'mmdet.FastCocoMetric'
+            elif kind in ('IoUMetric', 'mmseg.IoUMetric'):
+                from ...seg import metrics  # noqa: F401  (registers ClassIoUMetric)
+
+                metric['type'] = 'mmseg.ClassIoUMetric'
+
+
+def draw_into(cfg: Config, folder: str) -> None:
+    """Let pictures of the predictions be written into a folder, in place."""
+    if task_of(cfg) != 'det':
+        hook = dict(
+            type='PictureHook', folder=folder, task=task_of(cfg), image_root=image_root(cfg)
+        )
+        cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), hook]
+        return
+    hook = cfg.setdefault('default_hooks', ConfigDict()).get('visualization')
+    if hook is None:
+        raise UserError('--show-dir needs default_hooks.visualization in the config')
+    hook.draw = True
+    hook.test_out_dir = osp.abspath(folder)
+
+
+def dump_into(cfg: Config, out: str) -> None:
+    """Let predictions be written into a `.pkl` file or, as masks, into a folder, in place."""
+    evaluators = cfg.test_evaluator
+    evaluators = list(evaluators) if isinstance(evaluators, (list, tuple)) else [evaluators]
+    task, is_pickle = task_of(cfg), out.endswith(('.pkl', '.pickle'))
+    if is_pickle and task == 'seg':
+        raise UserError(f'--out must be a folder for the masks of a segmentation, got {out}')
+    if task == 'det' and not is_pickle:
+        raise UserError(f'--out must end in .pkl for detection, got {out}')
+    if is_pickle:
+        cfg.test_evaluator = [*evaluators, dict(type='DumpDetResults', out_file_path=out)]
+        return
+    for metric in evaluators:
+        if type_name(metric).endswith('IoUMetric'):
+            metric.mask_dir, metric.image_root = out, image_root(cfg)
+        elif task == 'seg':  # such as CityscapesMetric
+            metric.output_dir, metric.keep_results = out, True
+
+
+def image_root(cfg: Config) -> str:
+    """Return the folder that all test images are below."""
+    folders = []
+    for dataset in datasets_of(cfg, ('test',)):
+        prefix = dataset.get('data_prefix') or {}
+        folder = prefix.get('img_path') or prefix.get('img') or ''  # mmseg's name and mmdet's
+        folders.append(osp.join(dataset.get('data_root') or '', folder))
+    return osp.commonpath([osp.abspath(folder) for folder in folders])

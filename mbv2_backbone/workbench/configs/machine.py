@@ -1,0 +1,250 @@
+"""Fitting a config to the machine: device, processes, precision, memory format, workers."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.dist import all_reduce
+from mmengine.hooks import LoggerHook, RuntimeInfoHook
+from mmengine.model import is_model_wrapper
+from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
+from mmengine.registry import HOOKS, OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
+from mmengine.runner import Runner
+from torch import nn
+
+from .read import type_name
+
+# From glibc's malloc.h; the limit is the largest int.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_MALLOC_LIMIT = 2**31 - 1
+
+FUSED_OPTIMIZERS = ('SGD', 'Adam', 'AdamW')  # torch updates all weights in one call
+
+
+@OPTIM_WRAPPERS.register_module()
+class Bf16OptimWrapper(OptimWrapper):
+    """Mixed precision in bfloat16, on CPU and CUDA alike; it needs no loss scaling.
+
+    mmengine's `AmpOptimWrapper` refuses to run without a GPU.
+    """
+
+    @contextmanager
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
+        """Run the forward pass under autocast."""
+        device_type = next(model.parameters()).device.type
+        with super().optim_context(model), torch.autocast(device_type, torch.bfloat16):
+            yield
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a run uses; printed as one line.
+
+    Attributes:
+        device: `cuda` or `cpu`.
+        backend: Of torch.distributed: `nccl` or `gloo`.
+        precision: `float32`, `bfloat16` or `float16` (with loss scaling).
+        channels_last: Whether weights and activations are kept in that memory format.
+        num_processes: Processes that train together.
+        max_workers: Loader processes of each process at most.
+    """
+
+    device: str
+    backend: str
+    precision: str
+    channels_last: bool
+    num_processes: int
+    max_workers: int
+
+    def __str__(self) -> str:
+        name = torch.cuda.get_device_name() if self.device == 'cuda' else f'{cpu_count()} cores'
+        memory_format = 'channels_last' if self.channels_last else 'contiguous'
+        processes = (
+            f'{self.num_processes} processes over {self.backend}'
+            if self.num_processes > 1
+            else '1 process'
+        )
+        loading = (
+            f'at most {self.max_workers} loader workers'
+            if self.max_workers
+            else 'loading in the training process'
+        )
+        return (
+            f'Running on {self.device} ({name}), {processes}, {self.precision}, {memory_format}, '
+            f'{loading}'
+        )
+
+
+def cpu_count() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+
+
+def cores_of_process() -> int:
+    """Return this process's share of the cores, where several train on one node."""
+    if 'LOCAL_WORLD_SIZE' in os.environ:  # torchrun's processes share what it may use
+        return max(1, cpu_count() // int(os.environ['LOCAL_WORLD_SIZE']))
+    # Slurm may have bound each task to its own cores already.
+    tasks = int(os.environ.get('SLURM_NTASKS_PER_NODE', 1))
+    return max(1, min(cpu_count(), os.cpu_count() // tasks))
+
+
+def detect_machine(*, amp: bool | None = None, channels_last: bool | None = None) -> Machine:
+    """Choose what fits this machine.
+
+    Args:
+        amp: Mixed precision. By default on for GPUs that compute in bfloat16, else off. Asked
+            for, it is bfloat16 where the device has it and float16 with loss scaling elsewhere.
+        channels_last: By default on.
+    """
+    has_cuda = torch.cuda.is_available()
+    has_bf16 = not has_cuda or torch.cuda.get_device_capability() >= (8, 0)
+    amp = (has_cuda and has_bf16) if amp is None else amp
+    return Machine(
+        device='cuda' if has_cuda else 'cpu',
+        backend='nccl' if has_cuda else 'gloo',
+        precision='float32' if not amp else 'bfloat16' if has_bf16 else 'float16',
+        channels_last=True if channels_last is None else channels_last,
+        num_processes=int(os.environ.get('WORLD_SIZE', 1)),
+        # On a CPU the loaders would take the cores that the network computes on.
+        max_workers=cores_of_process() if has_cuda else max(0, cores_of_process() - 2),
+    )
+
+
+def fit_config(cfg: Config, machine: Machine) -> None:
+    """Write a machine's choices into a config, in place."""
+    cfg.setdefault('default_hooks', {})['runtime_info'] = dict(type='DeferredRuntimeInfoHook')
+    optimizer = cfg.get('optim_wrapper', {}).get('optimizer', {})
+    if optimizer.get('type') in FUSED_OPTIMIZERS and not optimizer.get('foreach'):
+        optimizer.setdefault('fused', True)
+    cfg.setdefault('env_cfg', {}).setdefault('dist_cfg', {})['backend'] = machine.backend
+    wrapper = cfg.get('optim_wrapper')
+    if wrapper and wrapper.get('paramwise_cfg'):
+        wrapper.setdefault('constructor', 'MergedOptimWrapperConstructor')
+    if wrapper and type_name(wrapper) == 'AmpOptimWrapper':
+        wrapper.type = 'OptimWrapper'
+        for key in ('loss_scale', 'dtype', 'use_fp64'):
+            wrapper.pop(key, None)
+    if machine.precision == 'bfloat16':
+        cfg.optim_wrapper.type = 'Bf16OptimWrapper'
+    elif machine.precision == 'float16':
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.loss_scale = 'dynamic'
+    if machine.device == 'cpu':
+        cfg.pop('sync_bn', None)  # torch's SyncBatchNorm runs on GPUs only
+    for split in ('train', 'val', 'test'):
+        loader = cfg.get(f'{split}_dataloader')
+        if loader and loader.get('num_workers', 0) > machine.max_workers:
+            loader.num_workers = machine.max_workers
+            if machine.max_workers == 0:
+                loader.persistent_workers = False
+                loader.pop('prefetch_factor', None)
+
+
+def bare_model(model: nn.Module) -> nn.Module:
+    """Return the model inside of what wraps it for several processes, if anything does."""
+    return model.module if is_model_wrapper(model) else model
+
+
+def to_memory_format(model: nn.Module, machine: Machine) -> None:
+    """Put the weights into the machine's memory format; activations follow them."""
+    if machine.channels_last:
+        model.to(memory_format=torch.channels_last)
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep what is freed for the next step instead of giving it back to the kernel.
+
+    A training step on a CPU frees and takes hundreds of large buffers; by default each is mapped
+    and zeroed anew, and the step is bound by page faults. Other C libraries are left alone.
+    """
+    if not sys.platform.startswith('linux'):
+        return
+    mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, _MALLOC_LIMIT)
+        mallopt(_M_TRIM_THRESHOLD, _MALLOC_LIMIT)
+
+
+@HOOKS.register_module()
+class DeferredRuntimeInfoHook(RuntimeInfoHook):
+    """mmengine's `RuntimeInfoHook` that reads the losses only when they are logged.
+
+    The stock hook calls `.item()` on every loss after every step, and so waits for the GPU each
+    time. The logged values are the same; of several processes, whose images differ, they are the
+    mean.
+    """
+
+    def before_train(self, runner: Runner) -> None:
+        """Prepare; see mmengine."""
+        super().before_train(runner)
+        self._pending: list[tuple[str, torch.Tensor]] = []
+        loggers = [hook for hook in runner.hooks if isinstance(hook, LoggerHook)]
+        self._interval = min((hook.interval for hook in loggers), default=10)
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | None = None,  # noqa: ARG002
+        outputs: dict[str, Any] | None = None,
+    ) -> None:
+        """Keep the losses of a step; hand all over when the logger is due."""
+        for name, value in (outputs or {}).items():
+            scalar = torch.as_tensor(value).detach().float().reshape(())
+            self._pending.append((f'train/{name}', scalar))
+        if (
+            self.every_n_inner_iters(batch_idx, self._interval)
+            or self.end_of_epoch(runner.train_dataloader, batch_idx)
+            or self.is_last_train_iter(runner)
+        ):
+            self._flush(runner)
+
+    def before_val(self, runner: Runner) -> None:
+        """Hand over what is left, then see mmengine."""
+        self._flush(runner)
+        super().before_val(runner)
+
+    def _flush(self, runner: Runner) -> None:
+        pending, self._pending = getattr(self, '_pending', []), []
+        if not pending:
+            return
+        names, scalars = zip(*pending, strict=True)
+        values = torch.stack(scalars)
+        all_reduce(values, 'mean')
+        for name, value in zip(names, values.tolist(), strict=True):
+            runner.message_hub.update_scalar(name, value)
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class MergedOptimWrapperConstructor(DefaultOptimWrapperConstructor):
+    """mmengine's constructor, with all parameters of the same settings in one group.
+
+    With `paramwise_cfg` mmengine makes a group of every parameter, and an optimizer takes its
+    groups one by one. The settings, and so the training, stay the same.
+    """
+
+    def add_params(
+        self,
+        params: list[dict],
+        module: nn.Module,
+        prefix: str = '',
+        is_dcn_module: int | float | None = None,
+    ) -> None:
+        """Add the groups of a module and of those inside it to `params`, in place."""
+        super().add_params(params, module, prefix, is_dcn_module)
+        if prefix:  # of a module inside; the outermost one merges
+            return
+        merged: dict[tuple, dict] = {}
+        for group in params:
+            settings = tuple(sorted((k, v) for k, v in group.items() if k != 'params'))
+            merged.setdefault(settings, dict(settings, params=[]))['params'] += group['params']
+        params[:] = merged.values()

@@ -1,0 +1,107 @@
+"""The config that a run records: one that the toolboxes' own tools can build from."""
+
+from __future__ import annotations
+
+import sys
+from copy import deepcopy
+from typing import Any
+
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+from .palettes import fill_palettes
+from .read import task_of, type_name, walk
+
+# What a run chose and a stock process understands. All else that our steps write into a config
+# needs what only our tools register, and is not taken over.
+_CHOSEN = (
+    'work_dir',
+    'launcher',
+    'env_cfg',
+    'model_wrapper_cfg',
+    'sync_bn',
+    'compile',
+    'auto_scale_lr',
+    'load_from',
+    'resume',
+)
+_CHOSEN_OF_LOADER = ('num_workers', 'persistent_workers', 'prefetch_factor')
+_OWN_WRAPPER = 'Bf16OptimWrapper'
+_OWN_CONSTRUCTOR = 'MergedOptimWrapperConstructor'
+_PARTS = ('mbv2_backbone.det', 'mbv2_backbone.seg', 'mbv2_backbone.joint')
+
+
+def portable(loaded: Config, planned: Config) -> Config:
+    """Return what a run records of its config.
+
+    It is the config as it was loaded, with what the run chose that a stock process can build:
+    folders, processes, loaders, optimizer, precision and the start.
+
+    Args:
+        loaded: The config as `load_config` returns it.
+        planned: The same after all that our tools write into it; the Runner is built from it.
+    """
+    recorded = deepcopy(loaded)
+    for key in _CHOSEN:
+        _take_over(recorded, planned, key)
+    for split in ('train', 'val', 'test'):
+        loader = recorded.get(f'{split}_dataloader')
+        if isinstance(loader, dict):
+            for key in _CHOSEN_OF_LOADER:
+                _take_over(loader, planned[f'{split}_dataloader'], key)
+    if planned.get('optim_wrapper'):
+        recorded.optim_wrapper = _stock_wrapper(planned.optim_wrapper)
+    if task_of(recorded) != 'det':
+        fill_palettes(recorded)
+    _import_what_is_used(recorded)
+    return recorded
+
+
+def _take_over(target: Config | ConfigDict, source: Config | ConfigDict, key: str) -> None:
+    if key in source:
+        target[key] = deepcopy(source[key])
+    else:
+        target.pop(key, None)
+
+
+def _stock_wrapper(wrapper: ConfigDict) -> ConfigDict:
+    """Name mmengine's own optimizer wrapper; its mixed precision needs a GPU."""
+    wrapper = deepcopy(wrapper)
+    if wrapper.get('constructor') == _OWN_CONSTRUCTOR:
+        del wrapper['constructor']
+    if type_name(wrapper) == _OWN_WRAPPER:
+        wrapper.type = 'OptimWrapper'
+        if torch.cuda.is_available():
+            wrapper.update(type='AmpOptimWrapper', dtype='bfloat16', loss_scale=1.0)
+    return wrapper
+
+
+def _import_what_is_used(cfg: Config) -> None:
+    """Name in `custom_imports` what our tools import anyway and a stock process does not."""
+    imports = dict(cfg.get('custom_imports') or {})
+    names = imports.get('imports') or []
+    names = [names] if isinstance(names, str) else list(names)
+    used = {type_name(node) for node in walk(cfg._cfg_dict) if 'type' in node}
+    parts = [part for part in _PARTS if used & set(getattr(sys.modules.get(part), '__all__', ()))]
+    # First of all the package: the toolboxes that the others import need its preparation.
+    wanted = dict.fromkeys(['mbv2_backbone', *names, *parts])
+    cfg.custom_imports = dict(imports, imports=list(wanted))
+
+
+def build_runner(planned: Config, recorded: Config) -> Runner:
+    """Build the Runner from one config, and let it write another into files and checkpoints.
+
+    Args:
+        planned: What is run.
+        recorded: What the Runner holds as its `cfg`, which it writes into the work folder, into
+            checkpoints and to its visualizer as soon as it is built.
+    """
+    kind = RUNNERS.get(planned.get('runner_type', 'Runner'))
+
+    class RecordingRunner(kind):
+        def __init__(self, **kwargs: Any) -> None:
+            super().__init__(**kwargs | dict(cfg=recorded))
+
+    return RecordingRunner.from_cfg(planned)

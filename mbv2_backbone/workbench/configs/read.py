@@ -1,0 +1,215 @@
+"""Reading a config and applying what the command line says."""
+
+from __future__ import annotations
+
+import argparse
+import os.path as osp
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.registry import DATASETS, DefaultScope, init_default_scope
+
+from ...common.messages import UserError
+from ...common.own_configs import config_path
+from .safe import check_is_data, is_data
+
+_CLASS_KEYS = {'classes', 'seg_classes'}
+
+
+def load_config(path: str, overrides: Sequence[str] | None = None) -> Config:
+    """Read a config file, apply `key=value` overrides and spread its `classes`.
+
+    Args:
+        path: A `.py`, `.json` or `.yaml` config, or the name of one of this project's.
+        overrides: What followed `--cfg-options`.
+
+    Raises:
+        UserError: If there is no such file, it cannot be read, or it describes no model.
+    """
+    if not osp.isfile(path):
+        path = config_path(path)
+    try:
+        if is_data(path):
+            check_is_data(path)
+        cfg = Config.fromfile(path)
+        data_root = cfg.get('data_root')
+        if overrides:
+            cfg.merge_from_dict(_parse_overrides(overrides))
+        if data_root and cfg.data_root != data_root:
+            _move_data(cfg._cfg_dict, data_root, cfg.data_root)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(
+            f'cannot read the config {path}: {type(error).__name__}: {error}'
+        ) from error
+    if 'model' not in cfg:
+        raise UserError(
+            f'{path} is no config of a model: it has no `model`, only '
+            f'{sorted(cfg.keys()) or "nothing"}; see configs/ for examples'
+        )
+    if cfg.get('work_dir') is None:
+        cfg.work_dir = osp.join('work_dirs', osp.splitext(osp.basename(path))[0])
+    spread_classes(cfg)
+    match_output_stride(cfg)
+    init_default_scope(cfg.get('default_scope', 'mmengine'))
+    return cfg
+
+
+def _parse_overrides(overrides: Sequence[str]) -> dict:
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction)
+    wrong = [item for item in overrides if '=' not in item]
+    if wrong:
+        raise UserError(f'--cfg-options takes key=value, got {" ".join(wrong)}')
+    return parser.parse_args(['--cfg-options', *overrides]).cfg_options
+
+
+def _move_data(node: Any, old: str, new: str) -> None:
+    """Replace the data root at the front of every path in a config, in place."""
+    items = node.items() if isinstance(node, dict) else enumerate(node)
+    for key, value in list(items):
+        if isinstance(value, (dict, list)):
+            _move_data(value, old, new)
+        elif isinstance(value, str) and value.rstrip('/') == old.rstrip('/'):
+            node[key] = new
+        elif isinstance(value, str) and value.startswith(osp.join(old, '')):
+            node[key] = osp.join(new, value[len(osp.join(old, '')) :])
+
+
+def task_of(cfg: Config) -> str:
+    """Return `det`, `seg` or `joint`: what a config's model predicts.
+
+    A joint model predicts boxes and masks and follows mmdet's runner conventions.
+    """
+    if 'bbox_head' in cfg.model and 'decode_head' in cfg.model:
+        return 'joint'
+    return 'seg' if cfg.get('default_scope') == 'mmseg' else 'det'
+
+
+def spread_classes(cfg: Config) -> None:
+    """Let one top-level `classes` (and `palette`) drive the heads and the datasets.
+
+    Without a top-level `classes` nothing is changed. Evaluators take their classes from the
+    dataset. In a joint model `seg_classes` (and `seg_palette`) are those of the masks; by default
+    a background and then `classes`.
+    """
+    classes = cfg.get('classes')
+    if classes is None:
+        return
+    metainfo = dict(classes=_class_names(classes, 'classes'))
+    if cfg.get('palette') is not None:
+        metainfo['palette'] = cfg.palette
+    for head in walk(cfg.model):
+        if 'num_classes' in head:
+            head['num_classes'] = len(classes)
+    if task_of(cfg) == 'joint':
+        metainfo |= _spread_seg_classes(cfg)
+    for dataset in datasets_of(cfg):
+        if any(
+            dataset.get('metainfo', {}).get(k) != metainfo[k] for k in _CLASS_KEYS & {*metainfo}
+        ):
+            dataset['metainfo'] = ConfigDict(metainfo)
+
+
+def _spread_seg_classes(cfg: Config) -> dict:
+    """Let the classes of a joint model's masks drive its decode head; return their metainfo."""
+    names = _class_names(cfg.get('seg_classes') or ('background', *cfg.classes), 'seg_classes')
+    metainfo = dict(seg_classes=names)
+    if cfg.get('seg_palette') is not None:
+        metainfo['seg_palette'] = cfg.seg_palette
+    elif cfg.get('palette') is not None and len(names) == len(cfg.palette) + 1:
+        metainfo['seg_palette'] = [(0, 0, 0), *cfg.palette]
+    for head in walk(cfg.model.decode_head):
+        if 'num_classes' in head:
+            head['num_classes'] = len(names)
+    return metainfo
+
+
+def _class_names(names: Sequence[str], key: str) -> tuple[str, ...]:
+    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+        raise UserError(f"{key} must be a list of names such as ('cat', 'dog'), got {names!r}")
+    return tuple(names)
+
+
+def match_output_stride(cfg: Config) -> None:
+    """Let decode heads that know an output stride follow the backbone's, in place.
+
+    So one override, `model.backbone.output_stride=8`, evaluates a checkpoint at another stride.
+    """
+    output_stride = cfg.model.get('backbone', {}).get('output_stride')
+    for part in ('decode_head', 'auxiliary_head'):
+        for head in walk(cfg.model.get(part)):
+            if output_stride is not None and 'output_stride' in head:
+                head['output_stride'] = output_stride
+
+
+def walk(node: Any) -> Iterator[dict]:
+    """Yield every dict inside a config value, outermost first."""
+    if isinstance(node, dict):
+        yield node
+        node = list(node.values())
+    if isinstance(node, (list, tuple)):
+        for item in node:
+            yield from walk(item)
+
+
+def type_name(config: Any) -> str:
+    """Return the name of a type without its scope; that of a loop may be told by `by_epoch`.
+
+    Example:
+        >>> type_name(dict(type='mmdet.Resize')), type_name(dict(by_epoch=False))
+        ('Resize', 'IterBasedTrainLoop')
+    """
+    if not isinstance(config, dict):
+        return type(config).__name__
+    if 'by_epoch' in config and 'type' not in config:
+        return 'EpochBasedTrainLoop' if config['by_epoch'] else 'IterBasedTrainLoop'
+    kind = config.get('type')
+    return kind.rpartition('.')[2] if isinstance(kind, str) else getattr(kind, '__name__', '')
+
+
+def inner_dataset(dataset: dict) -> dict:
+    """Return the config of the dataset inside of wrappers such as `RepeatDataset`."""
+    while 'dataset' in dataset:
+        dataset = dataset['dataset']
+    return dataset
+
+
+def datasets_of(cfg: Config, splits: Sequence[str] = ('train', 'val', 'test')) -> list[dict]:
+    """Return the configs of the datasets that read files, without wrappers, each once."""
+    found: list[dict] = []
+    for split in splits:
+        loader = cfg.get(f'{split}_dataloader')
+        loaders = loader if isinstance(loader, list) else [loader] if loader else []
+        for node in loaders:
+            found += [
+                inner
+                for inner in walk(node.get('dataset', {}))
+                if 'type' in inner and ('data_root' in inner or 'ann_file' in inner)
+            ]
+    return found
+
+
+def dataset_meta(cfg: Config) -> dict:
+    """Return `classes` and `palette` of the config's test data (or its other data).
+
+    Raises:
+        UserError: If neither the config nor the dataset's class names the classes.
+    """
+    for dataset in datasets_of(cfg, ('test', 'val', 'train')):
+        meta = metainfo_of(dataset)
+        if meta.get('classes'):
+            return dict(classes=tuple(meta['classes']), palette=meta.get('palette'))
+    raise UserError('no dataset of the config names its classes; put `classes = (...)` at the top')
+
+
+def metainfo_of(dataset: dict) -> dict:
+    """Return what is known of a dataset: its class's `METAINFO` under the config's `metainfo`."""
+    kind = dataset['type']
+    if isinstance(kind, str):
+        scope = DefaultScope.get_current_instance()
+        with DATASETS.switch_scope_and_registry(scope.scope_name if scope else None) as registry:
+            kind = registry.get(kind)
+    return getattr(kind, 'METAINFO', {}) | (dataset.get('metainfo') or {})

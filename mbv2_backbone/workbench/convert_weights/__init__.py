@@ -1,0 +1,1 @@
+"""Converting published weights to a checkpoint of ours, with proof."""

@@ -1,0 +1,128 @@
+"""What an image set or the data of a config holds, and what keeps it from training."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ....common.progress import track
+from ..find import find_set
+from ..records import ImageSet
+from .faults import find_faults, find_overlap, value_names
+from .stats import SplitStats, count_split, describe
+
+if TYPE_CHECKING:
+    from ...checks.finding import Finding
+    from ...checks.mask_values import MaskFacts
+
+_THREADS = 4
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a check found.
+
+    Attributes:
+        image_set: What was checked.
+        stats: Numbers by split; nothing where the data cannot be read.
+        findings: What is well and what is not; an `error` stops training.
+    """
+
+    image_set: ImageSet
+    stats: dict[str, SplitStats]
+    findings: list[Finding]
+
+    @property
+    def stops_training(self) -> bool:
+        """Whether anything that was found would stop training."""
+        return any(finding.level == 'error' for finding in self.findings)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return all of it as JSON can hold it."""
+        return dict(
+            source=str(self.image_set.root),
+            layout=self.image_set.layout,
+            found=self.image_set.found,
+            classes=self.image_set.classes,
+            mask_classes=self.image_set.mask_classes,
+            stops_training=self.stops_training,
+            splits={name: asdict(split) for name, split in self.stats.items()},
+            findings=[asdict(finding) for finding in self.findings],
+        )
+
+    def __str__(self) -> str:
+        others = [name for name in self.image_set.found if name != self.image_set.layout]
+        also = f' (there is also {", ".join(others)})' if others else ''
+        lines = [f'{self.image_set.root}: {self.image_set.layout}{also}', '']
+        if self.stats:
+            lines += [describe(self.stats), '']
+        return '\n'.join([*lines, *map(str, self.findings)])
+
+
+def check_folder(folder: str | Path, *, layout: str | None = None, task: str = 'both') -> Report:
+    """Check the image set in a folder; see `find_set` for the arguments."""
+    return check_set(find_set(folder, layout=layout, task=task))
+
+
+def check_set(image_set: ImageSet) -> Report:
+    """Read the headers of all images, all annotations and all masks of a set.
+
+    The values in masks that nothing names get names by their numbers, in place.
+    """
+    masks = _read_all(image_set)
+    if masks and not image_set.mask_classes:
+        values = [value for fact in masks.values() for value, _ in fact.counts]
+        indices = [value for value in values if isinstance(value, int) and value < 255]
+        image_set.mask_classes = tuple(f'class_{i}' for i in range(max(indices, default=-1) + 1))
+    findings = find_faults(image_set, masks) + find_overlap(image_set.splits)
+    return Report(image_set, _count(image_set, masks), findings)
+
+
+def check_config(path: str) -> Report:
+    """Check the image sets that a config trains and tests on.
+
+    Raises:
+        UserError: If the config cannot be read.
+    """
+    from ...checks.config_data import check_config_data
+    from ...configs.read import load_config
+    from .of_config import config_splits, set_of_config
+
+    cfg = load_config(path)
+    splits = config_splits(cfg)
+    findings = check_config_data(cfg, splits)
+    if any(finding.level == 'error' for finding in findings):
+        return Report(ImageSet(Path(path), 'config'), {}, findings)
+    image_set = set_of_config(cfg, Path(path), splits)
+    masks = _read_all(image_set)
+    findings += find_overlap(image_set.splits)
+    return Report(image_set, _count(image_set, masks), findings)
+
+
+def _read_all(image_set: ImageSet) -> dict[Path, MaskFacts]:
+    """Read images and annotations into the records; return what is known of the masks."""
+    images = [item for split in image_set.splits.values() for item in split]
+    with ThreadPoolExecutor(_THREADS) as pool:
+        reads = pool.map(lambda item: item.record, images)
+        for _ in track(reads, 'Checking images', total=len(images), unit='images'):
+            pass
+    pairs = {item.mask: item.path for item in images if item.mask}
+    if not pairs:
+        return {}
+    from ...checks.mask_values import scan_masks  # detection does without mmseg
+
+    with tempfile.TemporaryDirectory() as folder:
+        names = [(str(mask), str(image)) for mask, image in pairs.items()]
+        return dict(zip(pairs, scan_masks(names, Path(folder, 'masks.json')), strict=True))
+
+
+def _count(image_set: ImageSet, masks: Mapping[Path, MaskFacts]) -> dict[str, SplitStats]:
+    names = value_names(image_set)
+    return {
+        split: count_split([item.record for item in items], image_set.classes, masks, names)
+        for split, items in image_set.splits.items()
+    }

@@ -1,0 +1,136 @@
+"""What is wrong with an image set, in the words of the doctor."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+from ....common.files import sha256_of_file
+from ....common.messages import first_lines, first_names
+from ...checks.broken_images import MAX_BROKEN
+from ...checks.config_data import check_boxes, count_samples, judge_broken
+from ...checks.finding import Finding
+from ...checks.image_files import judge_all
+from ..records import ImageSet, Labelled, Record
+
+if TYPE_CHECKING:
+    from ...checks.mask_values import MaskFacts
+
+_IF_MEANT = 'nothing, if that is meant'
+
+
+def find_faults(image_set: ImageSet, masks: Mapping[Path, MaskFacts]) -> list[Finding]:
+    """Find what is wrong with the files of a set; an `error` would stop training.
+
+    Args:
+        image_set: Whose records have been read.
+        masks: What is known of its masks, by path.
+    """
+    findings = [Finding('error', text, 'as said above') for text in image_set.problems]
+    findings += [Finding('warning', text, _IF_MEANT) for text in image_set.notes]
+    if image_set.unlabelled:
+        lines = [f'{len(image_set.unlabelled)} images have no annotation']
+        lines += first_lines([str(path) for path in image_set.unlabelled])
+        findings.append(Finding('warning', '\n'.join(lines), f'{_IF_MEANT}; else annotate them'))
+    for split, items in image_set.splits.items():
+        found = _check_split(split, items)
+        if split == 'test' and not any(item.record.boxes or item.mask for item in items):
+            # Nobody tests on it: configs take a split with labels.
+            found = [replace(f, level='warning') if f.level == 'error' else f for f in found]
+        findings += found
+    return findings + _check_masks(image_set, masks)
+
+
+def _check_split(split: str, items: Sequence[Labelled]) -> list[Finding]:
+    samples = [_as_sample(item.record) for item in items]
+    findings = count_samples(split, samples)
+    dropped = [
+        ((item.annotation or item.path).name, box, problem)
+        for item in items
+        for box, problem in item.record.dropped
+    ]
+    findings += check_boxes(split, SimpleNamespace(dropped_boxes=dropped))
+    facts = (item.facts for item in items)
+    broken, notes = judge_all(zip(samples, facts, strict=True))
+    share = MAX_BROKEN if split == 'train' else 0
+    findings += judge_broken(split, broken, len(items), share)
+    findings += [Finding('warning', f'{split}: {note}', _IF_MEANT) for note in notes]
+    unread = [
+        problem for item in items for problem in item.record.problems if problem != item.facts.error
+    ]
+    if unread:
+        lines = [f'{split}: {len(unread)} annotations cannot be read']
+        mend = 'mend these files, or take their images off the list'
+        findings.append(Finding('error', '\n'.join(lines + first_lines(unread)), mend))
+    return findings
+
+
+def _as_sample(record: Record) -> dict:
+    """Return a record as the datasets have it."""
+    sample = dict(img_path=str(record.path), seg_map_path=record.mask)
+    if record.stated_wh:
+        sample |= dict(zip(('width', 'height'), record.stated_wh, strict=True))
+    if record.has_boxes:
+        sample['instances'] = [
+            dict(bbox=box, bbox_label=label)
+            for box, label in zip(record.boxes, record.labels, strict=True)
+        ]
+    return sample
+
+
+def _check_masks(image_set: ImageSet, masks: Mapping[Path, MaskFacts]) -> list[Finding]:
+    if not masks:
+        return []
+    from ....annotations.masks import MaskCoding
+    from ...checks.mask_values import MaskRules, mask_problem
+
+    values = {value for fact in masks.values() for value, _ in fact.counts}
+    if 255 in values and values <= {0, 255}:
+        what = f'masks hold only 0 and 255, and 255 is ignored; there are {len(masks)}'
+        mend = 'write objects as 1, and their name into the second line of classes.txt'
+        return [Finding('error', what, mend)]
+    coding = MaskCoding(palette=image_set.mask_palette, ignore=image_set.ignored_values)
+    rules = MaskRules(len(image_set.mask_classes), coding, reads_colours=True)
+    found = [(path, mask_problem(fact, rules)) for path, fact in masks.items()]
+    wrong = [(path, problem) for path, problem in found if problem]
+    if not wrong:
+        return [Finding('ok', f'every one of {len(masks)} masks can be trained on')]
+    lines = [f'{len(wrong)} of {len(masks)} masks cannot be trained on']
+    lines += first_lines([f'{path} {problem.what}' for path, problem in wrong])
+    return [Finding('error', '\n'.join(lines), wrong[0][1].remedy)]
+
+
+def value_names(image_set: ImageSet) -> dict[int | tuple[int, ...], str]:
+    """Return the class of each value in masks, an index or a colour, that is not ignored."""
+    indices = [i for i, _ in enumerate(image_set.mask_classes) if i not in image_set.void_classes]
+    colours = {i: tuple(colour) for i, colour in enumerate(image_set.mask_palette)}
+    names = {i: image_set.mask_classes[i] for i in indices}
+    return names | {colours[i]: names[i] for i in indices if i in colours}
+
+
+def find_overlap(splits: Mapping[str, Sequence[Labelled]]) -> list[Finding]:
+    """Find images of the same content in several splits."""
+    by_size = defaultdict(set)
+    for split, items in splits.items():
+        for item in items:
+            if item.path.is_file():
+                by_size[item.path.stat().st_size].add((split, item.path))
+    by_content = defaultdict(set)
+    for same_size in by_size.values():
+        if len({split for split, _ in same_size}) > 1:
+            for split, path in same_size:
+                by_content[sha256_of_file(path)].add((split, path))
+    doubles = [
+        first_names(sorted(f'{split}: {path}' for split, path in same))
+        for same in by_content.values()
+        if len({split for split, _ in same}) > 1
+    ]
+    if not doubles:
+        return [Finding('ok', 'no image is in two splits')]
+    lines = [f'{len(doubles)} images are in more than one split, so figures will flatter']
+    lines += first_lines(sorted(doubles))
+    return [Finding('warning', '\n'.join(lines), 'keep each image in one split only')]

@@ -1,0 +1,155 @@
+"""Numbers about an image set: how many images and boxes, how large, and what masks hold."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..records import Record
+
+if TYPE_CHECKING:
+    from ...checks.mask_values import MaskFacts
+
+# COCO calls boxes of less than 32x32 pixels small and those of 96x96 or more large.
+COCO_AREAS = dict(small=(0, 32**2), medium=(32**2, 96**2), large=(96**2, float('inf')))
+_MAX_SIZES = 5
+_QUANTILES = dict(least=0, tenth=0.1, median=0.5, nine_tenths=0.9, most=1)
+
+
+@dataclass(frozen=True)
+class SplitStats:
+    """Numbers about the images of a split.
+
+    Attributes:
+        images: How many there are.
+        empty: How many have no box.
+        boxes: Boxes by class.
+        coco_sizes: Boxes by COCO's sizes: `small`, `medium` and `large`.
+        areas: In pixels: `least`, `tenth`, `median`, `nine_tenths` and `most` of the boxes' areas.
+        relative_sizes: The same of the square root of a box's area over that of its image, in
+            [0, 1].
+        image_sizes: Images by `WIDTHxHEIGHT`, the most frequent first.
+        masks: Images with a mask.
+        pixels: Share of the masks' pixels by class, in [0, 1]; ignored ones are not counted.
+    """
+
+    images: int
+    empty: int
+    boxes: dict[str, int]
+    coco_sizes: dict[str, int]
+    areas: dict[str, float]
+    relative_sizes: dict[str, float]
+    image_sizes: dict[str, int]
+    masks: int = 0
+    pixels: dict[str, float] = field(default_factory=dict)
+
+
+def relative_wh(records: Sequence[Record]) -> np.ndarray:
+    """Return width and height of all boxes that count, in parts of their images: `(N, 2)`."""
+    rows = [(x2 - x1, y2 - y1) for r in records for x1, y1, x2, y2 in r.relative_boxes]
+    return np.array(rows, float).reshape(-1, 2)
+
+
+def count_split(
+    records: Sequence[Record],
+    classes: Sequence[str],
+    masks: Mapping[Path, MaskFacts],
+    mask_classes: Mapping[int, str],
+) -> SplitStats:
+    """Count what is in a split.
+
+    Args:
+        records: Of its images.
+        classes: Of its boxes.
+        masks: What is known of the masks, by path.
+        mask_classes: Name of each value in the masks that counts.
+    """
+    labels = Counter(label for record in records for label in record.labels)
+    areas = np.array([(x2 - x1) * (y2 - y1) for r in records for x1, y1, x2, y2 in r.boxes])
+    sizes = Counter('x'.join(map(str, r.size_wh)) for r in records if all(r.size_wh))
+    facts = [masks[record.mask] for record in records if record.mask in masks]
+    return SplitStats(
+        images=len(records),
+        empty=sum(not record.boxes for record in records),
+        boxes={name: labels[index] for index, name in enumerate(classes)},
+        coco_sizes={
+            name: int(((low <= areas) & (areas < high)).sum())
+            for name, (low, high) in COCO_AREAS.items()
+        },
+        areas=_quantiles(areas),
+        relative_sizes=_quantiles(np.sqrt(relative_wh(records).prod(axis=1))),
+        image_sizes=dict(sizes.most_common()),
+        masks=len(facts),
+        pixels=_pixel_shares(facts, mask_classes),
+    )
+
+
+def _quantiles(values: np.ndarray) -> dict[str, float]:
+    if not len(values):
+        return {}
+    return {name: float(np.quantile(values, part)) for name, part in _QUANTILES.items()}
+
+
+def _pixel_shares(facts: Sequence[MaskFacts], names: Mapping[int, str]) -> dict[str, float]:
+    counts = Counter(dict.fromkeys(names.values(), 0))
+    for fact in facts:
+        for value, count in fact.counts:
+            if value in names:  # of several values for a class, such as its index and its colour
+                counts[names[value]] += count
+    total = counts.total() or 1
+    return {name: count / total for name, count in counts.items()} if facts else {}
+
+
+def describe(stats: Mapping[str, SplitStats]) -> str:
+    """Lay the numbers out in columns, one a split."""
+    has_boxes = any(split.boxes for split in stats.values())
+    blocks = [_block('images', stats, _image_counts)]
+    if has_boxes:
+        blocks += [
+            _block('boxes', stats, lambda split: split.boxes | {'all': sum(split.boxes.values())}),
+            _block("boxes by COCO's sizes", stats, lambda split: split.coco_sizes),
+            _block('area of boxes, pixels', stats, lambda split: split.areas),
+            _block('size of boxes over image', stats, lambda split: split.relative_sizes),
+        ]
+    blocks.append(_block('size of images', stats, _frequent_sizes))
+    if any(split.pixels for split in stats.values()):
+        blocks.append(_block('pixels of masks, share', stats, lambda split: split.pixels))
+    return '\n'.join(blocks)
+
+
+def _image_counts(split: SplitStats) -> dict[str, int]:
+    counts = {'all': split.images}
+    if split.boxes:
+        counts['without a box'] = split.empty
+    return counts | ({'with a mask': split.masks} if split.masks else {})
+
+
+def _frequent_sizes(split: SplitStats) -> dict[str, int]:
+    sizes = list(split.image_sizes.items())
+    others = sum(count for _, count in sizes[_MAX_SIZES:])
+    return dict(sizes[:_MAX_SIZES]) | ({'others': others} if others else {})
+
+
+def _block(
+    title: str,
+    stats: Mapping[str, SplitStats],
+    rows_of: Callable[[SplitStats], Mapping[str, float]],
+) -> str:
+    columns = [rows_of(split) for split in stats.values()]
+    names = list(dict.fromkeys(name for column in columns for name in column))
+    lines = [f'{title:<30}' + ''.join(f'{split:>12}' for split in stats)]
+    for name in names:
+        cells = [_cell(column.get(name)) for column in columns]
+        lines.append(f'  {name:<28}' + ''.join(f'{cell:>12}' for cell in cells))
+    return '\n'.join(lines)
+
+
+def _cell(value: float | None) -> str:
+    if value is None:
+        return '-'
+    return str(value) if isinstance(value, int) else f'{value:.0f}' if value > 1 else f'{value:.3f}'

@@ -1,0 +1,165 @@
+"""The conversion of a whole set: read, link the images, write the annotations, rename."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+
+from ...common.files import folder_replaced_whole, is_free
+from ...common.messages import UserError
+from .find import find_set
+from .formats.coco import write_coco
+from .formats.labelme import write_labelme
+from .formats.voc import write_voc
+from .formats.writing import Splits
+from .formats.yolo import write_yolo
+from .photos import Findings, collect, load_image
+from .records import Photo
+
+WRITERS: dict[str, Callable[[Path, Sequence[str], Splits], list[str]]] = {
+    'coco': write_coco,
+    'voc': write_voc,
+    'yolo': write_yolo,
+    'labelme': write_labelme,
+}
+
+_FOLDERS = {
+    'coco': 'images/{split}',
+    'voc': 'JPEGImages',
+    'yolo': 'images/{split}',
+    'labelme': '{split}',
+}
+_JPEG_SUFFIXES = ('.jpg', '.jpeg')
+_QUALITY = 95
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What came of a conversion.
+
+    Attributes:
+        root: The new folder.
+        source_layout: That the input was read as.
+        counts: Images, images without an object, and objects, by split.
+        problems: What is wrong with the input.
+        notes: What the new layout does not hold.
+    """
+
+    root: Path
+    source_layout: str
+    counts: dict[str, tuple[int, int, int]]
+    problems: Sequence[str]
+    notes: Sequence[str]
+
+
+def convert(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    *,
+    to: str,
+    layout: str | None = None,
+    copy: bool = False,
+    force: bool = False,
+    track: Callable[[Sequence], Iterable] = iter,
+) -> Converted:
+    """Write a set in another layout into a new folder; the input is not changed.
+
+    Boxes are kept to a millionth of a pixel, for VOC as whole pixels. Images are hard links to
+    the input's where the file system allows it.
+
+    Args:
+        source: Folder of the set.
+        target: Folder to make; it is complete as soon as it is there.
+        to: `coco`, `voc`, `yolo` or `labelme`.
+        layout: Of the input; by default what it looks like.
+        copy: Copy the images instead of linking them.
+        force: Replace what is at `target`.
+        track: Wraps the list of images that are linked or copied, for a progress bar.
+
+    Raises:
+        UserError: If there is no set, the target exists or is inside of the input, or nothing
+            can be read.
+    """
+    source, target = Path(source), Path(target).resolve()
+    _check_target(source.resolve(), target, force=force)
+    image_set = find_set(source, layout=layout, keep_splits=True)
+    if not image_set.classes:
+        raise UserError(
+            f'{source} is a set in the layout {image_set.layout!r} without boxes; masks of whole '
+            f'images cannot be turned into objects'
+        )
+    findings = Findings([*image_set.problems], [*image_set.notes])
+    splits = collect(image_set, findings, one_folder=to == 'voc')
+    if not any(splits.values()):
+        raise UserError('\n'.join([f'no image of {source} can be read:', *findings.problems[:20]]))
+    with folder_replaced_whole(target) as root:
+        findings.notes += WRITERS[to](root, image_set.classes, splits)
+        findings.notes += _place_images(root, splits, to, copy=copy, track=track)
+    return Converted(
+        root=target,
+        source_layout=image_set.layout,
+        counts={split: _count(photos) for split, photos in splits.items()},
+        problems=findings.problems,
+        notes=findings.notes,
+    )
+
+
+def _check_target(source: Path, target: Path, *, force: bool) -> None:
+    if target == source or source in target.parents or target in source.parents:
+        raise UserError(f'{target} and the input {source} must not lie in each other')
+    if not is_free(target) and not force:
+        raise UserError(f'{target} exists; choose another folder, or replace it with --force')
+
+
+def _count(photos: Sequence[Photo]) -> tuple[int, int, int]:
+    sizes = [len(photo.items) for photo in photos]
+    return len(sizes), sizes.count(0), sum(sizes)
+
+
+def _place_images(
+    root: Path,
+    splits: dict[str, list[Photo]],
+    layout: str,
+    *,
+    copy: bool,
+    track: Callable[[Sequence], Iterable],
+) -> list[str]:
+    """Link or copy the images into the new set; VOC's readers ask for JPEG."""
+    num_encoded = 0
+    for split in splits:
+        (root / _FOLDERS[layout].format(split=split)).mkdir(parents=True, exist_ok=True)
+    jobs = [(split, photo) for split, photos in splits.items() for photo in photos]
+    for split, photo in track(jobs):
+        path = root / _FOLDERS[layout].format(split=split) / photo.name
+        if layout != 'voc':
+            _place(photo.path, path, copy=copy)
+        elif path.suffix.lower() in _JPEG_SUFFIXES:
+            _place(photo.path, path.with_suffix('.jpg'), copy=copy)
+        else:
+            _encode(photo, path.with_suffix('.jpg'))
+            num_encoded += 1
+    if not num_encoded:
+        return []
+    return [f'{num_encoded} image(s) were encoded as JPEG of quality {_QUALITY}, which VOC is']
+
+
+def _place(source: Path, path: Path, *, copy: bool) -> None:
+    source = source.resolve()  # a link to a link that is relative would lead elsewhere
+    if not copy:
+        try:
+            os.link(source, path)
+        except OSError:  # another disk, or a file system without links
+            pass
+        else:
+            return
+    shutil.copy2(source, path)
+
+
+def _encode(photo: Photo, path: Path) -> None:
+    quality = [cv2.IMWRITE_JPEG_QUALITY, _QUALITY]
+    path.write_bytes(cv2.imencode('.jpg', load_image(photo), quality)[1].tobytes())

@@ -1,0 +1,104 @@
+"""Finding out what a folder of images holds, whichever tool wrote it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ...common.messages import UserError
+from .formats.coco import coco_files, read_coco
+from .formats.labelme import labelme_folders, read_labelme
+from .formats.mask_folders import add_masks, mask_folders, name_values, read_masks
+from .formats.voc import read_voc_set, voc_folders
+from .formats.yolo import read_yolo, yolo_files
+from .made_split import note_outdated
+from .names import note_unlisted, split_by_name
+from .records import ImageSet
+
+# For each layout what looks for it, and what reads what was found; the first one is taken.
+_READERS: dict[str, tuple[Callable[[Path], Any], Callable[[Path, Any], ImageSet]]] = {
+    'coco': (coco_files, read_coco),
+    'voc': (voc_folders, read_voc_set),
+    'yolo': (yolo_files, read_yolo),
+    'labelme': (labelme_folders, read_labelme),
+    'masks': (mask_folders, read_masks),
+}
+LAYOUTS = tuple(_READERS)
+_USED = {'train', 'val', 'test'}
+
+
+def find_set(
+    folder: str | Path,
+    *,
+    layout: str | None = None,
+    task: str = 'det',
+    keep_splits: bool = False,
+) -> ImageSet:
+    """Find the images of a folder with their boxes and masks.
+
+    Splits come from lists, from the names of files and of folders. Where nothing tells them, a
+    hash of the images' names takes about a fifth to validate on.
+
+    Args:
+        folder: With a set in COCO, VOC, YOLO or LabelMe layout, or with images and masks.
+        layout: Which to read, where the folder holds several.
+        task: `det`, `seg` or `both`, which tells what to prefer then: `seg` takes masks, the
+            others boxes, in the order of `LAYOUTS`. `det` leaves masks alone.
+        keep_splits: Leave the splits as they are found, also if there is none to validate on.
+
+    Raises:
+        UserError: If there is no such folder, no such layout, or nothing in it.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise UserError(f'no folder at {folder}; give one with images and annotations')
+    if layout not in (None, *LAYOUTS):
+        raise UserError(f'no layout is called {layout!r}; there are {", ".join(LAYOUTS)}')
+    files = {name: look(root) for name, (look, _) in _READERS.items()}
+    found = tuple(name for name in _READERS if files[name])
+    if not found or layout not in (None, *found):
+        holds = f'it holds {", ".join(found)}' if found else 'see README.md for what they look like'
+        raise UserError(
+            f'{folder} holds no images with annotations in the layout '
+            f'{layout or ", ".join(LAYOUTS)}; {holds}'
+        )
+    preferred = ('masks', *LAYOUTS) if task == 'seg' else LAYOUTS
+    layout = layout or next(name for name in preferred if name in found)
+    image_set = _READERS[layout][1](root, files[layout])
+    image_set.found = found
+    if layout != 'masks' and task != 'det':
+        add_masks(image_set)
+    elif layout == 'masks' and found[0] != 'masks' and 'background' not in image_set.mask_classes:
+        name_values(image_set, _READERS[found[0]][1](root, files[found[0]]).classes)
+    _settle_splits(image_set, keep=keep_splits)
+    return image_set
+
+
+def _settle_splits(image_set: ImageSet, *, keep: bool) -> None:
+    """Leave a split to train on and one to validate or to test on, in place."""
+    splits, sources = image_set.splits, image_set.sources
+    annotated = [str(item.path) for item in image_set.images]
+    trainval = splits.pop('trainval', None)
+    trainval_source = sources.pop('trainval', None)
+    if trainval is not None and 'train' not in splits:
+        splits['train'], sources['train'] = trainval, trainval_source
+    if not keep:
+        if 'train' in splits and ('val' in splits or 'test' in splits):
+            for name in splits.keys() - _USED:
+                del splits[name], sources[name]
+        else:
+            _split_by_name(image_set)
+    note_unlisted(image_set, annotated, [str(item.path) for item in image_set.images])
+
+
+def _split_by_name(image_set: ImageSet) -> None:
+    source = next(iter(image_set.sources.values()))
+    image_set.notes.append(
+        f'nothing tells which images to validate on (found: {", ".join(image_set.splits)}); a hash '
+        f'of their names takes a fifth'
+    )
+    image_set.splits = split_by_name(image_set.images)
+    image_set.sources = dict.fromkeys(image_set.splits, source)
+    image_set.is_split_by_name = True
+    note_outdated(image_set)

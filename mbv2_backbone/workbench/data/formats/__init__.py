@@ -1,0 +1,1 @@
+"""Dataset formats: each format's reader and writer in one file."""

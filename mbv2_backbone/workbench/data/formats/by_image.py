@@ -1,0 +1,90 @@
+"""Image sets with boxes: COCO, VOC, YOLO and LabelMe layouts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from itertools import chain
+from pathlib import Path
+
+from ....common.messages import UserError
+from ..names import (
+    byte_order_problems,
+    images_in,
+    list_files,
+    note_unlisted,
+    read_classes,
+    read_lists,
+    split_folders,
+)
+from ..records import Annotation, ImageSet, Labelled, Size, Source
+
+Folders = list[tuple[str | None, Path, Path]]  # split (None if lists tell it), images, annotations
+
+
+def folders_with(root: Path, pattern: str) -> Folders:
+    """Return the folders that hold annotation files of a pattern beside their images."""
+    folders = [(None, root), *split_folders(root).items()]
+    return [
+        (split, folder, folder)
+        for split, folder in folders
+        if not {path.stem for path in folder.glob(pattern)}.isdisjoint(images_in(folder))
+    ]
+
+
+def read_by_image(
+    root: Path,
+    layout: str,
+    suffix: str,
+    folders: Folders,
+    read: Callable[[Path], Annotation],
+) -> ImageSet:
+    """Read a set whose images have an annotation file each, of the same name.
+
+    Classes are those of `classes.txt`, or all that the files name, sorted.
+    """
+    paths = [path for *_, folder in folders for path in sorted(folder.glob(f'*{suffix}'))]
+    contents = {path: _try_to_read(read, path) for path in paths}
+    sound = [content for content in contents.values() if isinstance(content, Annotation)]
+    named = {item.name for content in sound for item in content.objects}
+    classes = tuple(name for name in read_classes(root)[0] if name != 'background')
+    image_set = ImageSet(root, layout, classes or tuple(sorted(named)))
+    for split, images, folder in folders:
+        by_stem = images_in(images)
+        lists = list_files(root, 'Main') if split is None else {}
+        image_set.problems += byte_order_problems(lists.values())
+        members = read_lists(lists)
+        annotated = [path.stem for path in paths if path.parent == folder and path.stem in by_stem]
+        if members:
+            note_unlisted(image_set, annotated, chain.from_iterable(members.values()))
+        else:
+            members = {split or 'all': [path.stem for path in paths if path.parent == folder]}
+        for name, stems in members.items():
+            image_set.sources[name] = Source(images, lists.get(name))
+            image_set.splits[name] = [
+                Labelled(
+                    by_stem.get(stem, images / f'{stem}.jpg'),
+                    partial(_content_of, contents, folder / f'{stem}{suffix}'),
+                    image_set.classes,
+                    folder / f'{stem}{suffix}',
+                )
+                for stem in stems
+            ]
+        image_set.unlabelled += [
+            image for stem, image in by_stem.items() if folder / f'{stem}{suffix}' not in contents
+        ]
+    return image_set
+
+
+def _try_to_read(read: Callable[[Path], Annotation], path: Path) -> Annotation | UserError:
+    try:
+        return read(path)
+    except UserError as error:
+        return error
+
+
+def _content_of(contents: dict[Path, Annotation | UserError], path: Path, _: Size) -> Annotation:
+    content = contents.get(path, UserError(f'{path} does not exist'))
+    if isinstance(content, UserError):
+        raise content
+    return content

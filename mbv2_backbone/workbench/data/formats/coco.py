@@ -1,0 +1,142 @@
+"""Read and write datasets in the COCO format."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from functools import partial
+from itertools import count
+from pathlib import Path
+
+from ....annotations.boxes import Object, UnknownClass, as_box, check_coco, coco_corners
+from ....common.messages import UserError
+from ..names import MADE_SPLIT, byte_order_problems, images_in, read_json, split_in
+from ..outlines import area_of
+from ..records import Annotation, ImageSet, Item, Labelled, Size, Source
+from .writing import DIGITS, Splits, rounded, write_json
+
+_MAX_PROBED = 50  # images looked for, to tell in which folder those of a COCO file are
+
+
+def write_coco(root: Path, classes: Sequence[str], splits: Splits) -> list[str]:
+    """Write `annotations/<split>.json`; file names are relative to `images/<split>`."""
+    categories = [{'id': i, 'name': name} for i, name in enumerate(classes, start=1)]
+    folder = root / 'annotations'
+    folder.mkdir(parents=True, exist_ok=True)
+    for split, photos in splits.items():
+        ids = count(1)
+        images, annotations = [], []
+        for image_id, photo in enumerate(photos, start=1):
+            width, height = photo.size_wh
+            images.append(
+                {'id': image_id, 'file_name': photo.name, 'width': width, 'height': height}
+            )
+            annotations += [
+                {'id': next(ids), 'image_id': image_id, **_coco_fields(item)}
+                for item in photo.items
+            ]
+        document = {'images': images, 'annotations': annotations, 'categories': categories}
+        write_json(folder / f'{split}.json', document)
+    return []
+
+
+def _coco_fields(item: Item) -> dict:
+    x1, y1, x2, y2 = item.box
+    sides = x2 - x1, y2 - y1
+    return {
+        'category_id': item.label + 1,
+        'bbox': rounded((x1, y1, *sides)),
+        'area': round(area_of(item.outline) or sides[0] * sides[1], DIGITS),
+        'iscrowd': int(item.is_ignored),
+        'segmentation': [rounded(part) for part in item.outline],
+    }
+
+
+def coco_files(root: Path) -> list[Path]:
+    """Return COCO's annotation files; LabelMe's JSON files lie beside images of their names."""
+    files = sorted(root.glob('annotations/*.json'))
+    boxes = [path for path in files if path.stem.startswith('instances')]
+    if files:
+        return boxes or files
+    inside = (path for path in root.iterdir() if path.is_dir() and path.name != MADE_SPLIT)
+    folders = [root, *sorted(inside)]
+    for folder in folders:
+        paths = sorted(folder.glob('*.json'))
+        stems = images_in(folder) if paths else {}
+        files += [p for p in paths if p.stem not in stems and b'"images"' in p.read_bytes()]
+    return files
+
+
+def read_coco(root: Path, files: Sequence[Path]) -> ImageSet:
+    """Read a set in COCO's layout: one JSON file a split, or one of all images."""
+    image_set = ImageSet(root, 'coco', problems=byte_order_problems(files))
+    for path in files:
+        data = read_json(path)
+        try:
+            check_coco(data)
+        except UserError as error:
+            raise UserError(f'{path} {error}') from error
+        names = tuple(category['name'] for category in data['categories'])
+        image_set.classes = image_set.classes or names
+        if names != image_set.classes:
+            image_set.problems.append(
+                f'{path} has the categories {names}, but others have {image_set.classes}; all '
+                f'files must have the same in the same order'
+            )
+        split = split_in(path.stem) or split_in(path.parent.name) or path.stem
+        folder = _image_folder(root, path, data['images'])
+        image_set.sources[split] = Source(folder, path)
+        image_set.splits[split] = _coco_items(data, folder, path, image_set)
+    _note_unlisted(image_set)
+    return image_set
+
+
+def _image_folder(root: Path, path: Path, images: Sequence[dict]) -> Path:
+    """Return the folder in which most of the images of a COCO file are."""
+    folders = [path.parent, root]
+    for parent in (root, root / 'images'):
+        folders += [p for p in sorted(parent.glob('*')) if p.is_dir()]
+    split = split_in(path.stem) or split_in(path.parent.name)
+    # Of folders with images of the same names that of the split comes first.
+    folders.sort(key=lambda folder: split_in(folder.name) != split)
+    names = [image['file_name'] for image in images[:_MAX_PROBED]]
+    return max(folders, key=lambda folder: sum((folder / name).is_file() for name in names))
+
+
+def _coco_items(data: dict, folder: Path, path: Path, image_set: ImageSet) -> list[Labelled]:
+    names = {category['id']: category['name'] for category in data['categories']}
+    by_image = defaultdict(list)
+    for annotation in data.get('annotations', []):
+        by_image[annotation['image_id']].append(annotation)
+    items = []
+    for image in data['images']:
+        read = partial(_coco_annotation, image, by_image.pop(image['id'], []), names)
+        items.append(Labelled(folder / image['file_name'], read, image_set.classes, path))
+    if by_image:
+        count = sum(map(len, by_image.values()))
+        image_set.notes.append(f'{path} has {count} annotation(s) of images that it does not list')
+    return items
+
+
+def _coco_annotation(image: dict, annotations: Sequence[dict], names: dict, _: Size) -> Annotation:
+    objects = []
+    for item in annotations:
+        if item.get('ignore', False):  # mmdet leaves these out
+            continue
+        box = as_box(item.get('bbox'))
+        objects.append(
+            Object(
+                name=names.get(item['category_id'], UnknownClass(item['category_id'])),
+                stored=item.get('bbox'),
+                xyxy=coco_corners(box) if box else None,
+                is_ignored=bool(item.get('iscrowd')),
+                outline=item.get('segmentation'),
+            )
+        )
+    return Annotation(objects, (image['width'], image['height']))
+
+
+def _note_unlisted(image_set: ImageSet) -> None:
+    listed = {item.path for split in image_set.splits.values() for item in split}
+    for folder in {source.images for source in image_set.sources.values()}:
+        image_set.unlabelled += [p for p in images_in(folder).values() if p not in listed]

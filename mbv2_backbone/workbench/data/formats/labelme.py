@@ -1,0 +1,119 @@
+"""Read and write datasets in the LabelMe format."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+
+from ....annotations.boxes import Object
+from ....common.messages import UserError
+from ..names import read_json
+from ..outlines import pairs
+from ..records import Annotation, ImageSet, Item
+from .by_image import Folders, folders_with, read_by_image
+from .writing import Splits, images_of, moved_boxes, rounded, write_classes, write_json
+
+_LABELME = '5.5.0'  # the version whose format this is
+
+
+def write_labelme(root: Path, classes: Sequence[str], splits: Splits) -> list[str]:
+    """Write `<split>/*.json` beside the images."""
+    for split, photos in splits.items():
+        folder = root / split
+        folder.mkdir(parents=True, exist_ok=True)
+        for photo in photos:
+            document = {
+                'version': _LABELME,
+                'flags': {},
+                'shapes': [
+                    shape
+                    for group, item in enumerate(photo.items, start=1)
+                    for shape in _labelme_shapes(item, classes, group)
+                ],
+                'imagePath': photo.name,
+                'imageData': None,
+                'imageHeight': photo.size_wh[1],
+                'imageWidth': photo.size_wh[0],
+            }
+            write_json(folder / f'{Path(photo.name).stem}.json', document)
+    write_classes(root, classes)
+    return moved_boxes('LabelMe', [item for photo in images_of(splits) for item in photo.items])
+
+
+def _labelme_shapes(item: Item, classes: Sequence[str], group: int) -> list[dict]:
+    """Return a rectangle, or a polygon for each part; parts of one object share a group."""
+    kind = 'polygon' if item.outline else 'rectangle'
+    return [
+        {
+            'label': classes[item.label],
+            'points': [rounded(point) for point in pairs(part)],
+            'group_id': group if len(item.outline) > 1 else None,
+            'description': '',
+            'shape_type': kind,
+            'flags': {'difficult': True} if item.is_ignored else {},
+        }
+        for part in item.outline or [item.box]
+    ]
+
+
+def labelme_folders(root: Path) -> Folders:
+    """Return where a set in LabelMe's layout has its images and JSON files."""
+    return folders_with(root, '*.json')
+
+
+def read_labelme(root: Path, folders: Folders) -> ImageSet:
+    """Read a set in LabelMe's layout: a JSON file an image; shapes become boxes."""
+    return read_by_image(root, 'labelme', '.json', folders, _labelme_annotation)
+
+
+def _labelme_annotation(path: Path) -> Annotation:
+    data = read_json(path)
+    shapes = data.get('shapes') if isinstance(data, dict) else None
+    if not isinstance(shapes, list) or not all(isinstance(shape, dict) for shape in shapes):
+        raise UserError(f'{path} has no list `shapes`, as LabelMe writes it')
+    size = data.get('imageWidth'), data.get('imageHeight')
+    is_known = all(type(side) is int and side > 0 for side in size)
+    return Annotation(_labelme_objects(shapes), size if is_known else None)
+
+
+def _labelme_objects(shapes: Sequence[dict]) -> list[Object]:
+    """Return the objects; shapes of one label and group are parts of one, as LabelMe has it."""
+    groups = defaultdict(list)
+    for place, shape in enumerate(shapes):
+        group = shape.get('group_id')
+        key = place if group is None else (str(shape.get('label')), str(group))
+        groups[key].append(shape)
+    return [_labelme_object(parts) for parts in groups.values()]
+
+
+def _labelme_object(parts: Sequence[dict]) -> Object:
+    points = [part.get('points') for part in parts]
+    boxes = [_around(part) for part in parts]
+    is_sound = None not in boxes
+    is_outlined = is_sound and all(part.get('shape_type') == 'polygon' for part in parts)
+    flags = [part.get('flags') for part in parts]
+    return Object(
+        name=str(parts[0].get('label')),
+        stored=points[0] if len(parts) == 1 else points,
+        xyxy=[*np.min(boxes, 0).tolist()[:2], *np.max(boxes, 0).tolist()[2:]] if is_sound else None,
+        is_ignored=any(isinstance(flag, dict) and flag.get('difficult') for flag in flags),
+        outline=[list(chain.from_iterable(part)) for part in points] if is_outlined else None,
+    )
+
+
+def _around(shape: dict) -> Sequence[float] | None:
+    """Return the box around a shape of LabelMe; a circle is its centre and a point on it."""
+    try:
+        points = np.array(shape.get('points'), float)
+    except (TypeError, ValueError):
+        return None
+    if points.ndim != 2 or points.shape[1] != 2 or not len(points):
+        return None
+    if shape.get('shape_type') == 'circle' and len(points) == 2:
+        radius = np.linalg.norm(points[1] - points[0])
+        points = points[0] + np.array([[-radius], [radius]])
+    return tuple(np.concatenate([points.min(0), points.max(0)]).tolist())

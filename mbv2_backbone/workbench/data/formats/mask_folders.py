@@ -1,0 +1,116 @@
+"""Image sets with masks: a folder of images and one of masks of the same names."""
+
+from __future__ import annotations
+
+from itertools import chain
+from pathlib import Path
+
+from ..names import (
+    byte_order_problems,
+    images_in,
+    list_files,
+    note_unlisted,
+    read_classes,
+    read_lists,
+    split_folders,
+)
+from ..records import ImageSet, Labelled, Source
+from .by_image import Folders
+
+_IMAGES = ('JPEGImages', 'images', 'image', 'imgs', 'img')
+_MASKS = ('SegmentationClass', 'masks', 'mask', 'labels', 'annotations', 'labelmaps', 'gt')
+_ENDS = ('annot', '_masks', '_labels', '_annotations')  # CamVid has train and trainannot
+
+
+def mask_folders(root: Path) -> Folders:
+    """Return where images and masks are: side by side, or split inside of that, or reversed."""
+    splits = split_folders(root)
+    groups = [
+        [(None, root / i, root / m) for i in _IMAGES for m in _MASKS],
+        [
+            (split, images, root / m / images.name)
+            for i in _IMAGES
+            for split, images in split_folders(root / i).items()
+            for m in _MASKS
+        ],
+        [(s, path / i, path / m) for s, path in splits.items() for i in _IMAGES for m in _MASKS],
+        [
+            (split, path, path.with_name(path.name + end))
+            for split, path in splits.items()
+            for end in _ENDS
+        ],
+    ]
+    for group in groups:
+        found = {}
+        for split, images, masks in group:
+            if split not in found and not _masks_in(masks).keys().isdisjoint(images_in(images)):
+                found[split] = (split, images, masks)
+        if found:
+            return list(found.values())
+    return []
+
+
+def _masks_in(folder: Path) -> dict[str, Path]:
+    return {stem: path for stem, path in images_in(folder).items() if path.suffix == '.png'}
+
+
+def read_masks(root: Path, folders: Folders) -> ImageSet:
+    """Read a set of images and masks; `classes.txt` names the values in the masks."""
+    image_set = ImageSet(root, 'masks')
+    image_set.mask_classes, image_set.mask_palette = read_classes(root)
+    for split, images, masks in folders:
+        by_stem, mask_by_stem = images_in(images), _masks_in(masks)
+        lists = list_files(root, 'Segmentation') if split is None else {}
+        image_set.problems += byte_order_problems(lists.values())
+        members = read_lists(lists)
+        masked = [stem for stem in by_stem if stem in mask_by_stem]
+        if members:
+            note_unlisted(image_set, masked, chain.from_iterable(members.values()))
+        elif split is None:
+            members = {'all': masked}
+            image_set.unlabelled += [p for s, p in by_stem.items() if s not in mask_by_stem]
+        for name, stems in (members or {split: list(by_stem)}).items():
+            image_set.sources[name] = Source(images, lists.get(name), masks)
+            is_unlabelled = name == 'test' and mask_by_stem.keys().isdisjoint(stems)
+            image_set.splits[name] = [
+                Labelled(
+                    by_stem.get(stem, images / f'{stem}.jpg'),
+                    mask=None if is_unlabelled else masks / f'{stem}.png',
+                )
+                for stem in stems
+            ]
+        alone = sorted(mask_by_stem.keys() - by_stem.keys())
+        if alone:
+            image_set.notes.append(f'{len(alone)} mask(s) without an image, such as {alone[0]}.png')
+    return image_set
+
+
+def add_masks(image_set: ImageSet) -> None:
+    """Give the images of a set with boxes the masks that lie in the same folder, in place."""
+    masks = {
+        (images, stem): path
+        for _, images, folder in mask_folders(image_set.root)
+        for stem, path in _masks_in(folder).items()
+    }
+    if not masks:
+        return
+    for split, items in image_set.splits.items():
+        for item in items:
+            item.mask = masks.get((item.path.parent, item.path.stem))
+        folders = {item.mask.parent for item in items if item.mask}
+        if folders:
+            source = image_set.sources[split]
+            image_set.sources[split] = Source(source.images, source.annotations, folders.pop())
+    name_values(image_set, image_set.classes)
+
+
+def name_values(image_set: ImageSet, box_classes: tuple[str, ...]) -> None:
+    """Name the values in the masks of a set that has boxes, too, in place.
+
+    They are those of `classes.txt`, unless these are the classes of the boxes, which masks have
+    behind their background.
+    """
+    names, palette = read_classes(image_set.root)
+    if names in ((), box_classes):
+        names, palette = ('background', *box_classes), ()
+    image_set.mask_classes, image_set.mask_palette = names, palette

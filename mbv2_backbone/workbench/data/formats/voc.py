@@ -1,0 +1,107 @@
+"""Read and write datasets in the Pascal VOC format."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from xml.etree import ElementTree
+
+from ....annotations.boxes import read_voc
+from ....common.messages import UserError
+from ..records import Annotation, ImageSet, Photo
+from .by_image import Folders, folders_with, read_by_image
+from .writing import Splits, images_of, write_classes
+
+
+def write_voc(root: Path, classes: Sequence[str], splits: Splits) -> list[str]:
+    """Write `Annotations/*.xml`, `ImageSets/Main/<split>.txt` and `classes.txt`."""
+    write_voc_files(root, classes, splits)
+    write_classes(root, classes)
+    lost = sum(bool(item.outline) for photo in images_of(splits) for item in photo.items)
+    return [f'{lost} outline(s) are left out: VOC holds boxes only'] if lost else []
+
+
+def write_voc_files(
+    root: Path,
+    classes: Sequence[str],
+    splits: Splits,
+    *,
+    folder: str = '',
+    is_segmented: bool = False,
+) -> None:
+    """Write the files that VOC itself has.
+
+    Args:
+        root: Folder of the set.
+        classes: Names of the labels.
+        splits: The images.
+        folder: What the annotations call the set.
+        is_segmented: Whether the images have masks; they are listed for segmentation, too, then.
+    """
+    members = {split: [Path(photo.name).stem for photo in splits[split]] for split in splits}
+    if {'train', 'val'} <= members.keys():
+        members['trainval'] = members['train'] + members['val']
+    for task in ('Main', 'Segmentation') if is_segmented else ('Main',):
+        lists = root / 'ImageSets' / task
+        lists.mkdir(parents=True)
+        for split, names in members.items():
+            (lists / f'{split}.txt').write_text(''.join(f'{name}\n' for name in names), 'utf-8')
+    annotations = root / 'Annotations'
+    annotations.mkdir(exist_ok=True)  # on some file systems annotations and Annotations are one
+    for photo in images_of(splits):
+        tree = voc_tree(photo, classes, folder=folder, is_segmented=is_segmented)
+        tree.write(annotations / f'{Path(photo.name).stem}.xml', encoding='utf-8')
+
+
+def voc_tree(
+    photo: Photo, classes: Sequence[str], *, folder: str = '', is_segmented: bool = False
+) -> ElementTree.ElementTree:
+    """Return VOC's annotation of an image; corners are whole pixels.
+
+    They count from 1, with both corners inside the object. mmdet's `XMLDataset` subtracts 1 from
+    all four numbers, which leaves the last pixel inside, and its VOC metric counts that pixel
+    (`use_legacy_coordinate`).
+    """
+    root = ElementTree.Element('annotation')
+    if folder:
+        _add(root, folder=folder)
+    _add(root, filename=f'{Path(photo.name).stem}.jpg')
+    size = ElementTree.SubElement(root, 'size')
+    _add(size, width=photo.size_wh[0], height=photo.size_wh[1], depth=3)
+    _add(root, segmented=int(is_segmented))
+    for item in photo.items:
+        node = ElementTree.SubElement(root, 'object')
+        _add(node, name=classes[item.label], pose='Unspecified', truncated=int(item.is_truncated))
+        if item.is_occluded is not None:
+            _add(node, occluded=int(item.is_occluded))
+        _add(node, difficult=int(item.is_ignored))
+        x1, y1, x2, y2 = (round(value) for value in item.box)
+        corners = dict(xmin=x1 + 1, ymin=y1 + 1, xmax=max(x2, x1 + 1), ymax=max(y2, y1 + 1))
+        _add(ElementTree.SubElement(node, 'bndbox'), **corners)
+    ElementTree.indent(root)
+    return ElementTree.ElementTree(root)
+
+
+def _add(parent: ElementTree.Element, **fields: object) -> None:
+    for name, value in fields.items():
+        ElementTree.SubElement(parent, name).text = str(value)
+
+
+def voc_folders(root: Path) -> Folders:
+    """Return where a set in VOC's layout has its images and its XML files."""
+    if any((root / 'Annotations').glob('*.xml')):
+        return [(None, root / 'JPEGImages', root / 'Annotations')]
+    return folders_with(root, '*.xml')
+
+
+def read_voc_set(root: Path, folders: Folders) -> ImageSet:
+    """Read a set in VOC's layout: an XML file an image."""
+    return read_by_image(root, 'voc', '.xml', folders, _voc_annotation)
+
+
+def _voc_annotation(path: Path) -> Annotation:
+    try:
+        stated_wh, objects = read_voc(path.read_bytes())
+    except (OSError, UserError) as error:
+        raise UserError(f'{path} {error}') from error
+    return Annotation(objects, stated_wh)

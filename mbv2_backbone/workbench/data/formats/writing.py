@@ -1,0 +1,50 @@
+"""Writers of annotations: COCO, VOC, YOLO and LabelMe."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ..names import CLASS_FILES
+from ..outlines import bounds_of
+from ..records import Item, Photo
+
+Splits = Mapping[str, Sequence[Photo]]
+DIGITS = 6  # of pixels, so that sums and differences lose their noise
+
+
+def rounded(values: Sequence[float]) -> list[float]:
+    """Round coordinates, so that they lose the noise of sums and differences."""
+    return [round(float(value), DIGITS) for value in values]
+
+
+def write_json(path: Path, document: dict) -> None:
+    """Write a JSON file that is read the same under every locale."""
+    path.write_text(json.dumps(document), encoding='ascii')  # pycocotools asks the locale
+
+
+def moved_boxes(layout: str, items: Sequence[Item]) -> list[str]:
+    """Tell how many boxes are not those around their outlines, which take their place."""
+    moved = [
+        max(abs(a - b) for a, b in zip(bounds_of(item.outline), item.box, strict=True))
+        for item in items
+        if item.outline
+    ]
+    count = sum(distance > 1 for distance in moved)
+    if not count:
+        return []
+    return [
+        f'{count} box(es) become those around their outlines, by up to {max(moved):.1f} pixels: '
+        f'{layout} does not hold both'
+    ]
+
+
+def write_classes(root: Path, classes: Sequence[str]) -> None:
+    """Write the names in their order, which the layout itself does not hold."""
+    (root / CLASS_FILES[0]).write_text(''.join(f'{name}\n' for name in classes), 'utf-8')
+
+
+def images_of(splits: Splits) -> list[Photo]:
+    """Return the images of all splits."""
+    return [photo for photos in splits.values() for photo in photos]

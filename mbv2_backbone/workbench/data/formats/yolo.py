@@ -1,0 +1,240 @@
+"""Image sets in YOLO's layout: a text file an image, boxes relative to the image's size."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ....annotations.boxes import Object, UnknownClass
+from ....common.messages import UserError
+from ..names import images_in, read_classes, read_text, split_folders
+from ..outlines import corners_of, join_parts
+from ..records import Annotation, ImageSet, Item, Labelled, Size, Source
+from .writing import Splits, images_of, moved_boxes
+
+_SPLITS = ('train', 'val', 'test')
+_NAMES = re.compile(rb'^names\s*:', re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class YoloFiles:
+    """What a folder has in YOLO's layout.
+
+    Attributes:
+        names: Of the classes, as `data.yaml` has them.
+        places: For each split folders of images or lists of them.
+        missing: What `data.yaml` calls a split and is not there.
+    """
+
+    names: Any
+    places: dict[str, list[Path]]
+    missing: dict[str, list[str]]
+
+
+def yolo_files(root: Path) -> YoloFiles | None:
+    """Return where the images of each split are; `None` where nothing is in YOLO's layout."""
+    config = _read_yaml(root)
+    base = str(config.get('path') or '.')
+    places: dict[str, list[Path]] = {}
+    missing: dict[str, list[str]] = {}
+    for split in _SPLITS:
+        for name in _as_list(config.get(split)):
+            path = _resolve(root, base, name)
+            if path:
+                places.setdefault(split, []).append(path)
+            else:
+                missing.setdefault(split, []).append(name)
+    if not places and not missing:
+        places = {split: [path] for split, path in _folders(root).items() if _has_labels(path)}
+    return YoloFiles(config.get('names'), places, missing) if places or missing else None
+
+
+def _folders(root: Path) -> dict[str, Path]:
+    """Return the folders that may have the images, where no YAML file tells them."""
+    folders = split_folders(root / 'images')
+    if not folders:
+        folders = {split: path / 'images' for split, path in split_folders(root).items()}
+    return folders or {'all': root / 'images'}
+
+
+def _read_yaml(root: Path) -> dict[str, Any]:
+    """Read `data.yaml`, or whatever YAML file names classes."""
+    import yaml
+
+    for path in sorted([*root.glob('*.yaml'), *root.glob('*.yml')]):
+        if path.stem != 'data' and not _NAMES.search(path.read_bytes()):
+            continue
+        try:
+            data = yaml.safe_load(read_text(path))
+        except yaml.YAMLError as error:
+            raise UserError(f'{path} is no YAML: {error}') from error
+        if isinstance(data, dict) and 'names' in data:
+            return data
+    return {}
+
+
+def _as_list(value: Any) -> list[str]:
+    values = value if isinstance(value, list) else [value]
+    return [str(value) for value in values if value]
+
+
+def _resolve(root: Path, base: str, name: str) -> Path | None:
+    """Find what a YAML file calls a split; Roboflow writes `../train/images` for its own folder."""
+    paths = [root / base / name, root / name, root / name.removeprefix('../'), Path(name)]
+    return next((path for path in paths if path.exists()), None)
+
+
+def _has_labels(images: Path) -> bool:
+    return any(_label_file(path).is_file() for path in images_in(images).values())
+
+
+def _label_file(image: Path) -> Path:
+    """Return the label file of an image: `images` becomes `labels` in the path."""
+    parts = list(image.with_suffix('.txt').parts)
+    if 'images' in parts[:-1]:
+        last = len(parts) - 2 - parts[-2::-1].index('images')
+        parts[last] = 'labels'
+    return Path(*parts)
+
+
+def read_yolo(root: Path, files: YoloFiles) -> ImageSet:
+    """Read a set in YOLO's layout; an image without a label file is one without objects.
+
+    Raises:
+        UserError: If `data.yaml` names what is not there, or its names are no names.
+    """
+    classes = _class_names(root, files.names) or read_classes(root)[0]
+    image_set = ImageSet(root, 'yolo', classes)
+    _judge_missing(image_set, files.missing)
+    for split, places in files.places.items():
+        lists = [place for place in places if place.is_file()]
+        is_folder = len(places) == 1 and not lists
+        image_set.sources[split] = Source(
+            places[0] if is_folder else root, lists[0] if lists else None
+        )
+        images = [path for place in places for path in _images_of(root, place)]
+        labels = {path: _label_file(path) for path in images}
+        image_set.unlabelled += [path for path in labels if not labels[path].is_file()]
+        image_set.splits[split] = [
+            Labelled(path, partial(_annotation, label, classes), classes, label)
+            for path, label in labels.items()
+        ]
+    return image_set
+
+
+def _judge_missing(image_set: ImageSet, missing: Mapping[str, Sequence[str]]) -> None:
+    """Refuse a set without what it names; exports name a `test` that was never made."""
+    for split, names in missing.items():
+        text = f'`{split}: {", ".join(names)}` in the YAML file of {image_set.root} is not there'
+        if split != 'test':
+            raise UserError(f'{text}; put the path of its images right')
+        image_set.notes.append(f'{text}; left out')
+
+
+def _images_of(root: Path, place: Path) -> list[Path]:
+    if not place.is_file():
+        return list(images_in(place).values())
+    lines = [line.strip() for line in read_text(place).splitlines()]
+    return [root / line for line in lines if line]
+
+
+def _class_names(root: Path, names: Any) -> tuple[str, ...]:
+    if isinstance(names, dict):
+        try:
+            by_index = {int(index): name for index, name in names.items()}
+        except (TypeError, ValueError):
+            raise UserError(
+                f'`names` in the YAML file of {root} has the keys {", ".join(map(str, names))}; '
+                f'expected 0, 1, …'
+            ) from None
+        names = [by_index.get(i, f'class_{i}') for i in range(max(by_index, default=-1) + 1)]
+    return tuple(map(str, names)) if isinstance(names, list) else ()
+
+
+def _annotation(path: Path, classes: Sequence[str], image_wh: Size) -> Annotation:
+    if not path.is_file():
+        return Annotation()
+    lines = [line.split() for line in read_text(path).splitlines() if line.strip()]
+    return Annotation([_object(words, classes, image_wh) for words in lines])
+
+
+def _object(words: Sequence[str], classes: Sequence[str], image_wh: Size) -> Object:
+    """Read `class x y width height` or `class x1 y1 x2 y2 x3 y3 ...`, in parts of the image."""
+    stored = ' '.join(words)
+    index = int(words[0]) if words[0].isdecimal() else -1
+    name = classes[index] if 0 <= index < len(classes) else UnknownClass(words[0])
+    try:
+        values = [float(word) for word in words[1:]]
+    except ValueError:
+        return Object(name, stored, None)
+    sides = image_wh * (len(values) // 2)
+    outline = None
+    if len(values) == 4:
+        x, y, w, h = (part * side for part, side in zip(values, sides, strict=True))
+        corners = x - w / 2, y - h / 2, x + w / 2, y + h / 2
+    elif len(values) >= 6 and len(values) % 2 == 0:
+        outline = [[part * side for part, side in zip(values, sides, strict=True)]]
+        xs, ys = outline[0][::2], outline[0][1::2]
+        corners = min(xs), min(ys), max(xs), max(ys)
+    else:
+        return Object(name, stored, None)
+    return Object(name, stored, corners, outline=outline)
+
+
+def write_yolo(root: Path, classes: Sequence[str], splits: Splits) -> list[str]:
+    """Write `labels/<split>/*.txt` and `data.yaml`.
+
+    Rows are polygons where any object of the set has an outline, as Ultralytics' reader wants
+    boxes or polygons throughout; a box is then a polygon of four corners.
+    """
+    import yaml
+
+    items = [item for photo in images_of(splits) for item in photo.items]
+    kept = [item for item in items if not item.is_ignored]
+    has_outlines = any(item.outline for item in kept)
+    row = _polygon_row if has_outlines else _box_row
+    for split, photos in splits.items():
+        folder = root / 'labels' / split
+        folder.mkdir(parents=True)
+        for photo in photos:
+            rows = [row(item, photo.size_wh) for item in photo.items if not item.is_ignored]
+            (folder / f'{Path(photo.name).stem}.txt').write_text(''.join(rows), 'utf-8')
+    config = {split: f'images/{split}' for split in splits}
+    config |= {'nc': len(classes), 'names': dict(enumerate(classes))}
+    text = yaml.safe_dump(config, allow_unicode=True, sort_keys=False)
+    (root / 'data.yaml').write_text(text, encoding='utf-8')
+    return _yolo_notes(splits, len(items) - len(kept), kept if has_outlines else ())
+
+
+def _box_row(item: Item, size_wh: tuple[int, int]) -> str:
+    x1, y1, x2, y2 = item.box
+    return _row(item.label, [(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1], size_wh)
+
+
+def _polygon_row(item: Item, size_wh: tuple[int, int]) -> str:
+    points = join_parts(item.outline) if item.outline else corners_of(item.box)
+    return _row(item.label, points, size_wh)
+
+
+def _row(label: int, numbers: Sequence[float], size_wh: tuple[int, int]) -> str:
+    shares = (f'{value / size_wh[i % 2]:.9g}' for i, value in enumerate(numbers))
+    return f'{label} {" ".join(shares)}\n'
+
+
+def _yolo_notes(splits: Splits, num_ignored: int, polygons: Sequence[Item]) -> list[str]:
+    notes = []
+    if num_ignored:
+        notes.append(
+            f'{num_ignored} difficult object(s) or crowd(s) are left out, as by the converters of '
+            f'Ultralytics: YOLO has no such flag'
+        )
+    notes += [
+        f'there is no split {split!r}, which Ultralytics asks for in data.yaml'
+        for split in ('train', 'val')
+        if split not in splits
+    ]
+    return notes + moved_boxes('YOLO', polygons)

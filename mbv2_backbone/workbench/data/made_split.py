@@ -1,0 +1,74 @@
+"""The files of a split that a hash of the images' names made, as the datasets read them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ...common.messages import UserError
+from .names import MADE_SPLIT, read_json
+from .records import ImageSet, Labelled
+
+
+def made_files(image_set: ImageSet) -> dict[str, tuple[Path, bytes]]:
+    """Return the file and the text of each split; nothing is written.
+
+    They lie in a folder of their own, so that nobody takes them for the user's lists.
+
+    Raises:
+        UserError: If the set has several COCO files.
+    """
+    folder = image_set.root / MADE_SPLIT
+    if image_set.layout == 'coco':
+        texts = {
+            split: (f'{split}.json', json.dumps(_part_of_coco(image_set, items)))
+            for split, items in image_set.splits.items()
+        }
+    else:
+        texts = {
+            split: (f'{split}.txt', ''.join(f'{item.path.stem}\n' for item in items))
+            for split, items in image_set.splits.items()
+        }
+    return {split: (folder / name, text.encode()) for split, (name, text) in texts.items()}
+
+
+def _part_of_coco(image_set: ImageSet, items: Sequence[Labelled]) -> dict[str, Any]:
+    """Take some images out of the COCO file that a set was read from."""
+    files = {item.annotation for item in image_set.images}
+    if len(files) != 1:
+        raise UserError(
+            f'{image_set.root} has the COCO files {", ".join(map(str, sorted(files)))}, none of '
+            f'them to validate on; call one val.json'
+        )
+    data = read_json(files.pop())
+    folder = image_set.sources['train'].images
+    chosen = {item.path for item in items}
+    images = [image for image in data['images'] if folder / image['file_name'] in chosen]
+    ids = {image['id'] for image in images}
+    annotations = [item for item in data.get('annotations', []) if item['image_id'] in ids]
+    return dict(images=images, annotations=annotations, categories=data['categories'])
+
+
+def note_outdated(image_set: ImageSet) -> None:
+    """Say what a split that was written before does not hold, in place."""
+    folder = image_set.root / MADE_SPLIT
+    if image_set.layout not in ('coco', 'voc', 'masks') or not folder.is_dir():
+        return
+    files = made_files(image_set)
+    if all(path.is_file() and path.read_bytes() == text for path, text in files.values()):
+        return
+    listed = {name for path, _ in files.values() if path.is_file() for name in _names_in(path)}
+    later = sorted(item.path.name for item in image_set.images if item.path.stem not in listed)
+    named = f': {len(later)} annotated image(s) are in no list, such as {later[0]}' if later else ''
+    image_set.notes.append(
+        f'{folder} is not what the set would be split into now{named}; delete it and write the '
+        f'config anew'
+    )
+
+
+def _names_in(path: Path) -> list[str]:
+    if path.suffix == '.txt':
+        return path.read_text(encoding='utf-8').splitlines()
+    return [Path(image['file_name']).stem for image in read_json(path)['images']]

@@ -1,0 +1,186 @@
+"""What folders of image sets have in common: names of splits, images, lists of names, classes."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import os
+import re
+import zlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ...annotations.images import IMAGE_SUFFIXES
+from ...common.messages import UserError
+from .records import ImageSet, Labelled
+
+MADE_SPLIT = 'split_by_name'  # folder of the splits that new_config makes
+CLASS_FILES = ('classes.txt', 'labelmap.txt')
+ClassNames = tuple[tuple[str, ...], tuple[tuple[int, int, int], ...]]
+
+_SPLITS = {
+    'train': 'train', 'training': 'train', 'trainval': 'trainval',
+    'val': 'val', 'valid': 'val', 'validation': 'val',
+    'test': 'test', 'testing': 'test',
+}  # fmt: skip
+_SPLIT = re.compile(rf'(?<![a-z])({"|".join(_SPLITS)})(?![a-z])', re.IGNORECASE)
+_FLAG = re.compile(r'\s+(-1| 0| 1)$')  # VOC gives it two places
+_CLASS_LINE = re.compile(r'(?P<name>.*?\S)\s*(?:[:\s]\s*(\d+)[,\s]+(\d+)[,\s]+(\d+))?[:\s]*')
+
+
+def split_in(name: str) -> str | None:
+    """Find the name of a split in that of a file or folder.
+
+    Example:
+        >>> split_in('instances_train2017'), split_in('valid'), split_in('streetrain')
+        ('train', 'val', None)
+    """
+    match = _SPLIT.search(name)
+    return _SPLITS[match[1].lower()] if match else None
+
+
+def split_folders(folder: Path) -> dict[str, Path]:
+    """Return the folders inside of one that are named like splits, by split."""
+    if not folder.is_dir():
+        return {}
+    return {
+        _SPLITS[path.name.lower()]: path
+        for path in sorted(folder.iterdir())
+        if path.name.lower() in _SPLITS and path.is_dir()
+    }
+
+
+def images_in(folder: Path) -> dict[str, Path]:
+    """Return the images that lie in a folder, not deeper, by name without suffix."""
+    if not folder.is_dir():
+        return {}
+    return {p.stem: p for p in sorted(folder.iterdir()) if p.suffix.lower() in IMAGE_SUFFIXES}
+
+
+def list_files(root: Path, folder: str) -> dict[str, Path]:
+    """Return the files that list the images of splits, by split: `ImageSets/Main/train.txt`."""
+    return {
+        _SPLITS[path.stem.lower()]: path
+        for path in sorted((root / 'ImageSets' / folder).glob('*.txt'))
+        if path.stem.lower() in _SPLITS
+    }
+
+
+def names_in(text: str) -> list[str]:
+    r"""Return the names in a list; they may have blanks.
+
+    Where each line ends in one of VOC's flags, which tell whether a class is in the image, these
+    are no part of the names.
+
+    Example:
+        >>> names_in('2007_000032 -1\n2007_000039  1\n'), names_in('IMG (1)\nphoto 1\n')
+        (['2007_000032', '2007_000039'], ['IMG (1)', 'photo 1'])
+    """
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if all(map(_FLAG.search, lines)):
+        return [_FLAG.sub('', line) for line in lines]
+    return lines
+
+
+def read_lists(lists: Mapping[str, Path]) -> dict[str, list[str]]:
+    """Read the names in lists, by split; each once."""
+    return {split: list(dict.fromkeys(names_in(read_text(path)))) for split, path in lists.items()}
+
+
+def note_unlisted(image_set: ImageSet, names: Iterable[str], listed: Iterable[str]) -> None:
+    """Name annotated images that are in no list, in place.
+
+    Args:
+        image_set: Whose notes are added to.
+        names: Of the annotated images.
+        listed: Names in the lists.
+    """
+    others = sorted(set(names).difference(listed))
+    if others:
+        image_set.notes.append(
+            f'{len(others)} annotated image(s) are in no list, such as {others[0]}'
+        )
+
+
+def byte_order_problems(paths: Iterable[Path]) -> list[str]:
+    """Name files that the toolboxes cannot read, as they begin with a byte order mark."""
+    marked = []
+    for path in paths:
+        with path.open('rb') as file:
+            if file.read(3) == codecs.BOM_UTF8:
+                marked.append(path)
+    return [
+        f'{path} begins with a byte order mark, on which training fails; save it as UTF-8 without'
+        for path in marked
+    ]
+
+
+def read_text(path: Path) -> str:
+    """Read UTF-8.
+
+    Raises:
+        UserError: If that fails.
+    """
+    try:
+        return path.read_text(encoding='utf-8-sig')
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f'{path} cannot be read as text: {error}') from error
+
+
+def read_classes(root: Path) -> ClassNames:
+    """Read `classes.txt` or `labelmap.txt` of a folder; nothing where there is neither."""
+    path = next((root / name for name in CLASS_FILES if (root / name).is_file()), None)
+    return read_class_file(path) if path else ((), ())
+
+
+def read_class_file(path: Path) -> ClassNames:
+    """Read the names of classes.
+
+    A line is a name, then three numbers if the class has a colour, as in CVAT's `labelmap.txt`.
+
+    Returns:
+        The names, and a colour RGB for each; no colours where a line has none.
+    """
+    lines = [line.strip() for line in read_text(path).splitlines()]
+    matches = [_CLASS_LINE.fullmatch(line) for line in lines if line and not line.startswith('#')]
+    names = tuple(match['name'] for match in matches)
+    colours = tuple(tuple(map(int, match.groups()[1:])) for match in matches if match[2])
+    return names, colours if len(colours) == len(names) else ()
+
+
+def split_by_name(items: Iterable[Labelled]) -> dict[str, list[Labelled]]:
+    """Take about a fifth of the images to validate on, chosen by a hash of their names.
+
+    An image stays where it is when others are added.
+
+    Raises:
+        UserError: If there are fewer than two.
+    """
+    items = sorted(items, key=_hash)
+    if len(items) < 2:
+        raise UserError(f'found {len(items)} labelled image(s); at least 2 are needed for a split')
+    held_out = {item.path for item in items if _hash(item) % 5 == 0}
+    if not 0 < len(held_out) < len(items):
+        held_out = {items[0].path}
+    parts = {
+        'train': [item for item in items if item.path not in held_out],
+        'val': [item for item in items if item.path in held_out],
+    }
+    return {name: sorted(part, key=lambda item: item.path) for name, part in parts.items()}
+
+
+def _hash(item: Labelled) -> int:
+    return zlib.crc32(os.fsencode(item.path.stem))
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        UserError: If it is none.
+    """
+    try:
+        return json.loads(read_text(path))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f'{path} is no JSON: {error}') from error

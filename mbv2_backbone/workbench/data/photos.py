@@ -1,0 +1,151 @@
+"""What is converted: images with their objects, taken from any layout."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ...annotations.boxes import Box, Object
+from ...annotations.images import AS_STORED, ROUNDING, read_image, read_image_facts
+from ...common.messages import UserError, first_names
+from .names import split_in
+from .outlines import read_outline
+from .records import ImageSet, Item, Labelled, Photo, Size, sort_objects
+
+
+@dataclass
+class Findings:
+    """What a conversion could not keep.
+
+    Attributes:
+        problems: What is wrong with the input, by file.
+        notes: What the new layout cannot hold, and what was renamed.
+    """
+
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def collect(image_set: ImageSet, findings: Findings, *, one_folder: bool) -> dict[str, list[Photo]]:
+    """Read a set; what is wrong with it goes into the findings.
+
+    Args:
+        image_set: The set.
+        findings: Is added to.
+        one_folder: Whether images of all splits get names for one folder.
+
+    Returns:
+        The images of each split that can be read; a set that knows no splits is all `train`.
+    """
+    photos: dict[str, list[Photo]] = {}
+    taken: set[str] = set()
+    for split, labelled in image_set.splits.items():
+        if not one_folder:
+            taken = set()
+        photos[split] = []
+        for item in labelled:
+            photo = read_photo(item, image_set.layout, findings)
+            if photo is not None:
+                name = _free_name(item.path, taken, one_folder=one_folder)
+                if name != item.path.name:
+                    findings.notes.append(f'{item.path} is {name} in the new set')
+                photos[split].append(replace(photo, name=name))
+    _note_unlabelled(image_set, findings)
+    if len(photos) == 1 and not any(map(split_in, photos)):
+        return {'train': next(iter(photos.values()))}
+    return photos
+
+
+def _note_unlabelled(image_set: ImageSet, findings: Findings) -> None:
+    listed = {item.path for item in image_set.images}
+    names = [path.name for path in image_set.unlabelled if path not in listed]
+    if names:
+        findings.notes.append(
+            f'{len(names)} image(s) without annotations are left out: {first_names(names)}'
+        )
+
+
+def _free_name(path: Path, taken: set[str], *, one_folder: bool) -> str:
+    """Return a file name whose stem is free; lists of names allow no blanks in it."""
+    stem = '_'.join(path.stem.split()) if one_folder else path.stem
+    free, count = stem, 1
+    while free in taken:
+        count += 1
+        free = f'{stem}_{count}'
+    taken.add(free)
+    return free + path.suffix
+
+
+def read_photo(labelled: Labelled, layout: str, findings: Findings) -> Photo | None:
+    """Read the annotation of an image of a set.
+
+    Args:
+        labelled: The image.
+        layout: Of its set.
+        findings: What is wrong is added to.
+
+    Returns:
+        `None` if the image or its annotation cannot be read.
+    """
+    path, facts = labelled.path, labelled.facts
+    if facts.error:
+        findings.problems.append(f'{path} {facts.error}; left out')
+        return None
+    try:
+        annotation = labelled.read(facts.seen_wh)
+    except UserError as error:
+        findings.problems.append(f'{error}; {path.name} is left out')
+        return None
+    size_wh = annotation.stated_wh or facts.seen_wh
+    if size_wh not in (facts.seen_wh, facts.stored_wh):
+        findings.problems.append(
+            f'{path} is {_by(facts.seen_wh)} pixels, its annotation says {_by(size_wh)}; its boxes '
+            f'are kept as they are'
+        )
+    elif size_wh != facts.seen_wh:
+        findings.problems.append(
+            f'{path} is turned by its EXIF data, but its boxes are for the pixels as stored; '
+            f'turn the pixels and the boxes with a labelling tool for readers that turn it'
+        )
+    sound, dropped = sort_objects(annotation, labelled.classes, size_wh)
+    where = labelled.annotation or path
+    for stored, why in dropped:
+        findings.problems.append(f'{where}: {path.name}: box {stored} {why}; left out')
+    items = []
+    for found, box in sound:
+        if max(abs(new - old) for new, old in zip(box, found.xyxy, strict=True)) > ROUNDING:
+            findings.problems.append(
+                f'{where}: {path.name}: box {found.stored} reaches beyond the image; cut'
+            )
+        if layout == 'voc':
+            box = _with_last_pixels(found, size_wh)
+        outline = read_outline(found.outline, size_wh)
+        label = labelled.classes.index(found.name)
+        items.append(Item(label, box, outline, found.is_ignored))
+    return Photo(path, path.name, size_wh, items)
+
+
+def load_image(photo: Photo) -> np.ndarray:
+    """Decode an image, turned as its boxes are for; `(H, W, 3)` uint8 BGR.
+
+    Raises:
+        UserError: If OpenCV cannot decode it.
+    """
+    is_as_stored = read_image_facts(str(photo.path)).stored_wh == photo.size_wh
+    image = read_image(photo.path, AS_STORED if is_as_stored else cv2.IMREAD_COLOR)
+    if image is None:
+        raise UserError(f'{photo.path} cannot be decoded; replace it')
+    return image
+
+
+def _by(size_wh: Size) -> str:
+    return f'{size_wh[0]}x{size_wh[1]}'
+
+
+def _with_last_pixels(item: Object, size_wh: Size) -> Box:
+    """Return a VOC box with the last row and column, which it includes and mmdet cuts off."""
+    x1, y1, x2, y2 = item.stored
+    return max(x1 - 1, 0), max(y1 - 1, 0), min(x2, size_wh[0]), min(y2, size_wh[1])

@@ -1,0 +1,159 @@
+"""Unpacking archives from strangers: into their folder, and no further."""
+
+from __future__ import annotations
+
+import shutil
+import stat
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
+from os import PathLike
+from pathlib import Path, PurePosixPath
+
+from ....common.files import sha256_of_file
+from ....common.messages import UserError
+
+MAX_RATIO = 200  # of unpacked to packed bytes; images and annotations stay far below
+MIN_SUSPECT_BYTES = 2**26
+MAX_ENTRIES = 5_000_000
+_CHUNK = 2**20
+
+
+def extract(
+    archive: str | PathLike[str],
+    folder: str | PathLike[str],
+    *,
+    sha256: str | None = None,
+    max_bytes: int | None = None,
+) -> Path:
+    """Unpack a zip or tar archive, all of it or nothing.
+
+    It is unpacked beside the folder, and moved there when it is whole. Files that are there
+    already are replaced by those of the archive.
+
+    Args:
+        archive: A `.zip`, or a tar packed in any way that Python knows; told by its content.
+        folder: Where the files go; made if it is not there.
+        sha256: What the hash of the archive must be.
+        max_bytes: That it may unpack to; by default 200 times its size, and at least 64 MiB.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UserError: If the hash differs, the archive is damaged, an entry would leave the folder or
+            is no file, folder or link inside, or if it would unpack to too much.
+    """
+    archive, folder = Path(archive), Path(folder)
+    if sha256 is not None:
+        _check_hash(archive, sha256)
+    if max_bytes is None:
+        max_bytes = max(MIN_SUSPECT_BYTES, MAX_RATIO * archive.stat().st_size)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f'.{folder.name}-', dir=folder.parent) as scratch:
+        target = Path(scratch, 'new')
+        target.mkdir()
+        try:
+            if zipfile.is_zipfile(archive):
+                _extract_zip(archive, target, max_bytes)
+            elif tarfile.is_tarfile(archive):
+                _extract_tar(archive, target, max_bytes)
+            else:
+                raise UserError(f'{archive} is neither a zip nor a tar archive')
+        except UserError:
+            raise
+        except Exception as error:  # zipfile and tarfile raise of many kinds on damaged files
+            raise UserError(f'{archive} is damaged: {error}; fetch it again') from error
+        merge(target, folder)
+    return folder
+
+
+def _check_hash(archive: Path, expected: str) -> None:
+    digest = sha256_of_file(archive)
+    if digest != expected.lower():
+        raise UserError(
+            f'{archive} has the SHA-256 {digest}, expected {expected}; it was changed '
+            f'on the way or on the server: fetch it again'
+        )
+
+
+def _extract_zip(path: Path, target: Path, limit: int) -> None:
+    left = limit
+    with zipfile.ZipFile(path) as archive:
+        for entry in _limited(path, archive.infolist()):
+            _check_name(path, entry.filename)
+            kind = stat.S_IFMT(entry.external_attr >> 16)
+            if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+                raise UserError(f'{path} holds {entry.filename!r}, a link or device; refused')
+            to = target / entry.filename
+            if entry.is_dir():
+                to.mkdir(parents=True, exist_ok=True)
+                continue
+            to.parent.mkdir(parents=True, exist_ok=True)
+            with archive.open(entry) as source:
+                left = _copy(path, source.read, to, left)
+
+
+def _extract_tar(path: Path, target: Path, limit: int) -> None:
+    left = limit
+    with tarfile.open(path) as archive:
+        for entry in _limited(path, archive):
+            _check_name(path, entry.name)
+            try:
+                tarfile.data_filter(entry, str(target))
+            except tarfile.FilterError as error:
+                raise UserError(f'{path} is refused: {error}') from error
+            if entry.isfile():
+                to = target / entry.name
+                to.parent.mkdir(parents=True, exist_ok=True)
+                left = _copy(path, archive.extractfile(entry).read, to, left)
+            else:
+                archive.extract(entry, target, filter='data')
+
+
+def _limited(path: Path, entries: object) -> Iterator:
+    for count, entry in enumerate(entries):
+        if count >= MAX_ENTRIES:
+            raise UserError(f'{path} holds more than {MAX_ENTRIES} entries; refused')
+        yield entry
+
+
+def _check_name(path: Path, name: str) -> None:
+    inside = PurePosixPath(name.replace('\\', '/'))
+    has_drive = name[1:2] == ':'
+    if inside.is_absolute() or '..' in inside.parts or has_drive or '\0' in name:
+        raise UserError(f'{path} holds {name!r}, which would be written outside; refused')
+
+
+def _copy(path: Path, read: Callable[[int], bytes], to: Path, left: int) -> int:
+    """Write what is read, as far as the limit goes, which what an archive states may exceed.
+
+    Returns:
+        The bytes that may still be written.
+    """
+    if to.is_symlink():
+        raise UserError(f'{path} writes {to.name!r} through a link; refused')
+    with to.open('wb') as file:
+        while chunk := read(_CHUNK):
+            left -= len(chunk)
+            if left < 0:
+                raise UserError(
+                    f'{path} unpacks to too much for its size, as a bomb does; if you trust it, '
+                    f'give max_bytes'
+                )
+            file.write(chunk)
+    return left
+
+
+def merge(source: Path, folder: Path) -> None:
+    """Move what is in a folder into another, where it replaces what has the same name."""
+    for path in source.iterdir():
+        to = folder / path.name
+        if path.is_dir() and not path.is_symlink() and to.is_dir():
+            merge(path, to)
+            continue
+        folder.mkdir(parents=True, exist_ok=True)
+        if to.is_dir() and not to.is_symlink():
+            shutil.rmtree(to)
+        path.replace(to)

@@ -1,0 +1,151 @@
+"""The sample set: drawn scenes of four shape classes, in COCO and in VOC layout.
+
+Every image is drawn from its own seed ``(seed, split, index)``, so an image does not depend on
+how many others there are.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ....common.files import folder_replaced_whole, is_free
+from ....common.messages import UserError
+from .sample_files import Instance, write_set
+from .scenes import CLASSES, PALETTE, draw_scene
+
+SPLITS = ('train', 'val')
+MIN_SIZE = 64
+
+MARKER = 'sample.json'
+_VERSION = 3  # raised when the drawing changes, so that an older set is not taken for this one
+
+
+@dataclass(frozen=True)
+class SampleSummary:
+    """What a generated set holds; the keys are the splits, and the class names for boxes.
+
+    Args:
+        root: Folder of the set.
+        images: Number of images.
+        empty: Number of images without an object.
+        boxes: Number of boxes of each class.
+        is_new: False if the set was there already and nothing was drawn.
+    """
+
+    root: Path
+    images: dict[str, int]
+    empty: dict[str, int]
+    boxes: dict[str, dict[str, int]]
+    is_new: bool
+
+    @property
+    def paths(self) -> dict[str, Path]:
+        """Where the loaders look."""
+        return {
+            'images': self.root / 'JPEGImages',
+            'COCO boxes and polygons': self.root / 'annotations',
+            'VOC boxes': self.root / 'Annotations',
+            'VOC masks': self.root / 'SegmentationClass',
+            'VOC lists': self.root / 'ImageSets',
+        }
+
+
+def generate_sample(
+    out_dir: str | os.PathLike,
+    *,
+    num_train: int = 600,
+    num_val: int = 100,
+    size: int = 192,
+    seed: int = 0,
+    force: bool = False,
+    track: Callable[[Sequence], Iterable] = iter,
+) -> SampleSummary:
+    """Draw the sample set, or return at once if it is there already.
+
+    The set is drawn in a folder beside ``out_dir`` and renamed, so a folder that holds
+    ``sample.json`` is complete. Boxes are the tight boxes of the visible pixels.
+
+    Args:
+        out_dir: Folder of the set.
+        num_train: Number of training images.
+        num_val: Number of held-out images; they do not depend on ``num_train``.
+        size: Height and width of the images in pixels.
+        seed: The same seed gives the same set.
+        force: Draw again and replace the set that is there.
+        track: Wraps the list of images to draw, for a progress bar.
+
+    Raises:
+        UserError: For a number out of range, or if ``out_dir`` holds something else.
+    """
+    for name, value, least in (
+        ('num_train', num_train, 1),
+        ('num_val', num_val, 1),
+        ('size', size, MIN_SIZE),
+        ('seed', seed, 0),
+    ):
+        if value < least:
+            raise UserError(f'{name} must be at least {least}, got {value}')
+    parameters = {
+        'version': _VERSION,
+        'num_train': num_train,
+        'num_val': num_val,
+        'size': size,
+        'seed': seed,
+    }
+    root = Path(out_dir)
+    target = root.resolve()
+    found = _find(target, parameters, force=force)
+    if found is not None:
+        return SampleSummary(root=root, **found, is_new=False)
+
+    with folder_replaced_whole(target) as drawn:
+        jobs = [(split, index) for split in SPLITS for index in range(parameters[f'num_{split}'])]
+        scenes = (_scene_of(split, index, seed=seed, size=size) for split, index in track(jobs))
+        contents = write_set(drawn, scenes, classes=CLASSES, palette_rgb=PALETTE)
+        marker = {'parameters': parameters, 'contents': contents}
+        (drawn / MARKER).write_text(json.dumps(marker, indent=2) + '\n', encoding='utf-8')
+    return SampleSummary(root=root, **contents, is_new=True)
+
+
+def _find(target: Path, parameters: dict[str, int], *, force: bool) -> dict | None:
+    """Return the contents of the set at ``target`` if it is the one asked for and may stay."""
+    if is_free(target):
+        return None
+    marker = _read_marker(target / MARKER)
+    if marker is None:
+        raise UserError(
+            f'{target} exists and is not a sample set (it has no {MARKER} of ours), so it is left '
+            'alone; choose another folder, or move it away'
+        )
+    if force:
+        return None
+    if marker['parameters'] == parameters:
+        return marker['contents']
+    there, asked = (
+        ', '.join(f'{name}={value}' for name, value in values.items())
+        for values in (marker['parameters'], parameters)
+    )
+    raise UserError(
+        f'{target} holds another sample set ({there}), asked for was ({asked}); '
+        'choose another folder, or draw it again with --force (force=True)'
+    )
+
+
+def _read_marker(path: Path) -> dict | None:
+    try:
+        marker = json.loads(path.read_text(encoding='utf-8'))
+    except (OSError, ValueError):
+        return None
+    is_ours = isinstance(marker, dict) and marker.keys() == {'parameters', 'contents'}
+    return marker if is_ours else None
+
+
+def _scene_of(
+    split: str, index: int, *, seed: int, size: int
+) -> tuple[str, np.ndarray, list[Instance]]:
+    rng = np.random.default_rng([seed, SPLITS.index(split), index])
+    return split, *draw_scene(rng, size)

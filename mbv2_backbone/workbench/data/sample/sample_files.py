@@ -1,0 +1,112 @@
+"""The sample set's files: images, masks, and annotations in the COCO and PASCAL VOC layouts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ....annotations.masks import BACKGROUND, write_palette_png
+from ..formats.coco import write_coco
+from ..formats.voc import write_voc_files
+from ..outlines import mask_to_polygons
+from ..records import Item, Photo
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One annotated object.
+
+    Args:
+        label: Index into the class names, from 0.
+        mask: Visible pixels, bool ``(H, W)``, at least one of them set.
+        truncated: The object extends beyond the image.
+        occluded: Something in the image hides a part of the object.
+    """
+
+    label: int
+    mask: np.ndarray
+    truncated: bool = False
+    occluded: bool = False
+
+    @property
+    def box_xywh(self) -> tuple[int, int, int, int]:
+        """Tight box of the visible pixels, in pixels from 0."""
+        columns = np.flatnonzero(self.mask.any(axis=0))
+        rows = np.flatnonzero(self.mask.any(axis=1))
+        x, y = int(columns[0]), int(rows[0])
+        return x, y, int(columns[-1]) - x + 1, int(rows[-1]) - y + 1
+
+    @property
+    def item(self) -> Item:
+        """The object as annotations hold it."""
+        x, y, width, height = self.box_xywh
+        return Item(
+            self.label,
+            (x, y, x + width, y + height),
+            mask_to_polygons(self.mask),
+            is_truncated=self.truncated,
+            is_occluded=self.occluded,
+        )
+
+
+def label_map(size_hw: tuple[int, int], instances: Iterable[Instance]) -> np.ndarray:
+    """Semantic map, uint8 ``(H, W)``: 0 is background, label ``k`` is ``k + 1``."""
+    labels = np.zeros(size_hw, np.uint8)
+    for instance in instances:
+        labels[instance.mask] = instance.label + 1
+    return labels
+
+
+def write_set(
+    root: Path,
+    scenes: Iterable[tuple[str, np.ndarray, Sequence[Instance]]],
+    *,
+    classes: Sequence[str],
+    palette_rgb: Sequence[tuple[int, int, int]],
+) -> dict[str, dict]:
+    """Write images and annotations of both layouts into a folder.
+
+    Args:
+        root: An empty folder.
+        scenes: Split, RGB image uint8 ``(H, W, 3)`` and instances of one image after another.
+            An image is named after its split and its place in it.
+        classes: Class names in the order of the labels.
+        palette_rgb: Colour of each class in the masks.
+
+    Returns:
+        ``images``, ``empty`` (images without an instance) and ``boxes`` (by class), by split.
+    """
+    images, masks = root / 'JPEGImages', root / 'SegmentationClass'
+    for folder in (images, masks):
+        folder.mkdir()
+    splits: dict[str, list[Photo]] = {}
+    for split, image_rgb, instances in scenes:
+        photos = splits.setdefault(split, [])
+        path = images / f'{split}_{len(photos):05d}.jpg'
+        _write_jpeg(path, image_rgb)
+        labels = label_map(image_rgb.shape[:2], instances)
+        write_palette_png(masks / f'{path.stem}.png', labels, [BACKGROUND, *palette_rgb])
+        items = [instance.item for instance in instances]
+        photos.append(Photo(path, path.name, image_rgb.shape[1::-1], items))
+    write_coco(root, classes, splits)
+    write_voc_files(root, classes, splits, folder='sample', is_segmented=True)
+    return {
+        'images': {split: len(photos) for split, photos in splits.items()},
+        'empty': {split: sum(not p.items for p in photos) for split, photos in splits.items()},
+        'boxes': {split: _count_boxes(photos, classes) for split, photos in splits.items()},
+    }
+
+
+def _write_jpeg(path: Path, image_rgb: np.ndarray) -> None:
+    _, jpeg = cv2.imencode('.jpg', image_rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])
+    path.write_bytes(jpeg.tobytes())
+
+
+def _count_boxes(photos: Iterable[Photo], classes: Sequence[str]) -> dict[str, int]:
+    counts = Counter(item.label for photo in photos for item in photo.items)
+    return {name: counts[label] for label, name in enumerate(classes)}

@@ -1,0 +1,1 @@
+"""Contact sheets of a dataset, with its annotations drawn."""

@@ -1,0 +1,151 @@
+"""A contact sheet: images with their boxes and masks, file names and a legend."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ....common.messages import UserError
+from ...drawing.pixels import caption_strip, fitted_size, legend_strip, letter_font
+from .labelled import Classes, Picture, draw_picture
+
+SHEET_WIDTH = 1920
+_MIN_TILE, _MAX_TILE = 200, 480
+_GAP, _GROUP_GAP = 6, 18
+_TEXT_HW = (392, 392)  # gives letters of 14 pixels
+_TITLE_HW = (560, 560)  # of 20
+
+
+@dataclass(frozen=True)
+class Group:
+    """Pictures that stand side by side, the labelled image first.
+
+    Attributes:
+        name: Stands below the first picture.
+        pictures: As many in each group of a sheet.
+    """
+
+    name: str
+    pictures: Sequence[Picture] = field(default_factory=list)
+
+
+def picked(total: int, num: int, seed: int) -> list[int]:
+    """Pick some of the numbers below a total, in rising order.
+
+    Raises:
+        UserError: If there is nothing to pick from, or fewer than one is to be picked.
+    """
+    if num < 1:
+        raise UserError(f'--num must be at least 1, got {num}')
+    if total == 0:
+        raise UserError('there is no image to show')
+    rng = np.random.default_rng(seed)
+    return sorted(rng.permutation(total)[:num].tolist())
+
+
+def contact_sheet(
+    groups: Sequence[Group],
+    *,
+    title: str,
+    captions: Sequence[str] = (),
+    boxes: Classes,
+    masks: Classes,
+) -> np.ndarray:
+    """Draw a contact sheet; its legend counts what the first picture of each group shows.
+
+    Args:
+        groups: At least one.
+        title: Stands at the top.
+        captions: Stand above the pictures of each group, in their order.
+        boxes: Classes of the objects.
+        masks: Classes of the label maps.
+
+    Returns:
+        `(H, W, 3)` uint8 BGR.
+    """
+    num_pictures = len(groups[0].pictures)
+    columns = min(len(groups), math.ceil(math.sqrt(len(groups) / num_pictures)))
+    tile = min(_MAX_TILE, max(_MIN_TILE, SHEET_WIDTH // (columns * num_pictures)))
+    sizes = [fitted_size(picture.image, tile) for group in groups for picture in group.pictures]
+    height = max(height for _, height in sizes)
+    rows = [
+        np.concatenate([_draw_group(g, tile, height, boxes, masks) for g in row], axis=1)
+        for row in _in_rows(groups, columns)
+    ]
+    width = max(row.shape[1] for row in rows)
+    rows = [_padded(row, width) for row in rows]
+    title_font = letter_font(_TITLE_HW)
+    title_width = math.ceil(title_font.getlength(title)) + title_font.size
+    strips = [caption_strip([(title, 0)], max(width, title_width), _TITLE_HW)]
+    if captions:
+        step, group_width = tile + _GAP, rows[0].shape[1] // columns
+        places = [
+            (caption, i * group_width + k * step)
+            for i in range(columns)
+            for k, caption in enumerate(captions)
+        ]
+        strips.append(caption_strip(places, width, _TEXT_HW))
+    legend = legend_strip(_legend([g.pictures[0] for g in groups], boxes, masks), width, _TEXT_HW)
+    width = max(width, title_width, legend.shape[1])
+    sheet = np.concatenate([_padded(part, width) for part in (*strips, *rows, legend)])
+    return np.pad(sheet, ((_GAP, _GAP), (_GROUP_GAP, 0), (0, 0)), constant_values=255)
+
+
+def _in_rows(groups: Sequence[Group], columns: int) -> list[Sequence[Group]]:
+    return [groups[i : i + columns] for i in range(0, len(groups), columns)]
+
+
+def _padded(part: np.ndarray, width: int) -> np.ndarray:
+    margin = ((0, 0), (0, width - part.shape[1]), (0, 0))
+    return np.pad(part, margin, constant_values=255)
+
+
+def _draw_group(group: Group, tile: int, height: int, boxes: Classes, masks: Classes) -> np.ndarray:
+    step = tile + _GAP
+    canvas = np.full((height, len(group.pictures) * step - _GAP + _GROUP_GAP, 3), 255, np.uint8)
+    for i, picture in enumerate(group.pictures):
+        drawn = draw_picture(picture, fitted_size(picture.image, tile), boxes, masks)
+        x = i * step + (tile - drawn.shape[1]) // 2
+        canvas[height - drawn.shape[0] :, x : x + drawn.shape[1]] = drawn
+    name = shortened(group.name, canvas.shape[1] - _GROUP_GAP)
+    return np.concatenate([canvas, caption_strip([(name, 0)], canvas.shape[1], _TEXT_HW)])
+
+
+def shortened(name: str, width: int) -> str:
+    """Leave out the middle of a name that is wider than so many pixels."""
+    font = letter_font(_TEXT_HW)
+    width -= font.size  # the margins that `caption_strip` leaves
+    short, kept = name, len(name)
+    while font.getlength(short) > width and kept > 1:
+        kept -= 1
+        short = f'{name[: (kept + 1) // 2]}…{name[len(name) - kept // 2 :]}'
+    return short
+
+
+def _legend(
+    pictures: Sequence[Picture], boxes: Classes, masks: Classes
+) -> list[tuple[str, Sequence[int]]]:
+    """Return a line and a colour for each class that occurs."""
+    labels = [shape.label for picture in pictures for shape in picture.shapes]
+    num_boxes = np.bincount(labels, minlength=len(boxes.names)) if labels else []
+    ignored = sum(shape.is_ignored for picture in pictures for shape in picture.shapes)
+    lines = {
+        boxes.names[label]: (f'{count} object{"s" if count > 1 else ""}', boxes.colours[label])
+        for label, count in enumerate(num_boxes)
+        if count
+    }
+    maps = [picture.label_map.ravel() for picture in pictures if picture.label_map is not None]
+    pixels = np.bincount(np.concatenate(maps), minlength=256) if maps else np.zeros(256)
+    for name, colour, count in zip(masks.names, masks.colours, pixels, strict=False):
+        if count:
+            share = f'{100 * count / pixels.sum():.1f} % of pixels'
+            share += '' if any(colour) else ', not coloured'
+            counted = f'{lines[name][0]}, {share}' if name in lines else share
+            lines[name] = counted, colour
+    entries = [(f'{name}: {counted}', colour) for name, (counted, colour) in lines.items()]
+    if ignored:
+        entries.append((f'dashed: {ignored} ignored', (255, 255, 255)))
+    return entries

@@ -1,0 +1,129 @@
+"""Contact sheets of a data set: its images with their labels, before and after augmentation."""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ....common.messages import UserError
+from ..find import find_set
+from ..photos import Findings, load_image, read_photo
+from ..records import ImageSet
+from .labelled import Classes, Colour, Picture
+from .sheet import Group, contact_sheet, picked
+
+_GOLDEN = 0.618034  # steps of hue by it never come close to an earlier one
+
+
+def show(
+    source: str,
+    out: str,
+    *,
+    split: str = 'train',
+    num: int = 16,
+    seed: int = 0,
+    overrides: Sequence[str] | None = None,
+) -> tuple[int, int]:
+    """Write a contact sheet of a folder or of a config's data as PNG.
+
+    Args:
+        source: Folder of a set, or a config file.
+        out: The PNG file.
+        split: Which images.
+        num: How many of them to pick.
+        seed: The same seed gives the same file.
+        overrides: `key=value` for a config.
+
+    Returns:
+        Height and width of the sheet.
+
+    Raises:
+        UserError: If there are no such images, or the file cannot be written.
+    """
+    if not Path(source).exists():
+        raise UserError(f'expected the folder of a set or a config file, found nothing at {source}')
+    if Path(source).is_dir():
+        if overrides:
+            raise UserError(f'--cfg-options change a config, but {source} is a folder')
+        sheet = folder_sheet(source, split=split, num=num, seed=seed)
+    else:
+        from .show_config import config_sheet
+
+        sheet = config_sheet(source, split=split, num=num, seed=seed, overrides=overrides)
+    try:
+        Path(out).write_bytes(cv2.imencode('.png', sheet)[1].tobytes())
+    except OSError as error:
+        raise UserError(f'cannot write {out}: {error}') from error
+    return sheet.shape[:2]
+
+
+def folder_sheet(folder: str, *, split: str = 'train', num: int = 16, seed: int = 0) -> np.ndarray:
+    """Draw images of a folder with their labels.
+
+    Returns:
+        `(H, W, 3)` uint8 BGR.
+
+    Raises:
+        UserError: If the folder has no such split, or an image or mask cannot be read.
+    """
+    image_set = find_set(folder, task='both', keep_splits=True)
+    splits = image_set.splits
+    if split not in splits and len(splits) > 1:
+        raise UserError(f'{folder} has no split {split!r}; choose --split {" or ".join(splits)}')
+    split = split if split in splits else next(iter(splits))
+    labelled = splits[split]
+    findings = Findings()
+    groups, maps = [], []
+    for place in picked(len(labelled), num, seed):
+        photo = read_photo(labelled[place], image_set.layout, findings)
+        if photo is None:
+            raise UserError(findings.problems[-1])
+        label_map = _label_map(labelled[place].mask, image_set)
+        maps.append(label_map)
+        picture = Picture(load_image(photo), photo.items, label_map)
+        groups.append(Group(photo.path.name, [picture]))
+    boxes = Classes(image_set.classes, distinct_colours(len(image_set.classes)))
+    return contact_sheet(
+        groups,
+        title=f'{folder}, {split}: {len(groups)} of {len(labelled)} images, seed {seed}',
+        boxes=boxes,
+        masks=_mask_classes(image_set, boxes, maps),
+    )
+
+
+def _label_map(path: Path | None, image_set: ImageSet) -> np.ndarray | None:
+    if path is None:
+        return None
+    from ....annotations.masks import MaskCoding, decode_mask, read_mask
+
+    coding = MaskCoding(palette=image_set.mask_palette or None)
+    return decode_mask(read_mask(str(path), str(path)), coding, str(path))
+
+
+def _mask_classes(
+    image_set: ImageSet, boxes: Classes, maps: Sequence[np.ndarray | None]
+) -> Classes:
+    """Return the classes of the masks; those of boxes, too, have the colours of these."""
+    found = [labels[labels < 255] for labels in maps if labels is not None]
+    size = 1 + max((int(labels.max()) for labels in found if labels.size), default=-1)
+    names = [*image_set.mask_classes]
+    names += [f'class {label}' for label in range(len(names), size)]
+    colours = list(image_set.mask_palette) or distinct_colours(len(names))
+    known = dict(zip(boxes.names, boxes.colours, strict=True)) | {'background': (0, 0, 0)}
+    return Classes(
+        names, [known.get(name, colour) for name, colour in zip(names, colours, strict=True)]
+    )
+
+
+def distinct_colours(count: int) -> list[Colour]:
+    """Return bright colours, RGB, the first of which differ most."""
+    colours = []
+    for i in range(count):
+        value = (0.95, 0.75)[i // 7 % 2]
+        rgb = colorsys.hsv_to_rgb(i * _GOLDEN % 1, 0.85, value)
+        colours.append(tuple(round(255 * part) for part in rgb))
+    return colours

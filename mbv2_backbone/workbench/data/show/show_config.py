@@ -1,0 +1,164 @@
+"""The pictures of a config's data: as labelled, and as its training pipeline augments them."""
+
+from __future__ import annotations
+
+import os.path as osp
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from mmengine.config import Config, ConfigDict
+from mmengine.dataset import BaseDataset, ClassBalancedDataset, ConcatDataset, RepeatDataset
+from mmengine.registry import DATASETS
+from mmengine.structures import BaseDataElement
+
+from ....annotations.images import BrokenSampleError, decode_image
+from ....common.messages import UserError
+from ...checks.before_run import check_data
+from ...configs.palettes import class_palette, fill_palettes, mask_meta
+from ...configs.read import dataset_meta, datasets_of, load_config, task_of, type_name, walk
+from ...drawing.painter import mask_labels
+from ...train.seeding import SeededBatch
+from ..records import Item
+from .labelled import Classes, Picture
+from .sheet import Group, contact_sheet, picked
+
+NUM_DRAWS = 3
+_MAX_REFUSALS = 50  # draws that a pipeline may reject in a row, such as crops without an object
+
+
+def config_sheet(
+    path: str,
+    *,
+    split: str = 'train',
+    num: int = 16,
+    seed: int = 0,
+    overrides: Sequence[str] | None = None,
+) -> np.ndarray:
+    """Draw images of a config's data with their labels; those of `train` augmented, too.
+
+    Args:
+        path: The config file.
+        split: `train`, `val` or `test`.
+        num: How many images to pick.
+        seed: The same seed gives the same sheet.
+        overrides: `key=value` for the config.
+
+    Returns:
+        `(H, W, 3)` uint8 BGR.
+
+    Raises:
+        UserError: If the data is missing or broken.
+    """
+    cfg = load_config(path, overrides)
+    loader = cfg.get(f'{split}_dataloader')
+    if not loader:
+        raise UserError(f'{path} has no {split}_dataloader; choose another --split')
+    check_data(cfg, (split,))
+    fill_palettes(cfg)
+    _leave_colours(loader.dataset)
+    samples = [
+        (dataset, index)
+        for dataset in _leaves(DATASETS.build(loader.dataset))
+        for index in range(len(dataset))
+    ]
+    num_draws = NUM_DRAWS if split == 'train' else 0
+    groups = []
+    for place in picked(len(samples), num, seed):
+        dataset, index = samples[place]
+        info = dataset.get_data_info(index)
+        pictures = [_labelled(info, dataset)]
+        pictures += _augmented(dataset, index, num_draws, (seed, place), info['img_path'])
+        groups.append(Group(osp.basename(info['img_path']), pictures))
+    augmented = [f'augmented {i + 1}' for i in range(num_draws)]
+    boxes, masks = _classes_of(cfg, split)
+    return contact_sheet(
+        groups,
+        title=f'{path}, {split}: {len(groups)} of {len(samples)} images, seed {seed}',
+        captions=['as labelled', *augmented] if augmented else (),
+        boxes=boxes,
+        masks=masks,
+    )
+
+
+def _leave_colours(dataset: ConfigDict) -> None:
+    """Take the steps that normalise colours out of the pipelines, in place."""
+    for node in walk(dataset):
+        if 'pipeline' in node:
+            node.pipeline = [s for s in node.pipeline if not type_name(s).endswith('Normalize')]
+
+
+def _leaves(dataset: Any) -> Iterator[BaseDataset]:
+    """Yield the datasets that read files, each once."""
+    if isinstance(dataset, BaseDataset):
+        dataset.full_init()
+        yield dataset
+    elif isinstance(dataset, ConcatDataset):
+        for inner in dataset.datasets:
+            yield from _leaves(inner)
+    elif isinstance(dataset, (RepeatDataset, ClassBalancedDataset)):
+        yield from _leaves(dataset.dataset)
+    else:
+        raise UserError(
+            f'a {type(dataset).__name__} cannot be shown; expected a dataset that reads files, or '
+            f'RepeatDataset, ClassBalancedDataset or ConcatDataset around such'
+        )
+
+
+def _labelled(info: dict, dataset: BaseDataset) -> Picture:
+    """Load an image and its labels as they are in the files."""
+    instances = info.get('instances', [])
+    shapes = [
+        Item(item['bbox_label'], item['bbox'], is_ignored=bool(item.get('ignore_flag')))
+        for item in instances
+    ]
+    loaders = [t for t in dataset.pipeline.transforms if type(t).__name__.startswith('Load')]
+    path = info['img_path']
+    try:
+        for load in loaders:
+            info = load(info)
+    except BrokenSampleError as error:
+        raise UserError(f'{path} {error}') from error
+    image = info['img'] if 'img' in info else decode_image(info['img_bytes'])
+    return Picture(image, shapes, info.get('gt_seg_map'))
+
+
+def _augmented(
+    dataset: BaseDataset, index: int, count: int, key: Sequence[int], path: str
+) -> list[Picture]:
+    pictures: list[Picture] = []
+    for i in SeededBatch([index] * count, key):
+        draws = (dataset.prepare_data(i) for _ in range(_MAX_REFUSALS))
+        packed = next((draw for draw in draws if draw is not None), None)
+        if packed is None:
+            raise UserError(f'the pipeline rejected {path} {_MAX_REFUSALS} times in a row')
+        image = packed['inputs'].numpy().transpose(1, 2, 0).clip(0, 255).astype(np.uint8)
+        sample = packed['data_samples']
+        pictures.append(Picture(image, _shapes_of(sample), mask_labels(sample, 'gt_sem_seg')))
+    return pictures
+
+
+def _shapes_of(sample: BaseDataElement) -> list[Item]:
+    shapes = []
+    for key in ('gt_instances', 'ignored_instances'):
+        if key in sample:
+            found = sample.get(key)
+            boxes = getattr(found.bboxes, 'tensor', found.bboxes).tolist()
+            labels = found.labels.tolist()
+            shapes += [
+                Item(label, box, is_ignored=key == 'ignored_instances')
+                for label, box in zip(labels, boxes, strict=True)
+            ]
+    return shapes
+
+
+def _classes_of(cfg: Config, split: str) -> tuple[Classes, Classes]:
+    """Return the classes of the boxes and those of the masks."""
+    boxes = masks = Classes()
+    if task_of(cfg) != 'seg':
+        colours = class_palette(datasets_of(cfg, (split,))[0])
+        boxes = Classes(dataset_meta(cfg)['classes'], colours)
+    if task_of(cfg) != 'det':
+        meta = mask_meta(cfg)
+        masks = Classes(meta['classes'], meta['palette'])
+    return boxes, masks

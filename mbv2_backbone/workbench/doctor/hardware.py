@@ -1,0 +1,116 @@
+"""Whether the machine has what training takes: GPU, loader workers, shared memory."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..checks.finding import Finding
+
+GOOD_WORKERS = 4
+PREFETCHED = 2  # batches that each worker of torch's DataLoader holds ready
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class GpuFacts:
+    """What is known of the GPU.
+
+    Attributes:
+        has_driver: Whether NVIDIA's driver is on the machine.
+        torch_cuda: The CUDA version that torch was built for; `None` for a CPU build.
+        names: The GPUs that torch can use.
+    """
+
+    has_driver: bool
+    torch_cuda: str | None
+    names: tuple[str, ...] = ()
+
+
+def gpu_facts() -> GpuFacts:
+    """Look at the machine's GPU."""
+    import torch
+
+    has_driver = Path('/proc/driver/nvidia/version').exists() or bool(shutil.which('nvidia-smi'))
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    names = tuple(torch.cuda.get_device_name(i) for i in range(count))
+    return GpuFacts(has_driver, torch.version.cuda, names)
+
+
+def check_gpu(facts: GpuFacts) -> list[Finding]:
+    """Check that torch can use the GPU that is there."""
+    if facts.names:
+        return [Finding('ok', f'CUDA {facts.torch_cuda} on {", ".join(facts.names)}')]
+    if not facts.has_driver:
+        return [
+            Finding(
+                'warning',
+                'no CUDA: there is no NVIDIA driver, training runs on the CPU',
+                'take a machine with a GPU, or a config for a CPU such as ssdlite_mbv2_sample.py',
+            )
+        ]
+    if facts.torch_cuda is None:
+        return [
+            Finding(
+                'warning',
+                'no CUDA: there is a GPU, but this torch is a CPU build',
+                'pip install --force-reinstall torch torchvision',
+            )
+        ]
+    return [
+        Finding(
+            'warning',
+            f'no CUDA: there is a driver, but torch, built for CUDA {facts.torch_cuda}, finds no '
+            f'GPU; the driver is too old, or the GPU is hidden',
+            'run nvidia-smi, update the driver, unset CUDA_VISIBLE_DEVICES; in a container: '
+            'docker run --gpus all',
+        )
+    ]
+
+
+def check_workers(asked: int, cores: int, *, has_gpu: bool) -> list[Finding]:
+    """Check that enough processes load images.
+
+    Args:
+        asked: `train_dataloader.num_workers` of the config.
+        cores: That this process may use.
+        has_gpu: On a CPU the loaders would take the cores that the network computes on.
+    """
+    if not has_gpu:
+        return [Finding('ok', f'{cores} cores; on a CPU the tools choose the loader workers')]
+    good = min(GOOD_WORKERS, cores)
+    option = f'--cfg-options train_dataloader.num_workers={good}'
+    if asked < good:
+        text = f'{asked} loader workers are too few to keep a GPU busy; there are {cores} cores'
+        return [Finding('warning', text, option)]
+    if asked > cores:
+        text = f'{asked} loader workers on {cores} cores; the tools start {cores}'
+        return [Finding('warning', text, 'give the process more cores')]
+    return [Finding('ok', f'{asked} loader workers on {cores} cores')]
+
+
+def free_shared_memory(folder: str = '/dev/shm') -> int | None:
+    """Return the bytes that are free for passing batches; `None` where the system has no limit."""
+    return shutil.disk_usage(folder).free if Path(folder).is_dir() else None
+
+
+def check_shared_memory(free: int | None, workers: int, batch_bytes: int) -> list[Finding]:
+    """Check that the batches which workers hold ready fit into shared memory.
+
+    Args:
+        free: Bytes, or `None` where there is no limit.
+        workers: Loader processes that will run.
+        batch_bytes: Of the images and masks of a batch.
+    """
+    needed = workers * (PREFETCHED + 1) * batch_bytes
+    if free is None or workers == 0:
+        return [Finding('ok', 'shared memory is not needed or not limited')]
+    text = f'{free // MIB} MiB of shared memory free, {needed // MIB} MiB needed'
+    if free < needed:
+        mend = (
+            f'docker run --shm-size={-(-2 * needed // MIB)}m, or mount -o remount,size=… '
+            f'/dev/shm, or --cfg-options train_dataloader.num_workers=0'
+        )
+        return [Finding('error', f'{text}: the loaders would die of a bus error', mend)]
+    return [Finding('ok', text)]

@@ -1,0 +1,185 @@
+"""Pictures of predictions: boxes, and masks with a legend."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import mmcv
+import numpy as np
+from mmengine.config import Config
+from mmengine.fileio import get
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+from mmengine.structures import BaseDataElement, InstanceData
+from torch import Tensor
+
+from ...annotations.images import decode_image
+from ...common.files import result_path
+from ..configs.palettes import class_meta, mask_meta
+from .pixels import caption_strip, draw_boxes, legend_strip, overlay
+
+
+class Painter:
+    """Draws what a data sample has: masks with a legend, boxes, or both.
+
+    Args:
+        classes: Names of the labels of the masks.
+        palette: Their colours, RGB.
+        box_classes: Names of the labels of the boxes.
+        box_palette: Their colours, RGB.
+        score_thr: Boxes below it are not drawn.
+    """
+
+    def __init__(
+        self,
+        classes: Sequence[str],
+        palette: Sequence[Sequence[int]],
+        *,
+        box_classes: Sequence[str] = (),
+        box_palette: Sequence[Sequence[int]] = (),
+        score_thr: float = 0.3,
+    ) -> None:
+        self.classes = classes
+        self.palette = palette
+        self.box_classes = box_classes
+        self.box_palette = box_palette
+        self.score_thr = score_thr
+
+    def prediction(
+        self, image: np.ndarray, sample: BaseDataElement, *, whole_legend: bool = False
+    ) -> np.ndarray:
+        """Draw the prediction; the legend stands below the image.
+
+        Args:
+            image: `(H, W, 3)` uint8 BGR.
+            sample: mmdet's or mmseg's data sample.
+            whole_legend: Whether the legend has all classes, not only those that occur. The
+                pictures of images of one size are of one size then, as those of a video must be.
+
+        Returns:
+            `(H', W', 3)` uint8 BGR, H' >= H and W' >= W.
+        """
+        picture = self.draw(image, sample, 'pred')
+        labels = mask_labels(sample, 'pred_sem_seg')
+        if labels is None:
+            return picture
+        shown = range(len(self.classes)) if whole_legend else np.unique(labels)
+        return self._with_legend(picture, shown, size_hw=image.shape[:2])
+
+    def comparison(self, image: np.ndarray, sample: BaseDataElement) -> np.ndarray:
+        """Draw the truth and the prediction side by side, with one legend.
+
+        Args:
+            image: `(H, W, 3)` uint8 BGR.
+            sample: A data sample with masks; without a true one the prediction stands alone.
+
+        Returns:
+            `(H', W', 3)` uint8 BGR.
+        """
+        truth = mask_labels(sample, 'gt_sem_seg')
+        if truth is None:
+            return self.prediction(image, sample)
+        size_hw = image.shape[:2]
+        gap = np.full((size_hw[0], max(4, size_hw[1] // 60), 3), 255, np.uint8)
+        panels = [self.draw(image, sample, 'gt'), gap, self.draw(image, sample, 'pred')]
+        captions = [('truth', 0), ('prediction', size_hw[1] + gap.shape[1])]
+        picture = np.concatenate(panels, axis=1)
+        picture = np.concatenate([caption_strip(captions, picture.shape[1], size_hw), picture])
+        shown = np.union1d(truth, mask_labels(sample, 'pred_sem_seg'))
+        return self._with_legend(picture, shown, size_hw=size_hw)
+
+    def draw(self, image: np.ndarray, sample: BaseDataElement, side: str) -> np.ndarray:
+        """Draw the truth (`gt`) or the prediction (`pred`), masks below boxes, no legend."""
+        labels = mask_labels(sample, f'{side}_sem_seg')
+        if labels is not None:
+            if labels.shape != image.shape[:2]:  # a truth that was resized with its image
+                labels = mmcv.imresize(labels, image.shape[1::-1], interpolation='nearest')
+            image = overlay(image, labels, self.palette)
+        key = f'{side}_instances'
+        return self._with_boxes(image, sample.get(key).cpu()) if key in sample else image
+
+    def _with_boxes(self, image: np.ndarray, found: InstanceData) -> np.ndarray:
+        if 'scores' in found:
+            found = found[found.scores >= self.score_thr]
+        labels = found.labels.tolist()
+        names = [self.box_classes[label] for label in labels]
+        if 'scores' in found:
+            scores = found.scores.tolist()
+            names = [f'{name} {score:.2f}' for name, score in zip(names, scores, strict=True)]
+        colours = [self.box_palette[label] for label in labels]
+        return draw_boxes(image, found.bboxes.numpy(), names, colours)
+
+    def _with_legend(
+        self, picture: np.ndarray, labels: Sequence[int], *, size_hw: tuple[int, int]
+    ) -> np.ndarray:
+        labels = [int(label) for label in labels if label < len(self.classes)]
+        entries = [(self.classes[label], self.palette[label]) for label in labels]
+        strip = legend_strip(entries, picture.shape[1], size_hw)
+        margin = strip.shape[1] - picture.shape[1]
+        picture = np.pad(picture, ((0, 0), (0, margin), (0, 0)), constant_values=255)
+        return np.concatenate([picture, strip])
+
+
+@HOOKS.register_module()
+class PictureHook(Hook):
+    """Writes truth and prediction of each test image side by side, as `<folder>/<name>.jpg`.
+
+    Args:
+        folder: Where the pictures go.
+        task: `seg` or `joint`.
+        image_root: Folder of the images; what is below it is kept below `folder`.
+    """
+
+    def __init__(self, *, folder: str, task: str, image_root: str | None = None) -> None:
+        self.folder = folder
+        self.task = task
+        self.image_root = image_root
+
+    def before_test_epoch(self, runner: Runner) -> None:
+        """Take the names and colours of the classes from the dataset."""
+        self.painter = build_painter(runner.cfg, self.task)
+
+    def after_test_iter(
+        self,
+        runner: Runner,  # noqa: ARG002
+        batch_idx: int,  # noqa: ARG002
+        data_batch: dict | None = None,  # noqa: ARG002
+        outputs: Sequence[BaseDataElement] | None = None,
+    ) -> None:
+        """Draw one batch."""
+        for sample in outputs:
+            picture = self.painter.comparison(decode_image(get(sample.img_path)), sample)
+            path = result_path(sample.img_path, self.image_root, self.folder, '.jpg')
+            cv2.imwrite(str(path), picture)
+
+
+def build_painter(cfg: Config, task: str, *, score_thr: float = 0.3) -> Painter:
+    """Build the painter of what a model predicts, in the colours of a config's data."""
+    masks = dict(classes=(), palette=()) if task == 'det' else mask_meta(cfg)
+    if task == 'seg':
+        return Painter(masks['classes'], masks['palette'])
+    boxes = class_meta(cfg)
+    return Painter(
+        masks['classes'],
+        masks['palette'],
+        box_classes=boxes['classes'],
+        box_palette=boxes['palette'],
+        score_thr=score_thr,
+    )
+
+
+def mask_labels(sample: BaseDataElement, key: str) -> np.ndarray | None:
+    """Return the label of each pixel `(H, W)` uint8 of `pred_sem_seg` or `gt_sem_seg`."""
+    labels = mask_tensor(sample, key)
+    return None if labels is None else labels.cpu().numpy().astype(np.uint8)
+
+
+def mask_tensor(sample: BaseDataElement, key: str) -> Tensor | None:
+    """Return the label of each pixel `(H, W)` of `pred_sem_seg` or `gt_sem_seg`, where it is."""
+    if key not in sample:
+        return None
+    field = sample.get(key)
+    labels = field.sem_seg if 'sem_seg' in field else field.data  # mmdet's name and mmseg's
+    return labels.squeeze(0)

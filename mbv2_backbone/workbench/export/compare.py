@@ -1,0 +1,145 @@
+"""Comparing an exported file with the PyTorch model, on the same images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ...annotations.overlaps import shared_and_union
+from ...deploy.predictor import Prediction
+
+RAW_TOLERANCE = 1e-4
+LEAST_IOU = 0.99
+SCORE_TOLERANCE = 1e-3
+LEAST_SHARE = 0.995  # of boxes and pixels: rounding turns a few that stand at a threshold
+
+
+@dataclass
+class Comparison:
+    """How far two models are apart.
+
+    Attributes:
+        num_images: Images that were compared.
+        raw: Largest difference of each raw output; boxes in sides of the image.
+        num_boxes: Boxes that PyTorch found.
+        num_matched: Of them, those with a box of the same class at `LEAST_IOU` or more.
+        least_iou: Of the matched boxes.
+        score_difference: Largest of the matched boxes.
+        num_extra: Boxes of the exported model that PyTorch did not find.
+        num_pixels: Pixels of the masks.
+        num_equal_pixels: Of them, those with the same class.
+    """
+
+    num_images: int = 0
+    raw: dict[str, float] = field(default_factory=dict)
+    num_boxes: int = 0
+    num_matched: int = 0
+    least_iou: float = 1.0
+    score_difference: float = 0.0
+    num_extra: int = 0
+    num_pixels: int = 0
+    num_equal_pixels: int = 0
+
+    @property
+    def equal_pixels(self) -> float | None:
+        """Share of pixels with the same class; `None` without masks."""
+        return self.num_equal_pixels / self.num_pixels if self.num_pixels else None
+
+    def problems(self) -> list[str]:
+        """Say what is past its tolerance; nothing if all is well."""
+        found = [
+            f'{name} differ by {value:.2e}, more than {RAW_TOLERANCE:.0e}'
+            for name, value in self.raw.items()
+            if not value <= RAW_TOLERANCE
+        ]
+        allowed = self.num_boxes * (1 - LEAST_SHARE)
+        lost = self.num_boxes - self.num_matched
+        if max(lost, self.num_extra) > allowed:
+            found.append(f'{lost} boxes are missing and {self.num_extra} are extra')
+        if not self.score_difference <= SCORE_TOLERANCE:
+            found.append(f'scores of boxes differ by {self.score_difference:.2e}')
+        if self.equal_pixels is not None and not self.equal_pixels >= LEAST_SHARE:
+            found.append(f'only {self.equal_pixels:.2%} of the pixels are equal')
+        return found
+
+    def __str__(self) -> str:
+        lines = [f'Compared with PyTorch on {self.num_images} images:']
+        for name, value in self.raw.items():
+            unit = ' of the image side' if name == 'boxes' else ''
+            lines.append(f'  largest difference of the raw {name}: {value:.2e}{unit}')
+        if 'boxes' in self.raw or self.num_boxes:
+            lines.append(
+                f'  detections: {self.num_matched} of {self.num_boxes} found again with the same '
+                f'class, IoU at least {self.least_iou:.4f}, scores within '
+                f'{self.score_difference:.1e}; {self.num_extra} extra'
+            )
+        if self.equal_pixels is not None:
+            lines.append(f'  equal pixels: {self.equal_pixels:.4%}')
+        return '\n'.join(lines)
+
+
+def raw_difference(
+    ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray], side: int
+) -> dict[str, float]:
+    """Return the largest difference of each output; boxes are divided by `side`, in pixels.
+
+    What is not finite on either side counts as infinitely far.
+    """
+    result = {}
+    for name, expected in theirs.items():
+        given = np.asarray(ours[name], np.float64)
+        if given.shape != expected.shape:
+            result[name] = float('inf')
+            continue
+        difference = np.abs(given - expected).max(initial=0.0)
+        difference = difference / (side if name == 'boxes' else 1)
+        result[name] = float(difference) if np.isfinite(difference) else float('inf')
+    return result
+
+
+def compare_predictions(
+    result: Comparison, ours: Sequence[Prediction], theirs: Sequence[Prediction]
+) -> None:
+    """Add the boxes and masks of some images to a comparison, in place."""
+    for given, expected in zip(ours, theirs, strict=True):
+        pairs = match_boxes(given, expected)
+        result.num_boxes += len(expected.scores)
+        result.num_matched += len(pairs)
+        result.num_extra += len(given.scores) - len(pairs)
+        for i, j, overlap in pairs:
+            difference = abs(float(given.scores[i]) - float(expected.scores[j]))
+            result.score_difference = max(result.score_difference, difference)
+            result.least_iou = min(result.least_iou, overlap)
+        if expected.mask is not None:
+            result.num_equal_pixels += int((given.mask == expected.mask).sum())
+            result.num_pixels += expected.mask.size
+
+
+def match_boxes(given: Prediction, expected: Prediction) -> list[tuple[int, int, float]]:
+    """Pair boxes of one class that overlap by `LEAST_IOU` or more, closest score first.
+
+    Returns:
+        For each pair the index in `given`, that in `expected`, and their IoU.
+    """
+    overlap = iou(given.boxes, expected.boxes)
+    is_pair = (overlap >= LEAST_IOU) & (given.labels[:, None] == expected.labels[None])
+    rows, columns = np.nonzero(is_pair)
+    distance = np.abs(given.scores[rows] - expected.scores[columns])
+    taken_rows: set[int] = set()
+    taken_columns: set[int] = set()
+    pairs = []
+    for k in np.argsort(distance, kind='stable'):
+        i, j = int(rows[k]), int(columns[k])
+        if i not in taken_rows and j not in taken_columns:
+            taken_rows.add(i)
+            taken_columns.add(j)
+            pairs.append((i, j, float(overlap[i, j])))
+    return pairs
+
+
+def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """IoU `(A, B)` of boxes `(A, 4)` and `(B, 4)` xyxy; equal boxes without area have 1."""
+    shared, union = shared_and_union(a.astype(np.float64), b.astype(np.float64))
+    return np.where(union > 0, shared / np.where(union > 0, union, 1), 1.0)

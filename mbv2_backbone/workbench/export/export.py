@@ -1,0 +1,225 @@
+"""From config and checkpoint to a file that has proved itself."""
+
+from __future__ import annotations
+
+import os
+import os.path as osp
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ...common.messages import UserError
+from ...deploy.image import Placement
+from ...deploy.metadata import Metadata
+from ...deploy.predictor import Predictor
+from ...deploy.runtimes import SUFFIXES
+from ...weights.whole_model import find_checkpoint
+from ..configs.palettes import class_names
+from ..configs.read import load_config
+from ..predict.file_predictor import build_model
+from ..predict.fold import has_bad_weights
+from .compare import Comparison, compare_predictions, raw_difference
+from .formats import check_installed, save, write
+from .geometry import Geometry, read_geometry
+from .graph import ExportGraph, describe
+from .int8 import QUANTISERS
+from .measure import Quantised, measure
+from .reference import Reference
+from .sample_images import drawn_images, test_images, training_images
+
+
+@dataclass
+class Exported:
+    """What an export made.
+
+    Attributes:
+        path: Of the file.
+        metadata: What it says of itself.
+        comparison: With the PyTorch model.
+        quantised: The 8-bit file, if one was asked for.
+        notes: What else the user should know.
+    """
+
+    path: str
+    metadata: Metadata
+    comparison: Comparison
+    quantised: Quantised | None
+    notes: list[str]
+
+    def problems(self) -> list[str]:
+        """Say what is past its tolerance; nothing if the export is good."""
+        return self.comparison.problems() + (self.quantised.problems() if self.quantised else [])
+
+
+def export(
+    config: str,
+    checkpoint: str,
+    *,
+    to: str,
+    out: str,
+    is_raw: bool | None = None,
+    int8: bool = False,
+    size: tuple[int, int] | None = None,
+    dynamic_batch: bool = False,
+    num_images: int = 8,
+    num_calibration: int = 300,
+    cfg_options: Sequence[str] | None = None,
+) -> Exported:
+    """Export a model, compare it with the PyTorch one, and write it if they agree.
+
+    Args:
+        config: Path of the config.
+        checkpoint: Path of a checkpoint that covers the whole model; `best` or `last` of the
+            config's work folder.
+        to: `onnx`, `openvino`, `torch-export` or `executorch`.
+        out: Folder; the file is named after the config.
+        is_raw: Scores, boxes and logits come out in place of final boxes and masks. By default
+            only where the format cannot suppress boxes.
+        int8: Write an 8-bit file too, and measure both.
+        size: `(height, width)` of the image that the file takes; by default the config's.
+        dynamic_batch: Let the file take any number of images in a call; else one.
+        num_images: Images to compare on.
+        num_calibration: Images to calibrate 8 bits on.
+        cfg_options: `key=value` overrides of the config.
+
+    Returns:
+        What was made. If `problems()` names any, the files were not written.
+
+    Raises:
+        UserError: If the config, the checkpoint or an option is not what it must be, or a package
+            that the format needs is not installed.
+    """
+    is_raw = _checked_options(to, is_raw, int8, size)
+    for flag, value in (('--images', num_images), ('--calibration-images', num_calibration)):
+        if value < 1:
+            raise UserError(f'{flag} must be 1 or more, got {value}')
+    cfg = load_config(config, cfg_options)
+    checkpoint = find_checkpoint(checkpoint, cfg.work_dir)
+    model = build_model(cfg, checkpoint)
+    check_trained(model, checkpoint)
+    geometry = read_geometry(cfg, size)
+    graph = ExportGraph(model, geometry).eval()
+    batch_size = None if dynamic_batch else 1
+    metadata = describe(graph, geometry, class_names(cfg), batch_size=batch_size, is_raw=is_raw)
+    images, notes = _check_images(cfg, geometry, num_images)
+    Path(out).mkdir(parents=True, exist_ok=True)
+    name = Path(config).stem + ('_raw' if is_raw and to in ('onnx', 'openvino') else '')
+    with tempfile.TemporaryDirectory(dir=out, prefix='.export-') as folder:
+        path = osp.join(folder, name + SUFFIXES[to])
+        saved, raw_path = save(graph, metadata, to, path)
+        comparison = compare(cfg, model, geometry, raw_path, path, images)
+        result = Exported(osp.join(out, osp.basename(path)), metadata, comparison, None, notes)
+        if int8 and not result.problems():
+            result.quantised = _quantise(cfg, saved, to, metadata, geometry, path, num_calibration)
+            result.quantised.path = osp.join(out, osp.basename(result.quantised.path))
+        if not result.problems():
+            for file in os.listdir(folder):
+                if not file.startswith('check_'):
+                    os.replace(osp.join(folder, file), osp.join(out, file))
+    return result
+
+
+def _checked_options(
+    to: str, is_raw: bool | None, int8: bool, size: tuple[int, int] | None
+) -> bool:
+    if to not in SUFFIXES:
+        raise UserError(f'the formats are {", ".join(SUFFIXES)}, got {to}')
+    has_suppression = to in QUANTISERS
+    if is_raw is False and not has_suppression:
+        raise UserError(
+            f'{to} files give scores and decoded boxes; Predictor suppresses them in numpy. '
+            f'Leave out --nms, or use --to onnx or openvino'
+        )
+    if int8 and to not in QUANTISERS:
+        raise UserError(f'--int8 is there for {" and ".join(QUANTISERS)}, not for {to}')
+    if size is not None and min(size) < 1:
+        raise UserError(f'--size takes height and width in pixels, got {size}')
+    check_installed(to, int8=int8)
+    return not has_suppression if is_raw is None else is_raw
+
+
+def check_trained(model: nn.Module, checkpoint: str) -> None:
+    """Refuse weights that no training can have left behind.
+
+    Raises:
+        UserError: If a weight is not finite or no batch norm has ever seen an image.
+    """
+    bad = has_bad_weights(model)
+    if bad:
+        raise UserError(f'{checkpoint} is broken: {bad} has values that are not finite')
+    norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+    if norms and not any(torch.count_nonzero(norm.running_mean) for norm in norms):
+        raise UserError(
+            f'{checkpoint} is not trained: no batch norm has seen an image; '
+            f'train it with tools/train.py first'
+        )
+
+
+def _check_images(
+    cfg: Config, geometry: Geometry, count: int
+) -> tuple[list[np.ndarray], list[str]]:
+    try:
+        return test_images(cfg, count, geometry), []
+    except UserError as error:
+        reason = str(error).split('\n')[0]
+        return drawn_images(count, geometry), [f'compared on drawn images: {reason}']
+
+
+def _quantise(
+    cfg: Config,
+    model: object,
+    to: str,
+    metadata: Metadata,
+    geometry: Geometry,
+    path: str,
+    num_images: int,
+) -> Quantised:
+    images = training_images(cfg, num_images, geometry)
+    int8_path = osp.splitext(path)[0] + '_int8' + SUFFIXES[to]
+    int8_model = QUANTISERS[to](model, replace(metadata, precision='int8'), images)
+    write(int8_model, int8_path)
+    return measure(cfg, path, int8_path, images[0])
+
+
+def compare(
+    cfg: Config,
+    model: nn.Module,
+    geometry: Geometry,
+    raw_path: str,
+    path: str,
+    images: Sequence[np.ndarray],
+) -> Comparison:
+    """Run an exported file and the PyTorch model on the same images.
+
+    Args:
+        cfg: The config.
+        model: The PyTorch model as it was loaded.
+        geometry: Of the export.
+        raw_path: A file with the raw outputs of the export.
+        path: The export.
+        images: `(H, W, 3)` uint8 RGB of the input size.
+    """
+    reference = Reference(cfg, model, geometry)
+    final = Predictor(path)
+    raw = final if raw_path == path else Predictor(raw_path)
+    # A file for any batch size is tried on three images at once.
+    step = final.metadata.batch_size or 3
+    result = Comparison(num_images=len(images))
+    for start in range(0, len(images), step):
+        batch = images[start : start + step]
+        differences = raw_difference(
+            raw.run(np.stack(batch)), reference.raw(batch), max(geometry.input_size)
+        )
+        for name, value in differences.items():
+            result.raw[name] = max(result.raw.get(name, 0.0), value)
+        # The reference takes the images as they are, so the file does too.
+        placed = [(image, Placement(geometry.input_size, geometry.input_size)) for image in batch]
+        compare_predictions(result, final.predict_placed(placed), reference.predict(batch))
+    return result

@@ -1,0 +1,118 @@
+"""What a config's test pipeline does to an image, for an export of one fixed size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from mmengine.config import Config
+
+from ...common.messages import UserError
+from ..configs.read import inner_dataset, type_name
+
+Size = tuple[int, int]
+_LOADING = ('LoadImageFromFile', 'LoadImageAsAnnotated', 'LoadAnnotations', 'LoadLabelMap')
+_PACKING = ('PackDetInputs', 'PackSegInputs')
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Sizes of an export, `(height, width)` in pixels.
+
+    Attributes:
+        input_size: Of the image that the file takes.
+        resized_size: What the file resizes it to.
+        network_size: What the file pads that to, at the right and below; the network sees it.
+        fit: How other images are brought to `input_size`: `stretch` or `pad`.
+        within: With `pad`, the longest and the shortest side that an image is resized to, its
+            ratio kept; `None` only makes smaller what is too large.
+        pad_value: With `pad`, RGB of the padding, 0 to 255.
+    """
+
+    input_size: Size
+    resized_size: Size
+    network_size: Size
+    fit: str = 'stretch'
+    within: tuple[int, int] | None = None
+    pad_value: tuple[int, int, int] = (0, 0, 0)
+
+
+def read_geometry(cfg: Config, size: Size | None = None) -> Geometry:
+    """Find the sizes that a config's test pipeline leads to.
+
+    Args:
+        cfg: The config.
+        size: `(height, width)` of the images that the file shall take. By default what the
+            pipeline resizes or the preprocessor pads to.
+
+    Raises:
+        UserError: If no size can be told, or the pipeline has a step that is not known here.
+    """
+    resize = _resize_step(cfg)
+    padded, divisor = _padding(cfg)
+    scale = tuple(resize['scale']) if resize else None
+    keeps_ratio = resize is not None and resize.get('keep_ratio', False)
+    if size is None and padded is not None and (resize is None or keeps_ratio):
+        within = (max(scale), min(scale)) if scale else None
+        return Geometry(padded, padded, padded, 'pad', within, _pad_colour(cfg))
+    if size is None and resize is None:
+        raise UserError(
+            'the test pipeline has no Resize, so the export needs a size: --size HEIGHT WIDTH'
+        )
+    if size is None and keeps_ratio:
+        raise UserError(
+            f'the test pipeline keeps the ratio of an image within {scale}, so that the size '
+            f'differs from image to image; choose one: --size HEIGHT WIDTH'
+        )
+    size = tuple(size or scale[::-1])
+    resized = size
+    if keeps_ratio:
+        factor = min(max(scale) / max(size), min(scale) / min(size))
+        resized = tuple(int(side * factor + 0.5) for side in size)
+    elif resize is not None:
+        resized = scale[::-1]
+    network = padded or tuple(-(-side // divisor) * divisor for side in resized)
+    if network[0] < resized[0] or network[1] < resized[1]:
+        raise UserError(
+            f'an image of {size} is resized to {resized}, more than the {network} that the config '
+            f'pads to; give a smaller --size, or override model.data_preprocessor.test_cfg'
+        )
+    return Geometry(size, resized, network)
+
+
+def _resize_step(cfg: Config) -> dict | None:
+    """Return the pipeline's only `Resize`, if it has one."""
+    steps = list(inner_dataset(cfg.test_dataloader.dataset).pipeline)
+    names = [type_name(step) for step in steps]
+    unknown = [name for name in names if name not in (*_LOADING, *_PACKING, 'Resize')]
+    resizes = [step for step, name in zip(steps, names, strict=True) if name == 'Resize']
+    if unknown or len(resizes) > 1:
+        raise UserError(
+            f'the export knows test pipelines of loading, at most one Resize and packing; this '
+            f'one is {" -> ".join(names)}'
+        )
+    if not resizes:
+        return None
+    if resizes[0].get('scale') is None or np.size(resizes[0]['scale']) != 2:
+        raise UserError(f'Resize needs scale=(width, height) to be exported, got {resizes[0]}')
+    if resizes[0].get('interpolation', 'bilinear') != 'bilinear':
+        raise UserError(f'only bilinear resizing is exported, got {resizes[0]}')
+    return resizes[0]
+
+
+def _padding(cfg: Config) -> tuple[Size | None, int]:
+    """Return the size that test images are padded to, if it is fixed, and what must divide it."""
+    preprocessor = cfg.model.get('data_preprocessor') or {}
+    test_cfg = preprocessor.get('test_cfg') or {}
+    size = test_cfg.get('size')
+    divisor = test_cfg.get('size_divisor') or preprocessor.get('pad_size_divisor') or 1
+    return (tuple(size) if size is not None else None), divisor
+
+
+def _pad_colour(cfg: Config) -> tuple[int, int, int]:
+    """Return the RGB that comes nearest to the config's padding, which follows normalisation."""
+    preprocessor = cfg.model.data_preprocessor
+    value = np.array(preprocessor.get('pad_val', 0), np.float64)
+    colour = value * (preprocessor.get('std') or 1) + (preprocessor.get('mean') or 0)
+    colour = np.broadcast_to(colour.round().clip(0, 255).astype(int), 3)
+    return tuple((colour if preprocessor.get('bgr_to_rgb') else colour[::-1]).tolist())

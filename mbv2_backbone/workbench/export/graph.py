@@ -1,0 +1,266 @@
+"""The network as it is exported: uint8 images in; scores, boxes and logits out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from mmengine.config import ConfigDict
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ...common.messages import UserError
+from ...deploy.metadata import Detection, Metadata, Segmentation
+from ...det.targets import decode
+from ...weights.preprocessing import swaps_channels
+from ..predict.fold import folded
+from .geometry import Geometry
+
+
+class Preprocess(nn.Module):
+    """Resize, normalise and pad as the config's test pipeline and data preprocessor do.
+
+    The resize is not rounded to whole levels, unlike OpenCV's.
+
+    Args:
+        preprocessor: The model's data preprocessor, for `mean`, `std` and the order of colours.
+        geometry: Sizes of the export.
+    """
+
+    def __init__(self, preprocessor: nn.Module, geometry: Geometry) -> None:
+        super().__init__()
+        self.resized_size = geometry.resized_size
+        self.resizes = geometry.input_size != geometry.resized_size
+        height, width = geometry.resized_size
+        self.padding = (0, geometry.network_size[1] - width, 0, geometry.network_size[0] - height)
+        self.pad_value = float(
+            getattr(preprocessor, 'pad_val', getattr(preprocessor, 'pad_value', 0))
+        )
+        self.takes_rgb = swaps_channels(preprocessor)  # images are read as BGR
+        self.normalises = preprocessor._enable_normalize
+        self.input_size = geometry.input_size
+        if self.normalises:
+            std, mean = (
+                value.double().flatten() if self.takes_rgb else value.double().flatten().flip(0)
+                for value in (preprocessor.std, preprocessor.mean)
+            )
+            # Written out for a row of the image: runtimes are slow at repeating three numbers.
+            self.register_buffer('scale', (1 / std).float().repeat(self.input_size[1]))
+            self.register_buffer('shift', (-mean / std).float().repeat(self.input_size[1]))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Map `(N, H, W, 3)` uint8 RGB to what the backbone takes, `(N, 3, h, w)` float32."""
+        height, width = self.input_size
+        x = image.float()
+        if self.normalises:
+            x = x.reshape(-1, height, width * 3) * self.scale + self.shift
+            x = x.reshape(-1, height, width, 3)
+        x = x.permute(0, 3, 1, 2)
+        if self.resizes:
+            x = F.interpolate(x, size=self.resized_size, mode='bilinear', align_corners=False)
+        if not self.takes_rgb:
+            x = x.flip(1)
+        return F.pad(x, self.padding, value=self.pad_value) if any(self.padding) else x
+
+
+class BoxOutput(nn.Module):
+    """SSDLite's head up to scores and decoded boxes; priors are constants.
+
+    Args:
+        head: An `SSDLiteHead`.
+        features: Feature maps of an image of the network's size, which fix the priors.
+        geometry: Sizes of the export.
+    """
+
+    def __init__(self, head: nn.Module, features: Sequence[Tensor], geometry: Geometry) -> None:
+        super().__init__()
+        self.head = head
+        self.num_outputs = head.cls_out_channels
+        with torch.no_grad():
+            cls_scores, _ = head(tuple(features))
+        priors, level_of = head.batch_priors(cls_scores, [dict(img_shape=geometry.network_size)])
+        self.level_sizes = tuple(torch.bincount(level_of).tolist())
+        height, width = geometry.input_size
+        scale = [width / geometry.resized_size[1], height / geometry.resized_size[0]]
+        # Decoding commutes with scaling, so the boxes come out in pixels of the input at once.
+        self.register_buffer('priors', priors * priors.new_tensor(scale * 2))
+        self.register_buffer('limit', priors.new_tensor([width, height, width, height]))
+
+    def forward(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Return scores `(N, P, C)` in [0, 1] and boxes `(N, P, 4)` xyxy in pixels, clipped."""
+        logits, deltas = self.head(tuple(features))
+        logits = self._joined(logits, self.num_outputs)
+        boxes = decode(self.priors, self._joined(deltas, 4), **self.head.coding)
+        if self.head.bbox_coder.clip_border:
+            boxes = boxes.clamp(min=0).minimum(self.limit)
+        return logits.softmax(-1)[..., :-1], boxes
+
+    def _joined(self, levels: Sequence[Tensor], values: int) -> Tensor:
+        # With the count of priors given, not the batch size, a batch of any size needs no shape
+        # computed at run time.
+        flat = [
+            level.permute(0, 2, 3, 1).reshape(-1, num, values)
+            for level, num in zip(levels, self.level_sizes, strict=True)
+        ]
+        return torch.cat(flat, 1)
+
+
+class MaskOutput(nn.Module):
+    """A decode head of mmseg up to logits at the size of the input.
+
+    Args:
+        head: The decode head.
+        geometry: Sizes of the export.
+    """
+
+    def __init__(self, head: nn.Module, geometry: Geometry) -> None:
+        super().__init__()
+        self.head = head
+        self.geometry = geometry
+
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        """Return logits `(N, num_classes, H, W)`."""
+        return to_input_size(self.head(features), self.geometry, self.head.align_corners)
+
+
+def to_input_size(logits: Tensor, geometry: Geometry, align_corners: bool) -> Tensor:
+    """Resize logits `(N, C, h, w)` of a decode head to the input image, as mmseg does.
+
+    First to what the network saw, then, without the padding, to the image.
+    """
+    height, width = geometry.resized_size
+    mode = dict(mode='bilinear', align_corners=align_corners)
+    logits = F.interpolate(logits, size=geometry.network_size, **mode)[..., :height, :width]
+    if geometry.input_size == geometry.resized_size:
+        return logits
+    return F.interpolate(logits, size=geometry.input_size, **mode)
+
+
+class ExportGraph(nn.Module):
+    """A whole model from uint8 image to outputs.
+
+    Args:
+        model: An mmdet `SingleStageDetector` with an `SSDLiteHead`, an mmseg `EncoderDecoder` or
+            a `JointModel`; a folded copy is taken.
+        geometry: Sizes of the export.
+
+    Raises:
+        UserError: If the model is of another kind.
+    """
+
+    def __init__(self, model: nn.Module, geometry: Geometry) -> None:
+        super().__init__()
+        heads_of(model)
+        self.model = folded(model)
+        box_head, mask_head = heads_of(self.model)
+        self.preprocess = Preprocess(model.data_preprocessor, geometry)
+        self.box_output = self.mask_output = None
+        if box_head is not None:
+            with torch.no_grad():
+                features = self.model.extract_feat(torch.zeros(1, 3, *geometry.network_size))
+                features = box_features(self.model, features)
+            self.box_output = BoxOutput(box_head, features, geometry)
+        if mask_head is not None:
+            self.mask_output = MaskOutput(mask_head, geometry)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Map `(N, H, W, 3)` uint8 RGB to the raw outputs (see `Metadata.output_names`)."""
+        features = self.model.extract_feat(self.preprocess(image))
+        outputs: tuple[Tensor, ...] = ()
+        if self.box_output is not None:
+            outputs += self.box_output(box_features(self.model, features))
+        if self.mask_output is not None:
+            outputs += (self.mask_output(features),)
+        return outputs
+
+
+def box_features(model: nn.Module, features: Sequence[Tensor]) -> Sequence[Tensor]:
+    """Return what the box head takes; in a joint model it has a neck of its own."""
+    return model.det_feats(features) if hasattr(model, 'det_feats') else features
+
+
+def heads_of(model: nn.Module) -> tuple[nn.Module | None, nn.Module | None]:
+    """Return the SSDLite head and the decode head of a model, either of which may be missing.
+
+    Raises:
+        UserError: If it has neither.
+    """
+    box_head, mask_head = getattr(model, 'bbox_head', None), getattr(model, 'decode_head', None)
+    if box_head is not None:
+        from ...det.head import SSDLiteHead  # a segmentation model needs no mmdet
+
+        if not isinstance(box_head, SSDLiteHead):
+            name = type(box_head).__name__
+            raise UserError(f'of box heads only SSDLiteHead is exported, got {name}')
+    if mask_head is not None and not hasattr(mask_head, 'align_corners'):
+        raise UserError(f'{type(mask_head).__name__} is no decode head of mmseg')
+    if box_head is None and mask_head is None:
+        raise UserError(f'{type(model).__name__} has neither a bbox_head nor a decode_head')
+    return box_head, mask_head
+
+
+def describe(
+    graph: ExportGraph, geometry: Geometry, classes: dict, *, batch_size: int | None, is_raw: bool
+) -> Metadata:
+    """Write down what an exported graph holds.
+
+    Args:
+        graph: The graph.
+        geometry: Its sizes.
+        classes: For each of `det` and `seg` that it has: `classes` and `palette`.
+        batch_size: Images of a call; `None` is any number.
+        is_raw: Whether boxes come out before suppression, and logits in place of masks.
+
+    Raises:
+        UserError: If the head's `test_cfg` asks for what cannot be exported.
+    """
+    detection = segmentation = None
+    if graph.box_output is not None:
+        rules = _box_rules(ConfigDict(graph.box_output.head.test_cfg or {}))
+        detection = Detection(
+            **_names(classes['det']), **rules, level_sizes=graph.box_output.level_sizes
+        )
+    if graph.mask_output is not None:
+        head = graph.mask_output.head
+        segmentation = Segmentation(**_names(classes['seg']), align_corners=head.align_corners)
+        if (graph.model.test_cfg or {}).get('mode', 'whole') != 'whole':
+            raise UserError(
+                'an exported file sees an image whole: --cfg-options model.test_cfg.mode=whole'
+            )
+        if head.out_channels == 1:
+            raise UserError('a decode head of one channel with a threshold is not exported')
+    return Metadata(
+        input_size=geometry.input_size,
+        fit=geometry.fit,
+        within=geometry.within,
+        pad_value=geometry.pad_value,
+        batch_size=batch_size,
+        is_raw=is_raw,
+        precision='float32',
+        detection=detection,
+        segmentation=segmentation,
+    )
+
+
+def _names(meta: dict) -> dict:
+    palette = meta.get('palette')
+    if not isinstance(palette, (list, tuple)):
+        palette = None
+    return dict(
+        classes=tuple(meta['classes']),
+        palette=tuple(tuple(int(v) for v in colour) for colour in palette) if palette else None,
+    )
+
+
+def _box_rules(cfg: ConfigDict) -> dict:
+    nms = dict(cfg.get('nms') or {})
+    known = {'type', 'iou_threshold', 'split_thr'}
+    if nms.get('type', 'nms') != 'nms' or set(nms) - known or 'iou_threshold' not in nms:
+        raise UserError(f'only test_cfg.nms=dict(type="nms", iou_threshold=…) is exported: {nms}')
+    return dict(
+        score_thr=float(cfg.get('score_thr', 0.0)),
+        iou_thr=float(nms['iou_threshold']),
+        nms_pre=int(cfg.get('nms_pre', -1)),
+        max_per_img=int(cfg.get('max_per_img', -1)),
+        min_bbox_size=float(cfg.get('min_bbox_size', -1)),
+    )

@@ -1,0 +1,113 @@
+"""What 8 bits cost and bring: accuracy, size and latency, before and after."""
+
+from __future__ import annotations
+
+import os.path as osp
+from dataclasses import dataclass
+
+import numpy as np
+from mmengine.config import Config
+from mmengine.evaluator import Evaluator
+from mmengine.registry import MODELS
+from mmengine.runner import Runner
+
+from ...common.messages import UserError
+from ...common.progress import track
+from ...deploy.predictor import Predictor
+from ..configs.evaluators import use_own_metrics
+from ..predict.exported_model import with_exported
+from ..timing import quartiles, time_in_turn
+
+MAX_LOSS = 2.0  # points that quantisation may cost
+_METRICS = ('bbox_mAP', 'mAP', 'mIoU')
+
+
+@dataclass
+class Quantised:
+    """The file in 8 bits beside the one in float32.
+
+    Attributes:
+        path: Of the 8-bit file.
+        metrics: By name, before and after, in points (0 to 100).
+        megabytes: Before and after.
+        milliseconds: A whole call of `Predictor`, before and after.
+    """
+
+    path: str
+    metrics: dict[str, tuple[float, float]]
+    megabytes: tuple[float, float]
+    milliseconds: tuple[float, float]
+
+    def problems(self) -> list[str]:
+        """Say which metrics lost too much."""
+        return [
+            f'{name} fell from {old:.1f} to {new:.1f}, by more than {MAX_LOSS:g} points'
+            for name, (old, new) in self.metrics.items()
+            if not old - new <= MAX_LOSS
+        ]
+
+    def __str__(self) -> str:
+        rows = [(name, *values, '') for name, values in self.metrics.items()]
+        rows += [('size', *self.megabytes, 'MB'), ('latency', *self.milliseconds, 'ms')]
+        lines = [f'{"":16}{"float32":>10}{"int8":>10}']
+        lines += [f'{name:16}{old:10.2f}{new:10.2f} {unit}' for name, old, new, unit in rows]
+        return '\n'.join(line.rstrip() for line in lines)
+
+
+def measure(cfg: Config, float_path: str, int8_path: str, image: np.ndarray) -> Quantised:
+    """Evaluate both files with the metrics of the config, and time them in turn.
+
+    Args:
+        cfg: The config.
+        float_path: The file in float32.
+        int8_path: The file in 8 bits.
+        image: `(H, W, 3)` uint8 RGB, to time them on.
+
+    Raises:
+        UserError: If the data is missing or the evaluators give no metric that is known here.
+    """
+    before = headline_metrics(evaluate_exported(cfg, float_path))
+    after = headline_metrics(evaluate_exported(cfg, int8_path))
+    if not before:
+        raise UserError(f'the test evaluator of the config gives none of {", ".join(_METRICS)}')
+    predictors = [Predictor(path) for path in (float_path, int8_path)]
+    calls = {str(i): (lambda p=p: p(image)) for i, p in enumerate(predictors)}
+    seconds = time_in_turn(calls, rounds=30, warmup=5)
+    times = {name: quartiles(values)['median'] * 1000 for name, values in seconds.items()}
+    return Quantised(
+        path=int8_path,
+        metrics={name: (before[name], after[name]) for name in before},
+        megabytes=(_megabytes(float_path), _megabytes(int8_path)),
+        milliseconds=(times['0'], times['1']),
+    )
+
+
+def headline_metrics(metrics: dict[str, float]) -> dict[str, float]:
+    """Choose the mean average precision and the mean IoU, in points from 0 to 100."""
+    chosen = {}
+    for key, value in metrics.items():
+        name = key.rsplit('/', 1)[-1]
+        if name in _METRICS:
+            # mmseg counts in points already, mmdet in fractions.
+            chosen[name] = float(value) * (1 if name == 'mIoU' else 100)
+    return chosen
+
+
+def _megabytes(path: str) -> float:
+    files = [path, osp.splitext(path)[0] + '.bin'] if path.endswith('.xml') else [path]
+    return sum(osp.getsize(file) for file in files) / 1e6
+
+
+def evaluate_exported(cfg: Config, path: str) -> dict[str, float]:
+    """Return the metrics of an exported file on the test data of its config."""
+    cfg = with_exported(cfg, path)
+    use_own_metrics(cfg)
+    model = MODELS.build(cfg.model)
+    loader = Runner.build_dataloader(cfg.test_dataloader)
+    evaluators = cfg.test_evaluator
+    evaluators = evaluators if isinstance(evaluators, (list, tuple)) else [evaluators]
+    evaluator = Evaluator(list(evaluators))
+    evaluator.dataset_meta = loader.dataset.metainfo
+    for batch in track(loader, f'Evaluating {path}', unit='batches'):
+        evaluator.process(data_samples=model.test_step(batch), data_batch=batch)
+    return evaluator.evaluate(len(loader.dataset))

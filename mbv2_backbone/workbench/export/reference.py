@@ -1,0 +1,98 @@
+"""What an export is held against: the PyTorch model as it was trained, run by its toolbox."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dataset import Compose, pseudo_collate
+from torch import nn
+from torch.nn import functional as F
+
+from ...deploy.predictor import Prediction
+from ...det.targets import decode
+from ..predict.exported_model import take_images_as_they_are
+from ..predict.file_predictor import array_pipeline
+from .geometry import Geometry
+from .graph import box_features, heads_of, to_input_size
+
+
+class Reference:
+    """The unfolded model with the config's own test pipeline and data preprocessor.
+
+    Args:
+        cfg: The config.
+        model: The model in eval mode.
+        geometry: Sizes of the export that is checked.
+    """
+
+    def __init__(self, cfg: Config, model: nn.Module, geometry: Geometry) -> None:
+        cfg = deepcopy(cfg)
+        take_images_as_they_are(cfg)
+        self.model = model
+        self.pipeline: Compose = array_pipeline(cfg)
+        self.geometry = geometry
+
+    def _batch(self, images: Sequence[np.ndarray]) -> dict:
+        packed = []
+        for i, image in enumerate(images):
+            item = self.pipeline(dict(img=np.ascontiguousarray(image[..., ::-1]), img_id=i))
+            if self.geometry.input_size != self.geometry.resized_size:
+                self._resize(item)
+            packed.append(item)
+        return self.model.data_preprocessor(pseudo_collate(packed), False)
+
+    def _resize(self, item: dict) -> None:
+        """Resize without OpenCV's rounding, which no other runtime repeats; in place."""
+        (height, width), size = self.geometry.input_size, self.geometry.resized_size
+        item['inputs'] = F.interpolate(
+            item['inputs'][None].float(), size=size, mode='bilinear', align_corners=False
+        )[0]
+        factor = (size[1] / width, size[0] / height)
+        item['data_samples'].set_metainfo(dict(img_shape=size, scale_factor=factor))
+
+    @torch.no_grad()
+    def raw(self, images: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+        """Return scores, boxes and logits of images `(H, W, 3)` uint8 RGB of the input size."""
+        data = self._batch(images)
+        features = self.model.extract_feat(data['inputs'])
+        box_head, mask_head = heads_of(self.model)
+        outputs = {}
+        if box_head is not None:
+            outs = box_head(tuple(box_features(self.model, features)))
+            logits, deltas = box_head.flatten_outputs(*outs)
+            priors, _ = box_head.batch_priors(outs[0], [dict(img_shape=self.geometry.network_size)])
+            boxes = decode(priors, deltas, **box_head.coding)
+            (height, width), old = self.geometry.input_size, self.geometry.resized_size
+            if box_head.bbox_coder.clip_border:
+                boxes = boxes.clamp(min=0).minimum(boxes.new_tensor([old[1], old[0]] * 2))
+            outputs['scores'] = logits.softmax(-1)[..., :-1]
+            outputs['boxes'] = boxes * boxes.new_tensor([width / old[1], height / old[0]] * 2)
+        if mask_head is not None:
+            outputs['logits'] = to_input_size(
+                mask_head(features), self.geometry, mask_head.align_corners
+            )
+        return {name: value.numpy() for name, value in outputs.items()}
+
+    @torch.no_grad()
+    def predict(self, images: Sequence[np.ndarray]) -> list[Prediction]:
+        """Return what the toolbox predicts on images `(H, W, 3)` uint8 RGB of the input size."""
+        data = self._batch(images)
+        samples = self.model(**data, mode='predict')
+        return [as_prediction(sample) for sample in samples]
+
+
+def as_prediction(sample: object) -> Prediction:
+    """Return an mmdet or mmseg data sample as what `Predictor` gives."""
+    found = sample.get('pred_instances')
+    boxes, scores, labels = np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, int)
+    if found is not None:
+        boxes, scores = found.bboxes.numpy(), found.scores.numpy()
+        labels = found.labels.numpy()
+    mask, areas = None, sample.get('pred_sem_seg')
+    if areas is not None:
+        mask = areas.get('sem_seg', areas.get('data')).squeeze(0).numpy()
+    return Prediction(boxes, scores, labels, (), mask)

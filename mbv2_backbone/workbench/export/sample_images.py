@@ -1,0 +1,93 @@
+"""Real images of a config's data, for checking an export and for calibration."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.registry import DATASETS
+from mmengine.runner import set_random_seed
+
+from ...common.messages import UserError
+from ...common.progress import track
+from ...deploy.image import place, read_image
+from ..checks.before_run import check_data
+from ..configs.read import inner_dataset
+from ..data.sample.scenes import draw_scene
+from .geometry import Geometry
+
+
+def training_images(cfg: Config, count: int, geometry: Geometry) -> list[np.ndarray]:
+    """Return images as the training pipeline of a config makes them, before normalisation.
+
+    Its crops, flips and colours are the same in every run.
+
+    Args:
+        cfg: The config.
+        count: Images at most; evenly spread over the data.
+        geometry: What the images are resized or padded to, where they have another size.
+
+    Returns:
+        `(H, W, 3)` uint8 RGB each.
+
+    Raises:
+        UserError: If the data is not there.
+    """
+    check_data(cfg, ('train',))
+    set_random_seed(0)
+    dataset = DATASETS.build(cfg.train_dataloader.dataset)
+    images = (
+        dataset[i]['inputs'].clamp(0, 255).round().to(torch.uint8)
+        for i in track(_spread(len(dataset), count), 'Reading train images', unit='images')
+    )
+    return [
+        placed(np.ascontiguousarray(image.numpy()[::-1].transpose(1, 2, 0)), geometry)
+        for image in images
+    ]
+
+
+def test_images(cfg: Config, count: int, geometry: Geometry) -> list[np.ndarray]:
+    """Read test images of a config, at an export's input size.
+
+    Args:
+        cfg: The config.
+        count: Images at most; evenly spread over the data.
+        geometry: What they are resized or padded to.
+
+    Returns:
+        `(H, W, 3)` uint8 RGB each.
+
+    Raises:
+        UserError: If the data is not there.
+    """
+    check_data(cfg, ('test',))
+    dataset = DATASETS.build(dict(inner_dataset(cfg.test_dataloader.dataset), pipeline=[]))
+    paths = [dataset.get_data_info(i)['img_path'] for i in _spread(len(dataset), count)]
+    return [
+        placed(read_image(path), geometry)
+        for path in track(paths, 'Reading test images', unit='images')
+    ]
+
+
+def _spread(total: int, count: int) -> list[int]:
+    if not total:
+        raise UserError('the data of the config is empty')
+    return np.unique(np.linspace(0, total - 1, min(count, total)).round().astype(int)).tolist()
+
+
+def drawn_images(count: int, geometry: Geometry) -> list[np.ndarray]:
+    """Draw scenes in place of data that is not there."""
+    rng = np.random.default_rng(0)
+    return [placed(draw_scene(rng, 192)[0], geometry) for _ in range(count)]
+
+
+def placed(image: np.ndarray, geometry: Geometry) -> np.ndarray:
+    """Bring an image `(H, W, 3)` uint8 to an export's input size."""
+    array, _ = place(
+        image,
+        geometry.input_size,
+        fit=geometry.fit,
+        within=geometry.within,
+        pad_value=geometry.pad_value,
+    )
+    return array

@@ -1,0 +1,121 @@
+"""Export to ONNX: the raw network from torch, suppression and argmax added as ONNX nodes."""
+
+from __future__ import annotations
+
+import os.path as osp
+import tempfile
+import warnings
+from copy import deepcopy
+
+import onnx
+import onnx.parser
+import torch
+from onnx import ModelProto, helper
+
+from ...deploy.metadata import Metadata
+from .graph import ExportGraph
+from .onnx_nms import num_final_boxes, suppression_nodes
+
+OPSET = 20
+
+
+def export_onnx(graph: ExportGraph, metadata: Metadata) -> ModelProto:
+    """Export a graph with its raw outputs; `metadata.is_raw` must say so."""
+    height, width = metadata.input_size
+    batch = metadata.batch_size or 2
+    example = torch.zeros(batch, height, width, 3, dtype=torch.uint8)
+    shapes = None if metadata.batch_size else {'image': {0: torch.export.Dim('batch')}}
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        path = osp.join(folder, 'model.onnx')
+        torch.onnx.export(
+            graph,
+            (example,),
+            path,
+            dynamo=True,
+            verbose=False,
+            opset_version=OPSET,
+            external_data=False,
+            input_names=['image'],
+            output_names=list(metadata.output_names),
+            dynamic_shapes=shapes,
+        )
+        model = onnx.load(path)
+    _drop_notes(model)
+    set_metadata(model, metadata)
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def with_final_outputs(model: ModelProto, metadata: Metadata) -> ModelProto:
+    """Return a copy of a raw model that ends in final boxes and masks.
+
+    Args:
+        model: What `export_onnx` made.
+        metadata: Of the result; `is_raw` is false.
+    """
+    model = deepcopy(model)
+    raw_names = ('scores', 'boxes')  # the final ones take these names
+    for node in model.graph.node:
+        for i, name in enumerate(node.output):
+            if name in raw_names:
+                node.output[i] = f'raw_{name}'
+        for i, name in enumerate(node.input):
+            if name in raw_names:
+                node.input[i] = f'raw_{name}'
+    _add_final_outputs(model, metadata)
+    set_metadata(model, metadata)
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def set_metadata(model: ModelProto, metadata: Metadata) -> None:
+    """Write the metadata into a model, in place of any."""
+    del model.metadata_props[:]
+    helper.set_model_props(model, metadata.to_strings())
+
+
+def _drop_notes(model: ModelProto) -> None:
+    """Drop the source lines that torch writes beside each node; paths of this machine."""
+    model.doc_string = ''
+    model.producer_name = 'mbv2_backbone'
+    for node in model.graph.node:
+        del node.metadata_props[:]
+        node.doc_string = ''
+    for value in (*model.graph.value_info, *model.graph.input, *model.graph.output):
+        del value.metadata_props[:]
+    for tensor in model.graph.initializer:
+        del tensor.metadata_props[:]
+
+
+def _add_final_outputs(model: ModelProto, metadata: Metadata) -> None:
+    batch = metadata.batch_size or 'batch'
+    outputs = []
+    if metadata.detection:
+        rules = metadata.detection
+        _append(model, suppression_nodes(rules))
+        limit = num_final_boxes(rules)
+        outputs += [
+            helper.make_tensor_value_info('boxes', onnx.TensorProto.FLOAT, [batch, limit, 4]),
+            helper.make_tensor_value_info('scores', onnx.TensorProto.FLOAT, [batch, limit]),
+            helper.make_tensor_value_info('labels', onnx.TensorProto.INT64, [batch, limit]),
+        ]
+    if metadata.segmentation:
+        kind = 2 if len(metadata.segmentation.classes) <= 256 else 6  # uint8 or int32
+        _append(
+            model,
+            f"""best = ArgMax<axis: int = 1, keepdims: int = 0>(logits)
+            mask = Cast<to: int = {kind}>(best)""",
+        )
+        outputs.append(helper.make_tensor_value_info('mask', kind, [batch, *metadata.input_size]))
+        outputs += [output for output in model.graph.output if output.name == 'logits']
+    del model.graph.output[:]
+    model.graph.output.extend(outputs)
+
+
+def _append(model: ModelProto, nodes: str) -> None:
+    """Append nodes that are written in ONNX's text form."""
+    text = f'extra (float x) => (float x) {{\n{nodes}\n}}'
+    for node in onnx.parser.parse_graph(text).node:
+        node.name = f'final/{node.output[0]}'  # the quantiser leaves out nodes by name
+        model.graph.node.append(node)

@@ -1,0 +1,214 @@
+"""Configs that detect, and those that segment with the same backbone pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ...arch import build_architecture, make_divisible
+from ...common.messages import UserError
+from ..data.records import ImageSet
+from .code import Name
+from .parts import NORM, backbone, epoch_schedule
+from .paths import below_root, held_out_settings, held_out_splits
+from .plan import Priors, Schedule
+
+_TAPS = ('layer4.expand', 'layer6.expand', 'conv2')  # of stride 8, 16 and 32
+_NECK_CHANNELS = 128
+_MIN_NECK_CHANNELS = 48
+_META_KEYS = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')
+
+
+def det_settings(
+    image_set: ImageSet,
+    priors: Priors,
+    schedule: Schedule,
+    *,
+    size: int,
+    width: float,
+    pretrained: str | None,
+) -> dict[str, Any]:
+    """Return the settings of a detector's config below its classes, in their order."""
+    return (
+        dict(
+            size=(size, size),
+            norm_cfg=NORM,
+            model=_model(priors, width=width, pretrained=pretrained),
+        )
+        | _pipelines(with_seg=False)
+        | _loaders(image_set, schedule)
+        | _evaluators(image_set, [])
+        | epoch_schedule(schedule, 'coco/bbox_mAP')
+        | dict(custom_hooks=_hooks(is_joint=False))
+    )
+
+
+def joint_settings(
+    image_set: ImageSet,
+    priors: Priors,
+    schedule: Schedule,
+    *,
+    size: int,
+    class_weight: tuple[float, ...],
+    width: float,
+    pretrained: str | None,
+) -> dict[str, Any]:
+    """Return the settings of a joint model's config below its classes, in their order."""
+    model = _model(priors, width=width, pretrained=pretrained, output_stride=16)
+    model['decode_head'] = dict(
+        in_channels=build_architecture(width).taps['layer7'].channels,
+        channels=make_divisible(256 * width),
+        num_classes=Name('len(seg_classes)'),
+        loss_decode=dict(type='mmseg.PixelCrossEntropyLoss', class_weight=class_weight),
+    )
+    settings = (
+        dict(
+            seg_classes=image_set.mask_classes,
+            size=(size, size),
+            norm_cfg=NORM,
+            model=model,
+        )
+        | _pipelines(with_seg=True)
+        | _loaders(image_set, schedule)
+        | _evaluators(image_set, [dict(type='JointIoUMetric')])
+        | epoch_schedule(schedule, 'coco/bbox_mAP')
+        | dict(custom_hooks=_hooks(is_joint=True))
+    )
+    _add_masks(settings, image_set)
+    return settings
+
+
+def _model(
+    priors: Priors, *, width: float, pretrained: str | None, output_stride: int = 32
+) -> dict[str, Any]:
+    known = build_architecture(width).taps
+    channels = max(_MIN_NECK_CHANNELS, make_divisible(_NECK_CHANNELS * width))
+    network: dict[str, Any] = dict(widen_factor=width, out_indices=_TAPS)
+    neck_type, head_type, joint = {}, {}, {}  # of the plus recipe, which a detector's base has
+    if output_stride == 16:
+        network |= dict(out_indices=(*_TAPS[:-1], 'layer7', _TAPS[-1]), output_stride=16)
+        neck_type = dict(_delete_=True, type='FPNLite')
+        head_type = dict(type='QualitySSDLiteHead')
+        joint = dict(
+            det_indices=(0, 1, 3),
+            train_cfg=dict(assigner=dict(pos_iou_thr=0.5, neg_iou_thr=0.5)),
+        )
+    return dict(
+        backbone=network | backbone(pretrained),
+        neck=neck_type
+        | dict(
+            in_channels=tuple(known[tap].channels for tap in _TAPS),
+            out_channels=channels,
+            num_outs=len(priors.shapes),
+            norm_cfg=Name('norm_cfg'),
+        ),
+        bbox_head=head_type
+        | dict(
+            in_channels=(channels,) * len(priors.shapes),
+            num_classes=Name('len(classes)'),
+            norm_cfg=Name('norm_cfg'),
+            anchor_generator=dict(shapes=priors.shapes),
+        ),
+        **joint,
+    )
+
+
+def _pipelines(*, with_seg: bool) -> dict[str, Any]:
+    load = dict(type='LoadAnnotations', with_bbox=True)
+    if with_seg:
+        load |= dict(with_seg=True, imdecode_backend='pillow')
+    size = Name('size')
+    resize = dict(type='Resize', scale=size, keep_ratio=False)
+    train = [
+        dict(type='LoadImageFromFile'),
+        load,
+        # Scales on both sides of the one that is tested.
+        dict(type='RandomResize', scale=size, ratio_range=(0.75, 1.35), keep_ratio=False),
+        dict(type='RandomCrop', crop_size=size, allow_negative_crop=True),
+        dict(type='Pad', size=size, pad_val=dict(img=(114, 114, 114), seg=255)),
+        dict(type='RandomFlip', prob=0.5),
+        dict(type='FastPhotoMetricDistortion'),
+        dict(type='PackDetInputs'),
+    ]
+    pack = dict(type='PackDetInputs', meta_keys=(*_META_KEYS, 'instances'))
+    test = [dict(type='LoadImageFromFile'), resize, load, pack]
+    return dict(train_pipeline=train, test_pipeline=test)
+
+
+def _loaders(image_set: ImageSet, schedule: Schedule) -> dict[str, Any]:
+    kind = dict(coco='CheckedCocoDataset', voc='CheckedVOCDataset')[image_set.layout]
+    common = dict(type=kind, data_root=Name('data_root'), metainfo=dict(classes=Name('classes')))
+    if image_set.layout == 'voc':
+        common['data_prefix'] = dict(sub_data_root='')
+    train = _files(image_set, 'train') | dict(pipeline=Name('train_pipeline'))
+    repeated: dict[str, Any] = {**train, '': Name('images')}
+    if schedule.repeat > 1:
+        repeated = dict(type='RepeatDataset', times=schedule.repeat, dataset=repeated)
+    settings = dict(
+        images=common,
+        train_dataloader=dict(
+            batch_size=schedule.batch_size,
+            num_workers=2,
+            drop_last=True,
+            dataset=dict(_delete_=True) | repeated,
+        ),
+    )
+
+    def held_out(split: str) -> dict[str, Any]:
+        files = _files(image_set, split) | dict(pipeline=Name('test_pipeline'), test_mode=True)
+        dataset = dict(_delete_=True) | files | {'': Name('images')}
+        return dict(batch_size=schedule.batch_size, dataset=dataset)
+
+    return settings | held_out_settings(image_set, 'dataloader', held_out)
+
+
+def _files(image_set: ImageSet, split: str) -> dict[str, Any]:
+    source = image_set.sources[split]
+    files: dict[str, Any] = dict(ann_file=below_root(image_set, source.annotations))
+    if image_set.layout == 'coco':
+        files['data_prefix'] = dict(img=below_root(image_set, source.images, is_folder=True))
+    return files
+
+
+def _add_masks(settings: dict[str, Any], image_set: ImageSet) -> None:
+    """Let the datasets of a joint config read the masks, too, in place.
+
+    Raises:
+        UserError: If a mask is not where mmdet looks for it.
+    """
+    val, test = held_out_splits(image_set)
+    for loader, split in (('train', 'train'), ('val', val), ('test', test)):
+        dataset = settings[f'{loader}_dataloader']
+        if isinstance(dataset, Name):
+            continue
+        source = image_set.sources[split]
+        for item in image_set.splits[split]:
+            name = item.path.relative_to(source.images).with_suffix('.png')
+            if source.masks is None or item.mask != source.masks / name:
+                raise UserError(
+                    f'{item.path} has no mask of its name in {source.masks or image_set.root}; a '
+                    f'joint model needs one for each image'
+                )
+        files = dataset['dataset'].get('dataset', dataset['dataset'])
+        files['data_prefix']['seg'] = below_root(image_set, source.masks, is_folder=True)
+    settings['images']['seg_map_suffix'] = '.png'
+
+
+def _evaluators(image_set: ImageSet, others: Sequence[dict]) -> dict[str, Any]:
+    def evaluators(split: str) -> Any:
+        boxes = dict(type='CocoMetric', metric='bbox', classwise=True)
+        if image_set.layout == 'coco':
+            path = below_root(image_set, image_set.sources[split].annotations)
+            boxes['ann_file'] = Name(f'data_root + {path!r}')
+        return [boxes, *others] if others else dict(_delete_=True) | boxes
+
+    return held_out_settings(image_set, 'evaluator', evaluators)
+
+
+def _hooks(*, is_joint: bool) -> list[dict]:
+    hooks = [
+        dict(type='NumClassCheckHook'),
+        dict(type='CheckInvalidLossHook', interval=50, priority='VERY_LOW'),
+        dict(type='EMAHook', ema_type='ExpMomentumEMA', momentum=0.003, priority=49),
+    ]
+    return hooks[1:] if is_joint else hooks  # NumClassCheckHook wants one count in all heads

@@ -1,0 +1,199 @@
+"""What fits a set: the size of the input, the batch, the schedule and the priors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
+
+import numpy as np
+import torch
+
+from ...det.priors import ssdlite_shapes
+from ..data.records import Record
+from .prior_fit import feature_sizes, fit_shapes, prior_recall
+
+LR = 0.002  # of AdamW, for the largest batch
+_IMAGES_SEEN = 20_000  # that a run sees, within the passes below
+_MIN_PASSES, _MAX_PASSES = 24, 60
+_MIN_EPOCH = 50  # iterations; loaders and validations take time of their own
+_MAX_WARMUP = 500
+_DET_SIZE, _LARGE_DET_SIZE = 320, 512
+_SEG_SIZE = 512
+_MIN_SIZE = 96
+_SMALL_BOX = 16  # pixels of the input
+_ZOOMS = (0.85, 1.0, 1.2)  # boxes have several scales in training
+_MAX_WEIGHT = 10.0  # of a class of pixels
+_MAX_BOXES = 2000  # recall is measured on
+_MAX_LEVELS, _PAPERS_LEVELS = 5, 6
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long to train.
+
+    Attributes:
+        batch_size: Images a step.
+        repeat: Passes over the images that make an epoch.
+        epochs: How many of them.
+        max_iters: All steps.
+        warmup: Steps in which the learning rate rises; 0 where there are too few for that.
+        lr: The learning rate then.
+    """
+
+    batch_size: int
+    repeat: int
+    epochs: int
+    max_iters: int
+    warmup: int
+    lr: float
+
+
+def plan_schedule(num_images: int, *, max_batch: int, passes: int | None = None) -> Schedule:
+    """Choose batch, epochs and learning rate by the number of images to train on.
+
+    Args:
+        num_images: At least 1.
+        max_batch: The largest batch, a power of 2.
+        passes: Over the images, at least 1; by default 20000 images are seen, in 24 to 60 passes.
+
+    Returns:
+        A schedule of exactly these passes.
+
+    Example:
+        >>> plan_schedule(205, max_batch=16).max_iters
+        765
+    """
+    batch = max_batch
+    while batch > 2 and batch > num_images // 2:
+        batch //= 2
+    repeat = ceil(_MIN_EPOCH * batch / num_images)
+    if passes is None:
+        passes = int(np.clip(round(_IMAGES_SEEN / num_images), _MIN_PASSES, _MAX_PASSES))
+        repeat = min(passes, repeat)
+        epochs = round(passes / repeat)
+    else:
+        divisors = (i for i in range(1, passes + 1) if passes % i == 0)
+        repeat = min(divisors, key=lambda divisor: abs(divisor - repeat))
+        epochs = passes // repeat
+    max_iters = epochs * max(1, num_images * repeat // batch)
+    warmup = min(_MAX_WARMUP, max_iters // 20)
+    return Schedule(
+        batch_size=batch,
+        repeat=repeat,
+        epochs=epochs,
+        max_iters=max_iters,
+        warmup=warmup if warmup > 1 else 0,  # mmengine's LinearLR never ends one of a single step
+        lr=LR * batch / max_batch,
+    )
+
+
+def det_size(image_sizes: np.ndarray, relative_wh: np.ndarray) -> int:
+    """Choose the side of a detector's square input.
+
+    320 as in the paper; 512 where more than a tenth of the boxes would be less than 16 pixels
+    large; never more than the images have.
+
+    Args:
+        image_sizes: `(N, 2)` width and height of the images.
+        relative_wh: `(M, 2)` width and height of the boxes in parts of their images.
+    """
+    sides = np.sqrt(relative_wh.prod(-1))
+    has_small = len(sides) and np.quantile(sides, 0.1) * _DET_SIZE < _SMALL_BOX
+    longest = 32 * ceil(np.median(image_sizes.max(-1)) / 32)
+    return int(max(_MIN_SIZE, min(longest, _LARGE_DET_SIZE if has_small else _DET_SIZE)))
+
+
+def seg_size(image_sizes: np.ndarray, longest: int | None = None) -> tuple[int, int]:
+    """Choose width and height that images to segment are resized to fit in.
+
+    Args:
+        image_sizes: `(N, 2)` width and height of the images.
+        longest: The longer side; by default that of the images, at most 512.
+
+    Returns:
+        In the shape of the images if all have the same, else a square.
+    """
+    longest = longest or int(min(_SEG_SIZE, np.median(image_sizes.max(-1))))
+    ratios = image_sizes[:, 0] / image_sizes[:, 1]
+    if ratios.max() > 1.02 * ratios.min():
+        return longest, longest
+    scale = longest / image_sizes[0].max()
+    width, height = (round(side * scale) for side in image_sizes[0])
+    return width, height
+
+
+def plan_class_weights(shares: Sequence[float]) -> tuple[float, ...]:
+    """Weight the classes of pixels, so that what is rare is learned, too.
+
+    Args:
+        shares: Of the pixels that are of each class, in [0, 1]; they add up to 1.
+
+    Returns:
+        One over the root of a class's share, at most 10; 1 in the mean over all pixels but for
+        that limit, so that the learning rate holds. 1 for a class without a pixel.
+
+    Example:
+        >>> plan_class_weights((0.81, 0.16, 0.03))
+        (0.75, 1.68, 3.87)
+    """
+    weights = np.array([share**-0.5 if share > 0 else 1.0 for share in shares])
+    weights /= np.dot(shares, weights) or 1.0
+    weights[np.array(shares) == 0] = 1.0
+    return tuple(round(float(weight), 2) for weight in weights.clip(max=_MAX_WEIGHT))
+
+
+def padded(side: int) -> int:
+    """Return the next size of 16 k + 1, whose feature maps begin and end with the image."""
+    return 16 * ceil((side - 1) / 16) + 1
+
+
+@dataclass(frozen=True)
+class Priors:
+    """Feature maps and the shapes of priors on them.
+
+    Attributes:
+        shapes: For each map, relative to the input's shorter side.
+        recall: Share of the boxes that a prior matches.
+        default_recall: The same for the default priors, on the paper's maps.
+    """
+
+    shapes: list[list[tuple[float, float]]]
+    recall: float
+    default_recall: float
+
+
+def plan_priors(
+    records: Sequence[Record],
+    size: int,
+    *,
+    strides: Sequence[int] = (8, 16, 32),
+    iou_thr: float = 0.5,
+) -> Priors:
+    """Fit priors to the boxes of a set.
+
+    Args:
+        records: Of the images to train on.
+        size: Side of the square input.
+        strides: Of the backbone's maps.
+        iou_thr: From which IoU on a prior counts for the recall.
+    """
+    boxes = input_boxes(records, size)
+    wh = np.concatenate([(boxes[:, 2:] - boxes[:, :2]) * zoom for zoom in _ZOOMS]).clip(max=size)
+    some = boxes[np.random.default_rng(0).permutation(len(boxes))[:_MAX_BOXES]]
+
+    def recall_of(shapes: list, levels: list) -> float:
+        some_boxes = torch.from_numpy(some)
+        return prior_recall(some_boxes, shapes, (size, size), levels, iou_thr=iou_thr)
+
+    levels = feature_sizes((size, size), strides, _MAX_LEVELS)
+    shapes = fit_shapes(wh, (size, size), levels, iou_thr=iou_thr)
+    papers = feature_sizes((size, size), (16, 32), _PAPERS_LEVELS)
+    default = recall_of([level.tolist() for level in ssdlite_shapes(len(papers))], papers)
+    return Priors(shapes, recall_of(shapes, levels), default)
+
+
+def input_boxes(records: Sequence[Record], size: int) -> np.ndarray:
+    """Return the boxes that count, in pixels of a square input: `(N, 4)` float32 xyxy."""
+    rows = [box for record in records for box in record.relative_boxes]
+    return np.array(rows, np.float32).reshape(-1, 4) * size

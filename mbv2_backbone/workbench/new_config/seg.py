@@ -1,0 +1,144 @@
+"""Configs that segment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...arch import build_architecture, make_divisible
+from ..data.records import ImageSet
+from .code import Name
+from .parts import NORM, backbone, iter_schedule
+from .paths import below_root, held_out_settings, one_suffix
+from .plan import Schedule, padded
+
+
+def trained_classes(image_set: ImageSet) -> tuple[str, ...]:
+    """Return the classes of masks without a void at their end."""
+    classes = image_set.mask_classes
+    return classes[:-1] if len(classes) - 1 in image_set.void_classes else classes
+
+
+def seg_settings(
+    image_set: ImageSet,
+    schedule: Schedule,
+    *,
+    size_wh: tuple[int, int],
+    class_weight: tuple[float, ...],
+    width: float,
+    pretrained: str | None,
+) -> dict[str, Any]:
+    """Return the settings of a segmentor's config below its classes, in their order."""
+    return (
+        _model(size_wh, class_weight, width=width, pretrained=pretrained)
+        | _pipelines(image_set, size_wh)
+        | _loaders(image_set, schedule)
+        | dict(
+            val_evaluator=dict(type='IoUMetric', iou_metrics=['mIoU']),
+            test_evaluator=Name('val_evaluator'),
+        )
+        | iter_schedule(schedule, 'mIoU')
+        | dict(
+            custom_hooks=[
+                dict(
+                    type='EMAHook',
+                    ema_type='MomentumAnnealingEMA',
+                    momentum=0.005,
+                    gamma=20,
+                    priority=49,
+                )
+            ]
+        )
+    )
+
+
+def _model(
+    size_wh: tuple[int, int],
+    class_weight: tuple[float, ...],
+    *,
+    width: float,
+    pretrained: str | None,
+) -> dict[str, Any]:
+    crop_size = padded(size_wh[1]), padded(size_wh[0])
+    size = Name('crop_size')
+    model = dict(
+        data_preprocessor=dict(size=size, test_cfg=dict(size=size)),
+        backbone=dict(widen_factor=width) | backbone(pretrained),
+        decode_head=dict(
+            in_channels=build_architecture(width).taps['layer7'].channels,
+            channels=make_divisible(256 * width),
+            num_classes=Name('len(classes)'),
+            norm_cfg=Name('norm_cfg'),
+            loss_decode=dict(type='PixelCrossEntropyLoss', class_weight=class_weight),
+        ),
+    )
+    return dict(crop_size=crop_size, norm_cfg=NORM, model=model)
+
+
+def _pipelines(image_set: ImageSet, size_wh: tuple[int, int]) -> dict[str, Any]:
+    load = dict(type='LoadLabelMap')
+    if image_set.ignored_values:
+        load['ignore'] = image_set.ignored_values
+    scale = tuple(size_wh)
+    train = [
+        dict(type='LoadImageFromFile'),
+        load,
+        dict(
+            type='RandomResizeCropFlip',
+            scale=scale,
+            ratio_range=(0.75, 1.75),
+            crop_size=Name('crop_size'),
+        ),
+        dict(type='FastPhotoMetricDistortion'),
+        dict(type='PackSegInputs'),
+    ]
+    test = [
+        dict(type='LoadImageFromFile'),
+        dict(type='Resize', scale=scale, keep_ratio=True),
+        load,
+        dict(type='PackSegInputs'),
+    ]
+    return dict(train_pipeline=train, test_pipeline=test)
+
+
+def _loaders(image_set: ImageSet, schedule: Schedule) -> dict[str, Any]:
+    common = dict(
+        type='BaseSegDataset',
+        data_root=Name('data_root'),
+        img_suffix=one_suffix(image_set.images),
+        metainfo=dict(classes=Name('classes')),
+    )
+    if image_set.mask_palette:
+        common['metainfo']['palette'] = image_set.mask_palette[: len(trained_classes(image_set))]
+    loader = dict(num_workers=2, persistent_workers=True)
+    settings = dict(
+        images=common,
+        train_dataloader=dict(
+            batch_size=schedule.batch_size,
+            **loader,
+            sampler=dict(type='InfiniteSampler', shuffle=True),
+            dataset=_dataset(image_set, 'train') | dict(pipeline=Name('train_pipeline')),
+        ),
+    )
+
+    def held_out(split: str) -> dict[str, Any]:
+        files = dict(pipeline=Name('test_pipeline'), test_mode=True)
+        return dict(
+            batch_size=max(1, schedule.batch_size // 2),
+            **loader,
+            sampler=dict(type='DefaultSampler', shuffle=False),
+            dataset=_dataset(image_set, split) | files,
+        )
+
+    return settings | held_out_settings(image_set, 'dataloader', held_out)
+
+
+def _dataset(image_set: ImageSet, split: str) -> dict[str, Any]:
+    source = image_set.sources[split]
+    prefix = dict(
+        img_path=below_root(image_set, source.images),
+        seg_map_path=below_root(image_set, source.masks),
+    )
+    lists = {}
+    if source.annotations:
+        lists['ann_file'] = below_root(image_set, source.annotations)
+    return lists | {'data_prefix': prefix, '': Name('images')}

@@ -1,0 +1,285 @@
+"""From a folder of images to the config that trains on it."""
+
+from __future__ import annotations
+
+import os.path as osp
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...common.files import replaced_whole, write_atomically
+from ...common.messages import UserError
+from ...common.own_configs import PREFIX, config_path, is_installed
+from ..data.check.check import Report, check_set
+from ..data.check.stats import relative_wh
+from ..data.find import find_set
+from ..data.names import read_class_file
+from ..data.records import ImageSet
+from .code import assign
+from .det import det_settings, joint_settings
+from .paths import held_out_splits, plan_split, readable_set
+from .plan import (
+    Priors,
+    Schedule,
+    det_size,
+    plan_class_weights,
+    plan_priors,
+    plan_schedule,
+    seg_size,
+)
+from .seg import seg_settings, trained_classes
+
+_HEADS = dict(det='ssdlite', seg='deeplabv3', both='ssdlite-deeplabv3')
+_TITLES = dict(
+    det='SSDLite-MobileNetV2', seg='DeepLabV3-MobileNetV2', both='SSDLite and DeepLabV3 in one'
+)
+_BASES = dict(
+    det='ssdlite_mbv2_coco_plus.py',
+    seg='_base_/deeplabv3_mbv2.py',
+    both='ssdlite-deeplabv3_mbv2_sample.py',
+)
+_SEG_BASES = (
+    'mmseg::_base_/default_runtime.py',
+    'mmseg::_base_/schedules/schedule_40k.py',
+)
+_MAX_BATCH = dict(det=16, seg=8, both=16)
+_LARGE = 512  # pixels of a side, above which half of that fits
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the user wants other than by default.
+
+    Attributes:
+        layout: Of the set, where the folder holds several.
+        size: Side of a detector's square input, or the longer side of a segmentor's.
+        width: Width multiplier of the backbone.
+        passes: Over the images to train on.
+        pretrained: Checkpoint of the backbone; `None` trains from scratch.
+        class_file: Names the values in the masks, a line each.
+
+    Raises:
+        UserError: If a size or a number of passes is less than 1.
+    """
+
+    layout: str | None = None
+    size: int | None = None
+    width: float = 1.0
+    passes: int | None = None
+    pretrained: str | None = None
+    class_file: str | None = None
+
+    def __post_init__(self) -> None:
+        for flag, value in (('--size', self.size), ('--epochs', self.passes)):
+            if value is not None and value < 1:
+                raise UserError(f'{flag} must be at least 1, not {value}')
+
+
+@dataclass
+class NewConfig:
+    """A config that was written.
+
+    Attributes:
+        path: Where it is.
+        report: What the check of its data found.
+        facts: What was chosen, a line each.
+        checkpoint: Where training leaves the last checkpoint.
+        split_files: New files below the folder of the set, which hold its splits.
+    """
+
+    path: Path
+    report: Report
+    facts: list[str]
+    checkpoint: str
+    split_files: list[Path] = field(default_factory=list)
+
+
+def write_config(
+    folder: str, task: str, *, out: str | None = None, force: bool = False, wishes: Wishes
+) -> NewConfig:
+    """Check a set and write a config that trains on it.
+
+    Args:
+        folder: Of the set.
+        task: `det`, `seg` or `both`.
+        out: The config; by default one in `configs` that is called after the folder.
+        force: Replace a config that is there.
+        wishes: What is not to be as by default.
+
+    Raises:
+        UserError: If there is a config already, the set does not fit the task, something in it
+            would stop training, or a file cannot be written; nothing is written then.
+    """
+    path = Path(out or osp.join('configs', f'{_HEADS[task]}_mbv2_{_slug(folder)}.py'))
+    if path.exists() and not force:
+        raise UserError(f'{path} is there already; give another --out, or --force to replace it')
+    image_set = find_set(folder, layout=wishes.layout, task=task)
+    if wishes.class_file:
+        names = read_class_file(Path(wishes.class_file))
+        image_set.mask_classes, image_set.mask_palette = names
+    _check_fits(image_set, task)
+    report = check_set(image_set)
+    if report.stops_training:
+        raise UserError(f'this set cannot be trained on yet:\n\n{report}')
+    settings, facts, schedule = _choose(report, task, wishes)
+    split_files = plan_split(image_set)
+    _write(_text(image_set, task, settings(), facts, path), path, split_files)
+    last = f'iter_{schedule.max_iters}' if task == 'seg' else f'epoch_{schedule.epochs}'
+    checkpoint = osp.join('work_dirs', path.stem, f'{last}.pth')
+    return NewConfig(path, report, facts, checkpoint, list(split_files))
+
+
+def _write(text: str, path: Path, split_files: Mapping[Path, bytes]) -> None:
+    """Write the config and the lists of its splits; a config that cannot be written leaves none."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replaced_whole(path) as part:
+            part.write_text(text, encoding='utf-8')
+            for file, content in split_files.items():
+                write_atomically(content, file)
+    except OSError as error:
+        raise UserError(f'cannot write {path} and what it needs: {error}') from error
+
+
+def _slug(folder: str) -> str:
+    return re.sub(r'\W+', '_', Path(folder).resolve().name).strip('_').lower() or 'set'
+
+
+def _check_fits(image_set: ImageSet, task: str) -> None:
+    has_masks = any(item.mask for item in image_set.images)
+    if task != 'seg':
+        if image_set.layout == 'masks':
+            raise UserError(f'{image_set.root} holds masks but no boxes; try --task seg')
+        readable_set(image_set)
+    if task == 'both' and image_set.layout != 'coco':
+        raise UserError(
+            f'a joint model reads boxes in COCO layout; {image_set.root} is {image_set.layout}. '
+            f'python tools/data.py convert {image_set.root} OUT --to coco'
+        )
+    if task != 'det' and not has_masks:
+        raise UserError(
+            f'{image_set.root} holds no masks: expected PNG files of the names of the images, in '
+            f'a folder such as masks or SegmentationClass; found: {", ".join(image_set.found)}'
+        )
+    if task == 'seg' and image_set.layout != 'masks':
+        raise UserError(
+            f'a segmentor reads images and masks, not the layout {image_set.layout}; leave '
+            f'--layout out, or set it to masks'
+        )
+    if task == 'both':
+        _check_joint_masks(image_set)
+
+
+def _check_joint_masks(image_set: ImageSet) -> None:
+    from PIL import Image
+
+    from ...annotations.masks import COLOUR_MODES
+
+    if image_set.void_classes:
+        raise UserError('a joint model ignores the value 255 in masks only; write void as 255')
+    for item in image_set.images if image_set.mask_palette else ():
+        if item.mask and item.mask.is_file():
+            with Image.open(item.mask) as mask:
+                is_coloured = mask.mode in COLOUR_MODES
+            if is_coloured:
+                raise UserError(
+                    f'a joint model reads indices in masks, and {item.mask} is coded in colours; '
+                    f'save masks as indices 0, 1, … in the order of the classes'
+                )
+
+
+def _choose(report: Report, task: str, wishes: Wishes) -> tuple[Any, list[str], Schedule]:
+    """Choose sizes, priors or weights of classes, and the schedule.
+
+    Returns:
+        What makes the settings once the splits are written; what was chosen, a line each; the
+        schedule.
+    """
+    image_set = report.image_set
+    records = [item.record for item in image_set.splits['train']]
+    image_sizes = np.array([r.size_wh for r in records if all(r.size_wh)])
+    common: dict[str, Any] = dict(width=wishes.width, pretrained=wishes.pretrained)
+    facts = []
+    if task != 'det':
+        pixels = report.stats['train'].pixels
+        weights = plan_class_weights([pixels[name] for name in trained_classes(image_set)])
+        common['class_weight'] = weights
+        facts = [f'classes weighted by their pixels: {min(weights):g} to {max(weights):g}']
+    if task == 'seg':
+        size_wh = seg_size(image_sizes, wishes.size)
+        schedule = _schedule(task, len(records), max(size_wh), wishes)
+        common['size_wh'] = size_wh
+        facts = [f'input {size_wh[0]}x{size_wh[1]}', *facts, _describe(schedule)]
+        return (lambda: seg_settings(image_set, schedule, **common)), facts, schedule
+    size = wishes.size or det_size(image_sizes, relative_wh(records))
+    is_joint = task == 'both'
+    priors = plan_priors(records, size, strides=(8, 16, 16) if is_joint else (8, 16, 32))
+    schedule = _schedule(task, len(records), size, wishes)
+    facts = [f'input {size}x{size}', _describe_priors(priors), *facts, _describe(schedule)]
+
+    def make() -> dict[str, Any]:
+        make_settings = joint_settings if is_joint else det_settings
+        return make_settings(image_set, priors, schedule, size=size, **common)
+
+    return make, facts, schedule
+
+
+def _schedule(task: str, num_images: int, side: int, wishes: Wishes) -> Schedule:
+    max_batch = _MAX_BATCH[task] // (2 if side > _LARGE else 1)
+    return plan_schedule(num_images, max_batch=max_batch, passes=wishes.passes)
+
+
+def _describe(schedule: Schedule) -> str:
+    return f'{schedule.max_iters} iterations of {schedule.batch_size} images'
+
+
+def _describe_priors(priors: Priors) -> str:
+    return (
+        f'priors on {len(priors.shapes)} maps: recall {priors.recall:.3f} at IoU 0.5 '
+        f'(the default priors: {priors.default_recall:.3f})'
+    )
+
+
+def _text(
+    image_set: ImageSet, task: str, settings: dict[str, Any], facts: list[str], path: Path
+) -> str:
+    """Lay out the config."""
+    classes = trained_classes(image_set) if task == 'seg' else image_set.classes
+    val, _ = held_out_splits(image_set)
+    counts = [len(image_set.splits[split]) for split in ('train', val)]
+    root = str(image_set.root)
+    header = [
+        f'{_TITLES[task]} on {root}: {len(classes)} classes,',
+        f'{counts[0]} images to train on, {counts[1]} to validate. Written by tools/new_config.py.',
+        *facts,
+        f'python tools/train.py {path}',
+    ]
+    bases = _base(_BASES[task], path)
+    parts = {
+        '_base_': [bases, *_SEG_BASES] if task == 'seg' else bases,
+        'data_root': osp.join(root, ''),
+        'data_help': f'This config was written for the images in {root}.',
+        'classes': classes,
+        **settings,
+    }
+    comment = ''.join(f'# {line}\n' for line in header)
+    return comment + ''.join(_spaced(assign(name, value)) for name, value in parts.items())
+
+
+def _base(name: str, path: Path) -> str:
+    """Return how a config at a path inherits from one of this project."""
+    if is_installed():
+        return PREFIX + name  # a path would break with the next environment
+    own, folder = osp.realpath(config_path(name)), osp.abspath(path.parent)
+    # mmengine takes `..` now by the text of the path, now through links.
+    if folder == osp.realpath(folder):
+        own = osp.relpath(own, folder)
+    return own.replace('\\', '/')
+
+
+def _spaced(code: str) -> str:
+    return f'\n{code}' if code.count('\n') > 2 else code

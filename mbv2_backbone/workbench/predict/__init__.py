@@ -1,0 +1,1 @@
+"""Predicting on files."""

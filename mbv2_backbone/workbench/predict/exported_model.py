@@ -1,0 +1,131 @@
+"""An exported file in the place of a model, for the runner, the metrics and the pictures."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.model import BaseModel
+from mmengine.registry import MODELS
+from mmengine.structures import BaseDataElement, InstanceData, PixelData
+
+from ...common.messages import UserError
+from ...deploy.predictor import Prediction, Predictor
+from ..configs.palettes import class_names
+from ..configs.read import inner_dataset, type_name
+
+
+@MODELS.register_module()
+class ExportedModel(BaseModel):
+    """An exported file that answers `test_step` as a model of mmdet or mmseg does.
+
+    It takes images of any size and brings them to its own.
+
+    Args:
+        path: What `tools/export.py` wrote.
+        runtime: As for `Predictor`.
+        threads: As for `Predictor`.
+        data_preprocessor: Not used: the file normalises. mmengine's runner passes the config's.
+    """
+
+    def __init__(
+        self,
+        *,
+        path: str,
+        runtime: str | None = None,
+        threads: int | None = None,
+        data_preprocessor: dict | None = None,  # noqa: ARG002
+    ) -> None:
+        super().__init__()
+        self.predictor = Predictor(path, runtime=runtime, threads=threads)
+
+    def forward(self, *_args: Any, **_kwargs: Any) -> None:
+        """Refuse: there is no torch module behind an exported file."""
+        raise RuntimeError('an exported model predicts through test_step only; it cannot train')
+
+    def test_step(self, data: dict) -> list[BaseDataElement]:
+        """Predict on what the data loader gave: BGR uint8 images `(3, H, W)` and samples."""
+        images = [np.ascontiguousarray(x.numpy()[::-1].transpose(1, 2, 0)) for x in data['inputs']]
+        found = self.predictor.predict(images)
+        for sample, prediction in zip(data['data_samples'], found, strict=True):
+            _plain_boxes(sample)
+            self._fill(sample, prediction)
+        return data['data_samples']
+
+    val_step = test_step
+
+    def _fill(self, sample: BaseDataElement, prediction: Prediction) -> None:
+        metadata = self.predictor.metadata
+        if metadata.detection:
+            sample.pred_instances = InstanceData(
+                bboxes=torch.from_numpy(prediction.boxes),
+                scores=torch.from_numpy(prediction.scores),
+                labels=torch.from_numpy(prediction.labels),
+            )
+        if metadata.segmentation:
+            # mmdet's name for a map is sem_seg, mmseg's is data.
+            name = 'sem_seg' if metadata.detection else 'data'
+            labels = torch.from_numpy(prediction.mask.astype(np.int64))
+            sample.pred_sem_seg = PixelData(**{name: labels[None]})
+
+
+def _plain_boxes(sample: BaseDataElement) -> None:
+    """Turn mmdet's box objects of the truth into tensors, as its data preprocessor does."""
+    for name in ('gt_instances', 'ignored_instances'):
+        boxes = sample.get(name, {}).get('bboxes')
+        if hasattr(boxes, 'tensor'):
+            sample.get(name).bboxes = boxes.tensor
+
+
+def with_exported(cfg: Config, path: str) -> Config:
+    """Return a copy of a config with an exported file in the place of its model.
+
+    Test images are no longer resized by the pipeline: the file takes them as they are.
+
+    Raises:
+        UserError: If the file cannot be read, or does another task or has other classes than the
+            config.
+    """
+    metadata = Predictor(path).metadata
+    tasks = {
+        'bbox_head': ('boxes', metadata.detection),
+        'decode_head': ('masks', metadata.segmentation),
+    }
+    for head, (what, given) in tasks.items():
+        if (head in cfg.model) != (given is not None):
+            does = 'gives' if given else 'gives no'
+            asks = 'has' if head in cfg.model else 'has no'
+            raise UserError(f'{path} {does} {what}, but the model of the config {asks} {head}')
+    for task, meta in class_names(cfg).items():
+        given = metadata.detection if task == 'det' else metadata.segmentation
+        if given and tuple(given.classes) != tuple(meta['classes']):
+            raise UserError(
+                f'{path} knows the classes {", ".join(given.classes[:6])}, the data of the config '
+                f'has {", ".join(meta["classes"][:6])}; give the config that it was exported with'
+            )
+    cfg = deepcopy(cfg)
+    cfg.model = ConfigDict(type='ExportedModel', _scope_='mmengine', path=path)
+    cfg.load_from = None
+    # The others are for training and for weights that the file has no more.
+    cfg.custom_hooks = [h for h in cfg.get('custom_hooks') or [] if h['type'] == 'PictureHook']
+    # No loader processes: OpenVINO's threads do not survive a fork.
+    cfg.test_dataloader.num_workers = 0
+    cfg.test_dataloader.persistent_workers = False
+    cfg.test_dataloader.pop('prefetch_factor', None)
+    take_images_as_they_are(cfg)
+    return cfg
+
+
+def take_images_as_they_are(cfg: Config) -> None:
+    """Let the test pipeline of a config keep the size of the images, in place."""
+    dataset = inner_dataset(cfg.test_dataloader.dataset)
+    # A Resize by 1 stays in the place of the old one, for the metadata that it writes.
+    dataset.pipeline = [
+        ConfigDict(type=step['type'], scale_factor=1.0, keep_ratio=True)
+        if type_name(step) == 'Resize'
+        else step
+        for step in dataset.pipeline
+    ]

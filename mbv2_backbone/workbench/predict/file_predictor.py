@@ -1,0 +1,103 @@
+"""A model with its test pipeline, for images in place of a dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import TypeVar
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dataset import Compose, pseudo_collate
+from mmengine.registry import MODELS
+from mmengine.structures import BaseDataElement
+from torch import nn
+
+from ...common.messages import UserError
+from ...deploy.runtimes import is_exported
+from ...weights.whole_model import load_weights
+from ..configs.machine import detect_machine, to_memory_format
+from ..configs.read import inner_dataset, task_of, type_name
+from ..drawing.painter import build_painter
+from .background import in_background
+from .coco_rows import CocoRows
+from .exported_model import with_exported
+from .fold import folded
+from .packed import pack_convolutions
+
+K = TypeVar('K')
+
+_IMAGE_LOADERS = ('LoadImageFromFile', 'LoadImageAsAnnotated')
+
+_AHEAD = 4  # images that are decoded, and predictions that are made, before they are asked for
+
+
+class FilePredictor:
+    """A model with its test pipeline, for arrays in place of a dataset.
+
+    Args:
+        cfg: The config.
+        checkpoint: Path of a checkpoint that covers the whole model, or of an exported file.
+        score_thr: Boxes below it are neither drawn nor written.
+    """
+
+    def __init__(self, cfg: Config, checkpoint: str, *, score_thr: float) -> None:
+        machine = detect_machine(amp=False)
+        self.task = task_of(cfg)
+        is_file = is_exported(checkpoint)
+        source = with_exported(cfg, checkpoint) if is_file else cfg
+        model = build_model(source, checkpoint)
+        self.model = (model if is_file else folded(model, strict=False)).to(machine.device)
+        to_memory_format(self.model, machine)
+        if machine.device == 'cpu':
+            pack_convolutions(self.model)
+        self.pipeline = array_pipeline(source)
+        self.painter = build_painter(cfg, self.task, score_thr=score_thr)
+        self.rows = CocoRows(self.painter.box_classes, self.painter.classes, score_thr=score_thr)
+        print(machine)
+
+    @torch.inference_mode()
+    def __call__(self, images: Sequence[np.ndarray]) -> list[BaseDataElement]:
+        """Predict on images `(H, W, 3)` uint8 BGR; one mmdet or mmseg data sample for each."""
+        packed = [self.pipeline(dict(img=image, img_id=i)) for i, image in enumerate(images)]
+        return self.model.test_step(pseudo_collate(packed))
+
+    def stream(
+        self, items: Iterable[tuple[K, np.ndarray]], batch_size: int
+    ) -> Iterator[tuple[K, np.ndarray, BaseDataElement]]:
+        """Predict on images with a key each, while more of them are made and results are used."""
+        samples = self._in_batches(in_background(items, ahead=_AHEAD), batch_size)
+        return in_background(samples, ahead=_AHEAD)
+
+    def _in_batches(
+        self, items: Iterator[tuple[K, np.ndarray]], batch_size: int
+    ) -> Iterator[tuple[K, np.ndarray, BaseDataElement]]:
+        while batch := list(islice(items, batch_size)):
+            samples = self([image for _, image in batch])
+            for (key, image), sample in zip(batch, samples, strict=True):
+                yield key, image, sample
+
+
+def build_model(cfg: Config, checkpoint: str) -> nn.Module:
+    """Build a config's model in eval mode and fill all of it from a checkpoint.
+
+    An exported file, to which `cfg` was fitted by `with_exported`, brings its own weights.
+    """
+    model = MODELS.build(cfg.model)
+    if not is_exported(checkpoint):
+        load_weights(model, checkpoint)
+    return model.eval()
+
+
+def array_pipeline(cfg: Config) -> Compose:
+    """Return the config's test pipeline for arrays: no files read, no annotations."""
+    steps = [dict(step) for step in inner_dataset(cfg.test_dataloader.dataset).pipeline]
+    if type_name(steps[0]) not in _IMAGE_LOADERS:
+        raise UserError(
+            f'the test pipeline must begin with LoadImageFromFile, got {steps[0]["type"]}; '
+            f'predict.py puts the images of its own inputs there'
+        )
+    loaders = ('LoadAnnotations', 'LoadLabelMap')
+    steps = [step for step in steps[1:] if not type_name(step).endswith(loaders)]
+    return Compose([dict(type='LoadImageFromNDArray'), *steps])

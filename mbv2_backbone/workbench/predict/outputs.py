@@ -1,0 +1,163 @@
+"""What a prediction run writes: pictures, label maps, clips and `predictions.json`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+from mmengine.structures import BaseDataElement
+
+from ...annotations.images import read_image
+from ...annotations.masks import write_palette_png
+from ...common.messages import UserError
+from ...common.progress import track
+from ..drawing.painter import mask_labels
+from .coco_rows import RowFile
+from .inputs import Source
+from .video import ClipWriter, Video
+
+if TYPE_CHECKING:
+    from .features.inspector import FeatureInspector
+    from .file_predictor import FilePredictor
+
+
+@dataclass
+class Summary:
+    """What a prediction run did.
+
+    Attributes:
+        predictions: Path of `predictions.json`.
+        num_images: Images and video frames predicted on.
+        num_predictions: Rows in `predictions.json`.
+        unreadable: Files that could not be read.
+        video_fps: Frames a second reached, by video.
+        notes: What else a user should know of the videos.
+    """
+
+    predictions: str
+    num_images: int = 0
+    num_predictions: int = 0
+    unreadable: list[str] = field(default_factory=list)
+    video_fps: dict[str, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+class PredictionRun:
+    """One call of `predict`: what it writes, and what was done so far.
+
+    Args:
+        predictor: Predicts on the images.
+        out: Output folder.
+        rows: Takes the rows of the predictions.
+        batch_size: Images at a time.
+        draw: Whether pictures are written.
+        inspector: Looks at what the backbone computes for each image; `None` for nothing.
+    """
+
+    def __init__(
+        self,
+        predictor: FilePredictor,
+        out: Path,
+        rows: RowFile,
+        *,
+        batch_size: int,
+        draw: bool,
+        inspector: FeatureInspector | None,
+    ) -> None:
+        self.predictor = predictor
+        self.out = out
+        self.batch_size = batch_size
+        self.draw = draw
+        self.inspector = inspector
+        self.rows = rows
+        self.summary = Summary(predictions=str(rows.path))
+
+    def predict_stills(self, sources: Sequence[Source], ids: dict[str, int]) -> None:
+        """Predict on images and write what is asked for each."""
+        found = self.predictor.stream(self._read(sources), self.batch_size)
+        for source, image, sample in track(found, 'Predicting', total=len(sources), unit='images'):
+            self.summary.num_images += 1
+            self.rows.add(self.predictor.rows(sample, ids[source.path], source.path))
+            self._write(source.name, image, sample)
+
+    def _read(self, sources: Sequence[Source]) -> Iterator[tuple[Source, np.ndarray]]:
+        for source in sources:
+            image = read_image(source.path)
+            if image is None:
+                self.summary.unreadable.append(source.path)
+            else:
+                yield source, image
+
+    def _write(self, name: str, image: np.ndarray, sample: BaseDataElement) -> None:
+        painter = self.predictor.painter
+        if self.draw:
+            cv2.imwrite(self._path(f'{name}.jpg'), painter.prediction(image, sample))
+        labels = mask_labels(sample, 'pred_sem_seg')
+        if labels is not None:
+            write_palette_png(Path(self._path(f'masks/{name}.png')), labels, painter.palette)
+        if self.inspector is not None:
+            from .features.figures import write_pictures
+
+            stem = self._path(name)
+            write_pictures(self.inspector(image), image, sample, painter, stem)
+
+    def _path(self, name: str) -> str:
+        path = self.out / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return str(path)
+
+    def predict_video(self, source: Source, first_id: int) -> int:
+        """Predict on the frames of a video and write its clip; return their number."""
+        try:
+            video = Video(source.path)
+        except UserError:
+            self.summary.unreadable.append(source.path)
+            return 0
+        begin = time.perf_counter()
+        clip = None
+        try:
+            for i, (seconds, frame, sample) in enumerate(self._predicted(video, source.name)):
+                rows = self.predictor.rows(sample, first_id + i, source.path)
+                self.rows.add(row | dict(frame=i) for row in rows)
+                if self.draw:
+                    picture = self.predictor.painter.prediction(frame, sample, whole_legend=True)
+                    if clip is None:
+                        path = self._path(f'{source.name}.mp4')
+                        clip = ClipWriter(path, fps=video.fps, size_hw=picture.shape[:2])
+                    clip.write(picture, seconds)
+        finally:  # a clip plays as far as it was written only once it is closed
+            if clip is not None:
+                clip.close()
+        self.summary.num_images += video.count
+        self.summary.notes += [f'{source.path} {note}' for note in video.notes()]
+        if video.count:
+            self.summary.video_fps[source.path] = video.count / (time.perf_counter() - begin)
+        else:
+            self.summary.unreadable.append(source.path)
+        return video.count
+
+    def _predicted(
+        self, video: Video, name: str
+    ) -> Iterator[tuple[float, np.ndarray, BaseDataElement]]:
+        """Yield the time, the frame and the prediction of each frame."""
+        found = self.predictor.stream(video, self.batch_size)
+        total = video.num_frames or None
+        return track(found, f'Predicting {name}', total=total, unit='frames')
+
+    def finish(self) -> Summary:
+        """Tell what was done.
+
+        Raises:
+            UserError: If no input could be read.
+        """
+        summary = self.summary
+        if not summary.num_images:
+            unreadable = ', '.join(summary.unreadable[:5])
+            raise UserError(f'none of the inputs could be read: {unreadable}')
+        summary.num_predictions = self.rows.count
+        return summary

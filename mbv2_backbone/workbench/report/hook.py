@@ -1,0 +1,190 @@
+"""Collecting during an evaluation what its report says."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.dist import gather_object, get_rank, get_world_size, is_main_process
+from mmengine.evaluator import BaseMetric
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from mmengine.structures import BaseDataElement
+
+from ..checks.broken_images import samples_of
+from ..configs.palettes import mask_meta
+from ..configs.read import dataset_meta
+from .detection import BoxCollector, truth_of
+from .provenance import origin_of
+from .render import Part, write_report
+from .segmentation import MaskCollector
+
+FOLDER = 'report'
+
+
+class ReportHook(Hook):
+    """Writes `<work_dir>/report/report.html` after an evaluation.
+
+    An error ends the report, not the evaluation.
+
+    Args:
+        checkpoint: What is evaluated.
+        task: `det`, `seg` or `joint`.
+    """
+
+    def __init__(self, *, checkpoint: str, task: str) -> None:
+        self.task = task
+        self.checkpoint = checkpoint
+
+    def before_test_epoch(self, runner: Runner) -> None:
+        """Prepare to collect and to take times."""
+        self.boxes = self.masks = None
+        self.is_off = False
+        self.num_seen = 0
+        self.seconds = dict.fromkeys(('data', 'model', 'metric', 'report'), 0.0)
+        with self._or_no_report(runner):
+            if self.task != 'seg':
+                self.boxes = _box_collector(runner)
+            if self.task != 'det':
+                ignored = getattr(_mask_metric(runner), 'ignore_index', 255)
+                self.masks = MaskCollector(**mask_meta(runner.cfg), ignore_index=ignored)
+        evaluator = runner.test_loop.evaluator
+        evaluator.process = self._timed(evaluator.process)
+        self.mark = time.perf_counter()
+
+    @contextmanager
+    def _or_no_report(self, runner: Runner) -> Iterator[None]:
+        try:
+            yield
+        except Exception:  # the figures of the evaluation are not to be lost for this
+            self.is_off = True
+            runner.logger.exception('There is no report: it met an error')
+
+    @property
+    def _collectors(self) -> list[BoxCollector | MaskCollector]:
+        return [collector for collector in (self.boxes, self.masks) if collector is not None]
+
+    def before_test_iter(self, runner: Runner, **_: Any) -> None:  # noqa: ARG002
+        """End the time of loading."""
+        self._lap('data')
+
+    def _timed(self, process: Callable) -> Callable:
+        def call(*args: Any, **kwargs: Any) -> None:
+            if torch.cuda.is_available():  # the metric would wait for the model in any case
+                torch.cuda.synchronize()
+            self._lap('model')
+            process(*args, **kwargs)
+            self._lap('metric')
+
+        return call
+
+    def after_test_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,  # noqa: ARG002
+        data_batch: dict | None = None,  # noqa: ARG002
+        outputs: Sequence[BaseDataElement] | None = None,
+    ) -> None:
+        """Collect from one batch."""
+        self._lap('metric')  # with what other hooks do, such as drawing
+        if self.is_off:
+            return
+        num_images = len(runner.test_dataloader.dataset)
+        with self._or_no_report(runner):
+            for sample in outputs:
+                # The last batches of several processes are filled up with images from the start.
+                if get_rank() + self.num_seen * get_world_size() < num_images:
+                    for collector in self._collectors:
+                        collector.add(sample)
+                self.num_seen += 1
+        self._lap('report')
+
+    def _lap(self, what: str) -> None:
+        now = time.perf_counter()
+        self.seconds[what] += now - self.mark
+        self.mark = now
+
+    def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """Gather from all processes, and write."""
+        del runner.test_loop.evaluator.process  # the class has the one without the clock
+        own = None if self.is_off else [collector.gathered() for collector in self._collectors]
+        everyone = gather_object(own)
+        if not is_main_process() or None in everyone:  # the process that failed has said why
+            return
+        with self._or_no_report(runner):
+            for collector, *others in zip(self._collectors, *everyone[1:], strict=True):
+                collector.merge(others)
+            self._write(runner, metrics or {})
+
+    def _write(self, runner: Runner, metrics: dict[str, float]) -> None:
+        start = time.perf_counter()
+        folder = Path(runner.work_dir, FOLDER)
+        data = origin_of(runner, self.checkpoint)
+        num_images = len(runner.test_dataloader.dataset)
+        data['speed'] = speed_of(self.seconds, num_images, get_world_size())
+        path = write_report(folder, data, self._parts(runner, metrics))
+        megabytes = path.stat().st_size / 1e6
+        taken = time.perf_counter() - start
+        runner.logger.info(f'Report: {path} ({megabytes:.1f} MB, drawn in {taken:.1f} s)')
+
+    def _parts(self, runner: Runner, metrics: dict[str, float]) -> list[Part]:
+        parts = []
+        if self.boxes is not None:
+            evaluators = runner.test_loop.evaluator.metrics
+            metric = next((m for m in evaluators if hasattr(m, 'precision')), None)
+            report = self.boxes.report(
+                metrics={k: v for k, v in metrics.items() if not self._is_of_masks(runner, k)},
+                precision=getattr(metric, 'precision', None),
+                iou_thrs=getattr(metric, 'iou_thrs', ()),
+            )
+            parts.append(Part(report, *self.boxes.extremes.worst_and_best()))
+        if self.masks is not None:
+            report = self.masks.report(
+                metrics={k: v for k, v in metrics.items() if self._is_of_masks(runner, k)},
+                prefix=getattr(_mask_metric(runner), 'prefix', None),
+            )
+            parts.append(Part(report, *self.masks.extremes.worst_and_best()))
+        return parts
+
+    def _is_of_masks(self, runner: Runner, key: str) -> bool:
+        prefix = getattr(_mask_metric(runner), 'prefix', None)
+        return self.task == 'seg' or (bool(prefix) and key.startswith(f'{prefix}/'))
+
+
+def _box_collector(runner: Runner) -> BoxCollector:
+    dataset = runner.test_dataloader.dataset
+    return BoxCollector(
+        dataset_meta(runner.cfg)['classes'],
+        {sample['img_path']: truth_of(sample) for sample in samples_of(dataset)},
+        keep_all=not any(hasattr(m, 'precision') for m in runner.test_loop.evaluator.metrics),
+    )
+
+
+def _mask_metric(runner: Runner) -> BaseMetric | None:
+    metrics = runner.test_loop.evaluator.metrics
+    return next((metric for metric in metrics if hasattr(metric, 'ignore_index')), None)
+
+
+def speed_of(seconds: dict[str, float], num_images: int, num_processes: int) -> dict:
+    """Return the speed of an evaluation, without what the report took of its time.
+
+    Args:
+        seconds: In the main process: `data` for loading, `model`, `metric` and `report`.
+        num_images: Of the data set, in all processes.
+        num_processes: That shared them.
+    """
+    share = num_images / num_processes
+    total = sum(seconds[key] for key in ('data', 'model', 'metric'))
+    return dict(
+        images=num_images,
+        processes=num_processes,
+        images_per_s=round(num_images / total, 2) if total else None,
+        data_ms=round(1e3 * seconds['data'] / share, 3) if share else None,
+        model_ms=round(1e3 * seconds['model'] / share, 3) if share else None,
+        metric_ms=round(1e3 * seconds['metric'] / share, 3) if share else None,
+        report_ms=round(1e3 * seconds['report'] / share, 3) if share else None,
+    )

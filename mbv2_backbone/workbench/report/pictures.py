@@ -1,0 +1,99 @@
+"""The pictures of a report: the truth beside the prediction, small enough for one file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import cv2
+import numpy as np
+from PIL import ImageColor
+
+from ...annotations.images import AS_STORED, read_image
+from ..drawing.pixels import draw_boxes, fitted_size, overlay, resized
+from .box_matches import Match
+from .ranking import RankedImage
+from .segmentation import from_png
+from .style import BLUE, PURPLE, VERMILION
+
+PANEL_SIDE = 400
+ALL_BYTES = 3_900_000  # of the pictures of a report: a third more in base64, below 5.5 MB
+_QUALITIES = (80, 60, 40, 20)
+_GAP = 6
+
+
+def compare_boxes(
+    image: RankedImage, classes: Sequence[str], *, has_truth: bool
+) -> np.ndarray | None:
+    """Draw the true boxes beside the detections; blue is right, vermilion is missed or wrong.
+
+    Args:
+        image: What is drawn.
+        classes: Names of the labels.
+        has_truth: Whether the test set has boxes. If not, all detections are of one colour.
+
+    Returns:
+        `(H, W, 3)` uint8 BGR; `None` if the file cannot be read any more.
+    """
+    match: Match = image.content
+    truth_names = [classes[label] for label in match.truth.labels]
+    found = zip(match.found.labels, match.found.scores, strict=True)
+    found_names = [f'{classes[label]} {score:.2f}' for label, score in found]
+    good, bad = (BLUE, VERMILION) if has_truth else (PURPLE, PURPLE)
+    seen, right = (
+        [ImageColor.getrgb(good if is_good else bad) for is_good in flags]
+        for flags in (match.is_seen, match.is_right)
+    )
+    return _side_by_side(
+        image,
+        lambda panel, scale: draw_boxes(panel, match.truth.xyxy * scale, truth_names, seen),
+        lambda panel, scale: draw_boxes(panel, match.found.xyxy * scale, found_names, right),
+    )
+
+
+def compare_masks(image: RankedImage, palette: Sequence[Sequence[int]]) -> np.ndarray | None:
+    """Draw the true mask beside the predicted one; without a truth the image stands there.
+
+    Returns:
+        `(H, W, 3)` uint8 BGR; `None` if the file cannot be read any more.
+    """
+    truth, predicted = image.content
+    return _side_by_side(
+        image,
+        lambda panel, _: panel if truth is None else _with_mask(panel, truth, palette),
+        lambda panel, _: _with_mask(panel, predicted, palette),
+    )
+
+
+def encode(picture: np.ndarray, max_bytes: int) -> bytes:
+    """Encode a picture as WebP, as well as it fits into a number of bytes."""
+    for quality in _QUALITIES:
+        data = cv2.imencode('.webp', picture, [cv2.IMWRITE_WEBP_QUALITY, quality])[1].tobytes()
+        if len(data) <= max_bytes:
+            break
+    return data
+
+
+def _side_by_side(
+    image: RankedImage, *draw: Callable[[np.ndarray, float], np.ndarray]
+) -> np.ndarray | None:
+    panel = _read(image)
+    if panel is None:
+        return None
+    scale = PANEL_SIDE / max(panel.shape[:2])
+    panel = resized(panel, fitted_size(panel, PANEL_SIDE))
+    gap = np.full((len(panel), _GAP, 3), 255, np.uint8)
+    left, right = (function(panel, scale) for function in draw)
+    return np.concatenate([left, gap, right], axis=1)
+
+
+def _read(image: RankedImage) -> np.ndarray | None:
+    """Read an image, turned as the size says that its boxes and masks belong to."""
+    picture = read_image(image.path)
+    if picture is not None and picture.shape[:2] == image.size_hw[::-1] != image.size_hw:
+        picture = read_image(image.path, AS_STORED)
+    return picture
+
+
+def _with_mask(panel: np.ndarray, mask: bytes, palette: Sequence[Sequence[int]]) -> np.ndarray:
+    labels = cv2.resize(from_png(mask), panel.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+    return overlay(panel, labels, palette)

@@ -1,0 +1,140 @@
+"""The report's part on masks: what is collected of each image, and what is made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import cv2
+import numpy as np
+import torch
+from mmengine.structures import BaseDataElement
+from torch import Tensor
+
+from ...annotations.images import decode_image
+from ..drawing.painter import mask_tensor
+from .ranking import Extremes, RankedImage
+
+
+def confusion_of_pixels(
+    predicted: Tensor, truth: Tensor, num_classes: int, ignore_index: int = 255
+) -> Tensor:
+    """Count which class was taken for which.
+
+    Args:
+        predicted: Labels of the pixels, of any shape, below `num_classes`.
+        truth: Of the same shape. Labels that are no class are not counted.
+        num_classes: How many classes there are.
+        ignore_index: Pixels of this label in the truth are not counted.
+
+    Returns:
+        `(C, C)` int64: rows are the truth, columns the prediction.
+    """
+    kept = (truth != ignore_index) & (truth < num_classes)
+    pairs = truth[kept].long() * num_classes + predicted[kept].long()
+    return pairs.bincount(minlength=num_classes**2).reshape(num_classes, num_classes)
+
+
+def mean_iou(confusion: np.ndarray) -> float:
+    """Return the mean IoU over the classes that the truth has; 1 if it has none."""
+    right, truth = np.diag(confusion), confusion.sum(axis=1)
+    union = truth + confusion.sum(axis=0) - right
+    there = truth > 0
+    return float((right[there] / union[there]).mean()) if there.any() else 1.0
+
+
+class MaskCollector:
+    """Collects of each image what the report says of its masks.
+
+    Args:
+        classes: Names of the labels.
+        palette: Their colours, RGB.
+        ignore_index: Of pixels that are not counted.
+    """
+
+    def __init__(
+        self,
+        classes: Sequence[str],
+        palette: Sequence[Sequence[int]],
+        *,
+        ignore_index: int = 255,
+    ) -> None:
+        self.classes = classes
+        self.palette = palette
+        self.ignore_index = ignore_index
+        self.has_truth = False
+        self.confusion = np.zeros((len(classes),) * 2, np.int64)
+        self.extremes = Extremes()
+
+    def add(self, sample: BaseDataElement) -> None:
+        """Take in what was predicted on an image."""
+        predicted, truth = (mask_tensor(sample, f'{side}_sem_seg') for side in ('pred', 'gt'))
+        rank: tuple[float, ...] = (0.0,)
+        facts = {}
+        if truth is not None:
+            self.has_truth = True
+            truth = truth.to(predicted.device)
+            counts = confusion_of_pixels(predicted, truth, len(self.classes), self.ignore_index)
+            confusion = counts.cpu().numpy()
+            self.confusion += confusion
+            right = float(np.trace(confusion) / max(1, confusion.sum()))
+            rank = (mean_iou(confusion), right)
+            facts = dict(miou=round(100 * rank[0], 2), pixels_right=round(100 * right, 2))
+        self.extremes.add(
+            rank,
+            lambda: RankedImage(
+                sample.img_path,
+                tuple(predicted.shape),
+                rank,
+                facts,
+                # Masks are kept as PNG: a hundredth of their size.
+                tuple(None if mask is None else _to_png(mask) for mask in (truth, predicted)),
+            ),
+        )
+
+    def gathered(self) -> dict:
+        """Return what other processes need of this one."""
+        return dict(confusion=self.confusion, extremes=self.extremes, has_truth=self.has_truth)
+
+    def merge(self, others: Iterable[dict]) -> None:
+        """Take in what other processes collected."""
+        for other in others:
+            self.confusion += other['confusion']
+            self.extremes.merge([other['extremes']])
+            self.has_truth |= other['has_truth']
+
+    def report(self, *, metrics: Mapping[str, float], prefix: str | None) -> dict:
+        """Return the figures of the report; all can be written as JSON.
+
+        Args:
+            metrics: What the runner's metric says.
+            prefix: Of that metric's figures.
+        """
+        start = f'{prefix}/' if prefix else ''
+        pixels = self.confusion.sum(axis=1)
+        rows = [
+            dict(
+                name=name,
+                iou=metrics.get(f'{start}IoU/{name}'),
+                acc=metrics.get(f'{start}Acc/{name}'),
+                pixels=int(pixels[label]),
+            )
+            for label, name in enumerate(self.classes)
+        ]
+        of_classes = {f'{start}{key}/{name}' for key in ('IoU', 'Acc') for name in self.classes}
+        return dict(
+            task='segmentation',
+            metrics={key: value for key, value in metrics.items() if key not in of_classes},
+            has_truth=self.has_truth,
+            classes=rows,
+            palette=[[int(channel) for channel in colour] for colour in self.palette],
+            confusion=dict(names=list(self.classes), counts=self.confusion.tolist()),
+        )
+
+
+def _to_png(mask: Tensor) -> bytes:
+    return cv2.imencode('.png', mask.to(torch.uint8).cpu().numpy())[1].tobytes()
+
+
+def from_png(data: bytes) -> np.ndarray:
+    """Return the mask `(H, W)` uint8 that was kept."""
+    return decode_image(data, cv2.IMREAD_UNCHANGED)

@@ -1,0 +1,110 @@
+"""From the bytes of a picture to what the page draws."""
+
+from __future__ import annotations
+
+import base64
+import time
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+from mmengine.structures import BaseDataElement
+from PIL import Image
+
+from ...annotations.images import decode_image
+from ...common.messages import UserError
+from ..drawing.painter import mask_labels
+
+if TYPE_CHECKING:
+    from ..predict.file_predictor import FilePredictor
+
+MAX_BYTES = 32 * 2**20
+MAX_PIXELS = 50_000_000
+_VIEW_SIDE = 1600  # of the mask that the page draws; the screen shows no more
+
+
+def answer(predictor: FilePredictor, data: bytes) -> dict:
+    """Predict on a picture.
+
+    Args:
+        predictor: The model.
+        data: The bytes of an image file.
+
+    Returns:
+        `width` and `height` of the picture; `boxes`, each with `label`, `score` and `xyxy` in
+        pixels, by falling score; `mask`, a gray PNG of the labels as a data URL, and `areas`, the
+        share of the picture of each label in it, or `None`; `milliseconds` of the prediction.
+
+    Raises:
+        UserError: If it is no image, or too large.
+    """
+    image = decode(data)
+    begin = time.perf_counter()
+    sample = predictor([image])[0]
+    milliseconds = round(1000 * (time.perf_counter() - begin), 1)
+    height, width = image.shape[:2]
+    return dict(
+        width=width,
+        height=height,
+        milliseconds=milliseconds,
+        boxes=_boxes(sample),
+        **_masks(sample),
+    )
+
+
+def decode(data: bytes) -> np.ndarray:
+    """Decode an image `(H, W, 3)` uint8 BGR, turned as its EXIF data says.
+
+    Raises:
+        UserError: If it is no image, or too large.
+    """
+    if len(data) > MAX_BYTES:
+        raise too_large(len(data))
+    try:
+        with Image.open(BytesIO(data)) as header:
+            width, height = header.size
+    except Image.DecompressionBombError as error:  # above Pillow's own limit, which is higher
+        raise _too_many_pixels() from error
+    except Exception as error:  # on damaged files Pillow raises almost anything
+        raise UserError('This is no image that can be read; take a JPEG or PNG.') from error
+    if width * height > MAX_PIXELS:
+        raise _too_many_pixels()
+    image = decode_image(data)
+    if image is None:
+        raise UserError('The image is damaged or cut off; save it again.')
+    return image
+
+
+def too_large(size: int) -> UserError:
+    """Return the error of a file of so many bytes."""
+    limit = MAX_BYTES // 2**20
+    return UserError(f'The file has {size / 2**20:.0f} MB, more than {limit}; make it smaller.')
+
+
+def _too_many_pixels() -> UserError:
+    limit = MAX_PIXELS // 10**6
+    return UserError(f'The picture has more than {limit} million pixels; make it smaller.')
+
+
+def _boxes(sample: BaseDataElement) -> list[dict]:
+    if 'pred_instances' not in sample:
+        return []
+    found = sample.pred_instances.cpu()
+    columns = found.labels.tolist(), found.scores.tolist(), found.bboxes.tolist()
+    return [
+        dict(label=label, score=score, xyxy=[round(v, 1) for v in xyxy])
+        for label, score, xyxy in zip(*columns, strict=True)
+    ]
+
+
+def _masks(sample: BaseDataElement) -> dict:
+    labels = mask_labels(sample, 'pred_sem_seg')
+    if labels is None:
+        return dict(mask=None, areas=None)
+    counts = np.bincount(labels.ravel())
+    areas = {int(label): counts[label] / labels.size for label in np.flatnonzero(counts)}
+    scale = min(1.0, _VIEW_SIDE / max(labels.shape))
+    small = cv2.resize(labels, None, fx=scale, fy=scale, interpolation=cv2.INTER_NEAREST)
+    png = base64.b64encode(cv2.imencode('.png', small)[1].tobytes()).decode()
+    return dict(mask=f'data:image/png;base64,{png}', areas=areas)

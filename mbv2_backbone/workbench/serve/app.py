@@ -1,0 +1,100 @@
+"""The requests of the page."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from ...common.messages import UserError
+from .answer import MAX_BYTES, answer, too_large
+
+if TYPE_CHECKING:
+    from ..predict.file_predictor import FilePredictor
+
+_PAGE = Path(__file__).parent / 'page'
+
+
+def build_app(
+    predictor: FilePredictor, *, name: str, score_thr: float, hosts: Sequence[str]
+) -> Starlette:
+    """Build the app: the page, what it must know of the model, and predictions.
+
+    Args:
+        predictor: Gives boxes of all scores; the page chooses among them.
+        name: Of the model, for the page.
+        score_thr: Where the threshold stands at first.
+        hosts: Names that it may be asked by, as `server.allowed_hosts` returns them.
+    """
+    # A single thread: one picture at a time, whoever asks.
+    worker = ThreadPoolExecutor(1)
+    painter = predictor.painter
+    about = dict(
+        name=name,
+        threshold=score_thr,
+        max_bytes=MAX_BYTES,
+        boxes=_coloured(painter.box_classes, painter.box_palette),
+        masks=_coloured(painter.classes, painter.palette),
+    )
+
+    async def describe(_request: Request) -> JSONResponse:
+        return JSONResponse(about)
+
+    async def predict(request: Request) -> JSONResponse:
+        if _is_foreign(request):
+            return JSONResponse(dict(error='Asked by the page of another site.'), status_code=403)
+        try:
+            data = await _read(request)
+            loop = asyncio.get_running_loop()
+            return JSONResponse(await loop.run_in_executor(worker, answer, predictor, data))
+        except UserError as error:
+            return JSONResponse(dict(error=str(error)), status_code=400)
+
+    return Starlette(
+        routes=[
+            Route('/about', describe),
+            Route('/predict', predict, methods=['POST']),
+            Mount('/', StaticFiles(directory=_PAGE, html=True)),
+        ],
+        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=hosts)],
+    )
+
+
+def _is_foreign(request: Request) -> bool:
+    """Tell whether a browser sends a request for the page of another site."""
+    origin = request.headers.get('origin')
+    return origin is not None and urlsplit(origin).netloc != request.headers.get('host')
+
+
+async def _read(request: Request) -> bytes:
+    """Read the picture; what is sent beyond the limit is thrown away.
+
+    It is read, still: a browser whose upload is cut off does not show the answer.
+    """
+    data = bytearray()
+    size = 0
+    async for part in request.stream():
+        size += len(part)
+        if size <= MAX_BYTES:
+            data += part
+    if size > MAX_BYTES:
+        raise too_large(size)
+    return bytes(data)
+
+
+def _coloured(names: list[str], colours: list[list[int]]) -> list[dict]:
+    return [
+        dict(name=name, colour=[int(v) for v in colour])
+        for name, colour in zip(names, colours, strict=False)
+    ]

@@ -1,0 +1,1 @@
+"""What keeps a training going: loops, resuming, saving, signals, broken steps."""

@@ -1,0 +1,56 @@
+"""Writing into a training config what lets a run outlive faults."""
+
+from __future__ import annotations
+
+from mmengine.config import Config, ConfigDict
+
+from ..configs.read import type_name
+
+# Registers what is written into the config.
+from . import loops, nonfinite, recording, resume, saving, signals  # noqa: F401
+
+_LOOPS = dict(
+    EpochBasedTrainLoop='ResumableEpochLoop',
+    IterBasedTrainLoop='ResumableIterLoop',
+)
+# mmdet's hook ends a run at the first loss that is not finite.
+_REPLACED_HOOKS = ('CheckInvalidLossHook',)
+_VIS_BACKENDS = dict(LocalVisBackend='SafeLocalVisBackend')
+
+
+def make_robust(cfg: Config) -> None:
+    """Write exact resumption, safe files and the watch for NaN into a config, in place.
+
+    Loops, checkpoint hooks and records of other types than mmengine's own are left alone; what
+    goes with them is then left out. So is all of it where a config has several optimizers.
+
+    Args:
+        cfg: The config of a training.
+    """
+    hooks = [
+        hook for hook in cfg.get('custom_hooks') or [] if type_name(hook) not in _REPLACED_HOOKS
+    ]
+    loop = type_name(cfg.train_cfg)
+    if type_name(cfg.get('optim_wrapper')) == 'OptimWrapperDict':  # the hooks know one optimizer
+        return
+    if loop in _LOOPS:
+        cfg.train_cfg.pop('by_epoch', None)
+        cfg.train_cfg['type'] = _LOOPS[loop]
+        hooks.append(dict(type='ResumeHook'))
+    if 'NonFiniteHook' not in map(type_name, hooks):
+        hooks.append(dict(type='NonFiniteHook'))
+    cfg.custom_hooks = hooks
+
+    default_hooks = cfg.setdefault('default_hooks', ConfigDict())
+    saver = default_hooks.setdefault('checkpoint', ConfigDict(type='CheckpointHook', interval=1))
+    if type_name(saver) == 'CheckpointHook':
+        saver['type'] = 'SafeCheckpointHook'
+    if cfg.get('visualizer') is None:  # mmengine's default
+        cfg.visualizer = dict(type='Visualizer', vis_backends=[dict(type='LocalVisBackend')])
+    for backend in cfg.visualizer.get('vis_backends') or []:
+        backend['type'] = _VIS_BACKENDS.get(type_name(backend), backend['type'])
+    for split in ('train', 'val') if loop in _LOOPS else ('val',):
+        loader = cfg.get(f'{split}_dataloader')
+        if loader:
+            loader.pop('disable_subprocess_warning', None)  # of the function that is replaced
+            loader.setdefault('worker_init_fn', dict(type='outlive_stop_signals'))

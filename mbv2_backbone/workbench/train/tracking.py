@@ -1,0 +1,137 @@
+"""Where the figures of a training go: curves.png, TensorBoard events, Weights & Biases, MLflow."""
+
+from __future__ import annotations
+
+import os
+import os.path as osp
+from collections.abc import Callable, Sequence
+from functools import wraps
+from importlib.util import find_spec
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.registry import VISBACKENDS
+from mmengine.visualization import TensorboardVisBackend
+
+from ...common.messages import UserError, warn
+from ..configs.read import type_name
+
+TRACKERS = ('wandb', 'mlflow')
+
+
+def _never_in_the_way(record: Callable[..., None]) -> Callable[..., None]:
+    """Decorate a method of a backend that nobody asked for: its first error switches it off."""
+
+    @wraps(record)
+    def safe(self: LateTensorboardVisBackend, *args: Any, **kwargs: Any) -> None:
+        if self.is_off:
+            return
+        try:
+            record(self, *args, **kwargs)
+        except Exception as error:  # a package that is broken raises almost anything
+            self.is_off = True
+            warn(
+                f'{type(self).__name__} could not record losses and metrics, and is switched off '
+                f'({type(error).__name__}: {error}). Training goes on without TensorBoard events.'
+            )
+
+    return safe
+
+
+@VISBACKENDS.register_module()
+class LateTensorboardVisBackend(TensorboardVisBackend):
+    """mmengine's `TensorboardVisBackend` that loads TensorBoard with the first figures.
+
+    The stock one loads it to write the config down, before the model is built. An error ends the
+    events and not the training.
+
+    Attributes:
+        is_off: Whether there was an error.
+    """
+
+    is_off = False
+    _config: Config | None = None
+
+    def add_config(self, config: Config, **_kwargs: Any) -> None:
+        """Keep the config until there are figures."""
+        self._config = config
+
+    @_never_in_the_way
+    def add_scalars(self, scalar_dict: dict, *args: Any, **kwargs: Any) -> None:
+        """Write the config before the first figures, then the figures."""
+        config, self._config = self._config, None
+        if config is not None:
+            super().add_config(config)
+        super().add_scalars(scalar_dict, *args, **kwargs)
+
+    add_scalar = _never_in_the_way(TensorboardVisBackend.add_scalar)
+    add_image = _never_in_the_way(TensorboardVisBackend.add_image)
+    close = _never_in_the_way(TensorboardVisBackend.close)
+
+
+def add_tracking(cfg: Config, trackers: Sequence[str] = ()) -> str:
+    """Let a training write TensorBoard events, and its figures to trackers; in place.
+
+    Args:
+        cfg: The config of a training.
+        trackers: `wandb` or `mlflow`, or both.
+
+    Returns:
+        What is to be said about it, if anything.
+
+    Raises:
+        UserError: If a tracker is unknown or its package is not installed.
+    """
+    unknown = [name for name in trackers if name not in TRACKERS]
+    if unknown:
+        raise UserError(f'--track takes {" and ".join(TRACKERS)}, got {", ".join(unknown)}')
+    missing = [name for name in trackers if find_spec(name) is None]
+    if missing:
+        raise UserError(
+            f'--track {" ".join(trackers)} needs what is not installed; '
+            f'run: pip install {" ".join(missing)}'
+        )
+    if cfg.get('visualizer') is None:
+        cfg.visualizer = dict(type='Visualizer')
+    backends = list(cfg.visualizer.get('vis_backends') or [dict(type='LocalVisBackend')])
+    present = {type_name(backend) for backend in backends}
+    remark = ''
+    if not any(name.endswith('TensorboardVisBackend') for name in present):
+        if find_spec('tensorboard'):
+            backends.append(dict(type='LateTensorboardVisBackend'))
+        else:
+            remark = 'No TensorBoard events are written; `pip install tensorboard` adds them.'
+    builders = dict(wandb=_wandb_backend, mlflow=_mlflow_backend)
+    wanted = [builders[name](cfg) for name in dict.fromkeys(trackers)]
+    backends += [backend for backend in wanted if backend['type'] not in present]
+    cfg.visualizer.vis_backends = backends
+    return remark
+
+
+def _wandb_backend(cfg: Config) -> dict:
+    run = dict(project='mbv2_backbone', name=_run_name(cfg))
+    return dict(type='WandbVisBackend', init_kwargs=run)
+
+
+def _mlflow_backend(cfg: Config) -> dict:
+    """Return the backend for the server of MLFLOW_TRACKING_URI, else for a file in `work_dir`.
+
+    mmengine's own default, a store of plain files, is refused by MLflow 3.
+    """
+    backend = dict(type='MLflowVisBackend', exp_name='mbv2_backbone', run_name=_run_name(cfg))
+    server = os.environ.get('MLFLOW_TRACKING_URI')
+    if server:
+        return dict(backend, tracking_uri=server)
+    folder = osp.abspath(osp.join(cfg.work_dir, 'mlflow'))
+    os.makedirs(folder, exist_ok=True)
+    # The logs lie beside the store already: nothing is copied into it.
+    return dict(
+        backend,
+        tracking_uri=f'sqlite:///{folder}/mlflow.db',
+        artifact_location=f'file://{folder}/artifacts',
+        artifact_suffix=(),
+    )
+
+
+def _run_name(cfg: Config) -> str:
+    return osp.basename(osp.abspath(cfg.work_dir))

@@ -1,0 +1,47 @@
+"""What `make matrix` keeps of a combination of versions that fails."""
+
+import json
+import sys
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+from helpers.paths import ROOT
+
+
+@pytest.fixture
+def matrix(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(ROOT / 'tests/matrix'))
+    sys.modules.pop('run', None)
+    import run
+
+    yield run
+    del sys.modules['run']
+
+
+def test_the_end_of_the_error_of_a_failed_row_is_kept(matrix, tmp_path, monkeypatch):
+    said = [f'line {i}' for i in range(30)]
+    said += [
+        'Looking in https://registry.example',
+        f'at {ROOT}/a.py of {Path.home()}/b',
+        'no torch',
+    ]
+
+    def fail_to_install(command, **_):
+        is_pip = 'install' in command
+        return CompletedProcess(command, int(is_pip), stdout='', stderr='\n'.join(said))
+
+    results = tmp_path / 'compatibility.json'
+    results.write_text('{"other": {"row": "other", "passed": true, "versions": {}}}')
+    monkeypatch.setattr(matrix, 'RESULTS', results)
+    monkeypatch.setattr(matrix.subprocess, 'run', fail_to_install)
+    monkeypatch.setattr(matrix.shutil, 'rmtree', lambda *_, **__: None)
+    monkeypatch.setattr(matrix, 'find_python', lambda _: 'python')
+    row = matrix.ROWS[0].name
+    monkeypatch.setattr(sys, 'argv', ['run.py', row])
+    assert matrix.main() == 1
+    outcomes = json.loads(results.read_text())
+    assert outcomes['other']['passed']
+    error = outcomes[row]['error']
+    assert error == [*said[12:30], 'at ./a.py of ~/b', 'no torch']
+    assert '| fails' in matrix.table(outcomes)

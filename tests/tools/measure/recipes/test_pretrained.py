@@ -1,0 +1,146 @@
+"""Pretrained weights out of TensorFlow Lite detectors, to start trainings from."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from helpers.networks import randomise
+from helpers.paths import ROOT
+from helpers.tflite import model_of, pack
+from measure.recipes.pretrained import (
+    calibrate,
+    make_weights,
+    normalised,
+    renormalised,
+    unfold,
+    write_weights,
+)
+from measure.recipes.tflite import folded_convolutions, read_model
+from mmengine.registry import DefaultScope
+from PIL import Image
+from torch.nn import functional
+
+from mbv2_backbone import MobileNetV2Backbone
+from mbv2_backbone.common.messages import UserError
+from mbv2_backbone.weights.preprocessing import IMAGENET, MINUS_ONE_TO_ONE
+
+NORM = dict(type='BN', eps=1e-3)
+
+
+def narrow_backbone():
+    return MobileNetV2Backbone(widen_factor=0.25, out_indices=('layer3', 'conv2'), norm_cfg=NORM)
+
+
+@pytest.fixture
+def trained():
+    return randomise(narrow_backbone()).eval()
+
+
+@pytest.fixture
+def images(tmp_path):
+    folder = tmp_path / 'images'
+    folder.mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 60, 80, 3), dtype=np.uint8)
+    for index, image in enumerate(pixels):
+        Image.fromarray(image).save(folder / f'{index}.png')
+    return folder
+
+
+def assert_same_maps(backbone, other, x, rtol=1e-4):
+    with torch.no_grad():
+        for ours, theirs in zip(backbone(x), other(x), strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=rtol, atol=rtol * theirs.abs().max())
+
+
+def test_folded_convolutions_compute_what_the_backbone_did(trained):
+    backbone = narrow_backbone().eval()
+    unfold(folded_convolutions(model_of(trained)), backbone)
+    assert_same_maps(backbone, trained, torch.randn(2, 3, 64, 96))
+
+
+def test_half_precision_is_read(trained):
+    single, half = (folded_convolutions(model_of(trained, half=half)) for half in (False, True))
+    for (weight, bias), (half_weight, half_bias) in zip(single, half, strict=True):
+        torch.testing.assert_close(half_weight, weight.half().float(), rtol=0, atol=0)
+        torch.testing.assert_close(half_bias, bias.half().float(), rtol=0, atol=0)
+
+
+def test_calibrated_norms_leave_outputs_and_agree_with_the_batch(trained):
+    backbone = narrow_backbone().eval()
+    unfold(folded_convolutions(model_of(trained)), backbone)
+    x = torch.randn(8, 3, 64, 96)
+    backbone.train()
+    with torch.no_grad():
+        apart = (backbone(x)[0] - trained(x)[0]).abs().mean()
+    unfold(folded_convolutions(model_of(trained)), backbone)
+    calibrate(backbone, [x[:5], x[5:]])
+    assert_same_maps(backbone, trained, torch.randn(2, 3, 64, 96))
+    backbone.train()  # and normalising by these images' own statistics changes nothing
+    assert_same_maps(backbone, trained, x, rtol=2e-3)
+    with torch.no_grad():
+        assert apart > 0.1 * trained(x)[0].abs().mean()
+
+
+def test_renormalised_convolution_sees_the_same_image():
+    weight, bias = torch.randn(8, 3, 3, 3), torch.randn(8)
+    image = torch.randint(0, 256, (20, 30, 3), dtype=torch.uint8)
+    expected = functional.conv2d(normalised(image, MINUS_ONE_TO_ONE), weight, bias)
+    weight, bias = renormalised((weight, bias), MINUS_ONE_TO_ONE, IMAGENET)
+    found = functional.conv2d(normalised(image, IMAGENET), weight, bias)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_weights_load_into_ours_and_into_mmdets(tmp_path, images):
+    from mmdet.models import MobileNetV2
+
+    whole = randomise(MobileNetV2Backbone(out_indices=('conv2',), norm_cfg=NORM))
+    package = pack(model_of(whole, half=True), tmp_path / 'objectron.tgz')
+    out = tmp_path / 'new' / 'weights.pth'
+    command = [sys.executable, ROOT / 'tools' / 'accuracy.py', 'weights', package]
+    subprocess.run([*command, '--images', images, '--out', out], check=True, cwd=tmp_path)
+
+    init = dict(type='Pretrained', checkpoint=str(out))
+    DefaultScope.get_instance('weights', scope_name='mmdet')
+    ours = MobileNetV2Backbone(out_indices=('layer5', 'layer7'), norm_cfg=NORM, init_cfg=init)
+    theirs = MobileNetV2(out_indices=(4, 6), norm_cfg=NORM, init_cfg=init)
+    for backbone in (ours, theirs):
+        backbone.init_weights()
+        backbone.eval()
+    assert_same_maps(ours, theirs, torch.randn(1, 3, 64, 64), rtol=1e-5)
+    stored = torch.load(out)['state_dict']
+    torch.testing.assert_close(ours.state_dict()['conv1.conv.weight'], stored['conv1.conv.weight'])
+
+
+def test_statistics_are_those_of_the_images(images):
+    backbone = MobileNetV2Backbone(out_indices=('conv2',), norm_cfg=NORM)
+    convolutions = folded_convolutions(model_of(randomise(backbone)))
+    pixels = [torch.from_numpy(np.array(Image.open(path))) for path in sorted(images.iterdir())]
+    stored = make_weights(convolutions, pixels)['state_dict']
+    first = renormalised(convolutions[0], MINUS_ONE_TO_ONE, IMAGENET)[0]
+    batch = torch.cat([normalised(image) for image in pixels])
+    maps = functional.conv2d(batch, first, stride=2, padding=1)
+    mean, variance = maps.mean((0, 2, 3)), maps.var((0, 2, 3), correction=0)
+    torch.testing.assert_close(stored['conv1.bn.running_mean'], mean, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(stored['conv1.bn.running_var'], variance, rtol=1e-3, atol=1e-4)
+
+
+def test_refused_with_what_to_do(tmp_path, images, trained):
+    with pytest.raises(UserError, match='cannot be read'):
+        read_model(tmp_path / 'missing.tflite')
+    (tmp_path / 'other.tflite').write_bytes(b'not a model')
+    with pytest.raises(UserError, match='no TensorFlow Lite model'):
+        read_model(tmp_path / 'other.tflite')
+    (tmp_path / 'broken.tgz').write_bytes(b'no archive')
+    with pytest.raises(UserError, match='cannot be read'):
+        read_model(tmp_path / 'broken.tgz')
+    with pytest.raises(UserError, match='no MobileNetV2'):
+        folded_convolutions(model_of(trained, last='other'))
+    narrow = tmp_path / 'narrow.tflite'
+    narrow.write_bytes(model_of(trained))
+    with pytest.raises(UserError, match='width 1'):
+        write_weights(narrow, images, tmp_path / 'out.pth')
+    with pytest.raises(UserError, match='no images'):
+        write_weights(narrow, tmp_path / 'nowhere', tmp_path / 'out.pth')
+    assert not (tmp_path / 'out.pth').exists()

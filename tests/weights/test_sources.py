@@ -1,0 +1,243 @@
+"""Addresses: downloads are verified, cached, and failures say what to do."""
+
+import hashlib
+import http.server
+import io
+import json
+import threading
+
+import pytest
+import torch
+from torchvision.models import mobilenet_v2
+
+from mbv2_backbone import MobileNetV2Backbone
+from mbv2_backbone.common import downloads
+from mbv2_backbone.weights import load_into
+from mbv2_backbone.weights.sources import fetch
+
+
+class Site:
+    """A local web server: bytes by path, extra headers by path, and the requests that came."""
+
+    def __init__(self):
+        self.files, self.headers, self.requests = {}, {}, []
+        site = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self, send_body=True):
+                site.requests.append((self.command, self.path))
+                if self.path not in site.files:
+                    self.send_error(404)
+                    return
+                content = site.files[self.path]
+                headers = {'Content-Length': str(len(content))} | site.headers.get(self.path, {})
+                self.send_response(200)
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                if send_body:
+                    self.wfile.write(content)
+
+            def do_HEAD(self):
+                self.do_GET(send_body=False)
+
+            def log_message(self, *args):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
+        self.url = f'http://127.0.0.1:{self.server.server_port}'
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def gets(self, path):
+        return self.requests.count(('GET', path))
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch):
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'torch'))
+    monkeypatch.setenv('no_proxy', '127.0.0.1')
+    monkeypatch.setattr(downloads, 'PAUSE_SECONDS', 0.01)
+    site = Site()
+    yield site
+    site.server.shutdown()
+    site.server.server_close()
+
+
+@pytest.fixture(scope='module')
+def weights():
+    buffer = io.BytesIO()
+    torch.save(mobilenet_v2(width_mult=0.35).state_dict(), buffer)
+    return buffer.getvalue()
+
+
+def sha256(content):
+    return hashlib.sha256(content).hexdigest()
+
+
+def test_a_download_arrives_whole_is_shown_and_is_kept(site, weights, capsys):
+    site.files['/a/model.pth'] = weights
+    path = fetch(f'{site.url}/a/model.pth')
+    assert path.read_bytes() == weights
+    shown = capsys.readouterr().err
+    assert f'of {len(weights) / 1e6:.1f} MB (' in shown
+    assert '100 %' in shown
+    assert fetch(f'{site.url}/a/model.pth') == path
+    assert site.gets('/a/model.pth') == 1
+    assert not list(path.parent.glob('*.part'))
+
+
+def test_the_same_name_on_two_pages_is_two_files(site, weights):
+    site.files |= {'/a/model.pth': weights, '/b/model.pth': weights + b' '}
+    first, second = (fetch(f'{site.url}/{page}/model.pth') for page in 'ab')
+    assert first.read_bytes() == weights
+    assert second.read_bytes() == weights + b' '
+
+
+def test_a_kept_file_that_was_damaged_is_downloaded_again(site, weights):
+    site.files['/model.pth'] = weights
+    path = fetch(f'{site.url}/model.pth')
+    path.write_bytes(weights[:-5])
+    assert fetch(f'{site.url}/model.pth').read_bytes() == weights
+    assert site.gets('/model.pth') == 2
+
+
+def test_a_hash_in_the_name_is_checked(site, weights):
+    good, bad = f'/m-{sha256(weights)[:8]}.pth', '/m-0123abcd.pth'
+    site.files |= {good: weights, bad: weights}
+    assert fetch(site.url + good).read_bytes() == weights
+    with pytest.raises(ValueError, match=r'SHA-256 begins with 0123abcd, got'):
+        fetch(site.url + bad)
+    assert [p.name for p in fetch(site.url + good).parent.glob('*.pth')] == [good[1:]]
+
+
+def test_a_date_in_the_name_is_no_hash(site, weights):
+    site.files['/m-20200708.pth'] = weights
+    assert fetch(f'{site.url}/m-20200708.pth').read_bytes() == weights
+
+
+def test_a_hash_in_the_address_is_checked(site, weights):
+    site.files['/model.pth'] = weights
+    assert fetch(f'{site.url}/model.pth#sha256={sha256(weights)}').read_bytes() == weights
+    with pytest.raises(ValueError, match='SHA-256 begins with 00ff'):
+        fetch(f'{site.url}/model.pth#sha256=00ff')
+
+
+def test_torchs_own_cache_is_used(site, weights, tmp_path):
+    name = f'm-{sha256(weights)[:8]}.pth'
+    cache = tmp_path / 'torch' / 'hub' / 'checkpoints'
+    cache.mkdir(parents=True)
+    (cache / name).write_bytes(weights)
+    assert fetch(f'{site.url}/{name}') == cache / name
+    assert site.requests == []
+
+
+def test_a_web_page_is_not_kept(site):
+    site.files['/model.pth'] = b'<!DOCTYPE html><html>Sign in</html>'
+    for times in (1, 2):
+        with pytest.raises(ValueError, match='a web page'):
+            fetch(f'{site.url}/model.pth')
+        assert site.gets('/model.pth') == times
+
+
+def test_a_broken_connection(site, weights):
+    site.files['/model.pth'] = weights[:5000]
+    site.headers['/model.pth'] = {'Content-Length': str(len(weights))}
+    with pytest.raises(RuntimeError, match=f'5000 of {len(weights)} bytes'):
+        fetch(f'{site.url}/model.pth')
+
+
+def test_not_found_and_no_server(site):
+    with pytest.raises(ValueError, match='the server says 404'):
+        fetch(f'{site.url}/gone.pth')
+    site.server.shutdown()
+    site.server.server_close()
+    with pytest.raises(RuntimeError, match='download it elsewhere and give its path'):
+        fetch(f'{site.url}/model.pth')
+
+
+def test_processes_do_not_download_twice(site, weights):
+    site.files['/model.pth'] = weights
+    threads = [threading.Thread(target=fetch, args=[f'{site.url}/model.pth']) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert site.gets('/model.pth') == 1
+
+
+@pytest.mark.parametrize(
+    ('table', 'address'),
+    [
+        ('get_torchvision_models', 'torchvision://mobilenet_v2'),
+        ('get_external_models', 'open-mmlab://mmdet/mobilenet_v2'),
+        ('get_external_models', 'openmmlab://mmdet/mobilenet_v2'),
+        ('get_mmcls_models', 'mmcls://mobilenet_v2'),
+    ],
+)
+def test_short_names_lead_to_the_toolboxes_addresses(site, weights, monkeypatch, table, address):
+    from mmengine.runner import checkpoint
+
+    name = address.partition('://')[2]
+    published = getattr(checkpoint, table)()[name]
+    assert published.startswith('https://')
+    site.files['/model.pth'] = weights
+    monkeypatch.setattr(checkpoint, table, lambda: {name: f'{site.url}/model.pth'})
+    backbone = MobileNetV2Backbone(widen_factor=0.35, out_indices='conv2')
+    report = load_into(backbone, address)
+    assert (report.source, report.filled) == (address, 312)
+
+
+def test_short_names_that_are_unknown():
+    with pytest.raises(ValueError, match=r'torchvision has no .*it has mobilenet_v2'):
+        fetch('torchvision://mobilenet_v9')
+    with pytest.raises(ValueError, match=r'open-mmlab has no .*mmdet/mobilenet_v2'):
+        fetch('open-mmlab://mobilenet')
+    with pytest.raises(ValueError, match=r"timm has no 'mobilenetv2_075'"):
+        fetch('timm://mobilenetv2_075')
+    with pytest.raises(ValueError, match=r'unknown address s3://bucket/a.pth'):
+        fetch('s3://bucket/a.pth')
+
+
+@pytest.mark.parametrize('address', ['mobilenetv2_050', 'mobilenetv2_050.lamb_in1k'])
+def test_timm_comes_through_the_hubs_client(site, tmp_path, monkeypatch, address):
+    import timm
+    from huggingface_hub import constants
+    from safetensors.torch import save
+
+    state_dict = timm.create_model('mobilenetv2_050').state_dict()
+    content = save(state_dict)
+    path = '/timm/mobilenetv2_050.lamb_in1k/resolve/main/model.safetensors'
+    site.files[path] = content
+    site.headers[path] = {'ETag': f'"{sha256(content)}"', 'X-Repo-Commit': '0' * 40}
+    template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, site.url)
+    monkeypatch.setattr(constants, 'HUGGINGFACE_CO_URL_TEMPLATE', template)
+    monkeypatch.setattr(constants, 'ENDPOINT', site.url)
+    monkeypatch.setattr(constants, 'HF_HUB_CACHE', str(tmp_path / 'hub'))
+    backbone = MobileNetV2Backbone(widen_factor=0.5)
+    load_into(backbone, f'timm://{address}')
+    assert torch.equal(backbone.conv1.conv.weight, state_dict['conv_stem.weight'])
+    assert ('HEAD', path) in site.requests
+    with pytest.raises(RuntimeError, match=r'could not get timm://mobilenetv2_100.ra_in1k'):
+        fetch('timm://mobilenetv2_100.ra_in1k')
+
+
+def test_timm_names_are_timms_own():
+    import timm
+
+    from mbv2_backbone.weights.sources import TIMM_TAGS
+
+    pretrained = {n for n in timm.list_pretrained('mobilenetv2_*') if 'd.' not in n}
+    assert {f'{name}.{tag}' for name, tag in TIMM_TAGS.items()} == pretrained
+
+
+def test_local_paths(tmp_path, monkeypatch):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    assert fetch('~/a.pth') == tmp_path / 'a.pth'
+    assert fetch(tmp_path / 'b.pth') == tmp_path / 'b.pth'
+
+
+def test_open_mmlab_names_of_the_users_own(tmp_path, monkeypatch, weights):
+    monkeypatch.setenv('MMENGINE_HOME', str(tmp_path))
+    (tmp_path / 'open_mmlab.json').write_text(json.dumps({'mine': 'mine.pth'}))
+    (tmp_path / 'mine.pth').write_bytes(weights)
+    assert fetch('open-mmlab://mine') == tmp_path / 'mine.pth'

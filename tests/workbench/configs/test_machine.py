@@ -1,0 +1,66 @@
+"""What a process takes of its machine."""
+
+import os
+from dataclasses import replace
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from mbv2_backbone.workbench.configs import machine
+from mbv2_backbone.workbench.configs.machine import detect_machine, fit_config
+
+
+@pytest.mark.parametrize(
+    ('environment', 'allowed', 'expected'),
+    [
+        (dict(), 16, 16),
+        (dict(LOCAL_WORLD_SIZE='8'), 16, 2),
+        (dict(LOCAL_WORLD_SIZE='8', SLURM_NTASKS_PER_NODE='1'), 16, 2),
+        (dict(LOCAL_WORLD_SIZE='8'), 4, 1),
+        (dict(SLURM_NTASKS_PER_NODE='4'), 64, 16),
+        (dict(SLURM_NTASKS_PER_NODE='4'), 12, 12),  # bound to cores of its own
+    ],
+)
+def test_processes_of_a_node_share_its_cores(environment, allowed, expected, monkeypatch):
+    for name in ('LOCAL_WORLD_SIZE', 'SLURM_NTASKS_PER_NODE'):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(machine, 'cpu_count', lambda: allowed)
+    monkeypatch.setattr(os, 'cpu_count', lambda: 64)
+    assert machine.cores_of_process() == expected
+    # On a CPU two cores are left to the network.
+    left = expected if torch.cuda.is_available() else max(0, expected - 2)
+    assert machine.detect_machine().max_workers == left
+
+
+def test_machine_defaults():
+    machine = detect_machine()
+    if torch.cuda.is_available():
+        assert (machine.device, machine.backend) == ('cuda', 'nccl')
+    else:
+        assert (machine.device, machine.backend, machine.precision) == ('cpu', 'gloo', 'float32')
+        assert detect_machine(amp=True).precision == 'bfloat16'
+    assert machine.channels_last
+    loader = dict(num_workers=4, persistent_workers=True, prefetch_factor=2)
+    cfg = Config(dict(train_dataloader=loader, optim_wrapper=dict(type='OptimWrapper')))
+    fit_config(cfg, replace(machine, max_workers=0, precision='float16'))
+    assert cfg.train_dataloader == dict(num_workers=0, persistent_workers=False)
+    assert cfg.optim_wrapper == dict(type='AmpOptimWrapper', loss_scale='dynamic')
+    assert not detect_machine(channels_last=False).channels_last
+
+
+@pytest.mark.parametrize(
+    ('precision', 'expected'),
+    [
+        ('float32', dict(type='OptimWrapper')),
+        ('bfloat16', dict(type='Bf16OptimWrapper')),
+        ('float16', dict(type='AmpOptimWrapper', loss_scale='dynamic')),
+    ],
+)
+def test_the_machine_decides_the_precision_of_a_config_with_amp(precision, expected):
+    asked = dict(type='AmpOptimWrapper', loss_scale=512.0, dtype='float16')
+    cfg = Config(dict(optim_wrapper=dict(asked, accumulative_counts=2)))
+    fit_config(cfg, replace(detect_machine(), precision=precision))
+    assert cfg.optim_wrapper == dict(expected, accumulative_counts=2)

@@ -1,0 +1,101 @@
+"""Checking masks: what they hold, and what of it cannot be trained on."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.check import SIZE, texts
+from helpers.fault import jpeg, picture
+from PIL import Image
+
+from mbv2_backbone.workbench.checks.mask_values import MaskFacts
+from mbv2_backbone.workbench.data.check.check import check_folder
+from mbv2_backbone.workbench.data.check.faults import value_names
+from mbv2_backbone.workbench.data.check.stats import count_split
+from mbv2_backbone.workbench.data.records import ImageSet, Record
+
+
+def write_masks(root, *, classes='road\nsky\nvoid\n'):
+    for split in ('train', 'val'):
+        for folder in ('images', 'masks'):
+            (root / folder / split).mkdir(parents=True)
+        for i in range(2):
+            name = f'{split}{i}'
+            seed = i + 10 * (split == 'val')
+            (root / f'images/{split}/{name}.jpg').write_bytes(jpeg(picture(*SIZE, seed=seed)))
+            mask = np.zeros(SIZE[::-1], np.uint8)
+            mask[:30] = 1
+            mask[0] = 2
+            Image.fromarray(mask).save(root / f'masks/{split}/{name}.png')
+    if classes:
+        (root / 'classes.txt').write_text(classes)
+
+
+def test_shares_of_pixels_without_the_void(tmp_path):
+    write_masks(tmp_path)
+    report = check_folder(tmp_path)
+    assert not report.stops_training
+    assert report.image_set.void_classes == [2]
+    assert report.stats['val'].pixels == pytest.approx(dict(road=30 / 59, sky=29 / 59))
+
+
+def test_values_that_nothing_names_are_numbered(tmp_path):
+    write_masks(tmp_path, classes='')
+    report = check_folder(tmp_path, task='seg')
+    assert report.image_set.mask_classes == ('class_0', 'class_1', 'class_2')
+    assert sum(report.stats['train'].pixels.values()) == pytest.approx(1)
+
+
+def test_masks_that_stop_training(tmp_path):
+    write_masks(tmp_path)
+    masks = tmp_path / 'masks/train'
+    Image.fromarray(np.full(SIZE[::-1], 7, np.uint8)).save(masks / 'train0.png')
+    Image.fromarray(np.zeros((10, 10), np.uint8)).save(masks / 'train1.png')
+    (tmp_path / 'masks/val/val1.png').unlink()
+    report = check_folder(tmp_path, task='seg')
+    text = texts(report, 'error')
+    assert '3 of 4 masks cannot be trained on' in text
+    assert 'train0.png has the value 7 on 4800 pixels' in text
+    assert 'train1.png is 10x10 pixels, but its image is 80x60' in text
+    assert 'val1.png does not exist' in text
+
+
+def test_masks_of_black_and_white_only(tmp_path):
+    write_masks(tmp_path, classes='background\nroad\n')
+    for path in tmp_path.glob('masks/*/*.png'):
+        Image.fromarray(np.eye(*SIZE[::-1], dtype=np.uint8) * 255).save(path)
+    text = texts(check_folder(tmp_path), 'error')
+    assert 'masks hold only 0 and 255, and 255 is ignored' in text
+    assert 'write objects as 1' in text
+    Image.fromarray(np.eye(*SIZE[::-1], dtype=np.uint8)).save(path)
+    assert not check_folder(tmp_path).stops_training
+
+
+def test_masks_of_a_test_split_need_not_be_there(tmp_path):
+    write_masks(tmp_path / 'a')
+    root = tmp_path / 'voc'
+    (root / 'ImageSets/Segmentation').mkdir(parents=True)
+    for folder, kind in (('JPEGImages', 'images'), ('SegmentationClass', 'masks')):
+        (root / folder).mkdir()
+        for path in (tmp_path / 'a' / kind).glob('*/*'):
+            path.rename(root / folder / path.name)
+    for name, stems in dict(train='train0\ntrain1', val='val0', test='val1').items():
+        (root / f'ImageSets/Segmentation/{name}.txt').write_text(stems)
+    (root / 'SegmentationClass/val1.png').unlink()
+    assert not check_folder(root).stops_training
+    (root / 'SegmentationClass/val0.png').unlink()
+    assert 'val0.png does not exist' in texts(check_folder(root), 'error')
+
+
+def test_shares_of_indices_and_of_colours_add_up():
+    facts = {
+        Path('a.png'): MaskFacts(counts=(((1, 2, 3), 30), ((9, 9, 9), 70), ((5, 5, 5), 10))),
+        Path('b.png'): MaskFacts(counts=((0, 50), (1, 50), (255, 10))),
+    }
+    records = [Record(Path('i.jpg'), SIZE, mask=path) for path in facts]
+    image_set = ImageSet(Path(), 'masks')
+    image_set.mask_classes, image_set.mask_palette = ('road', 'sky'), ((1, 2, 3), (9, 9, 9))
+    names = value_names(image_set)
+    assert count_split(records[:1], (), facts, names).pixels == dict(road=0.3, sky=0.7)
+    assert count_split(records[1:], (), facts, names).pixels == dict(road=0.5, sky=0.5)
+    assert count_split(records, (), facts, names).pixels == dict(road=0.4, sky=0.6)

@@ -1,0 +1,299 @@
+import json
+import time
+from pathlib import Path
+from xml.etree import ElementTree
+
+import cv2
+import numpy as np
+import pytest
+from helpers.raster import rasterise
+from helpers.small import tool
+from mmdet.datasets import CocoDataset, VOCDataset
+from mmseg.datasets import BaseSegDataset, PascalVOCDataset
+from mmseg.datasets.transforms import LoadAnnotations
+from PIL import Image
+from pycocotools.coco import COCO
+
+from mbv2_backbone.workbench.data.sample.sample import generate_sample
+from mbv2_backbone.workbench.data.sample.scenes import CLASSES, PALETTE
+
+NUM = {'train': 30, 'val': 10}
+
+
+@pytest.fixture(scope='module')
+def made(tmp_path_factory):
+    out = tmp_path_factory.mktemp('sample') / 'set'
+    return generate_sample(out, num_train=NUM['train'], num_val=NUM['val'], size=96, seed=3)
+
+
+@pytest.fixture(scope='module', params=['train', 'val'])
+def split(request):
+    return request.param
+
+
+def contents(root, pattern='*'):
+    files = (path for path in root.rglob(pattern) if path.is_file())
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in files}
+
+
+def read_coco(root, split):
+    return json.loads((root / 'annotations' / f'{split}.json').read_text())
+
+
+def read_mask(root, file_name):
+    return Image.open(root / 'SegmentationClass' / Path(file_name).with_suffix('.png').name)
+
+
+def slow_box_xywh(mask):
+    xs = [x for x in range(mask.shape[1]) for y in range(mask.shape[0]) if mask[y, x]]
+    ys = [y for y in range(mask.shape[0]) for x in range(mask.shape[1]) if mask[y, x]]
+    return [min(xs), min(ys), max(xs) - min(xs) + 1, max(ys) - min(ys) + 1]
+
+
+def test_same_seed_same_bytes(tmp_path):
+    first, again = (
+        generate_sample(tmp_path / name, num_train=4, num_val=3, size=64) for name in 'ab'
+    )
+    other = generate_sample(tmp_path / 'c', num_train=4, num_val=3, size=64, seed=1)
+    assert contents(first.root) == contents(again.root)
+    pixels = [contents(s.root, '*.jpg') for s in (first, other)]
+    assert pixels[0].keys() == pixels[1].keys()
+    assert all(pixels[0][name] != pixels[1][name] for name in pixels[0])
+
+
+def test_val_does_not_depend_on_num_train(tmp_path):
+    few, many = (
+        generate_sample(tmp_path / str(n), num_train=n, num_val=3, size=64).root for n in (1, 5)
+    )
+    assert contents(few, 'val*') == contents(many, 'val*')
+    assert len(contents(few, 'val*')) == 3 * 3 + 3  # jpg, png and xml of each; one json, two lists
+
+
+def test_images_differ(made):
+    assert len(set(contents(made.root, '*.jpg').values())) == sum(NUM.values())
+
+
+def test_counts(made, split):
+    coco = read_coco(made.root, split)
+    assert made.images[split] == len(coco['images']) == NUM[split]
+    assert [item['name'] for item in coco['categories']] == list(CLASSES)
+    by_class = {
+        item['name']: sum(a['category_id'] == item['id'] for a in coco['annotations'])
+        for item in coco['categories']
+    }
+    assert made.boxes[split] == by_class
+    filled = {a['image_id'] for a in coco['annotations']}
+    assert made.empty[split] == sum(image['id'] not in filled for image in coco['images'])
+    for image in coco['images']:
+        assert (image['height'], image['width']) == (96, 96)
+        assert cv2.imread(str(made.root / 'JPEGImages' / image['file_name'])).shape == (96, 96, 3)
+    for path in made.paths.values():
+        assert path.is_dir()
+
+
+def test_boxes_are_tight_and_masks_agree(made, split):
+    coco = read_coco(made.root, split)
+    assert len({a['id'] for a in coco['annotations']}) == len(coco['annotations'])
+    for image in coco['images']:
+        from_polygons = np.zeros((96, 96), np.uint8)
+        for item in coco['annotations']:
+            if item['image_id'] != image['id']:
+                continue
+            mask = rasterise(item['segmentation'], 96, 96)
+            assert item['bbox'] == slow_box_xywh(mask)
+            assert item['area'] == mask.sum()
+            assert item['iscrowd'] == 0
+            assert not from_polygons[mask].any(), 'visible masks overlap'
+            from_polygons[mask] = item['category_id']
+        png = read_mask(made.root, image['file_name'])
+        assert png.mode == 'P'
+        np.testing.assert_array_equal(np.asarray(png), from_polygons)
+        colours = np.asarray(png.convert('RGB'))
+        for label, colour in enumerate([(0, 0, 0), *PALETTE]):
+            assert (colours[from_polygons == label] == colour).all()
+
+
+def test_voc_and_coco_agree(made, split):
+    coco = read_coco(made.root, split)
+    for image in coco['images']:
+        items = [a for a in coco['annotations'] if a['image_id'] == image['id']]
+        name = Path(image['file_name']).stem
+        root = ElementTree.parse(made.root / 'Annotations' / f'{name}.xml').getroot()
+        assert root.findtext('filename') == image['file_name']
+        assert [root.findtext(f'size/{k}') for k in ('width', 'height', 'depth')] == [
+            '96',
+            '96',
+            '3',
+        ]
+        objects = root.findall('object')
+        assert [o.findtext('name') for o in objects] == [
+            CLASSES[a['category_id'] - 1] for a in items
+        ]
+        for o, item in zip(objects, items, strict=True):
+            x1, y1, x2, y2 = (
+                int(o.findtext(f'bndbox/{key}')) for key in ('xmin', 'ymin', 'xmax', 'ymax')
+            )
+            assert [x1 - 1, y1 - 1, x2 - x1 + 1, y2 - y1 + 1] == item['bbox']
+            assert 1 <= x1 <= x2 <= 96
+            assert 1 <= y1 <= y2 <= 96
+            assert o.findtext('difficult') == '0'
+
+
+@pytest.mark.parametrize('task', ['Main', 'Segmentation'])
+def test_voc_lists(made, task):
+    read = {
+        split: (made.root / 'ImageSets' / task / f'{split}.txt').read_text().split()
+        for split in ('train', 'val', 'trainval')
+    }
+    for split in NUM:
+        names = [Path(i['file_name']).stem for i in read_coco(made.root, split)['images']]
+        assert read[split] == names
+    assert read['trainval'] == read['train'] + read['val']
+
+
+def test_pycocotools_reads_it(made, split):
+    coco = COCO(str(made.root / 'annotations' / f'{split}.json'))
+    assert len(coco.getImgIds()) == NUM[split]
+    for item in coco.loadAnns(coco.getAnnIds()):
+        assert coco.annToMask(item).sum() == item['area']
+
+
+def test_mmdet_coco_and_voc_read_it(made, split):
+    shared = {
+        'data_root': str(made.root),
+        'metainfo': {'classes': CLASSES, 'palette': PALETTE},
+        'test_mode': True,
+    }
+    coco = CocoDataset(
+        ann_file=f'annotations/{split}.json', data_prefix={'img': 'JPEGImages/'}, **shared
+    )
+    voc = VOCDataset(
+        ann_file=f'ImageSets/Main/{split}.txt', data_prefix={'sub_data_root': ''}, **shared
+    )
+    assert len(coco) == len(voc) == NUM[split]
+    for a, b in zip(coco, voc, strict=True):
+        assert Path(a['img_path']).samefile(b['img_path'])
+        assert len(a['instances']) == len(b['instances'])
+        for in_coco, in_voc in zip(a['instances'], b['instances'], strict=True):
+            assert in_coco['bbox_label'] == in_voc['bbox_label']
+            x1, y1, x2, y2 = in_voc['bbox']  # VOC's last pixel is inside the box
+            assert in_coco['bbox'] == [x1, y1, x2 + 1, y2 + 1]
+            assert in_coco['ignore_flag'] == in_voc['ignore_flag'] == 0
+
+
+def test_mmseg_reads_it(made, split):
+    shared = {
+        'data_root': str(made.root),
+        'ann_file': f'ImageSets/Segmentation/{split}.txt',
+        'data_prefix': {'img_path': 'JPEGImages', 'seg_map_path': 'SegmentationClass'},
+        'pipeline': [LoadAnnotations()],
+    }
+    metainfo = {'classes': ('background', *CLASSES), 'palette': [(0, 0, 0), *PALETTE]}
+    base = BaseSegDataset(img_suffix='.jpg', metainfo=metainfo, **shared)
+    # PascalVOCDataset takes no other classes than VOC's own.
+    for dataset in (base, PascalVOCDataset(**shared)):
+        assert len(dataset) == NUM[split]
+        for item in dataset:
+            expected = read_mask(made.root, Path(item['img_path']).name)
+            np.testing.assert_array_equal(item['gt_seg_map'], expected)
+            assert item['gt_seg_map'].max() <= len(CLASSES)
+
+
+def fail(jobs):
+    raise AssertionError('drew again')
+
+
+def interrupt(jobs):
+    yield jobs[0]
+    raise KeyboardInterrupt
+
+
+def test_set_that_is_there_is_not_drawn_again(tmp_path):
+    first = generate_sample(tmp_path / 'set', num_train=2, num_val=1, size=64)
+    again = generate_sample(tmp_path / 'set', num_train=2, num_val=1, size=64, track=fail)
+    assert (first.is_new, again.is_new) == (True, False)
+    assert (again.root, again.images, again.empty, again.boxes) == (
+        first.root,
+        first.images,
+        first.empty,
+        first.boxes,
+    )
+
+
+@pytest.mark.parametrize('change', [{'num_train': 3}, {'num_val': 2}, {'size': 65}, {'seed': 1}])
+def test_other_set_needs_force(tmp_path, change):
+    first = {'num_train': 2, 'num_val': 1, 'size': 64, 'seed': 0}
+    generate_sample(tmp_path / 'set', **first)
+    before = contents(tmp_path)
+    with pytest.raises(ValueError, match=r'another sample set .*--force'):
+        generate_sample(tmp_path / 'set', **first | change)
+    assert contents(tmp_path) == before
+    changed = generate_sample(tmp_path / 'set', **first | change, force=True)
+    assert changed.is_new
+    plain = generate_sample(tmp_path / 'plain', **first | change)
+    assert contents(changed.root) == contents(plain.root)
+
+
+@pytest.mark.parametrize('name', ['notes.txt', 'sample.json'])
+@pytest.mark.parametrize('force', [False, True])
+def test_foreign_folder_is_left_alone(tmp_path, name, force):
+    (tmp_path / name).write_text('{"mine": 1}')
+    with pytest.raises(ValueError, match='is not a sample set'):
+        generate_sample(tmp_path, num_train=1, num_val=1, size=64, force=force)
+    assert contents(tmp_path) == {name: b'{"mine": 1}'}
+
+
+def test_empty_folder_is_used(tmp_path):
+    assert generate_sample(tmp_path, num_train=1, num_val=1, size=64).is_new
+    assert (tmp_path / 'sample.json').is_file()
+
+
+def test_interrupted_drawing_leaves_nothing(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        generate_sample(tmp_path / 'set', num_train=2, num_val=1, size=64, track=interrupt)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_interrupted_replacement_keeps_the_old_set(tmp_path):
+    generate_sample(tmp_path / 'set', num_train=2, num_val=1, size=64)
+    before = contents(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        generate_sample(
+            tmp_path / 'set', num_train=3, num_val=1, size=64, force=True, track=interrupt
+        )
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ('name', 'value'), [('num_train', 0), ('num_val', 0), ('size', 63), ('seed', -1)]
+)
+def test_numbers_out_of_range(tmp_path, name, value):
+    with pytest.raises(ValueError, match=f'{name} must be at least .*, got {value}'):
+        generate_sample(tmp_path / 'set', **{name: value})
+
+
+def test_tool_helps_at_once():
+    start = time.perf_counter()
+    asked = tool('data', 'sample', '--help')
+    assert time.perf_counter() - start < 2
+    assert asked.returncode == 0
+    assert '--num-train' in asked.stdout
+
+
+def test_tool_draws_and_refuses(tmp_path):
+    out = tmp_path / 'set'
+    arguments = ('sample', '--out', str(out), '--num-train', '3', '--size', '64', '--num-val', '2')
+    drawn = tool('data', *arguments)
+    assert drawn.returncode == 0, drawn.stderr
+    assert str(out / 'annotations') in drawn.stdout
+    assert '5/5' in drawn.stderr
+    assert 'images/s' in drawn.stderr
+    rows = {line.split()[0]: line.split()[1:] for line in drawn.stdout.splitlines()[-2:]}
+    for split in ('train', 'val'):
+        items = read_coco(out, split)['annotations']
+        counts = [sum(a['category_id'] == k for a in items) for k in range(1, 5)]
+        assert [int(n) for n in rows[split][2:]] == [*counts, len(items)]
+    refused = tool('data', *arguments, '--seed', '1')
+    assert refused.returncode == 2
+    assert '--force' in refused.stderr
+    assert 'Traceback' not in refused.stderr

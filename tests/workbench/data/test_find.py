@@ -1,0 +1,213 @@
+"""The same images and boxes in every layout come out the same, with what is wrong with them."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.set import (
+    CLASSES,
+    HEIGHT,
+    NAMES,
+    WIDTH,
+    save_image,
+    truth,
+    write_coco,
+    write_flat_voc,
+    write_labelme,
+    write_roboflow_yolo,
+    write_voc,
+    write_yolo,
+)
+
+from mbv2_backbone.annotations.boxes import Object
+from mbv2_backbone.common.messages import UserError
+from mbv2_backbone.workbench.data.find import find_set
+from mbv2_backbone.workbench.data.names import read_class_file, split_by_name, split_in
+from mbv2_backbone.workbench.data.records import Annotation, Labelled, sort_objects
+
+WRITERS = dict(
+    coco=write_coco,
+    voc=write_voc,
+    flat_voc=write_flat_voc,
+    yolo=write_yolo,
+    roboflow_yolo=write_roboflow_yolo,
+    labelme=write_labelme,
+)
+
+
+@pytest.mark.parametrize('kind', WRITERS)
+def test_every_layout_gives_the_same_boxes(kind, tmp_path):
+    WRITERS[kind](tmp_path)
+    image_set = find_set(tmp_path)
+    assert image_set.layout == kind.rpartition('_')[2]
+    assert image_set.classes == CLASSES
+    assert not image_set.is_split_by_name
+    assert not image_set.problems
+    found = {
+        split: {item.path.stem: item.record for item in items}
+        for split, items in image_set.splits.items()
+    }
+    assert {split: sorted(records) for split, records in found.items()} == NAMES
+    for name, (boxes, labels) in truth().items():
+        record = found['train' if name in NAMES['train'] else 'val'][name]
+        assert record.size_wh == (WIDTH, HEIGHT)
+        assert record.problems == record.dropped == ()
+        assert record.labels == tuple(labels)
+        np.testing.assert_allclose(np.reshape(record.boxes, (-1, 4)), boxes, atol=1e-6)
+        assert np.reshape(record.relative_boxes, (-1, 4)) == pytest.approx(
+            boxes / [WIDTH, HEIGHT, WIDTH, HEIGHT]
+        )
+
+
+def test_shapes_of_labelme_become_boxes(tmp_path):
+    points = dict(circle=[[30, 30], [33, 34]], polygon=[[1, 9], [5, 2], [12, 4]], line='nonsense')
+    shapes = [dict(label=kind, points=p, shape_type=kind) for kind, p in points.items()]
+    for name in 'ab':
+        save_image(tmp_path / f'{name}.jpg')
+        (tmp_path / f'{name}.json').write_text(json.dumps(dict(shapes=shapes)))
+    record = find_set(tmp_path).images[0].record
+    assert record.boxes == ((25, 25, 35, 35), (1, 2, 12, 9))
+    assert record.dropped == (('nonsense', 'not four numbers'),)
+
+
+def test_a_number_that_is_no_class_is_not_one_of_that_name(tmp_path):
+    write_coco(tmp_path / 'coco', classes=('5', 'pear'))
+    path = tmp_path / 'coco/annotations/instances_val2017.json'
+    data = json.loads(path.read_text())
+    data['annotations'] = [dict(id=0, image_id=1, category_id=5, bbox=[1, 2, 9, 9])]
+    path.write_text(json.dumps(data))
+    record = find_set(tmp_path / 'coco').splits['val'][0].record
+    assert record.dropped == (([1, 2, 9, 9], 'unknown class 5'),)
+    write_yolo(tmp_path / 'yolo')
+    (tmp_path / 'yolo/data.yaml').write_text("names: ['1', '5']\n")
+    (tmp_path / 'yolo/labels/val/d.txt').write_text('5 0.5 0.5 0.2 0.2')
+    record = find_set(tmp_path / 'yolo').splits['val'][0].record
+    assert record.dropped == (('5 0.5 0.5 0.2 0.2', "unknown class '5'"),)
+
+
+def test_names_with_blanks_in_lists(tmp_path):
+    write_voc(tmp_path)
+    lists = tmp_path / 'ImageSets/Main'
+    for old, new in dict(a='IMG (1)', b='IMG 1').items():
+        for folder, suffix in (('JPEGImages', 'jpg'), ('Annotations', 'xml')):
+            path = tmp_path / folder / f'{old}.{suffix}'
+            path.rename(path.with_stem(new))
+    (lists / 'train.txt').write_text('IMG (1)\nIMG 1\n')
+    (lists / 'val.txt').write_text('d  1\ne -1\n')
+    splits = find_set(tmp_path).splits
+    assert [item.path.stem for item in splits['train']] == ['IMG (1)', 'IMG 1']
+    assert all(item.path.is_file() for item in splits['train'])
+    assert [item.path.stem for item in splits['val']] == ['d', 'e']
+
+
+def test_a_file_of_all_images_beside_the_splits(tmp_path):
+    write_coco(tmp_path / 'other', dict(all=list('abcde')))
+    write_coco(tmp_path, dict(train=['a', 'b'], val=['d']))
+    name = 'annotations/instances_all2017.json'
+    (tmp_path / 'other' / name).rename(tmp_path / name)
+    for image in 'ce':
+        save_image(tmp_path / f'images/{image}.jpg')
+    image_set = find_set(tmp_path)
+    assert image_set.splits.keys() == image_set.sources.keys() == {'train', 'val'}
+    assert '2 annotated image(s) are in no list' in image_set.notes[0]
+    assert find_set(tmp_path, keep_splits=True).splits.keys() == {
+        'train',
+        'val',
+        'instances_all2017',
+    }
+
+
+def test_coco_files_with_a_byte_order_mark(tmp_path):
+    write_coco(tmp_path)
+    path = tmp_path / 'annotations/instances_val2017.json'
+    path.write_text(path.read_text(), 'utf-8-sig')
+    (problem,) = find_set(tmp_path).problems
+    assert problem.startswith(f'{path} begins with a byte order mark')
+
+
+def test_a_set_without_splits_is_split_by_name(tmp_path):
+    write_coco(tmp_path, dict(everything=list('abcde')))
+    image_set = find_set(tmp_path)
+    assert image_set.is_split_by_name
+    assert 'hash' in image_set.notes[0]
+    names = {split: {i.path.stem for i in items} for split, items in image_set.splits.items()}
+    assert names['train'] | names['val'] == set('abcde')
+    assert not names['train'] & names['val']
+
+
+def test_the_split_by_name_takes_a_fifth_and_stays():
+    items = [Labelled(Path(f'image_{i}.jpg')) for i in range(1000)]
+    first = split_by_name(items[:500])
+    both = split_by_name(items[::-1])
+    assert 150 < len(both['val']) < 250
+    assert {item.path for item in first['val']} <= {item.path for item in both['val']}
+    assert [len(part) for part in split_by_name(items[:2]).values()] == [1, 1]
+    odd = [Labelled(Path(os.fsdecode(bytes([i]) + b'.jpg'))) for i in (65, 255)]
+    assert len(split_by_name(odd)['val']) == 1
+    with pytest.raises(UserError, match='at least 2'):
+        split_by_name(items[:1])
+
+
+def test_names_of_splits():
+    table = dict(instances_train2017='train', valid='val', VALIDATION='val', trainval='trainval')
+    table |= {'my-test.v2': 'test', 'streetrain': None, 'values': None}
+    assert {name: split_in(name) for name in table} == table
+
+
+def test_trainval_trains_where_there_is_no_train(tmp_path):
+    write_voc(tmp_path, dict(trainval=NAMES['train'], test=NAMES['val']))
+    splits = find_set(tmp_path).splits
+    assert {name: len(items) for name, items in splits.items()} == dict(train=3, test=2)
+
+
+def test_names_and_colours_of_classes(tmp_path):
+    path = tmp_path / 'labelmap.txt'
+    path.write_text('# label:color_rgb:parts:actions\nbackground:0,0,0::\ntraffic light:9,8,7::\n')
+    assert read_class_file(path) == (('background', 'traffic light'), ((0, 0, 0), (9, 8, 7)))
+    path.write_text('chat gris 1 2 3\nchien\n', 'utf-8')
+    assert read_class_file(path) == (('chat gris', 'chien'), ())
+
+
+def test_boxes_are_sorted_by_whether_they_can_be_trained_on():
+    objects = [
+        Object('apple', 1, (-5, 2, 30, 40)),
+        Object('apple', 2, (5, 2, 5.5, 40)),
+        Object('apple', 3, (90, 2, 95, 40)),
+        Object('pear', 4, (1, 2, 9, 9)),
+    ]
+    sound, dropped = sort_objects(Annotation(objects), ('apple',), (80, 60))
+    assert [box for _, box in sound] == [(0, 2, 30, 40)]
+    problems = ['smaller than a pixel', 'outside the image', "unknown class 'pear'"]
+    assert dropped == list(zip((2, 3, 4), problems, strict=True))
+    stated = Annotation(objects, stated_wh=(100, 60))
+    assert len(sort_objects(stated, ('apple',), (80, 60))[0]) == 2
+
+
+def test_what_cannot_be_found(tmp_path):
+    with pytest.raises(UserError, match='no folder'):
+        find_set(tmp_path / 'missing')
+    with pytest.raises(UserError, match='no images with annotations'):
+        find_set(tmp_path)
+    write_voc(tmp_path)
+    with pytest.raises(UserError, match='it holds voc'):
+        find_set(tmp_path, layout='coco')
+    with pytest.raises(UserError, match='no layout is called'):
+        find_set(tmp_path, layout='pascal')
+
+
+def test_files_of_one_set_must_agree_on_the_classes(tmp_path):
+    write_coco(tmp_path, dict(train=['a']))
+    write_coco(tmp_path / 'other', dict(val=['d']), CLASSES[::-1])
+    name = 'annotations/instances_val2017.json'
+    (tmp_path / 'other' / name).rename(tmp_path / name)
+    assert 'the same in the same order' in find_set(tmp_path).problems[0]
+
+
+def test_a_broken_annotation_file_is_named(tmp_path):
+    write_coco(tmp_path)
+    path = tmp_path / 'annotations/instances_val2017.json'
+    path.write_text(path.read_text()[:50])
+    with pytest.raises(UserError, match=r'instances_val2017\.json is no JSON'):
+        find_set(tmp_path)

@@ -1,0 +1,270 @@
+"""The doctor finds every illness that can be made, and says what mends it."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from helpers.paths import ROOT
+from mmdet.datasets import BaseDetDataset
+from mmengine.config import Config
+from PIL import Image
+
+from mbv2_backbone.workbench.checks.config_data import (
+    check_boxes,
+    check_config_data,
+    count_samples,
+    judge_broken,
+)
+from mbv2_backbone.workbench.configs.read import load_config
+from mbv2_backbone.workbench.doctor.examine import examine_config
+from mbv2_backbone.workbench.doctor.hardware import (
+    MIB,
+    GpuFacts,
+    check_gpu,
+    check_shared_memory,
+    check_workers,
+)
+from mbv2_backbone.workbench.doctor.installation import (
+    check_compiled_ops,
+    check_python,
+    check_stack,
+    check_torchvision,
+    installed_versions,
+)
+from mbv2_backbone.workbench.doctor.speed import StepTimes, guess_time
+
+FORKS = {
+    'onedl-mmengine': '0.10.12',
+    'onedl-mmcv': '2.3.6',
+    'onedl-mmdetection': '3.5.1',
+    'onedl-mmsegmentation': '1.4.2',
+    'torch': '2.15.0',
+}
+OFFICIAL = {
+    'mmengine': '0.10.7',
+    'mmcv-lite': '2.1.0',
+    'mmdet': '3.3.0',
+    'mmsegmentation': '1.2.2',
+    'torch': '2.15.0',
+}
+
+
+def only(findings, level, *parts):
+    """The one finding of a check: its level, and parts of what it says with the mend."""
+    assert [finding.level for finding in findings] == [level], findings
+    text = str(findings[0])
+    for part in parts:
+        assert part in text
+    assert bool(findings[0].mend) == (level != 'ok')
+
+
+def test_python_is_new_enough():
+    only(check_python((3, 9, 18)), 'error', 'Python 3.9.18')
+    only(check_python(), 'ok', 'Python 3')
+
+
+def test_a_sound_stack_is_sound():
+    only(check_stack(FORKS), 'ok', 'the maintained forks', 'onedl-mmcv 2.3.6')
+    only(check_stack(OFFICIAL), 'ok', 'the official stack', 'mmcv-lite 2.1.0')
+
+
+@pytest.mark.parametrize('version', ['2.6', '2.10.0+cu128', '2.6.0a0+df5bbc0.nv24.11', '3.0'])
+def test_torch_is_new_enough(version):
+    only(check_stack(FORKS | {'torch': version}), 'ok')
+
+
+@pytest.mark.parametrize(
+    ('versions', 'said'),
+    [
+        (
+            FORKS | {'mmcv': '2.1.0'},
+            'onedl-mmcv 2.3.6 and mmcv 2.1.0 are installed over each other',
+        ),
+        (FORKS | {'mmcv': '2.1.0'}, 'pip uninstall -y onedl-mmcv mmcv && pip install'),
+        ({k: v for k, v in FORKS.items() if k != 'onedl-mmcv'}, 'mmcv is not installed'),
+        (FORKS | {'onedl-mmengine': '0.10.11'}, 'onedl-mmengine 0.10.11 is older than 0.10.12'),
+        (FORKS | {'torch': '2.3.1'}, "pip install -U 'torch>="),
+        (OFFICIAL | {'mmcv-lite': '2.2.0'}, 'pip install mmcv-lite==2.1.0'),
+    ],
+)
+def test_a_stack_that_does_not_go_together(versions, said):
+    only(check_stack(versions), 'error', said)
+
+
+def test_parts_of_two_stacks():
+    mixed = {k: v for k, v in FORKS.items() if k != 'onedl-mmdetection'} | {'mmdet': '3.3.0'}
+    only(check_stack(mixed), 'error', 'parts of two stacks', 'pip uninstall -y mmdet')
+    both = check_stack(FORKS | OFFICIAL)
+    assert [finding.level for finding in both] == ['error'] * 4
+    without = {k: v for k, v in FORKS.items() if k != 'onedl-mmdetection'}
+    only(check_stack(without), 'warning', 'mmdet is not installed')
+
+
+def test_torchvision_of_another_torch():
+    versions = {'torch': '2.15.0+cpu', 'torchvision': '0.29.2'}
+    only(check_torchvision(versions, ['numpy', 'torch (==2.15.0)']), 'ok')
+    only(check_torchvision(versions, ['torch==2.14.0']), 'error', 'needs torch 2.14.0')
+    only(check_torchvision(versions, ['torch (==2.14.0)']), 'error', 'needs torch 2.14.0')
+    only(check_torchvision(versions, ['torch==2.15.0+cu130']), 'ok')
+    only(check_torchvision(versions, ['torch==2.15.0'], 'no nms'), 'error', 'no nms', '--force')
+    only(check_torchvision({'torch': '2.15.0'}, []), 'error', 'torchvision not installed')
+
+
+def test_compiled_operators_of_another_torch(tmp_path):
+    only(check_compiled_ops(None, '2.15.0'), 'ok', 'stand in')
+    broken = tmp_path / '_ext.so'
+    broken.write_bytes(b'\x7fELF of another torch')
+    only(check_compiled_ops(broken, '2.15.0'), 'error', str(broken), '2.15.0', 'pip uninstall')
+
+
+@pytest.mark.parametrize(
+    ('facts', 'level', 'said'),
+    [
+        (GpuFacts(True, '13.2', ('H100',)), 'ok', 'CUDA 13.2 on H100'),
+        (GpuFacts(False, '13.2'), 'warning', 'no NVIDIA driver'),
+        (GpuFacts(True, None), 'warning', 'pip install --force-reinstall torch'),
+        (GpuFacts(True, '13.2'), 'warning', 'nvidia-smi'),
+    ],
+)
+def test_missing_cuda(facts, level, said):
+    only(check_gpu(facts), level, said)
+
+
+def test_loader_workers():
+    only(check_workers(1, 16, has_gpu=True), 'warning', 'too few', 'num_workers=4')
+    only(check_workers(32, 8, has_gpu=True), 'warning', '32 loader workers on 8 cores')
+    only(check_workers(4, 8, has_gpu=True), 'ok')
+    only(check_workers(2, 2, has_gpu=True), 'ok')
+    only(check_workers(0, 8, has_gpu=False), 'ok')
+
+
+def test_shared_memory():
+    batch = 32 * 3 * 320 * 320
+    only(check_shared_memory(64 * MIB, 4, batch), 'error', 'bus error', '--shm-size=')
+    only(check_shared_memory(64 * MIB, 0, batch), 'ok')
+    only(check_shared_memory(512 * MIB, 4, batch), 'ok', '512 MiB', '112 MiB needed')
+    only(check_shared_memory(None, 4, batch), 'ok')
+
+
+class Dataset:
+    dropped_boxes = (('a.xml', (5, 5, 5, 9), 'zero area'), ('b.xml', (1, 2, 0, 3), 'inverted'))
+
+
+def test_boxes_and_counts():
+    only(
+        check_boxes('train', Dataset()), 'warning', '2 boxes', '1 zero area', 'b.xml: (1, 2, 0, 3)'
+    )
+    assert check_boxes('train', object()) == []
+    box = dict(bbox=[5.0, 5.0, 5.0, 9.0], bbox_label=0, ignore_flag=0)
+    sample = dict(img_path='a.jpg', width=20, height=20, instances=[box])
+    stock = BaseDetDataset(lazy_init=True, serialize_data=False)
+    stock.data_list, stock._fully_initialized = [sample], True
+    only(check_boxes('train', stock), 'error', '1 boxes spoil the loss', 'CheckedCocoDataset')
+    boxes = [dict(bbox_label=0)] * 3
+    samples = [dict(instances=boxes, seg_map_path='a.png'), dict(instances=[])]
+    only(count_samples('val', samples), 'ok', '2 images, 1 masks, 3 boxes, 1 images without a box')
+    only(count_samples('val', samples[1:]), 'error', '0 boxes')
+
+
+def test_broken_images():
+    broken = {'a.jpg': 'is empty'}
+    only(judge_broken('train', {}, 10, 0.05), 'ok')
+    only(judge_broken('train', broken, 20, 0.05), 'warning', '1 of 20', 'a.jpg is empty')
+    only(judge_broken('train', broken, 19, 0.05), 'error')
+    only(judge_broken('val', broken, 1000, 0), 'error')
+
+
+def test_the_guess_of_time():
+    times = StepTimes(load=0.02, step=0.03, image_bytes=1, num_images=1000)
+    schedule = dict(batch_size=10, max_iters=None, epochs=20)
+    text = str(guess_time(times, workers=0, **schedule))
+    assert '50 s an epoch of 1000 images, 17 min in all' in text
+    assert 'a guess' in text
+    text = str(guess_time(times, workers=4, **schedule))
+    assert '30 s an epoch' in text
+    assert 'bound by computing' in text
+    slow = StepTimes(load=0.4, step=0.03, image_bytes=1, num_images=1000)
+    assert 'bound by loading' in str(guess_time(slow, workers=4, **schedule))
+    text = str(guess_time(times, workers=4, batch_size=10, max_iters=30_000, epochs=None))
+    assert '2.5 h in all' in text
+
+
+def config(name, data_root, work_dir, *more):
+    options = [f'data_root={data_root}/', f'work_dir={work_dir}', *more]
+    return load_config(str(ROOT / 'configs' / name), options)
+
+
+def errors(findings):
+    return [finding.what for finding in findings if finding.level == 'error']
+
+
+def test_data_not_in_place_and_class_counts(sample_set, tmp_path):
+    cfg = config('ssdlite_mbv2_sample.py', tmp_path / 'nowhere', tmp_path)
+    (what,) = errors(check_config_data(cfg))
+    assert f'MISSING {tmp_path}/nowhere' in what
+    cfg = config('ssdlite_mbv2_sample.py', sample_set, tmp_path)
+    cfg.model.bbox_head.num_classes = 7
+    (what,) = errors(check_config_data(cfg))
+    assert 'predicts 7 classes' in what
+
+
+def test_masks_out_of_range(sample_set, tmp_path):
+    """The stranger's masks have one value that is no class."""
+    for folder in ('JPEGImages', 'ImageSets'):
+        (tmp_path / folder).symlink_to(sample_set / folder)
+    masks = tmp_path / 'SegmentationClass'
+    masks.mkdir()
+    for path in (sample_set / 'SegmentationClass').glob('*.png'):
+        (masks / path.name).write_bytes(path.read_bytes())
+    first = sorted(masks.glob('train*.png'))[0]
+    labels = np.array(Image.open(first))
+    labels[0, 0] = 77
+    Image.fromarray(labels).save(first)
+    findings = check_config_data(config('deeplabv3_mbv2_sample.py', tmp_path, tmp_path))
+    (what,) = errors(findings)
+    assert first.name in what
+    assert '77 on 1 pixel' in what
+    assert any('train: 24 images, 24 masks' in finding.what for finding in findings)
+
+
+def doctor(*args):
+    env = dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1')
+    command = [sys.executable, str(ROOT / 'tools/doctor.py'), *map(str, args)]
+    return subprocess.run(command, env=env, capture_output=True, text=True)
+
+
+def test_the_tool_on_a_healthy_config(sample_set, tmp_path):
+    cfg = Config.fromfile(str(ROOT / 'configs/ssdlite_mbv2_sample.py'))
+    path = tmp_path / 'x.json'
+    cfg.dump(str(path))
+    result = doctor(
+        path, '--cfg-options', f'data_root={sample_set}/', f'work_dir={tmp_path / "work"}'
+    )
+    assert result.returncode == 0, result.stdout + result.stderr[-3000:]
+    assert 'can train: 0 errors' in result.stdout
+    assert 'a guess from' in result.stdout
+    assert f'torch {installed_versions()["torch"]}' in result.stdout
+    assert 'train: 24 images' in result.stdout
+
+
+def test_the_tool_on_a_sick_config(tmp_path):
+    (tmp_path / 'x.json').write_text(json.dumps(dict(optimizer={})))
+    result = doctor(tmp_path / 'x.json')
+    assert result.returncode == 1
+    assert 'no `model`' in result.stdout
+    assert 'cannot train: 1 errors' in result.stdout
+    assert 'Traceback' not in result.stderr
+
+
+def test_a_step_that_fails_is_an_error(sample_set, tmp_path):
+    options = [
+        f'data_root={sample_set}/',
+        f'work_dir={tmp_path}',
+        'model.neck.in_channels=(1,2,3)',
+    ]
+    findings = list(examine_config(str(ROOT / 'configs/ssdlite_mbv2_sample.py'), options))
+    assert findings[-1].level == 'error'
+    assert 'a training step fails' in findings[-1].what

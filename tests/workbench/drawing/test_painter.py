@@ -1,0 +1,67 @@
+"""Boxes, masks and legends are drawn where they belong."""
+
+import numpy as np
+import pytest
+import torch
+from mmengine.structures import InstanceData, PixelData
+from mmseg.structures import SegDataSample
+
+from mbv2_backbone.workbench.drawing.painter import Painter
+from mbv2_backbone.workbench.drawing.pixels import draw_boxes, overlay
+
+RED, BLUE = (250, 10, 20), (20, 30, 240)
+
+
+def test_boxes_are_drawn_where_they_are():
+    image = np.full((200, 300, 3), 128, np.uint8)
+    drawn = draw_boxes(image, np.array([[50, 60, 250, 180.0]]), ['disc 0.90'], [RED])
+    for y, x in ((60, 200), (180, 100), (120, 50), (120, 250)):
+        assert drawn[y, x].tolist() == list(RED[::-1])  # BGR
+    assert (drawn[62:178, 53:248] == 128).all()
+    assert (image == 128).all()
+    tag = drawn[40:60, 50:120].reshape(-1, 3)
+    assert {tuple(RED[::-1]), (255, 255, 255)} <= set(map(tuple, tag.tolist()))
+    assert (draw_boxes(image, np.zeros((0, 4)), [], []) == image).all()
+
+
+def test_a_name_stays_inside_of_the_image_and_the_best_box_on_top():
+    image = np.zeros((100, 100, 3), np.uint8)
+    boxes = np.array([[0, 0, 99, 99.0], [0, 0, 99, 99.0]])
+    drawn = draw_boxes(image, boxes, ['first', 'second'], [RED, BLUE])
+    assert drawn[99, 50].tolist() == list(RED[::-1])
+    corner = draw_boxes(image, np.array([[95, 50, 99, 99.0]]), ['a long name'], [RED])
+    assert (corner[40:50, 40:] == RED[::-1]).all(-1).mean() > 0.3
+
+
+def test_only_boxes_above_the_threshold_are_drawn():
+    from mmdet.structures import DetDataSample
+
+    painter = Painter((), (), box_classes=('a', 'b'), box_palette=(RED, BLUE), score_thr=0.5)
+    found = InstanceData(
+        bboxes=np.array([[10, 30, 40, 60], [60, 30, 90, 60]], np.float32),
+        scores=np.array([0.9, 0.4], np.float32),
+        labels=np.array([1, 0]),
+    )
+    picture = painter.prediction(
+        np.zeros((100, 100, 3), np.uint8), DetDataSample(pred_instances=found.to_tensor())
+    )
+    assert picture[60, 25].tolist() == list(BLUE[::-1])
+    assert not (picture == RED[::-1]).all(-1).any()
+
+
+def test_overlay_and_legend():
+    image = np.full((20, 30, 3), 100, np.uint8)
+    labels = np.zeros((20, 30), np.uint8)
+    labels[:, 10:], labels[:, 20:] = 1, 255
+    drawn = overlay(image, labels, [(0, 0, 0), (250, 10, 20)])
+    assert drawn[0, 0].tolist() == [100, 100, 100]
+    assert drawn[0, 15].tolist() == pytest.approx([45 + 11, 45 + 5.5, 45 + 137.5], abs=1)
+    assert (drawn[:, 20:] == 100).all()
+    sample = SegDataSample(pred_sem_seg=PixelData(data=torch.tensor(labels % 255)[None]))
+    painter = Painter(('one', 'a rather long name', 'two'), [(0, 0, 0), (250, 10, 20), (1, 2, 3)])
+    picture = painter.prediction(image, sample)
+    assert (picture[:20, 30:] == 255).all()  # wider than the image: the name must fit
+    assert (picture[20:] == (20, 10, 250)).all(axis=-1).any()
+    assert not (picture[20:] == (3, 2, 1)).all(axis=-1).any()
+    whole = painter.prediction(image, sample, whole_legend=True)
+    assert (whole[20:] == (3, 2, 1)).all(axis=-1).any()

@@ -1,0 +1,285 @@
+"""tools/export.py from config and checkpoint to a file, and what it refuses."""
+
+import sys
+import time
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from helpers.deploy import DETECTION, pictures, write_config
+from helpers.paths import ROOT
+from helpers.small import tool
+from mmengine.registry import MODELS
+from mmengine.runner import Runner
+
+from mbv2_backbone.common.messages import UserError
+from mbv2_backbone.deploy import Predictor
+from mbv2_backbone.deploy.predictor import Prediction
+from mbv2_backbone.workbench.configs.read import load_config
+from mbv2_backbone.workbench.export import compare as verify
+from mbv2_backbone.workbench.export import export as export_module
+from mbv2_backbone.workbench.export.export import export
+from mbv2_backbone.workbench.export.int8 import between_convolutions
+from mbv2_backbone.workbench.export.measure import Quantised, evaluate_exported, headline_metrics
+from mbv2_backbone.workbench.predict.exported_model import with_exported
+from mbv2_backbone.workbench.predict.file_predictor import array_pipeline
+
+pytestmark = pytest.mark.runtime
+
+
+export_tool = partial(tool, 'export')
+
+
+@pytest.fixture(scope='module')
+def small(sample_set, tmp_path_factory):
+    folder = tmp_path_factory.mktemp('small')
+    return write_config(folder, DETECTION, 'ssdlite_mbv2_sample', sample_set)
+
+
+@pytest.fixture(scope='module')
+def quantised(small, tmp_path_factory):
+    """What the tool makes of `--to openvino --int8`."""
+    config, checkpoint, options = small
+    out = tmp_path_factory.mktemp('openvino')
+    result = export_tool(
+        config, checkpoint, '--to', 'openvino', '--int8', '--out', out,
+        '--calibration-images', 12, '--cfg-options', *options,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr[-3000:]
+    return out, result.stdout
+
+
+def test_help_is_fast():
+    begin = time.perf_counter()
+    result = export_tool('--help')
+    assert time.perf_counter() - begin < 1
+    assert '--dynamic-batch' in result.stdout
+
+
+def test_the_tool_shows_its_proof_and_what_8_bits_cost(quantised):
+    out, text = quantised
+    assert {path.name for path in out.iterdir()} == {
+        'ssdlite_mbv2_sample.xml', 'ssdlite_mbv2_sample.bin',
+        'ssdlite_mbv2_sample_int8.xml', 'ssdlite_mbv2_sample_int8.bin',
+    }  # fmt: skip
+    for line in ('largest difference of the raw scores', 'IoU at least', 'bbox_mAP', 'latency'):
+        assert line in text
+    size = next(line.split() for line in text.splitlines() if line.startswith('size'))
+    assert float(size[2]) < 0.7 * float(size[1])
+
+
+def test_8_bits_stay_near_32(quantised):
+    out, _ = quantised
+    images = pictures(4, (128, 128))
+    whole = Predictor(out / 'ssdlite_mbv2_sample.xml', threads=1)
+    small = Predictor(out / 'ssdlite_mbv2_sample_int8.xml', threads=1)
+    assert small.metadata.precision == 'int8'
+    assert small.metadata.detection == whole.metadata.detection
+    for image in images:
+        a, b = whole(image), small(image)
+        assert min(len(a.scores), len(b.scores)) >= 10
+        assert abs(a.scores[:10].mean() - b.scores[:10].mean()) < 0.15
+
+
+def test_an_exported_file_stands_in_for_a_model(quantised, small):
+    out, _ = quantised
+    config, _, options = small
+    path = str(out / 'ssdlite_mbv2_sample.xml')
+    cfg = load_config(config, options)
+    cfg = with_exported(cfg, path)
+    model = MODELS.build(cfg.model)
+    image = pictures(1, (192, 144))[0]
+    packed = array_pipeline(cfg)(dict(img=np.ascontiguousarray(image[..., ::-1]), img_id=0))
+    sample = model.test_step(dict(inputs=[packed['inputs']], data_samples=[packed['data_samples']]))
+    expected = Predictor(path)(image)
+    assert np.allclose(sample[0].pred_instances.bboxes, expected.boxes)
+    assert np.array_equal(sample[0].pred_instances.labels, expected.labels)
+    assert sample[0].ori_shape == (192, 144)
+    with pytest.raises(RuntimeError, match='cannot train'):
+        model(packed['inputs'])
+
+    cfg = load_config(config, [*options, 'classes=("a","b","c","d")'])
+    with pytest.raises(UserError, match='knows the classes disc'):
+        with_exported(cfg, path)
+    cfg = load_config(str(ROOT / 'configs' / 'deeplabv3_mbv2_sample.py'), options)
+    with pytest.raises(UserError, match='gives boxes, but'):
+        with_exported(cfg, path)
+
+
+def test_the_stock_runner_evaluates_an_exported_file(quantised, small, tmp_path):
+    out, _ = quantised
+    cfg = load_config(small[0], small[2])
+    path = str(out / 'ssdlite_mbv2_sample.xml')
+    exported = with_exported(cfg, path)
+    assert cfg.model.type != 'ExportedModel'
+    exported.work_dir = str(tmp_path)
+    exported.default_hooks.visualization.update(draw=True, test_out_dir='shown')
+    metrics = Runner.from_cfg(exported).test()
+    assert len(list(tmp_path.rglob('shown/*'))) == 8
+    assert metrics['coco/bbox_mAP'] == evaluate_exported(cfg, path)['coco/bbox_mAP']
+
+
+def test_onnx_in_8_bits_drops_relu6(small, tmp_path):
+    import onnx
+
+    config, checkpoint, options = small
+    result = export(
+        config, checkpoint, to='onnx', out=str(tmp_path), int8=True, num_images=2,
+        num_calibration=8, cfg_options=options,
+    )  # fmt: skip
+    assert result.problems() == []
+    graphs = [onnx.load(path).graph for path in (result.path, result.quantised.path)]
+    clips = [sum(node.op_type == 'Clip' for node in graph.node) for graph in graphs]
+    assert clips[0] > 50
+    assert clips[1] <= 1  # the one left limits the size of boxes
+    per_channel = [
+        tensor.dims[0]
+        for tensor in graphs[1].initializer
+        if tensor.name.endswith('_scale') and tensor.dims
+    ]
+    assert len(per_channel) > 50
+    scores = Predictor(result.quantised.path, threads=1)(pictures(1, (128, 128))[0]).scores
+    assert len(scores)
+
+
+def test_a_model_that_finds_nothing_yet_has_a_map_of_0(small, tmp_path):
+    config, checkpoint, options = small
+    result = export(
+        config, checkpoint, to='onnx', out=str(tmp_path), int8=True, num_images=2,
+        num_calibration=8, cfg_options=[*options, 'model.test_cfg.score_thr=0.999'],
+    )  # fmt: skip
+    assert result.problems() == []
+    assert result.quantised.metrics == dict(bbox_mAP=(0, 0))
+
+
+def test_an_export_that_differs_is_not_written(small, tmp_path, monkeypatch):
+    config, checkpoint, options = small
+    graph_of = export_module.ExportGraph
+
+    def spoilt(*args):
+        graph = graph_of(*args)
+        graph.preprocess.shift += 0.01
+        return graph
+
+    monkeypatch.setattr(export_module, 'ExportGraph', spoilt)
+    result = export(
+        config, checkpoint, to='torch-export', out=str(tmp_path), num_images=2, cfg_options=options
+    )
+    assert any('scores differ by' in problem for problem in result.problems())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_checkpoint_that_was_not_trained_is_refused(small, tmp_path):
+    config, checkpoint, options = small
+    arguments = dict(to='onnx', out=str(tmp_path), cfg_options=options)
+    state = torch.load(checkpoint, weights_only=True)['state_dict']
+    path = tmp_path / 'bad.pth'
+
+    torch.save({key: value for key, value in state.items() if 'reg_convs' not in key}, path)
+    with pytest.raises(UserError, match='are missing'):
+        export(config, str(path), **arguments)
+    key = 'bbox_head.cls_convs.0.1.weight'
+    torch.save(state | {key: state[key] * float('nan')}, path)
+    with pytest.raises(UserError, match='not finite'):
+        export(config, str(path), **arguments)
+    fresh = MODELS.build(load_config(config, options).model)
+    torch.save(fresh.state_dict(), path)
+    with pytest.raises(UserError, match='not trained'):
+        export(config, str(path), **arguments)
+
+
+@pytest.mark.parametrize(
+    ('base', 'options', 'message'),
+    [
+        ('ssdlite_mbv2_sample', ['model.backbone.widen_factor=0.35'], 'shape'),
+        ('ssdlite_mbv2_sample', ['classes=("a","b","c")'], 'shape'),
+        ('deeplabv3_mbv2_sample', [], 'missing'),
+    ],
+)
+def test_a_checkpoint_of_another_model_is_refused(small, tmp_path, base, options, message):
+    config, checkpoint, data = small
+    if base not in config:
+        config = str(ROOT / 'configs' / f'{base}.py')
+    with pytest.raises(UserError, match=message):
+        export(config, checkpoint, to='onnx', out=str(tmp_path), cfg_options=[*data, *options])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ('options', 'package'),
+    [
+        (dict(to='onnx'), 'onnxscript'),
+        (dict(to='openvino'), 'openvino'),
+        (dict(to='openvino', int8=True), 'nncf'),
+        (dict(to='executorch'), 'executorch'),
+    ],
+)
+def test_a_missing_package_is_named_first(monkeypatch, options, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(UserError, match=rf'pip install.* {package}\b'):
+        export('nowhere.py', 'nowhere.pth', out='nowhere', **options)
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(to='torch-export', is_raw=False), 'Leave out --nms'),
+        (dict(to='executorch', int8=True), '--int8 is there for onnx and openvino'),
+        (dict(to='onnx', size=(0, 128)), 'height and width'),
+        (dict(to='tflite'), 'the formats are'),
+        (dict(to='onnx', num_images=0), '--images must be 1 or more'),
+        (dict(to='onnx', num_calibration=0), '--calibration-images must be 1 or more'),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(small, tmp_path, options, message):
+    with pytest.raises(UserError, match=message):
+        export(*small[:2], out=str(tmp_path), **options)
+
+
+def test_a_mistake_ends_with_a_message(small):
+    result = export_tool(small[0], 'nowhere.pth', '--to', 'onnx', '--cfg-options', *small[2])
+    assert result.returncode == 2
+    assert result.stderr.splitlines()[-1].startswith('error: no checkpoint at nowhere.pth')
+
+
+def test_a_comparison_says_what_is_past_its_tolerance():
+    good = verify.Comparison(num_boxes=1000, num_matched=996, num_extra=4, raw=dict(scores=9e-5))
+    assert good.problems() == []
+    bad = verify.Comparison(
+        raw=dict(scores=2e-4, boxes=float('inf')), num_boxes=10, num_matched=9,
+        score_difference=0.1, num_pixels=10, num_equal_pixels=9,
+    )  # fmt: skip
+    assert len(bad.problems()) == 5
+    ours = dict(scores=np.array([[0.5, np.nan]]))
+    assert verify.raw_difference(ours, dict(scores=np.zeros((1, 2))), 10)['scores'] == np.inf
+    assert verify.raw_difference(dict(a=np.ones(3)), dict(a=np.ones(2)), 1)['a'] == np.inf
+    boxes = verify.raw_difference(dict(boxes=np.ones(4)), dict(boxes=np.zeros(4)), 10)
+    assert boxes['boxes'] == pytest.approx(0.1)
+
+
+def test_8_bits_that_cost_too_much_are_named():
+    result = Quantised('x', dict(mIoU=(70.0, 67.9), mAP=(30.0, 28.0)), (4, 1), (2, 1))
+    assert len(result.problems()) == 1
+    assert 'mIoU fell from 70.0 to 67.9' in result.problems()[0]
+    metrics = {'coco/bbox_mAP': 0.3, 'coco/bbox_mAP_50': 0.5, 'seg/mIoU': 70.0, 'aAcc': 90.0}
+    assert headline_metrics(metrics) == dict(bbox_mAP=pytest.approx(30.0), mIoU=70.0)
+
+
+def test_only_what_lies_between_convolutions_is_quantised():
+    #         image  norm  conv  add   conv  softmax  conv
+    inputs = [[], [0], [1], [2, 2], [3], [4], [1]]
+    is_conv = [False, False, True, False, True, False, True]
+    assert between_convolutions(inputs, is_conv) == [2, 3, 4, 6]
+
+
+def test_the_pixels_of_all_images_count():
+    def masks(value):
+        none = dict(boxes=np.zeros((0, 4)), scores=np.zeros(0), labels=np.zeros(0, int), names=())
+        return [Prediction(**none, mask=np.full((4, 4), value))]
+
+    result = verify.Comparison()
+    assert result.equal_pixels is None
+    verify.compare_predictions(result, masks(0), masks(1))
+    verify.compare_predictions(result, masks(1), masks(1))
+    assert result.equal_pixels == 0.5

@@ -1,0 +1,219 @@
+"""What `new_config` writes where, what it leaves alone, and what it refuses."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.fault import jpeg, picture
+from helpers.own_set import CLASSES, write_coco
+from helpers.paths import ROOT
+from mmengine.config import Config
+from mmengine.registry import DATASETS
+from PIL import Image
+
+from mbv2_backbone.common import own_configs as installed
+from mbv2_backbone.common.messages import UserError
+from mbv2_backbone.workbench.configs.read import datasets_of, load_config
+from mbv2_backbone.workbench.data.check.check import check_folder
+from mbv2_backbone.workbench.data.conversion import convert
+from mbv2_backbone.workbench.new_config.write import Wishes, write_config
+
+SMALL = Wishes(width=0.35)
+
+
+def contents(root):
+    return {p.relative_to(root).as_posix(): p.read_bytes() for p in root.rglob('*') if p.is_file()}
+
+
+def write_voc(root):
+    """A set with boxes and masks and a list of images to train on, but none to validate on."""
+    write_coco(root.with_name('in'))
+    convert(root.with_name('in'), root, to='voc')
+    assert [path.name for path in (root / 'ImageSets/Main').iterdir()] == ['train.txt']
+    for folder in ('SegmentationClass', 'ImageSets/Segmentation'):
+        (root / folder).mkdir()
+    for path in (root / 'JPEGImages').iterdir():
+        mask = Image.fromarray(np.tile([0, 1, 2], (72, 32)).astype(np.uint8))
+        mask.save(root / 'SegmentationClass' / f'{path.stem}.png')
+    names = (root / 'ImageSets/Main/train.txt').read_text()
+    (root / 'ImageSets/Segmentation/train.txt').write_text(names)
+
+
+def images_of(config, split):
+    (node,) = datasets_of(load_config(str(config)), (split,))
+    dataset = DATASETS.build(dict(node, pipeline=[]))
+    return {Path(dataset.get_data_info(i)['img_path']).stem for i in range(len(dataset))}
+
+
+@pytest.mark.parametrize(
+    ('kind', 'task'), [('coco', 'det'), ('train.json', 'det'), ('voc', 'det'), ('voc', 'seg')]
+)
+def test_no_file_of_the_user_is_changed(kind, task, tmp_path):
+    root = tmp_path / 'set'
+    if kind == 'voc':
+        write_voc(root)
+    else:
+        write_coco(tmp_path / 'in', split='all')
+        if kind == 'coco':
+            shutil.copytree(tmp_path / 'in', root)
+        else:
+            convert(tmp_path / 'in', root, to='coco')
+            assert [path.name for path in (root / 'annotations').iterdir()] == ['train.json']
+    before = contents(root)
+    first = write_config(str(root), task, out=str(tmp_path / 'a.py'), wishes=SMALL)
+    assert [path.parent for path in first.split_files] == [root / 'split_by_name'] * 2
+    after = contents(root)
+    assert {name: after[name] for name in before} == before
+    train, val = (images_of(tmp_path / 'a.py', split) for split in ('train', 'val'))
+    assert train | val == set('abcdefgh')
+    assert train
+    assert val
+    assert not train & val
+
+    again = write_config(str(root), task, out=str(tmp_path / 'b.py'), wishes=SMALL)
+    assert again.split_files == []
+    assert contents(root) == after
+    assert list(map(str, again.report.findings)) == list(map(str, first.report.findings))
+    assert images_of(tmp_path / 'b.py', 'val') == val
+
+
+def test_images_that_come_after_the_split_are_named(tmp_path):
+    root = tmp_path / 'set'
+    write_coco(root)
+    write_config(str(root), 'det', out=str(tmp_path / 'a.py'), wishes=SMALL)
+    before = contents(root / 'split_by_name')
+    write_coco(root, names='abcdefghij')
+    report = check_folder(root)
+    assert not report.stops_training
+    text = '\n'.join(map(str, report.findings))
+    assert '2 annotated image(s) are in no list, such as i.jpg; delete it' in text
+    with pytest.raises(UserError, match='holds something else'):
+        write_config(str(root), 'det', out=str(tmp_path / 'b.py'), wishes=SMALL)
+    assert contents(root / 'split_by_name') == before
+    assert not (tmp_path / 'b.py').exists()
+    shutil.rmtree(root / 'split_by_name')
+    write_config(str(root), 'det', out=str(tmp_path / 'b.py'), wishes=SMALL)
+    assert len(images_of(tmp_path / 'b.py', 'train') | images_of(tmp_path / 'b.py', 'val')) == 10
+
+
+def test_a_split_of_a_file_in_the_folder_itself_is_not_read_as_another(tmp_path):
+    root = tmp_path / 'set'
+    write_coco(root)
+    (root / 'annotations/all.json').rename(root / 'all.json')
+    (root / 'annotations').rmdir()
+    for name in 'ab':
+        new = write_config(str(root), 'det', out=str(tmp_path / f'{name}.py'), wishes=SMALL)
+        assert len(new.report.image_set.images) == 8
+        assert new.report.image_set.splits.keys() == {'train', 'val'}
+
+
+def test_files_of_coco_are_ascii(tmp_path):
+    root = tmp_path / 'set'
+    write_coco(root)
+    convert(root, tmp_path / 'coco', to='coco')
+    write_config(str(root), 'det', out=str(tmp_path / 'a.py'), wishes=SMALL)
+    for path in [*tmp_path.glob('coco/annotations/*'), *root.glob('split_by_name/*')]:
+        data = json.loads(path.read_text('ascii'))
+        assert tuple(category['name'] for category in data['categories']) == CLASSES
+
+
+def test_a_config_that_cannot_be_written_leaves_no_split(tmp_path):
+    write_coco(tmp_path / 'set')
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(UserError, match='cannot write'):
+        write_config(str(tmp_path / 'set'), 'det', out=str(tmp_path / 'file/x.py'), wishes=SMALL)
+    assert not (tmp_path / 'set/split_by_name').exists()
+
+
+def test_a_config_inherits_wherever_it_lies(sample_set, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'real' / 'er').mkdir(parents=True)
+    (tmp_path / 'link').symlink_to(tmp_path / 'real' / 'er')
+    (tmp_path / 'real' / 'er' / 'back').symlink_to(tmp_path)
+    for out in ('x.py', 'link/x.py', 'real/er/back/y.py'):
+        write_config(str(sample_set), 'det', out=out, wishes=Wishes())
+        assert Config.fromfile(out).model.type == 'SingleStageDetector'
+
+
+def test_a_config_inherits_from_an_installation_by_name(sample_set, tmp_path, monkeypatch):
+    package = tmp_path / 'site-packages' / 'mbv2_backbone'
+    shutil.copytree(ROOT / 'configs', package / '.mim' / 'configs')
+    monkeypatch.setattr(installed, '_PACKAGE', package)
+    for task in ('det', 'seg', 'both'):
+        out = tmp_path / f'{task}.py'
+        write_config(str(sample_set), task, out=str(out), wishes=SMALL)
+        assert "'mbv2_backbone::" in out.read_text()
+        assert 'site-packages' not in out.read_text()
+        assert Config.fromfile(out).model.backbone.type == 'MobileNetV2Backbone'
+
+
+def test_a_config_that_is_there_stays(sample_set, tmp_path):
+    out = tmp_path / 'x.py'
+    out.write_text('precious')
+    with pytest.raises(UserError, match='--force'):
+        write_config(str(sample_set), 'det', out=str(out), wishes=Wishes())
+    assert out.read_text() == 'precious'
+
+
+@pytest.mark.parametrize('wishes', [dict(size=0), dict(passes=0), dict(passes=-3)])
+def test_numbers_below_one(wishes):
+    with pytest.raises(UserError, match='must be at least 1'):
+        Wishes(**wishes)
+
+
+def test_sets_that_do_not_fit_the_task(tmp_path):
+    write_coco(tmp_path / 'coco')
+    with pytest.raises(UserError, match='holds no masks'):
+        write_config(str(tmp_path / 'coco'), 'seg', out=str(tmp_path / 'x.py'), wishes=Wishes())
+    (tmp_path / 'yolo/labels').mkdir(parents=True)
+    (tmp_path / 'yolo/images').mkdir()
+    (tmp_path / 'yolo/classes.txt').write_text('a\n')
+    for name in 'ab':
+        (tmp_path / f'yolo/images/{name}.jpg').write_bytes(jpeg(picture()))
+        (tmp_path / f'yolo/labels/{name}.txt').write_text('0 0.5 0.5 0.2 0.2')
+    with pytest.raises(UserError, match=r'data\.py convert .*yolo .*yolo_coco --to coco'):
+        write_config(str(tmp_path / 'yolo'), 'det', out=str(tmp_path / 'x.py'), wishes=Wishes())
+    assert not (tmp_path / 'x.py').exists()
+
+
+def test_layouts_that_a_segmentor_does_not_read(sample_set, tmp_path):
+    for layout in ('coco', 'voc'):
+        wishes = Wishes(layout=layout)
+        with pytest.raises(UserError, match='leave --layout out'):
+            write_config(str(sample_set), 'seg', out=str(tmp_path / 'x.py'), wishes=wishes)
+
+
+def test_masks_that_a_detector_does_not_read_are_left_alone(tmp_path):
+    write_coco(tmp_path / 'set')
+    shutil.copytree(tmp_path / 'set/pictures', tmp_path / 'set/images')
+    (tmp_path / 'set/masks').mkdir()
+    for name in 'abcdefgh':
+        mask = Image.fromarray(np.full((9, 9), 77, np.uint8))
+        mask.save(tmp_path / f'set/masks/{name}.png')
+    write_config(str(tmp_path / 'set'), 'det', out=str(tmp_path / 'x.py'), wishes=SMALL)
+    with pytest.raises(UserError, match='masks cannot be trained on'):
+        write_config(str(tmp_path / 'set'), 'both', out=str(tmp_path / 'y.py'), wishes=SMALL)
+
+
+def test_a_joint_model_reads_no_colours(sample_set, tmp_path):
+    root = tmp_path / 'set'
+    shutil.copytree(sample_set, root)
+    names = tmp_path / 'names.txt'
+    labels = ('background', 'disc', 'square', 'triangle', 'star')
+    names.write_text(''.join(f'{name} {i} 0 0\n' for i, name in enumerate(labels)))
+    wishes = Wishes(width=0.35, class_file=str(names))
+    write_config(str(root), 'both', out=str(tmp_path / 'x.py'), wishes=wishes)
+    mask = next(root.glob('SegmentationClass/*.png'))
+    Image.new('RGB', Image.open(mask).size).save(mask)
+    with pytest.raises(UserError, match='is coded in colours; save masks as indices'):
+        write_config(str(root), 'both', out=str(tmp_path / 'y.py'), wishes=wishes)
+
+
+def test_a_set_that_cannot_be_trained_on(tmp_path):
+    write_coco(tmp_path / 'set')
+    for path in (tmp_path / 'set/pictures').iterdir():
+        path.write_bytes(b'')
+    with pytest.raises(UserError, match='cannot be trained on yet'):
+        write_config(str(tmp_path / 'set'), 'det', out=str(tmp_path / 'x.py'), wishes=Wishes())

@@ -1,0 +1,442 @@
+"""What a run leaves, used without our tools: by the toolboxes' functions and by their own files."""
+
+import json
+import pickle
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from helpers.distributed import torchrun
+from helpers.networks import randomise
+from helpers.resume import environment, toy_config
+from helpers.small import ROOT, tool, write_small_config
+from mmengine.config import Config
+from mmengine.registry import MODELS, root
+from mmengine.runner import Runner
+from PIL import Image
+
+from mbv2_backbone.common.messages import UserError
+from mbv2_backbone.workbench.configs import portable as portable_module
+from mbv2_backbone.workbench.configs.portable import build_runner, portable
+from mbv2_backbone.workbench.configs.read import load_config, walk
+from mbv2_backbone.workbench.run import _prepare, evaluate, train
+from mbv2_backbone.workbench.stock import describe, find_stock_tools, run_stock
+from mbv2_backbone.workbench.train.robust import type_name
+
+DET = """
+train_cfg = dict(max_epochs=2, val_interval=1)
+default_hooks = dict(checkpoint=dict(interval=2), logger=dict(interval=1))
+"""
+SEG = """
+_base_ = {base!r}
+data_root = {data!r}
+model = dict(
+    backbone=dict(widen_factor=0.25), decode_head=dict(in_channels=80, channels=16))
+few = dict(num_workers=0, persistent_workers=False, dataset=dict(data_root=data_root))
+train_dataloader = dict(batch_size=8, **few)
+val_dataloader = dict(batch_size=4, **few)
+test_dataloader = val_dataloader
+train_cfg = dict(max_iters=4, val_interval=2)
+default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=4))
+"""
+
+
+class Left:
+    """What a training by our tools left, and what they make of it.
+
+    Attributes:
+        folder: For more files.
+        config: The recorded config.
+        checkpoint: The last one.
+        metrics: Of the checkpoint, by our tools, which read the recorded config too.
+        predictions: Of the same evaluation: a `.pkl` file, or a folder of masks.
+        image: The first image of the validation set.
+    """
+
+    def __init__(self, folder, path, checkpoint, out, image):
+        self.folder, self.image = folder, str(image)
+        train(str(path), work_dir=str(folder / 'work'))
+        self.config = str(folder / 'work' / path.name)
+        self.checkpoint = str(folder / 'work' / checkpoint)
+        self.predictions = str(folder / out)
+        say_all_classes(self.config, self.checkpoint)
+        ours = dict(work_dir=str(folder / 'ours'), out=self.predictions)
+        self.metrics = evaluate(self.config, self.checkpoint, **ours)
+
+    def log(self):
+        """The JSON lines of the training."""
+        return next(self.folder.glob('work/*/vis_data/2*.json'))
+
+    def stock(self, toolbox, name, *args):
+        """Run a stock tool; returns what it printed."""
+        command = [sys.executable, '-m', 'mbv2_backbone', 'stock', toolbox, name]
+        return run([*command, *args], self.folder)
+
+    def metrics_of(self, work_dir):
+        """What a stock test wrote."""
+        (file,) = (self.folder / work_dir).glob('*/2*.json')
+        return json.loads(file.read_text())
+
+
+def run(command, folder):
+    env = dict(environment(), MPLBACKEND='Agg')
+    command = list(map(str, command))
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout + done.stderr
+
+
+def say_all_classes(config, checkpoint):
+    """Give a segmentor that is hardly trained random weights, or it says one class."""
+    cfg = load_config(config)
+    if 'decode_head' in cfg.model:
+        model = randomise(MODELS.build(cfg.model), seed=4)
+        content = torch.load(checkpoint, weights_only=True)
+        content['state_dict'] = model.state_dict()
+        torch.save(content, checkpoint)
+
+
+@pytest.fixture(scope='module')
+def det(sample_set, tmp_path_factory):
+    folder = tmp_path_factory.mktemp('det')
+    path = write_small_config(folder / 'mine.py', sample_set, DET)
+    image = sample_set / 'JPEGImages/val_00000.jpg'
+    return Left(folder, path, 'epoch_2.pth', 'ours.pkl', image)
+
+
+@pytest.fixture(scope='module')
+def seg(sample_set, tmp_path_factory):
+    folder = tmp_path_factory.mktemp('seg')
+    path = folder / 'mine.py'
+    base = str(ROOT / 'configs/deeplabv3_mbv2_sample.py')
+    path.write_text(SEG.format(base=base, data=f'{sample_set}/'))
+    image = sample_set / 'JPEGImages/val_00000.jpg'
+    return Left(folder, path, 'iter_4.pth', 'masks', image)
+
+
+def script(left, code):
+    """Run a user's script on the config, the checkpoint and the image; it writes `out.json`."""
+    head = 'import json, sys\nimport mbv2_backbone\nconfig, checkpoint, image = sys.argv[1:4]\n'
+    tail = '\njson.dump(found, open("out.json", "w"))\n'
+    path = left.folder / 'script.py'
+    path.write_text(head + code + tail)
+    run([sys.executable, path, left.config, left.checkpoint, left.image], left.folder)
+    return json.loads((left.folder / 'out.json').read_text())
+
+
+DET_SCRIPT = """
+from mmdet.apis import DetInferencer, inference_detector, init_detector
+model = init_detector(config, checkpoint, device='cpu')
+found = dict(classes=model.dataset_meta['classes'], scores=[], labels=[])
+boxes = inference_detector(model, image).pred_instances
+found['scores'].append(boxes.scores.tolist())
+found['labels'].append(boxes.labels.tolist())
+for args in (dict(model=config, weights=checkpoint), dict(weights=checkpoint)):
+    (boxes,) = DetInferencer(device='cpu', **args)(image)['predictions']
+    found['scores'].append(boxes['scores'])
+    found['labels'].append(boxes['labels'])
+"""
+
+
+def test_mmdet_functions_find_the_boxes_that_our_tools_find(det):
+    found = script(det, DET_SCRIPT)
+    with Path(det.predictions).open('rb') as file:
+        ours = pickle.load(file)
+    (ours,) = [sample for sample in ours if sample['img_path'] == det.image]
+    scores = ours['pred_instances']['scores'].numpy()
+    assert found['classes'] == ['disc', 'square', 'triangle', 'star']
+    assert len(found['scores']) == 3
+    assert len(scores) > 10
+    for given, labels in zip(found['scores'], found['labels'], strict=True):
+        np.testing.assert_allclose(given, scores, atol=1e-5)
+        assert labels == ours['pred_instances']['labels'].tolist()
+
+
+SEG_SCRIPT = """
+from mmseg.apis import MMSegInferencer, inference_model, init_model
+model = init_model(config, checkpoint, device='cpu')
+found = dict(classes=model.dataset_meta['classes'], masks=[])
+found['masks'].append(inference_model(model, image).pred_sem_seg.data[0].tolist())
+for given in (config, None):
+    inferencer = MMSegInferencer(given, weights=checkpoint, device='cpu')
+    found['masks'].append(inferencer(image)['predictions'].tolist())
+"""
+
+
+def test_mmseg_functions_find_the_masks_that_our_tools_find(seg):
+    found = script(seg, SEG_SCRIPT)
+    assert found['classes'] == ['background', 'disc', 'square', 'triangle', 'star']
+    assert len(np.unique(found['masks'][0])) > 1
+    assert len(found['masks']) == 3
+    ours = indices(f'{seg.predictions}/val_00000.png')
+    for mask in found['masks']:
+        np.testing.assert_array_equal(mask, ours)
+
+
+def indices(path):
+    """What a palette PNG says of each pixel."""
+    return np.asarray(Image.open(path))
+
+
+def test_mmdet_test(det):
+    args = ('--work-dir', 'test', '--out', 'stock.pkl', '--show-dir', 'shown')
+    det.stock('mmdet', 'test', det.config, det.checkpoint, *args)
+    stock = det.metrics_of('test')
+    shared = [key for key in stock if key in det.metrics]
+    assert {'coco/bbox_mAP', 'coco/bbox_mAP_50', 'coco/star_precision'} <= set(shared)
+    assert stock['coco/bbox_mAP_50'] > 0
+    assert {k: stock[k] for k in shared} == pytest.approx({k: det.metrics[k] for k in shared})
+    assert len(list(det.folder.glob('test/*/shown/*.jpg'))) == 8
+
+
+def test_mmseg_test(seg):
+    args = ('--work-dir', 'test', '--out', 'stock')
+    seg.stock('mmseg', 'test', seg.config, seg.checkpoint, *args)
+    stock = seg.metrics_of('test')
+    assert stock['mIoU'] > 0
+    for key in ('mIoU', 'mAcc', 'aAcc'):
+        assert stock[key] == pytest.approx(seg.metrics[key], abs=0.01)
+    for path in Path(seg.predictions).glob('*.png'):
+        stock = cv2.imread(str(seg.folder / 'stock' / path.name), cv2.IMREAD_UNCHANGED)
+        np.testing.assert_array_equal(stock, indices(path))
+
+
+@pytest.mark.slow
+def test_mmdet_train_goes_on_from_our_checkpoint(det):
+    args = ('--work-dir', 'train', '--cfg-options', 'train_cfg.max_epochs=3')
+    det.stock('mmdet', 'train', det.config, '--resume', det.checkpoint, *args)
+    meta = torch.load(det.folder / 'train/epoch_3.pth', weights_only=True)['meta']
+    assert (meta['epoch'], meta['iter']) == (3, 9)
+    assert 'FastCocoMetric' not in meta['cfg']
+
+
+@pytest.mark.slow
+def test_mmseg_train_begins_anew(seg):
+    seg.stock('mmseg', 'train', seg.config, '--work-dir', 'train')
+    meta = torch.load(seg.folder / 'train/iter_4.pth', weights_only=True)['meta']
+    assert meta['iter'] == 4
+    scalars = next(seg.folder.glob('train/*/vis_data/scalars.json')).read_text()
+    assert 'mIoU' in scalars
+    assert 'nan' not in scalars.lower()
+
+
+@pytest.mark.slow
+def test_mmdet_analysis_of_logs(det):
+    log = det.log()
+    det.stock('mmdet', 'analyze_logs', 'plot_curve', log, '--keys', 'bbox_mAP', '--out', 'map.png')
+    assert cv2.imread(str(det.folder / 'map.png')).std() > 0
+    said = det.stock('mmdet', 'analyze_logs', 'cal_train_time', log)
+    assert float(re.search(r'average iter time: (\S+) s', said).group(1)) > 0
+
+
+@pytest.mark.slow
+def test_mmseg_analysis_of_logs(seg):
+    seg.stock('mmseg', 'analyze_logs', seg.log(), '--keys', 'mIoU', '--out', 'miou.png')
+    assert cv2.imread(str(seg.folder / 'miou.png')).std() > 0
+
+
+@pytest.mark.slow
+def test_mmdet_analysis_of_predictions(det):
+    det.stock('mmdet', 'analyze_results', det.config, det.predictions, 'extremes', '--topk', '2')
+    for folder in ('good', 'bad'):
+        assert len(list(det.folder.glob(f'extremes/{folder}/*.jpg'))) == 2
+    args = (det.predictions, 'confusion', '--score-thr', '0.01')
+    det.stock('mmdet', 'confusion-matrix', det.config, *args)
+    assert cv2.imread(str(det.folder / 'confusion/confusion_matrix.png')).std() > 0
+    said = det.stock('mmdet', 'eval_metric', det.config, det.predictions)
+    assert f"'coco/bbox_mAP_50': {det.metrics['coco/bbox_mAP_50']}" in said
+
+
+@pytest.mark.slow
+def test_mmseg_confusion_of_masks(seg):
+    seg.stock('mmseg', 'confusion_matrix', seg.config, seg.predictions, 'confusion')
+    assert cv2.imread(str(seg.folder / 'confusion/confusion_matrix.png')).std() > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('task', ['det', 'seg'])
+def test_browsing_draws_every_training_image(task, request):
+    left = request.getfixturevalue(task)
+    args = (left.config, '--output-dir', 'browse', '--not-show')
+    left.stock(f'mm{task}', 'browse_dataset', *args)
+    drawn = list(left.folder.glob('browse/*.jpg'))
+    assert len(drawn) == 24
+    assert all(cv2.imread(str(path)).std() > 0 for path in drawn)
+
+
+@pytest.mark.slow
+def test_cost_of_a_network(det, seg):
+    said = det.stock('mmdet', 'get_flops', det.config, '--num-images', '1')
+    assert f'Params: {parameters(det)}' in said
+    assert 'Input shape: (128, 128)' in said
+    said = seg.stock('mmseg', 'get_flops', seg.config, '--shape', '145', '145')
+    assert f'Params: {parameters(seg)}' in said
+    assert re.search(r'Flops: [\d.]+M', said)
+
+
+def parameters(left):
+    state = torch.load(left.checkpoint, weights_only=True)['state_dict']
+    count = sum(value.numel() for key, value in state.items() if not _is_buffer(key))
+    return f'{round(count / 1e6, 3):g}M'
+
+
+def _is_buffer(key):
+    return key.endswith(('running_mean', 'running_var', 'num_batches_tracked', 'class_weight'))
+
+
+@pytest.mark.slow
+def test_several_processes_test_as_one(det):
+    args = ('stock', 'mmdet', 'test', det.config, det.checkpoint, '--launcher', 'pytorch')
+    done = torchrun('-m', 'mbv2_backbone', *args, '--work-dir', det.folder / 'two')
+    assert done.returncode == 0, done.stderr[-3000:]
+    stock = det.metrics_of('two')
+    assert stock['coco/bbox_mAP_50'] == pytest.approx(det.metrics['coco/bbox_mAP_50'])
+
+
+# What is recorded
+
+
+def planned_and_recorded(path, tmp_path, **flags):
+    """As a training makes them, up to the Runner."""
+    from mbv2_backbone.workbench.checks.broken_images import watch_images
+    from mbv2_backbone.workbench.train.robust import make_robust
+    from mbv2_backbone.workbench.train.tracking import add_tracking
+
+    loaded, planned = load_config(str(path)), load_config(str(path))
+    _prepare(planned, str(tmp_path), 'none', **dict(dict(amp=False, channels_last=None), **flags))
+    watch_images(planned)
+    add_tracking(planned)
+    make_robust(planned)
+    return planned, portable(loaded, planned)
+
+
+def names_of_our_tools():
+    """All that is registered by what is not the plugin."""
+    found = set()
+    for name in dir(root):
+        for key, value in getattr(getattr(root, name), 'module_dict', {}).items():
+            if re.match(r'mbv2_backbone\.(engine|workbench|report|deploy)\b', value.__module__):
+                found.add(key)
+    return found
+
+
+@pytest.mark.parametrize(
+    'name',
+    [
+        'ssdlite_mbv2_coco',
+        'ssdlite_mbv2_voc0712',
+        'deeplabv3_mbv2_cityscapes',
+        'ssdlite-deeplabv3_mbv2_sample',
+    ],
+)
+def test_nothing_that_is_recorded_needs_our_tools(name, tmp_path):
+    config = ROOT / f'configs/{name}.py'
+    planned, recorded = planned_and_recorded(config, tmp_path)
+    ours = names_of_our_tools()
+    used = [{type_name(node) for node in walk(cfg._cfg_dict)} for cfg in (planned, recorded)]
+    assert len(used[0] & ours) > 5
+    assert not used[1] & ours
+    assert 'worker_init_fn' not in recorded.pretty_text
+    loaded = load_config(str(config))
+    assert recorded.work_dir == planned.work_dir == str(tmp_path)
+    assert set(loaded.custom_imports.imports) <= set(recorded.custom_imports.imports)
+    assert recorded.val_evaluator == loaded.val_evaluator
+    assert recorded.train_dataloader.num_workers == planned.train_dataloader.num_workers
+    assert recorded.optim_wrapper.optimizer == planned.optim_wrapper.optimizer
+
+
+def test_a_recorded_config_is_recorded_the_same_again(tmp_path):
+    config = ROOT / 'configs/deeplabv3_mbv2_sample.py'
+    _, first = planned_and_recorded(config, tmp_path)
+    first.dump(tmp_path / 'again.py')
+    _, second = planned_and_recorded(tmp_path / 'again.py', tmp_path)
+    assert second.pretty_text == first.pretty_text
+
+
+def test_mixed_precision_is_recorded_as_mmengines_where_that_can_run(tmp_path, monkeypatch):
+    config = ROOT / 'configs/ssdlite_mbv2_sample.py'
+    planned, recorded = planned_and_recorded(config, tmp_path, amp=True)
+    assert planned.optim_wrapper.type == 'Bf16OptimWrapper'
+    assert recorded.optim_wrapper.type == 'OptimWrapper'
+    monkeypatch.setattr(portable_module.torch.cuda, 'is_available', lambda: True)
+    wrapper = portable(load_config(str(config)), planned).optim_wrapper
+    wrapper.pop('optimizer')
+    assert wrapper == dict(type='AmpOptimWrapper', dtype='bfloat16', loss_scale=1.0)
+
+
+def test_what_only_our_tools_import_is_named_in_custom_imports(tmp_path):
+    path = tmp_path / 'bare.py'
+    load_config(str(ROOT / 'configs/deeplabv3_mbv2_sample.py'))  # imports mbv2_backbone.seg
+    path.write_text(
+        f'_base_ = {str(ROOT / "configs/deeplabv3_mbv2_sample.py")!r}\n'
+        "custom_imports = dict(_delete_=True, imports='json')\n"
+    )
+    _, recorded = planned_and_recorded(path, tmp_path)
+    assert recorded.custom_imports == dict(imports=['mbv2_backbone', 'json', 'mbv2_backbone.seg'])
+
+
+@pytest.mark.parametrize('kind', [None, 'OtherRunner'])
+def test_a_runner_records_another_config_than_it_is_built_from(tmp_path, kind):
+    from mmengine.registry import RUNNERS
+
+    @RUNNERS.register_module(force=True)
+    class OtherRunner(Runner):
+        pass
+
+    planned = toy_config(tmp_path)
+    if kind:
+        planned.runner_type = kind
+    recorded = Config(dict(note='what is written'), filename=str(tmp_path / 'source.py'))
+    runner = build_runner(planned, recorded)
+    assert isinstance(runner, OtherRunner) == bool(kind)
+    assert type_name(runner.model) == 'ToyModel'
+    assert (tmp_path / 'source.py').read_text() == "note = 'what is written'\n"
+    (config,) = tmp_path.glob('*/vis_data/config.py')
+    assert 'ToyModel' not in config.read_text()
+
+
+# Finding the tools
+
+
+def test_the_list_names_every_tool_once_with_what_it_is():
+    for toolbox in ('mmdet', 'mmseg'):
+        tools = find_stock_tools(toolbox)
+        assert next(iter(tools)) == 'test'
+        assert len(set(tools.values())) == len(tools)
+        for name in ('train', 'analyze_logs', 'browse_dataset', 'confusion_matrix', 'get_flops'):
+            assert tools[name].parent.name in ('tools', 'analysis_tools')
+    assert 'mot/browse_dataset' in find_stock_tools('mmdet')
+    lines = describe().splitlines()
+    assert re.search(r'^mmseg train +Train a segmentor$', '\n'.join(lines), re.MULTILINE)
+    done = tool('stock', 'mmseg', '--list')
+    assert done.stdout.splitlines() == [line for line in lines if line.startswith('mmseg ')]
+
+
+def test_what_is_not_there_is_named(monkeypatch, tmp_path):
+    done = tool('stock', 'mmdet', 'analyse-logs')
+    assert done.returncode == 2
+    assert 'closest are analyze_logs' in done.stderr
+    assert tool('stock', 'mmdet').returncode == 2
+    with pytest.raises(UserError, match='no toolbox mmpose; there are mmdet and mmseg'):
+        run_stock('mmpose', 'test')
+    from mbv2_backbone.workbench import stock
+
+    package = tmp_path / 'mmseg'
+    package.mkdir()
+    (package / '__init__.py').touch()
+    spec = stock.find_spec('json')
+    spec.origin = str(package / '__init__.py')
+    monkeypatch.setattr(stock, 'find_spec', lambda _: spec)
+    with pytest.raises(UserError, match='without its tools'):
+        run_stock('mmseg', 'test')
+    (tmp_path / 'tools').mkdir()
+    (tmp_path / 'tools/train.py').touch()
+    assert find_stock_tools('mmseg') == {'train': tmp_path / 'tools/train.py'}
+    monkeypatch.setattr(stock, 'find_spec', lambda _: None)
+    with pytest.raises(UserError, match='mmseg is not installed'):
+        run_stock('mmseg', 'test')

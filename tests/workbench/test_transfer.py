@@ -1,0 +1,57 @@
+"""One backbone, both tasks: what one task trained is where the other one starts."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from helpers.paths import ROOT
+from mmengine.registry import MODELS
+
+from mbv2_backbone.weights.whole_model import read_state_dict
+from mbv2_backbone.workbench.configs.read import load_config
+from mbv2_backbone.workbench.run import train
+
+CONFIGS = ROOT / 'configs'
+DETECTOR = str(CONFIGS / 'ssdlite_mbv2_sample.py')
+SEGMENTOR = str(CONFIGS / 'deeplabv3_mbv2_sample.py')
+DETECTION = ['train_cfg.max_epochs=1', 'train_cfg.val_interval=5',
+             'default_hooks.checkpoint.interval=1']  # fmt: skip
+SEGMENTATION = ['train_cfg.max_iters=3', 'train_cfg.val_interval=5',
+                'default_hooks.checkpoint.interval=3']  # fmt: skip
+
+
+def start_from(config, checkpoint):
+    """Build a config's model as a run starts, on a backbone of another run."""
+    cfg = load_config(config, [f'model.backbone.init_cfg.checkpoint={checkpoint}'])
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    return model
+
+
+def trained(config, options, work_dir, sample_set):
+    train(config, work_dir=str(work_dir), cfg_options=[f'data_root={sample_set}/', *options])
+    return Path((work_dir / 'last_checkpoint').read_text())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ('first', 'first_options', 'second', 'second_options', 'random'),
+    [
+        (DETECTOR, DETECTION, 'deeplabv3_mbv2_sample_from-ssdlite', SEGMENTATION, ()),
+        (SEGMENTOR, SEGMENTATION, 'ssdlite_mbv2_sample_from-deeplabv3', DETECTION, ('conv2.',)),
+    ],
+)
+def test_a_backbone_of_one_task_is_pretrained_for_the_other(
+    first, first_options, second, second_options, random, sample_set, tmp_path
+):
+    checkpoint = trained(first, first_options, tmp_path / 'first', sample_set)
+    saved = read_state_dict(str(checkpoint))
+    config = str(CONFIGS / f'{second}.py')
+    backbone = start_from(config, checkpoint).backbone
+    own = backbone.state_dict()
+    for name, value in own.items():
+        if not name.startswith(random):
+            assert torch.equal(value, saved[f'backbone.{name}']), name
+    assert any(name.startswith(random) for name in own) == bool(random)
+    options = [*second_options, f'model.backbone.init_cfg.checkpoint={checkpoint}']
+    assert trained(config, options, tmp_path / 'second', sample_set).exists()

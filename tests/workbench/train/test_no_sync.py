@@ -1,0 +1,112 @@
+"""From a batch on the device to new weights, a step never waits for the device."""
+
+from contextlib import ExitStack, contextmanager
+from unittest.mock import MagicMock, patch
+
+import pytest
+import torch
+from helpers.paths import ROOT
+from measure.speed.inputs import training_batch
+from measure.speed.models import build_optimizer, build_random, class_counts, set_size
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from mbv2_backbone.workbench.configs.machine import (
+    DeferredRuntimeInfoHook,
+    detect_machine,
+    fit_config,
+)
+from mbv2_backbone.workbench.configs.read import load_config, task_of
+
+CONFIGS = ROOT / 'configs'
+WAITING = {
+    '_local_scalar_dense',
+    'nonzero',
+    'masked_select',
+    'unique_dim',
+    '_unique2',
+    'repeat_interleave',
+    'lift_fresh',  # torch.tensor and new_tensor: a blocking copy to the GPU
+}
+
+
+class NoWaiting(TorchDispatchMode):
+    """Refuse operators that wait for a GPU, also where this test runs on a CPU."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.overloadpacket.__name__
+        if name in WAITING:
+            raise AssertionError(f'{func} waits for the device')
+        if name.startswith('index'):
+            indices = args[1] if isinstance(args[1], (list, tuple)) else []
+            if any(i is not None and i.dtype in (torch.bool, torch.uint8) for i in indices):
+                raise AssertionError(f'{func} with a mask waits for the device')
+        return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def no_waiting():
+    with ExitStack() as stack:
+        for name in ('tolist', 'numpy', 'cpu', '__array__'):  # they read without an operator
+            error = AssertionError(f'{name} waits for the device')
+            stack.enter_context(patch.object(torch.Tensor, name, side_effect=error))
+        yield stack.enter_context(NoWaiting())
+
+
+def build_step(name):
+    """A step from a batch on the device on: forward, targets, losses, backward, optimizer."""
+    cfg = load_config(str(CONFIGS / f'{name}.py'), None)
+    fit_config(cfg, detect_machine())
+    set_size(cfg, (64, 64))
+    model = build_random(cfg).train()
+    optimizer = build_optimizer(model, cfg)
+    num_classes, num_seg_classes = class_counts(cfg)
+    batch = training_batch(
+        batch_size=2,
+        size=(64, 64),
+        num_classes=num_classes,
+        num_seg_classes=num_seg_classes,
+        task=task_of(cfg),
+    )
+    prepared = model.data_preprocessor(batch, True)
+    model.data_preprocessor.forward = lambda data, training: prepared
+    return lambda: model.train_step(batch, optimizer)
+
+
+@pytest.mark.parametrize(
+    'name',
+    [
+        'ssdlite_mbv2_coco',
+        'ssdlite_mbv2_coco_plus',
+        'deeplabv3_mbv2_sample',
+        'ssdlite-deeplabv3_mbv2_sample',
+    ],
+)
+def test_a_training_step_does_not_wait(name):
+    step = build_step(name)
+    runner = MagicMock(hooks=[], iter=0, max_iters=100)
+    runner.train_dataloader.__len__.return_value = 100
+    hook = DeferredRuntimeInfoHook()
+    hook.before_train(runner)
+    step()  # priors and the optimizer's state are made once
+    with no_waiting():
+        losses = step()
+        hook.after_train_iter(runner, 0, outputs=losses)
+    assert 'loss' in losses
+
+
+@pytest.mark.parametrize(
+    'wait',
+    [
+        lambda x: x.sum().item(),
+        lambda x: bool((x > 0).any()),
+        lambda x: x[x > 0],
+        lambda x: x.masked_fill_(x > 0, 1).nonzero(),
+        lambda x: x.new_tensor([1.0, 2.0]),
+        lambda x: x.tolist(),
+        lambda x: x.index_put_((x > 0,), torch.zeros(())),
+    ],
+)
+def test_what_waits_is_found(wait):
+    x = torch.ones(3)
+    with no_waiting(), pytest.raises(AssertionError, match='waits for the device'):
+        wait(x)

@@ -1,0 +1,1 @@
+"""Measurements for maintainers: structure, speed and recipes."""

@@ -1,0 +1,163 @@
+"""Weights to start from, out of convolutions that have lost their batch norms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from mbv2_backbone.backbone import MobileNetV2Backbone
+from mbv2_backbone.common.files import replaced_whole
+from mbv2_backbone.common.messages import UserError
+from mbv2_backbone.deploy.image import read_image, resize
+from mbv2_backbone.weights.layouts.mmdet_names import LAYOUT
+from mbv2_backbone.weights.origin import Origin
+from mbv2_backbone.weights.preprocessing import IMAGENET, MINUS_ONE_TO_ONE, Preprocessing
+from mbv2_backbone.workbench.data.names import images_in
+
+from .tflite import Convolution, folded_convolutions, read_model
+
+BATCH_NORM_EPS = 1e-3
+MAX_IMAGES = 64
+IMAGE_SIZE = (320, 320)
+MIN_VARIANCE = 1e-6
+
+
+def unfold(convolutions: Sequence[Convolution], backbone: MobileNetV2Backbone) -> None:
+    """Set a backbone to compute what the folded convolutions do, in eval mode.
+
+    Args:
+        convolutions: With their batch norm folded in, in the order of computing.
+        backbone: Of the same width; its batch norms do nothing then but add the biases.
+
+    Raises:
+        UserError: If the shapes are not the backbone's.
+    """
+    units = [
+        unit for unit in backbone.modules() if isinstance(getattr(unit, 'conv', None), nn.Conv2d)
+    ]
+    expected = [tuple(unit.conv.weight.shape) for unit in units]
+    got = [tuple(weight.shape) for weight, _ in convolutions]
+    if got != expected:
+        differ = next((pair for pair in zip(expected, got, strict=False) if pair[0] != pair[1]), '')
+        raise UserError(
+            f'expected the {len(expected)} convolutions of MobileNetV2 at width '
+            f'{backbone.widen_factor:g}, got {len(got)}; first difference: {differ}'
+        )
+    with torch.no_grad():
+        for unit, (weight, bias) in zip(units, convolutions, strict=True):
+            unit.conv.weight.copy_(weight)
+            _set_norm(unit.norm, torch.zeros_like(bias), torch.ones_like(bias), bias)
+
+
+def calibrate(backbone: MobileNetV2Backbone, images: Iterable[Tensor]) -> None:
+    """Give batch norms the statistics of images, and scales that leave every output as it was.
+
+    A batch norm with other statistics than its input has would change the network as soon as
+    training normalises by the batch.
+
+    Args:
+        backbone: Its outputs in eval mode stay the same.
+        images: `(N, 3, H, W)` each, normalised.
+    """
+    norms = [module for module in backbone.modules() if isinstance(module, nn.BatchNorm2d)]
+    sums: dict[nn.Module, Tensor] = {}
+
+    def add(norm: nn.Module, inputs: tuple[Tensor]) -> None:
+        x = inputs[0].double()
+        ones = x.new_full((x.shape[1],), x.numel() / x.shape[1])
+        sums[norm] = sums.get(norm, 0) + torch.stack(
+            [x.sum((0, 2, 3)), (x * x).sum((0, 2, 3)), ones]
+        )
+
+    hooks = [norm.register_forward_pre_hook(add) for norm in norms]
+    backbone.eval()
+    with torch.no_grad():
+        for image in images:
+            backbone(image)
+        for hook in hooks:
+            hook.remove()
+        for norm in norms:
+            total, squares, count = sums[norm]
+            mean = total / count
+            variance = (squares / count - mean**2).clamp_min(MIN_VARIANCE)
+            scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+            bias = norm.bias + (mean - norm.running_mean) * scale
+            _set_norm(norm, mean, variance, bias, scale)
+
+
+def _set_norm(
+    norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor, bias: Tensor, scale: Tensor | float = 1.0
+) -> None:
+    norm.running_mean.copy_(mean)
+    norm.running_var.copy_(variance)
+    norm.weight.copy_((variance + norm.eps).sqrt() * scale)
+    norm.bias.copy_(bias)
+
+
+def renormalised(convolution: Convolution, was: Preprocessing, will: Preprocessing) -> Convolution:
+    """Return a first convolution for images that are normalised another way.
+
+    The same numbers but at the image's edge, where the zeros of the padding mean another colour.
+    """
+    weight, bias = convolution
+    mean, std, new_mean, new_std = (
+        torch.tensor(values).reshape(1, 3, 1, 1)
+        for values in (was.mean, was.std, will.mean, will.std)
+    )
+    return weight * new_std / std, bias + (weight * (new_mean - mean) / std).sum((1, 2, 3))
+
+
+def normalised(image: Tensor, preprocessing: Preprocessing = IMAGENET) -> Tensor:
+    """Return `(H, W, 3)` uint8 RGB as `(1, 3, H, W)` float32."""
+    mean, std = torch.tensor(preprocessing.mean), torch.tensor(preprocessing.std)
+    return ((image.float() - mean) / std).permute(2, 0, 1)[None]
+
+
+def make_weights(
+    convolutions: Sequence[Convolution], images: Iterable[Tensor]
+) -> dict[str, Mapping]:
+    """Return a checkpoint of `MobileNetV2Backbone`, and of mmdet's `MobileNetV2`.
+
+    Args:
+        convolutions: Of a width of 1, for images of range -1 to 1.
+        images: `(H, W, 3)` uint8 RGB, for the statistics of the batch norms.
+
+    Raises:
+        UserError: If the shapes are not those of MobileNetV2.
+    """
+    backbone = MobileNetV2Backbone(
+        out_indices=('conv2',), norm_cfg=dict(type='BN', eps=BATCH_NORM_EPS)
+    )
+    first = renormalised(convolutions[0], MINUS_ONE_TO_ONE, IMAGENET)
+    unfold([first, *convolutions[1:]], backbone)
+    calibrate(backbone, map(normalised, images))
+    origin = Origin(IMAGENET, LAYOUT.padding, BATCH_NORM_EPS)
+    return dict(state_dict=backbone.state_dict(), meta=origin.to_meta())
+
+
+def write_weights(
+    model: str | PathLike[str], images: str | PathLike[str], out: str | PathLike[str]
+) -> None:
+    """Write the backbone of a `.tflite` detector, or of MediaPipe's npm package, as a `.pth`.
+
+    Args:
+        model: See `read_model`.
+        images: Folder of images for the batch norms' statistics; the first 64 by name count.
+        out: The file.
+
+    Raises:
+        UserError: If the model cannot be read or is another network, or there are no images.
+    """
+    paths = [*images_in(Path(images)).values()][:MAX_IMAGES]
+    if not paths:
+        raise UserError(f'no images in {images}, whose statistics the batch norms need')
+    convolutions = folded_convolutions(read_model(model))
+    pixels = (torch.from_numpy(resize(read_image(path), IMAGE_SIZE)) for path in paths)
+    Path(out).parent.mkdir(parents=True, exist_ok=True)
+    checkpoint = make_weights(convolutions, pixels)
+    with replaced_whole(out) as partial:
+        torch.save(checkpoint, partial)

@@ -1,0 +1,85 @@
+"""Peak memory of a training step, each model in a process of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from mbv2_backbone.common.messages import UserError
+from mbv2_backbone.workbench.configs.machine import detect_machine
+
+from .steps import StepJob, StepProcess, build_step
+
+STEPS = 2  # the second has the optimizer's state beside it
+_SMALL = (64, 64)
+_MIB = 2**20
+
+
+def memory_rows(job: StepJob, peers: Sequence[str]) -> list[dict]:
+    """Measure ours, ours with `with_cp` and the peers; a row of MiB each.
+
+    Args:
+        job: The step of ours.
+        peers: Of `mmdet`, `mmseg`, `torchvision`.
+
+    Raises:
+        UserError: If a process dies.
+    """
+    jobs = {
+        'ours': job,
+        'ours, with_cp': replace(job, with_cp=True),
+        **{peer: replace(job, who=peer) for peer in peers},
+    }
+    rows = []
+    for name, each in jobs.items():
+        found = StepProcess(each).ask(peak_of_step)
+        rows.append({'name': name, **{f'{key} MiB': value for key, value in found.items()}})
+    return rows
+
+
+def peak_of_step(job: StepJob) -> dict[str, int]:
+    """Run training steps in this process and measure them.
+
+    Returns:
+        MiB: `step`, the peak over what there was before the first step, and `peak`, the process's
+        (CPU) or the allocator's (CUDA) in all.
+    """
+    build_step(replace(job, batch_size=2, size=_SMALL))()  # what is imported by a step is there
+    step = build_step(job)
+    has_cuda = detect_machine().device == 'cuda'
+    if has_cuda:
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+    else:
+        before = status_bytes('VmRSS')
+        _forget_peak()
+    for _ in range(STEPS):
+        step()
+    peak = torch.cuda.max_memory_allocated() if has_cuda else status_bytes('VmHWM')
+    return dict(step=round((peak - before) / _MIB), peak=round(peak / _MIB))
+
+
+def _forget_peak() -> None:
+    """Let Linux's high-water mark of this process start from what is resident now."""
+    with open('/proc/self/clear_refs', 'w', encoding='utf-8') as file:
+        file.write('5')
+
+
+def status_bytes(key: str, process: int | str = 'self') -> int:
+    """Return an entry of a process's status in bytes.
+
+    Args:
+        key: `VmRSS` for what is resident, `VmHWM` for the most that was.
+        process: Its number; by default this one.
+
+    Raises:
+        UserError: If this system has none.
+    """
+    try:
+        with open(f'/proc/{process}/status', encoding='utf-8') as file:
+            values = [line.split()[1] for line in file if line.startswith(f'{key}:')]
+    except OSError as error:
+        raise UserError(f'memory of a process is measured on Linux only: {error}') from error
+    return int(values[0]) * 1024

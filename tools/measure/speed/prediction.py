@@ -1,0 +1,264 @@
+"""Prediction from an image in memory to final boxes or masks."""
+
+from __future__ import annotations
+
+import os.path as osp
+import tempfile
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from copy import deepcopy
+from importlib.util import find_spec
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dataset import Compose, pseudo_collate
+from mmengine.registry import DefaultScope
+from torch import nn
+
+from mbv2_backbone.common.messages import UserError
+from mbv2_backbone.deploy.predictor import Predictor
+from mbv2_backbone.deploy.runtimes import RUNTIMES
+from mbv2_backbone.workbench.configs.machine import Machine
+from mbv2_backbone.workbench.configs.read import task_of
+from mbv2_backbone.workbench.predict.file_predictor import FilePredictor, array_pipeline
+from mbv2_backbone.workbench.timing import Call
+
+from .exported import exported_predictors
+from .inputs import Size, picture
+from .models import build_random, class_counts, set_candidates, settle_batch_norm
+from .peers import (
+    MENDED_NORM,
+    NO_WEIGHTS,
+    mend,
+    peer_config,
+    torchvision_detector,
+    torchvision_segmentor,
+)
+
+PHOTO_SIZE = (480, 640)  # of the images that a detector gets
+_SETTLE_IMAGES = 4
+
+
+def prediction_calls(
+    cfg: Config,
+    peers: Sequence[str],
+    machine: Machine,
+    *,
+    batch_size: int,
+    size: Size,
+    candidates: int,
+    runtimes: Sequence[str] = (),
+    exported: Sequence[str] = (),
+    threads: int = 1,
+) -> tuple[dict[str, Call], list[str]]:
+    """Prepare the predictions that are timed.
+
+    Args:
+        cfg: Our config, of that size.
+        peers: Of `mmdet`, `mmseg`, `torchvision`.
+        machine: What it runs on.
+        batch_size: Images in a call.
+        size: Height and width that the network sees.
+        candidates: Boxes above the score threshold in an image, set for each detector.
+        runtimes: Of `EXPORTED_RUNTIMES`: our model is exported to each.
+        exported: Files that tools/export.py wrote; each runs under every runtime that can.
+        threads: Threads of the runtimes.
+
+    Returns:
+        The calls by name, ours first, and notes.
+    """
+    task = task_of(cfg)
+    rng = np.random.default_rng(0)
+    photo_size = size if task == 'seg' else PHOTO_SIZE
+    images = [picture(rng, photo_size) for _ in range(max(batch_size, _SETTLE_IMAGES))]
+    shown = images[:batch_size]
+    model = build_random(cfg)
+    _prepare(model, array_pipeline(cfg), images, cfg, candidates)
+    calls = {
+        'ours, folded': _ours(cfg, model, shown),
+        'ours, eager': _eager(cfg, model, machine, shown),
+    }
+    notes = [
+        f'{NO_WEIGHTS}, batch norms that have seen {_SETTLE_IMAGES} images; pictures of '
+        f'{photo_size[1]}x{photo_size[0]} in memory'
+    ]
+    if task != 'seg':
+        notes.append(f'each detector is set to {candidates} candidates an image')
+    if runtimes:
+        predictors = exported_predictors(
+            cfg, model, runtimes, _rgb(images), batch_size=batch_size, threads=threads
+        )
+        calls |= {f'ours, {name}': _on(found, shown) for name, found in predictors.items()}
+    for peer in peers:
+        if peer == 'torchvision':
+            calls[peer] = _torchvision(cfg, machine, images, shown, size, candidates)
+        else:
+            calls[peer], mended = _toolbox(peer, cfg, machine, images, shown, size, candidates)
+            notes += mended
+    if 'torchvision' in peers and task != 'seg':
+        notes.append('torchvision has the thresholds of our test_cfg in place of its own')
+    calls |= exported_calls(exported, shown, threads)
+    if exported:
+        notes.append('exported files have the weights, and so the candidates, of their checkpoint')
+    return calls, notes
+
+
+def exported_calls(
+    paths: Sequence[str], images: Sequence[np.ndarray], threads: int
+) -> dict[str, Call]:
+    """Return calls of exported files, under each installed runtime that runs them.
+
+    Args:
+        paths: What tools/export.py wrote.
+        images: `(H, W, 3)` uint8 BGR.
+        threads: Threads of the runtimes.
+
+    Raises:
+        UserError: If no installed runtime runs a file.
+    """
+    calls: dict[str, Call] = {}
+    for path in paths:
+        names = [
+            name
+            for name, suffixes in RUNTIMES.items()
+            if path.endswith(suffixes) and find_spec(name)
+        ]
+        if not names:
+            raise UserError(f'{path}: none of {", ".join(RUNTIMES)} that runs it is installed')
+        for name in names:
+            predictor = Predictor(path, runtime=name, threads=threads)
+            calls[f'{Path(path).name}, {name}'] = _on(predictor, images)
+    return calls
+
+
+def _on(predictor: Predictor, images: Sequence[np.ndarray]) -> Call:
+    rgb = _rgb(images)
+    return lambda: predictor.predict(rgb)
+
+
+def _rgb(images: Sequence[np.ndarray]) -> list[np.ndarray]:
+    return [np.ascontiguousarray(image[..., ::-1]) for image in images]
+
+
+def _ours(cfg: Config, model: nn.Module, shown: list[np.ndarray]) -> Call:
+    """Predict as tools/predict.py does: batch norms folded, in the machine's memory format."""
+    with tempfile.TemporaryDirectory() as folder, redirect_stdout(StringIO()):
+        path = osp.join(folder, 'random.pth')
+        torch.save(dict(state_dict=model.state_dict()), path)
+        predictor = FilePredictor(cfg, path, score_thr=0.0)
+    return lambda: predictor(shown)
+
+
+def _eager(cfg: Config, model: nn.Module, machine: Machine, shown: list[np.ndarray]) -> Call:
+    """Predict with the model as it is trained."""
+    pipeline = array_pipeline(cfg)
+    model = deepcopy(model).to(machine.device)
+    return torch.no_grad()(lambda: model.test_step(_packed(pipeline, shown)))
+
+
+def _toolbox(
+    peer: str,
+    cfg: Config,
+    machine: Machine,
+    images: list[np.ndarray],
+    shown: list[np.ndarray],
+    size: Size,
+    candidates: int,
+) -> tuple[Call, list[str]]:
+    theirs = peer_config(peer, cfg, size)
+    model = build_random(theirs, peer)
+    if peer == 'mmdet':
+        with DefaultScope.overwrite_default_scope('mmdet'):
+            pipeline = array_pipeline(theirs)
+    elif task_of(cfg) == 'seg':
+        pipeline = array_pipeline(cfg)
+    else:
+        resize = dict(type='Resize', scale=size[::-1], keep_ratio=False)
+        with DefaultScope.overwrite_default_scope('mmseg'):
+            pipeline = Compose(
+                [dict(type='LoadImageFromNDArray'), resize, dict(type='PackSegInputs')]
+            )
+    _prepare(model, pipeline, images, theirs, candidates)
+    model.to(machine.device)
+
+    @torch.no_grad()
+    def call() -> object:
+        return model.test_step(_packed(pipeline, shown))
+
+    return call, mend(model) if peer == 'mmdet' else [MENDED_NORM]
+
+
+def _packed(pipeline: Compose, images: Sequence[np.ndarray]) -> dict:
+    return pseudo_collate([pipeline(dict(img=im, img_id=i)) for i, im in enumerate(images)])
+
+
+def _prepare(
+    model: nn.Module,
+    pipeline: Compose,
+    images: list[np.ndarray],
+    cfg: Config,
+    candidates: int,
+) -> None:
+    """Settle the batch norms of a model with random weights and set its candidates."""
+    packed = _packed(pipeline, images[:_SETTLE_IMAGES])
+    inputs = model.data_preprocessor(packed, False)['inputs']
+    settle_batch_norm(model, lambda: model._forward(inputs))
+    head = getattr(model, 'bbox_head', None)
+    if head is not None:
+        set_candidates(
+            [level[-1] for level in head.cls_convs],
+            lambda: model._forward(inputs)[0],
+            num_outputs=head.cls_out_channels,
+            background=head.cls_out_channels - 1,
+            score_thr=cfg.model.test_cfg.score_thr,
+            count=candidates,
+        )
+
+
+def _torchvision(
+    cfg: Config,
+    machine: Machine,
+    images: list[np.ndarray],
+    shown: list[np.ndarray],
+    size: Size,
+    candidates: int,
+) -> Call:
+    num_classes, num_seg_classes = class_counts(cfg)
+
+    def tensors(arrays: list[np.ndarray]) -> list[torch.Tensor]:
+        rgb = (np.ascontiguousarray(array[..., ::-1].transpose(2, 0, 1)) for array in arrays)
+        return [torch.from_numpy(array).to(machine.device).float() / 255 for array in rgb]
+
+    if task_of(cfg) == 'seg':
+        model = torchvision_segmentor(num_seg_classes).to(machine.device)
+        settle_batch_norm(model, lambda: model(torch.stack(tensors(images[:_SETTLE_IMAGES]))))
+        return torch.no_grad()(lambda: model(torch.stack(tensors(shown)))['out'].argmax(1).cpu())
+    test_cfg = cfg.model.test_cfg
+    model = torchvision_detector(
+        num_classes,
+        size,
+        score_thresh=test_cfg.score_thr,
+        nms_thresh=test_cfg.nms.iou_threshold,
+        detections_per_img=test_cfg.max_per_img,
+        topk_candidates=test_cfg.nms_pre,
+    ).to(machine.device)
+    inputs = model.transform(tensors(images[:_SETTLE_IMAGES]))[0].tensors
+
+    def logits() -> list[torch.Tensor]:
+        maps = model.backbone(inputs).values()
+        levels = model.head.classification_head.module_list
+        return [level(feature) for level, feature in zip(levels, maps, strict=True)]
+
+    settle_batch_norm(model, logits)
+    set_candidates(
+        [level[-1] for level in model.head.classification_head.module_list],
+        logits,
+        num_outputs=num_classes + 1,
+        background=0,
+        score_thr=test_cfg.score_thr,
+        count=candidates,
+    )
+    return torch.no_grad()(lambda: model(tensors(shown)))

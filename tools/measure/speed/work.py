@@ -1,0 +1,314 @@
+"""One function for each kind of work: what the command line asks for, as results."""
+
+from __future__ import annotations
+
+import tempfile
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+
+from mbv2_backbone.common.messages import UserError
+from mbv2_backbone.workbench.configs.read import task_of
+
+from .conditions import set_threads
+from .models import input_size, set_size
+from .request import load_request, plot_errors, requested_peers, timed_result
+from .results import make_result
+
+Results = list[dict]
+
+
+def complexity(args: Namespace) -> Results:
+    """Count parameters and multiply-adds."""
+    from .complexity import complexity_rows
+
+    cfg, machine = load_request(args)
+    peers = requested_peers(args, cfg, ('mmdet', 'mmseg', 'torchvision'))
+    size = input_size(cfg, args.size)
+    return [
+        make_result(
+            'complexity',
+            config=args.config,
+            machine=machine,
+            settings=dict(size=size),
+            rows=complexity_rows(cfg, peers, size),
+            notes=[
+                "MAdds by mmengine's count; an auxiliary head counts in the parameters of mmseg, "
+                'which the shares leave out'
+            ],
+        )
+    ]
+
+
+def backbone(args: Namespace) -> Results:
+    """Time the backbone."""
+    from .forward import backbone_calls
+
+    cfg, machine = load_request(args)
+    args.peer = args.peer or ['torchvision']
+    peers = requested_peers(args, cfg, ('torchvision', 'timm'))
+    threads = set_threads(args.threads)
+    size = input_size(cfg, args.size)
+    calls, notes = backbone_calls(
+        cfg,
+        peers,
+        machine,
+        batch_size=args.batch_size,
+        size=size,
+        runtimes=args.runtimes,
+        threads=threads,
+    )
+    reference = f'{peers[0]}, contiguous'
+    settings = dict(batch=args.batch_size, size=size)
+    return [
+        timed_result(
+            args,
+            machine,
+            calls,
+            notes,
+            reference=reference,
+            batch_size=args.batch_size,
+            settle=2,
+            **settings,
+        )
+    ]
+
+
+def train(args: Namespace) -> Results:
+    """Time training steps, measure their memory, or see where their time goes."""
+    from .memory import STEPS, memory_rows
+    from .profile import profile_rows
+    from .steps import StepJob, StepProcess, training_calls
+
+    cfg, machine = load_request(args)
+    peers = requested_peers(args, cfg, ('mmdet', 'mmseg', 'torchvision'))
+    is_kept = machine.device == 'cpu' and args.keep_freed_memory
+    job = StepJob(
+        config=args.config,
+        batch_size=args.batch_size or cfg.train_dataloader.batch_size,
+        size=input_size(cfg, args.size, training=True),
+        threads=set_threads(args.threads),
+        cfg_options=tuple(args.cfg_options or ()),
+        amp=args.amp,
+        keeps_memory=is_kept,
+    )
+    settings = dict(batch=job.batch_size, size=job.size)
+    if machine.device == 'cpu' and not is_kept:
+        settings['freed memory'] = 'not kept'
+    if args.profile:
+        rows, notes = StepProcess(job).ask(profile_rows)
+        return [
+            make_result(
+                'profile of train',
+                config=args.config,
+                machine=machine,
+                settings=settings,
+                rows=rows,
+                notes=notes,
+            )
+        ]
+    if args.peak_memory:
+        notes = [
+            f'each in a process of its own, {STEPS} steps; `step` is the peak above what was taken '
+            'before the first, `peak` is all'
+        ]
+        return [
+            make_result(
+                'peak memory of train',
+                config=args.config,
+                machine=machine,
+                settings=settings,
+                rows=memory_rows(job, peers),
+                notes=notes,
+            )
+        ]
+    calls, notes = training_calls(
+        job, peers, own_processes=is_kept, peer_channels_last=args.peer_channels_last
+    )
+    return [
+        timed_result(
+            args,
+            machine,
+            calls,
+            notes,
+            reference=peers[0],
+            batch_size=job.batch_size,
+            **settings,
+        )
+    ]
+
+
+def data(args: Namespace) -> Results:
+    """Time the training pipeline."""
+    from .pipelines import draw_infos, pipeline_calls, read_infos
+
+    cfg, machine = load_request(args)
+    if task_of(cfg) == 'joint':
+        raise UserError(
+            '`data` of a joint config has no peer: no toolbox ships a pipeline for boxes and masks '
+            'together; measure the detection or the segmentation config'
+        )
+    peers = requested_peers(args, cfg, ('mmdet', 'mmseg'))
+    set_threads(args.threads)
+    with tempfile.TemporaryDirectory() as folder:
+        infos = None if args.images else read_infos(cfg, args.files)
+        files = "the config's own data"
+        if infos is None:
+            infos, files = draw_infos(cfg, folder, args.files, args.images)
+            if not args.images:
+                files = f"the config's data is missing: {files}"
+        calls, notes = pipeline_calls(cfg, peers, infos)
+        notes = [*notes, files, f'a call loads {len(infos)} files']
+        return [
+            timed_result(
+                args,
+                machine,
+                calls,
+                notes,
+                reference=peers[0],
+                batch_size=len(infos),
+                files=len(infos),
+            )
+        ]
+
+
+def predict(args: Namespace) -> Results:
+    """Time prediction."""
+    from .prediction import prediction_calls
+
+    cfg, machine = load_request(args)
+    peers = requested_peers(args, cfg, ('mmdet', 'mmseg', 'torchvision'))
+    threads = set_threads(args.threads)
+    size = input_size(cfg, args.size)
+    if args.size:
+        set_size(cfg, size)
+    calls, notes = prediction_calls(
+        cfg,
+        peers,
+        machine,
+        batch_size=args.batch_size,
+        size=size,
+        candidates=args.candidates,
+        runtimes=args.runtimes,
+        exported=args.exported,
+        threads=threads,
+    )
+    settings = dict(batch=args.batch_size, size=size)
+    return [
+        timed_result(
+            args,
+            machine,
+            calls,
+            notes,
+            reference=peers[0],
+            batch_size=args.batch_size,
+            settle=2 if args.batch_size == 1 else 0,
+            **settings,
+        )
+    ]
+
+
+def evaluate(args: Namespace) -> Results:
+    """Time COCO's metrics."""
+    from .evaluation import evaluation_calls
+
+    cfg, machine = load_request(args)
+    set_threads(args.threads)
+    with tempfile.TemporaryDirectory() as folder:
+        calls, notes = evaluation_calls(
+            cfg, Path(folder), num_images=args.images, detections=args.detections
+        )
+        return [
+            timed_result(
+                args,
+                machine,
+                calls,
+                notes,
+                reference='mmdet',
+                batch_size=args.images,
+                images=args.images,
+                detections=args.detections,
+            )
+        ]
+
+
+def startup(args: Namespace) -> Results:
+    """Time the start of training."""
+    from .startup import startup_calls
+
+    _, machine = load_request(args)
+    with tempfile.TemporaryDirectory() as folder:
+        first, helps, notes = startup_calls(
+            args.config,
+            args.train_tool,
+            Path(folder),
+            batch_size=args.batch_size,
+            overrides=args.cfg_options or (),
+        )
+        size = args.batch_size
+        return [
+            timed_result(
+                args, machine, first, notes, reference='mmdet', batch=size, batch_size=size
+            ),
+            timed_result(
+                args, machine, helps, notes[:1], reference='mmdet --help', work='help text'
+            ),
+        ]
+
+
+def scaling(args: Namespace) -> Results:
+    """Plot time against multiply-adds."""
+    from .scaling import plot, scaling_rows, slopes, verdict
+
+    cfg, machine = load_request(args)
+    set_threads(args.threads)
+    size = input_size(cfg, args.size)
+    rows = scaling_rows(cfg, machine, size=size, rounds=args.rounds, warmup=args.warmup)
+    with plot_errors(args.out):
+        plot(rows, args.out, f'{Path(args.config).stem}, backbone, {machine.device}')
+    return [
+        make_result(
+            'scaling',
+            config=args.config,
+            machine=machine,
+            settings=dict(size=size, rounds=args.rounds),
+            rows=rows,
+            notes=[verdict(slopes(rows)), f'plot in {args.out}'],
+        )
+    ]
+
+
+def endurance(args: Namespace) -> Results:
+    """Plot memory and open files over a long run."""
+    from .endurance import endurance_rows, plot, verdict
+
+    _, machine = load_request(args)
+    with tempfile.TemporaryDirectory() as folder:
+        options = [f'work_dir={folder}', *(args.cfg_options or [])]
+        rows = endurance_rows(args.config, args.train_tool, options)
+    with plot_errors(args.out):
+        plot(rows, args.out, f'{Path(args.config).stem}, {machine.device}')
+    shown = range(0, len(rows), max(1, len(rows) // 10))
+    return [
+        make_result(
+            'endurance',
+            config=args.config,
+            machine=machine,
+            settings=dict(iterations=rows[-1]['iteration']),
+            rows=[rows[i] for i in shown],
+            notes=[verdict(rows), f'plot in {args.out}'],
+        )
+    ]
+
+
+WORK: dict[str, Callable[[Namespace], Results]] = dict(
+    complexity=complexity,
+    backbone=backbone,
+    train=train,
+    data=data,
+    predict=predict,
+    evaluate=evaluate,
+    startup=startup,
+    scaling=scaling,
+    endurance=endurance,
+)

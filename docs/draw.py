@@ -24,11 +24,11 @@ mpl.use('agg')
 from matplotlib import pyplot as plt
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / 'tools')]
 
 from measure.markdown import markdown_table, put_between  # noqa: E402
 
-from mbv2_backbone.arch import (
+from mbv2_backbone.arch import (  # noqa: E402
     INDEX_TO_TAP,
     OUTPUT_STRIDES,
     TAP_NAMES,

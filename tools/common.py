@@ -33,6 +33,11 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
         help='override settings of the config, for example train_cfg.max_epochs=3 classes="(a,b)"',
     )
     parser.add_argument(
+        '--explain',
+        action='store_true',
+        help='print what each step of the plan changes in the config, and do no more',
+    )
+    parser.add_argument(
         '--launcher',
         choices=('none', 'pytorch', 'slurm', 'mpi'),
         default='none',

@@ -44,6 +44,7 @@ def main(args: argparse.Namespace) -> None:
         channels_last=args.channels_last,
         cfg_options=args.cfg_options,
         launcher=args.launcher,
+        explain=args.explain,
     )
 
 

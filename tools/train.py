@@ -48,6 +48,7 @@ def main(args: argparse.Namespace) -> None:
         track=args.track,
         cfg_options=args.cfg_options,
         launcher=args.launcher,
+        explain=args.explain,
     )
 
 

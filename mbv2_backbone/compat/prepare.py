@@ -220,6 +220,19 @@ def _history_buffer_statistic(owner: type, name: str) -> Any:
     return getattr(owner, name)
 
 
+def cpu_wrapper(cfg: Any) -> dict:
+    """Return the config of what wraps a model for several processes on a CPU.
+
+    Reason, versions and when to delete: see `join_cpu_processes`.
+    """
+    return dict(
+        type='MMDistributedDataParallel',
+        device_ids=None,
+        broadcast_buffers=False,
+        find_unused_parameters=cfg.get('find_unused_parameters', False),
+    )
+
+
 def join_cpu_processes(cfg: Any) -> None:
     """Join the other processes over gloo before the Runner is built; call it under torchrun.
 
@@ -228,15 +241,7 @@ def join_cpu_processes(cfg: Any) -> None:
     Versions: mmengine 0.10.7, onedl-mmengine 0.10.12.
     Delete when: the Runner trains with `launcher='pytorch'` and backend gloo where CUDA is absent.
     """
-    cfg.setdefault(
-        'model_wrapper_cfg',
-        dict(
-            type='MMDistributedDataParallel',
-            device_ids=None,
-            broadcast_buffers=False,
-            find_unused_parameters=cfg.get('find_unused_parameters', False),
-        ),
-    )
+    cfg.setdefault('model_wrapper_cfg', cpu_wrapper(cfg))
     if not torch.distributed.is_initialized():
         torch.distributed.init_process_group('gloo')
 

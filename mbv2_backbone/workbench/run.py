@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import deepcopy
 from dataclasses import replace
 
 from mmengine.config import Config
@@ -15,36 +14,34 @@ from ..common.messages import UserError
 from ..compat.prepare import join_cpu_processes
 from ..deploy.runtimes import is_exported
 from ..weights.runner import refuse_code_in_checkpoints
-from ..weights.whole_model import (
-    check_covers,
-    check_resumable,
-    find_checkpoint,
-    newest_resumable,
-    read_state_dict,
-)
+from ..weights.whole_model import check_covers, find_checkpoint, read_state_dict
 from .checks.before_run import check_classes, check_data, check_masks
-from .checks.broken_images import watch_images
-from .configs.compiling import compile_networks, pop_compile_options
+from .checks.broken_images import forget_broken_images, replace_broken, watch_images
+from .configs.compiling import compile_networks, compile_options, leave_out_compile
 from .configs.evaluators import draw_into, dump_into, use_own_metrics
 from .configs.machine import (
     Machine,
     bare_model,
     detect_machine,
-    fit_config,
+    fit_machine,
     keep_freed_memory,
+    launch,
     to_memory_format,
 )
 from .configs.palettes import fill_palettes
+from .configs.plan import Step, apply_steps
 from .configs.portable import build_runner, portable
-from .configs.read import load_config, task_of
+from .configs.read import load_config
+from .configs.start import Start, find_start, scale_lr, start_from
+from .configs.summary import ConfigSummary, summarise
 from .configs.tta_config import use_tta
 from .drawing import painter as drawing  # noqa: F401  (registers PictureHook)
-from .predict.exported_model import with_exported
+from .predict.exported_model import exported_steps
 from .report.curve_hook import CurveHook
 from .train.loops import end_loader_processes
 from .train.robust import make_robust
 from .train.signals import StopHook, stop_signals
-from .train.tracking import add_tracking
+from .train.tracking import add_tracking, make_stores, tracking_remark
 
 
 def train(
@@ -58,6 +55,7 @@ def train(
     track: Sequence[str] = (),
     cfg_options: list[str] | None = None,
     launcher: str = 'none',
+    explain: bool = False,
 ) -> None:
     """Train a config; the flags are mmdet's.
 
@@ -72,36 +70,35 @@ def train(
         track: Trackers that get the figures, too: `wandb`, `mlflow`.
         cfg_options: `key=value` overrides.
         launcher: `none`, `pytorch`, `slurm` or `mpi`.
+        explain: Print each step of the plan with what it changes in the config, and do no more.
 
     Raises:
         UserError: If the config, the data or a checkpoint is not what it must be, or if too many
             steps in a row are not finite.
         SystemExit: On Ctrl-C (130) or SIGTERM (143), once a checkpoint is saved.
     """
-    cfg = load_config(config, cfg_options)
-    loaded = deepcopy(cfg)
-    machine = _prepare(cfg, work_dir, launcher, amp=amp, channels_last=channels_last)
-    watch_images(cfg, fresh=True)
-    remark = add_tracking(cfg, track)
-    check_classes(cfg, ('train', 'val'))
-    check_data(cfg, ('train', 'val'))
-    check_masks(cfg, ('train', 'val'))
-    if auto_scale_lr:
-        if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
-            raise UserError(
-                '--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=…) in the config'
-            )
-        cfg.auto_scale_lr.enable = True
-    make_robust(cfg)
-    compile_options = pop_compile_options(cfg)
-    notes = _choose_start(cfg, resume)
-    runner = _build_runner(cfg, loaded, machine)
-    if compile_options is not None:
+    tell = print if explain else None
+    cfg = load_config(config, cfg_options, work_dir=work_dir, explain=tell)
+    summary = summarise(cfg)
+    machine = detect_machine(amp=amp, channels_last=channels_last)
+    start = find_start(cfg, resume)
+    steps = training_plan(
+        summary, machine, start=start, launcher=launcher, track=track, auto_scale_lr=auto_scale_lr
+    )
+    planned = apply_steps(cfg, steps, tell)
+    if explain:
+        return
+    options = compile_options(cfg)
+    _check(planned, summary, ('train', 'val'))
+    forget_broken_images(planned)
+    make_stores(track, summary.work_dir)
+    runner = _build_runner(planned, cfg, machine)
+    if options is not None:
         model = bare_model(runner.model)
-        runner.logger.info(f'Compiling {", ".join(compile_networks(model, compile_options))}')
-    for note in notes:
+        runner.logger.info(f'Compiling {", ".join(compile_networks(model, options))}')
+    for note in start.notes:
         runner.logger.warning(note)
-    if remark:
+    if remark := tracking_remark(planned):
         runner.logger.info(remark)
     runner.register_hook(CurveHook(), priority='VERY_LOW')
     with stop_signals() as stop:
@@ -112,27 +109,26 @@ def train(
             end_loader_processes(runner)
 
 
-def _choose_start(cfg: Config, resume: str | None) -> list[str]:
-    """Write into a config the checkpoint to go on from; return what is to be said about it.
-
-    The file is read as a test, so that nothing that is damaged or carries code comes further.
-    """
-    if resume is None and cfg.get('resume'):
-        resume = cfg.get('load_from') or 'auto'
-    notes: list[str] = []
-    if resume == 'auto':
-        cfg.resume = False
-        path = newest_resumable(cfg.work_dir, warn=notes.append)
-        if path is None:
-            return [f'There is no checkpoint in {cfg.work_dir} to go on from; this is a new run.']
-        cfg.resume, cfg.load_from = True, path
-    elif resume is not None:
-        if '://' not in resume:
-            check_resumable(resume)
-        cfg.resume, cfg.load_from = True, resume
-    elif cfg.get('load_from') and '://' not in cfg.load_from:
-        read_state_dict(cfg.load_from)
-    return notes
+def training_plan(
+    summary: ConfigSummary,
+    machine: Machine,
+    *,
+    start: Start,
+    launcher: str = 'none',
+    track: Sequence[str] = (),
+    auto_scale_lr: bool = False,
+) -> list[Step]:
+    """Return all that a training changes in its config; see `train`."""
+    return [
+        *_common_steps(summary, machine, launcher),
+        replace_broken(),
+        watch_images(),
+        add_tracking(track),
+        *([scale_lr()] if auto_scale_lr else []),
+        make_robust(),
+        start_from(start),
+        leave_out_compile(),
+    ]
 
 
 def evaluate(
@@ -148,6 +144,7 @@ def evaluate(
     channels_last: bool | None = None,
     cfg_options: list[str] | None = None,
     launcher: str = 'none',
+    explain: bool = False,
 ) -> dict:
     """Evaluate a checkpoint; the flags are mmdet's.
 
@@ -165,82 +162,81 @@ def evaluate(
         channels_last: Memory format; `None` chooses what fits the machine.
         cfg_options: `key=value` overrides.
         launcher: `none`, `pytorch`, `slurm` or `mpi`.
+        explain: As for `train`.
 
     Returns:
-        The metrics.
+        The metrics; none where the plan is only explained.
 
     Raises:
         UserError: If the config, the data or the checkpoint is not what it must be.
     """
+    tell = print if explain else None
     tta = tta or bool(tta_scales)
-    cfg = load_config(config, cfg_options)
-    loaded = deepcopy(cfg)
-    checkpoint = find_checkpoint(checkpoint, work_dir or cfg.work_dir)
+    cfg = load_config(config, cfg_options, work_dir=work_dir, explain=tell)
+    summary = summarise(cfg)
+    checkpoint = find_checkpoint(checkpoint, summary.work_dir)
     is_file = is_exported(checkpoint)
     if is_file and tta:
         raise UserError('--tta needs a checkpoint; an exported file has one fixed graph')
     if is_file and launcher != 'none':
         raise UserError('an exported file is evaluated in one process: leave out --launcher')
     state_dict = {} if is_file else read_state_dict(checkpoint)
-    machine = _prepare(cfg, work_dir, launcher, amp=False, channels_last=channels_last)
-    watch_images(cfg)
-    task = task_of(cfg)  # later another model may stand there
-    check_classes(cfg, ('test',))
-    check_data(cfg, ('test',))
-    check_masks(cfg, ('test',))
-    cfg.load_from = None if is_file else checkpoint
-    if show_dir:
-        draw_into(cfg, show_dir)
-    if out:
-        dump_into(cfg, out)
-    if tta:
-        use_tta(cfg, tta_scales)
-    if is_file:
-        cfg = with_exported(cfg, checkpoint)
-    runner = _build_runner(cfg, loaded, machine)
+    machine = detect_machine(amp=False, channels_last=channels_last)
+    steps = [
+        *_common_steps(summary, machine, launcher),
+        replace_broken(),
+        watch_images(),
+        *([] if is_file else [start_from(Start(checkpoint))]),
+        *([draw_into(show_dir, summary)] if show_dir else []),
+        *([dump_into(out, summary)] if out else []),
+        *([use_tta(tta_scales)] if tta else []),
+        *(exported_steps(checkpoint, summary) if is_file else []),
+    ]
+    planned = apply_steps(cfg, steps, tell)
+    if explain:
+        return {}
+    _check(planned, summary, ('test',))
+    runner = _build_runner(planned, cfg, machine)
     if report:
         from .report.hook import ReportHook
 
-        runner.register_hook(ReportHook(checkpoint=checkpoint, task=task), priority='VERY_LOW')
+        hook = ReportHook(checkpoint=checkpoint, summary=summary)
+        runner.register_hook(hook, priority='VERY_LOW')
     if not is_file:
         model = bare_model(runner.model)
         check_covers(model.module if tta else model, state_dict, checkpoint)
     return runner.test()
 
 
-def _prepare(
-    cfg: Config,
-    work_dir: str | None,
-    launcher: str,
-    *,
-    amp: bool | None,
-    channels_last: bool | None,
-) -> Machine:
-    machine = detect_machine(amp=amp, channels_last=channels_last)
-    fit_config(cfg, machine)
-    if task_of(cfg) != 'det':
-        fill_palettes(cfg)  # our loader knows the colours
-    use_own_metrics(cfg)
+def _common_steps(summary: ConfigSummary, machine: Machine, launcher: str) -> list[Step]:
+    """Return the steps of training and of testing."""
+    return [
+        launch(launcher, machine),
+        fit_machine(machine),
+        *([] if summary.task == 'det' else [fill_palettes()]),
+        use_own_metrics(),
+    ]
+
+
+def _check(planned: Config, summary: ConfigSummary, splits: Sequence[str]) -> None:
+    check_classes(planned, summary, splits)
+    check_data(summary, splits)
+    check_masks(planned, summary, splits)
+
+
+def _build_runner(planned: Config, loaded: Config, machine: Machine) -> Runner:
+    refuse_code_in_checkpoints()
     if machine.device == 'cpu':
         keep_freed_memory()
-    cfg.launcher = launcher
-    if launcher == 'pytorch' and machine.device == 'cpu':
-        join_cpu_processes(cfg)
-    cfg.work_dir = work_dir or cfg.work_dir
-    # Under a fixed name a second run in one process would draw into the folder of the first.
-    cfg.get('visualizer', {}).pop('name', None)
-    return machine
-
-
-def _build_runner(cfg: Config, loaded: Config, machine: Machine) -> Runner:
-    refuse_code_in_checkpoints()
-    runner = build_runner(cfg, portable(loaded, cfg))
+        if planned.launcher == 'pytorch':
+            join_cpu_processes(planned)
+    runner = build_runner(planned, portable(loaded, planned))
     if is_model_wrapper(runner.model):
         # torch shares out gradients by the memory format that the weights have when they are
         # wrapped; changed later, it would permute the gradients of the first step.
         model = runner.model.module
         to_memory_format(model, machine)
-        runner.model = runner.wrap_model(cfg.get('model_wrapper_cfg'), model)
+        runner.model = runner.wrap_model(planned.get('model_wrapper_cfg'), model)
     else:
         to_memory_format(runner.model, machine)
     if is_main_process():

@@ -9,7 +9,7 @@ import torch
 from helpers.paths import ROOT, config_path
 from mmengine.registry import MODELS
 
-from mbv2_backbone.workbench.configs.machine import Machine, fit_config
+from mbv2_backbone.workbench.configs.machine import Machine, fit_machine
 from mbv2_backbone.workbench.configs.read import datasets_of, load_config, task_of
 
 CONFIGS = str(ROOT / 'configs')
@@ -63,9 +63,9 @@ def test_synchronised_norms_only_where_several_gpus_train():
     assert cfg.sync_bn == 'torch'  # mmengine uses it in distributed runs alone
     assert 'SyncBN' not in str(cfg.model)
     machine = dict(precision='float32', channels_last=True, num_processes=2, max_workers=0)
-    fit_config(cfg, Machine(device='cuda', backend='nccl', **machine))
+    cfg = fit_machine(Machine(device='cuda', backend='nccl', **machine)).change(cfg)
     assert cfg.sync_bn == 'torch'
-    fit_config(cfg, Machine(device='cpu', backend='gloo', **machine))
+    cfg = fit_machine(Machine(device='cpu', backend='gloo', **machine)).change(cfg)
     assert 'sync_bn' not in cfg
 
 

@@ -154,7 +154,7 @@ def test_our_tools_exchange_the_stock_metrics_and_no_other():
     evaluator = [dict(type='CocoMetric', backend='pycocotools'), dict(type='VOCMetric')]
     scoped = [dict(type='mmdet.CocoMetric'), dict(type='mmseg.IoUMetric')]
     cfg = Config(dict(val_evaluator=evaluator, test_evaluator=scoped))
-    use_own_metrics(cfg)
+    cfg = use_own_metrics().change(cfg)
     assert [m.type for m in cfg.val_evaluator] == ['mmdet.FastCocoMetric', 'VOCMetric']
     assert cfg.val_evaluator[0].backend == 'pycocotools'
     assert [m.type for m in cfg.test_evaluator] == ['mmdet.FastCocoMetric', 'mmseg.ClassIoUMetric']

@@ -176,8 +176,7 @@ def toy_config(work_dir, *, by_epoch=True, length=4, seed=3, **changes):
     if seed is not None:
         cfg.randomness = dict(seed=seed)
     cfg.merge_from_dict(changes)
-    make_robust(cfg)
-    return cfg
+    return make_robust().change(cfg)
 
 
 VALIDATION = dict(

@@ -25,6 +25,7 @@ from mbv2_backbone.deploy.runtimes import TorchProgram
 from mbv2_backbone.weights.runner import refuse_code_in_checkpoints
 from mbv2_backbone.workbench.checks.before_run import check_data
 from mbv2_backbone.workbench.configs.read import load_config
+from mbv2_backbone.workbench.configs.summary import summarise
 from mbv2_backbone.workbench.predict.predict import predict
 from mbv2_backbone.workbench.run import evaluate, train
 
@@ -102,7 +103,7 @@ def test_annotations_that_are_a_pickle_are_refused(small, evil):
     cfg = load_config(str(small))
     cfg.train_dataloader.dataset.ann_file = str(evil[0].with_name('a.pkl'))
     with pytest.raises(UserError, match='is a pickle'):
-        check_data(cfg, ('train',))
+        check_data(summarise(cfg), ('train',))
 
 
 class Doubler(torch.nn.Module):

@@ -17,6 +17,7 @@ from pycocotools import mask as coco_mask
 from mbv2_backbone.common.messages import UserError
 from mbv2_backbone.workbench.checks.before_run import check_masks
 from mbv2_backbone.workbench.configs.read import load_config
+from mbv2_backbone.workbench.configs.summary import summarise
 from mbv2_backbone.workbench.data.sample.scenes import CLASSES, PALETTE
 from mbv2_backbone.workbench.drawing.pixels import legend_strip
 from mbv2_backbone.workbench.predict.predict import predict
@@ -212,18 +213,18 @@ def test_wrong_masks_are_refused_before_training(seg, tmp_path, monkeypatch):
 
     cfg = load_config(seg[0], [*options, f'work_dir={work_dir}', 'launcher=pytorch'])
     monkeypatch.setenv('RANK', '1')
-    check_masks(cfg, ('train',))
+    check_masks(cfg, summarise(cfg), ('train',))
     monkeypatch.setenv('RANK', '0')
     with pytest.raises(UserError, match='2 of 24 masks'):
-        check_masks(cfg, ('train',))
+        check_masks(cfg, summarise(cfg), ('train',))
     cfg.check_masks = False
-    check_masks(cfg, ('train',))
+    check_masks(cfg, summarise(cfg), ('train',))
 
 
 def test_what_makes_labels_vanish_is_refused(seg, tmp_path):
     def check(*options):
         cfg = load_config(seg[0], [f'work_dir={tmp_path}', *options])
-        check_masks(cfg, ('train', 'val'))
+        check_masks(cfg, summarise(cfg), ('train', 'val'))
 
     check()
     with pytest.raises(UserError, match='reduce_zero_label=True makes 0'):

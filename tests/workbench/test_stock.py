@@ -22,9 +22,13 @@ from PIL import Image
 
 from mbv2_backbone.common.messages import UserError
 from mbv2_backbone.workbench.configs import portable as portable_module
+from mbv2_backbone.workbench.configs.machine import detect_machine
+from mbv2_backbone.workbench.configs.plan import apply_steps
 from mbv2_backbone.workbench.configs.portable import build_runner, portable
 from mbv2_backbone.workbench.configs.read import load_config, walk
-from mbv2_backbone.workbench.run import _prepare, evaluate, train
+from mbv2_backbone.workbench.configs.start import find_start
+from mbv2_backbone.workbench.configs.summary import summarise
+from mbv2_backbone.workbench.run import evaluate, train, training_plan
 from mbv2_backbone.workbench.stock import describe, find_stock_tools, run_stock
 from mbv2_backbone.workbench.train.robust import type_name
 
@@ -303,15 +307,10 @@ def test_several_processes_test_as_one(det):
 
 def planned_and_recorded(path, tmp_path, **flags):
     """As a training makes them, up to the Runner."""
-    from mbv2_backbone.workbench.checks.broken_images import watch_images
-    from mbv2_backbone.workbench.train.robust import make_robust
-    from mbv2_backbone.workbench.train.tracking import add_tracking
-
-    loaded, planned = load_config(str(path)), load_config(str(path))
-    _prepare(planned, str(tmp_path), 'none', **dict(dict(amp=False, channels_last=None), **flags))
-    watch_images(planned)
-    add_tracking(planned)
-    make_robust(planned)
+    loaded = load_config(str(path), work_dir=str(tmp_path))
+    machine = detect_machine(**dict(dict(amp=False, channels_last=None), **flags))
+    plan = training_plan(summarise(loaded), machine, start=find_start(loaded, None))
+    planned = apply_steps(loaded, plan)
     return planned, portable(loaded, planned)
 
 

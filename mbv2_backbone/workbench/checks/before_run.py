@@ -15,7 +15,8 @@ from mmengine.registry import DATASETS
 
 from ...common.messages import MAX_NAMED, UserError, first_lines
 from ..configs.palettes import file_palette
-from ..configs.read import datasets_of, metainfo_of, task_of, type_name, walk
+from ..configs.read import type_name, walk
+from ..configs.summary import ConfigSummary, DatasetSummary
 
 if TYPE_CHECKING:
     from .mask_values import MaskRules
@@ -23,11 +24,11 @@ if TYPE_CHECKING:
 _RANK_OF_LAUNCHER = dict(pytorch='RANK', slurm='SLURM_PROCID', mpi='OMPI_COMM_WORLD_RANK')
 
 
-def check_data(cfg: Config, splits: Sequence[str]) -> None:
+def check_data(summary: ConfigSummary, splits: Sequence[str]) -> None:
     """Refuse to start when files that the datasets name are missing.
 
     Args:
-        cfg: The config; its `data_help`, if any, is printed as the way to get the data.
+        summary: Its `data_help`, if any, is printed as the way to get the data.
         splits: Any of `train`, `val`, `test`.
 
     Raises:
@@ -35,15 +36,15 @@ def check_data(cfg: Config, splits: Sequence[str]) -> None:
             are a pickle.
     """
     paths: dict[str, bool] = {}
-    for dataset in datasets_of(cfg, splits):
-        _refuse_pickles(dataset)
-        paths |= {path: osp.exists(path) for path in expected_paths(dataset)}
+    for dataset in summary.of(splits):
+        _refuse_pickles(dataset.config)
+        paths |= {path: osp.exists(path) for path in expected_paths(dataset.config)}
     if all(paths.values()):
         return
     lines = ['the data is not where the config expects it:']
     lines += [f'  {"found  " if there else "MISSING"} {path}' for path, there in paths.items()]
-    if cfg.get('data_help'):
-        lines.append(cfg.data_help.strip())
+    if summary.data_help:
+        lines.append(summary.data_help.strip())
     lines.append('Data elsewhere? Link it there, or override the config: --cfg-options data_root=…')
     raise UserError('\n'.join(lines))
 
@@ -66,34 +67,34 @@ def expected_paths(dataset: dict) -> list[str]:
     return [osp.join(root, part) for part in parts if part and '://' not in root + part]
 
 
-def check_classes(cfg: Config, splits: Sequence[str]) -> None:
+def check_classes(cfg: Config, summary: ConfigSummary, splits: Sequence[str]) -> None:
     """Refuse to start when a head and a dataset disagree on the number of classes.
 
     Raises:
         UserError: It names both numbers and the option that mends it.
     """
-    if task_of(cfg) == 'joint':
+    if summary.task == 'joint':
         parts = [(cfg.model.bbox_head, 'classes'), (cfg.model.decode_head, 'seg_classes')]
     else:
         parts = [(cfg.model, 'classes')]
     for part, key in parts:
         heads = sorted({node['num_classes'] for node in walk(part) if 'num_classes' in node})
-        for dataset in datasets_of(cfg, splits):
+        for dataset in summary.of(splits):
             _check_class_count(heads, dataset, key)
 
 
-def _check_class_count(heads: Sequence[int], dataset: dict, key: str) -> None:
-    classes = metainfo_of(dataset).get(key)
+def _check_class_count(heads: Sequence[int], dataset: DatasetSummary, key: str) -> None:
+    classes = dataset.metainfo.get(key)
     wrong = [number for number in heads if classes and number != len(classes)]
     if wrong:
         raise UserError(
-            f'the head predicts {wrong[0]} classes, but the dataset {dataset["type"]} has '
+            f'the head predicts {wrong[0]} classes, but the dataset {dataset.config["type"]} has '
             f'{len(classes)} ({", ".join(classes[:6])}{", …" if len(classes) > 6 else ""}); '
             f'put one `{key} = (...)` at the top level of the config, which drives both'
         )
 
 
-def check_masks(cfg: Config, splits: Sequence[str]) -> None:
+def check_masks(cfg: Config, summary: ConfigSummary, splits: Sequence[str]) -> None:
     """Refuse to start when a segmentation mask cannot be trained on.
 
     All masks are read once; what is found out is kept in the work dir, by the files' times and
@@ -102,29 +103,32 @@ def check_masks(cfg: Config, splits: Sequence[str]) -> None:
 
     Args:
         cfg: The config.
+        summary: Of the config.
         splits: Any of `train`, `val`, `test`.
 
     Raises:
         UserError: It names the files, what is wrong with them, and what to do.
     """
-    if task_of(cfg) == 'det' or not cfg.get('check_masks', True) or not is_first_process(cfg):
+    if summary.task == 'det' or not cfg.get('check_masks', True) or not is_first_process(cfg):
         return
     from .mask_values import mask_problem, scan_masks  # detection does without mmseg
 
     ignore_index = _ignore_index(cfg)
     pairs: list[tuple[str, str]] = []
     rules: list[MaskRules] = []
-    for config in datasets_of(cfg, splits):
+    backend = 'pillow' if summary.task == 'seg' else 'cv2'  # of the toolbox
+    for one in summary.of(splits):
+        config = one.config
         if _mask_loader(config) is None:
             continue
         dataset = DATASETS.build(dict(config, pipeline=[], serialize_data=False))
         _check_zero_label(config, dataset)
         found = _local_masks(config, dataset)
         pairs += found
-        rules += [_mask_rules(cfg, config, dataset, ignore_index)] * len(found)
+        rules += [_mask_rules(cfg, config, dataset, ignore_index, backend)] * len(found)
 
     lines, remedies = [], {}
-    facts = scan_masks(pairs, Path(cfg.work_dir, 'masks.json'))
+    facts = scan_masks(pairs, Path(summary.work_dir, 'masks.json'))
     for (path, _), fact, rule in zip(pairs, facts, rules, strict=True):
         problem = mask_problem(fact, rule)
         if problem is not None:
@@ -202,7 +206,9 @@ def _local_masks(config: dict, dataset: BaseDataset) -> list[tuple[str, str]]:
     return [(mask, image) for mask, image in pairs if '://' not in mask + image]
 
 
-def _mask_rules(cfg: Config, config: dict, dataset: BaseDataset, ignore_index: int) -> MaskRules:
+def _mask_rules(
+    cfg: Config, config: dict, dataset: BaseDataset, ignore_index: int, backend: str
+) -> MaskRules:
     from ...annotations.masks import MaskCoding
     from .mask_values import MaskRules
 
@@ -223,5 +229,5 @@ def _mask_rules(cfg: Config, config: dict, dataset: BaseDataset, ignore_index: i
         coding=coding,
         ignore_index=ignore_index,
         reads_colours=type_name(loader).endswith('LoadLabelMap'),
-        backend=loader.get('imdecode_backend', 'pillow' if task_of(cfg) == 'seg' else 'cv2'),
+        backend=loader.get('imdecode_backend', backend),
     )

@@ -16,6 +16,7 @@ from mmengine.runner import Runner
 from ...annotations.images import BrokenSampleError, can_be_decoded, read_image_facts
 from ...common.files import append_line
 from ...common.messages import UserError, first_lines, warn
+from ..configs.plan import step
 from ..configs.read import datasets_of
 from .before_run import is_first_process
 from .image_files import check_samples, samples_of
@@ -109,24 +110,25 @@ def decode_problem(path: str) -> str | None:
     return None if can_be_decoded(path) else 'cannot be decoded'
 
 
-def watch_images(cfg: Config, *, fresh: bool = False) -> None:
-    """Let a run check the headers of its images and replace those that turn out broken, in place.
+def forget_broken_images(cfg: Config) -> None:
+    """Delete the record of broken images of an earlier run in the same work folder."""
+    if is_first_process(cfg):
+        Path(cfg.work_dir, RECORD).unlink(missing_ok=True)
+
+
+@step('image checks', 'Broken images are named before the first iteration, and counted.')
+def watch_images(cfg: Config) -> None:
+    """Let a run check the headers of its images, in place.
 
     `max_broken_images` in the config is the share of training images that may be broken, by
     default 0.05. `check_images = False` leaves out the check before the first iteration.
 
     Args:
         cfg: The config.
-        fresh: Whether the record of broken images begins anew, as a training's does: an earlier
-            one in this folder had other files.
     """
-    record = osp.join(cfg.work_dir, RECORD)
-    if fresh and is_first_process(cfg):
-        Path(record).unlink(missing_ok=True)
-    replace_broken(cfg, record)
     hook = dict(
         type='BrokenImagesHook',
-        record=record,
+        record=osp.join(cfg.work_dir, RECORD),
         max_share=cfg.get('max_broken_images', MAX_BROKEN),
         check_first=cfg.get('check_images', True),
     )
@@ -134,11 +136,17 @@ def watch_images(cfg: Config, *, fresh: bool = False) -> None:
     cfg.custom_hooks = [*others, hook]
 
 
-def replace_broken(cfg: Config, record: str) -> None:
+@step('broken images', 'Another image takes the place of one that cannot be read.')
+def replace_broken(cfg: Config, folder: str | None = None) -> None:
     """Wrap the training pipelines of a config in `ReplaceBrokenImages`, in place.
 
     Those that mmdet's `PipelineSwitchHook` puts in their place later are among them.
+
+    Args:
+        cfg: The config.
+        folder: Of the record of broken images; by default the work folder.
     """
+    record = osp.join(folder or cfg.work_dir, RECORD)
     switches = [h for h in cfg.get('custom_hooks') or [] if h.get('switch_pipeline')]
     owners = [(dataset, 'pipeline') for dataset in datasets_of(cfg, ('train',))]
     for owner, key in [*owners, *((switch, 'switch_pipeline') for switch in switches)]:

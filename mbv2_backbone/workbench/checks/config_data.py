@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from mmengine.registry import DATASETS
 
 from ...annotations.boxes import box_problem
 from ...common.messages import UserError, first_lines
-from ..configs.read import datasets_of
+from ..configs.summary import ConfigSummary
 from .before_run import check_classes, check_data, check_masks
 from .broken_images import MAX_BROKEN
 from .finding import Finding
@@ -21,40 +22,43 @@ from .image_files import check_samples, samples_of
 SPLITS = ('train', 'val')
 
 
-def check_config_data(cfg: Config, splits: Sequence[str] = SPLITS) -> list[Finding]:
+def check_config_data(
+    cfg: Config, summary: ConfigSummary, splits: Sequence[str] = SPLITS
+) -> list[Finding]:
     """Check classes, paths, annotations, images and masks of the data of a config."""
     findings = []
-    checks: dict[str, Callable[[Config, Sequence[str]], None]] = {
-        'the classes of heads and datasets agree': check_classes,
+    checks = {
+        'the classes of heads and datasets agree': partial(check_classes, cfg),
         'all data are in their place': check_data,
     }
     for good, check in checks.items():
-        findings += _tell(good, check, cfg, splits)
+        findings += _tell(good, check, summary, splits)
     if any(finding.level == 'error' for finding in findings):
         return findings
     for split in splits:
-        findings += _check_split(cfg, split)
-    return findings + _tell('no mask stands in the way', check_masks, cfg, splits)
+        findings += _check_split(cfg, summary, split)
+    check = partial(check_masks, cfg)
+    return findings + _tell('no mask stands in the way', check, summary, splits)
 
 
 def _tell(
     good: str,
-    check: Callable[[Config, Sequence[str]], None],
-    cfg: Config,
+    check: Callable[[ConfigSummary, Sequence[str]], None],
+    summary: ConfigSummary,
     splits: Sequence[str],
 ) -> list[Finding]:
     try:
-        check(cfg, splits)
+        check(summary, splits)
     except UserError as error:
         return [Finding('error', str(error), 'as said above')]
     return [Finding('ok', good)]
 
 
-def _check_split(cfg: Config, split: str) -> list[Finding]:
+def _check_split(cfg: Config, summary: ConfigSummary, split: str) -> list[Finding]:
     findings, samples = [], []
-    for node in datasets_of(cfg, (split,)):
+    for one in summary.datasets[split]:
         try:
-            dataset = DATASETS.build(dict(node, pipeline=[], serialize_data=False))
+            dataset = DATASETS.build(dict(one.config, pipeline=[], serialize_data=False))
         except UserError as error:
             return [*findings, Finding('error', f'{split}: {error}', 'as said above')]
         findings += check_boxes(split, dataset)
@@ -62,7 +66,7 @@ def _check_split(cfg: Config, split: str) -> list[Finding]:
     if not samples:
         return findings
     findings += count_samples(split, samples)
-    broken, notes = check_samples(samples, Path(cfg.work_dir, 'images.json'))
+    broken, notes = check_samples(samples, Path(summary.work_dir, 'images.json'))
     share = cfg.get('max_broken_images', MAX_BROKEN) if split == 'train' else 0
     findings += judge_broken(split, broken, len(samples), share)
     mend = 'nothing, if that is meant; else replace the files'

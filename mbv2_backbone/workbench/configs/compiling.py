@@ -11,13 +11,20 @@ from mmengine.config import Config
 from torch import nn
 
 from ...common.messages import UserError
+from .plan import step
 
 NETWORKS = ('backbone', 'neck', 'bbox_head', 'decode_head')
 _COMPILERS = dict(darwin='clang++', win32='cl')  # where it is not g++
 
 
-def pop_compile_options(cfg: Config) -> dict | None:
-    """Take `compile` out of a config; mmengine would compile the whole step, with graph breaks.
+@step('compile', 'The networks alone are compiled; mmengine would compile the whole step.')
+def leave_out_compile(cfg: Config) -> None:
+    """Take `compile` out of a config; mmengine's whole step would have graph breaks, in place."""
+    cfg.pop('compile', None)
+
+
+def compile_options(cfg: Config) -> dict | None:
+    """Return what `compile` in a config asks for.
 
     Returns:
         Keyword arguments of `torch.compile`, or `None` where `compile` is missing or false.
@@ -25,7 +32,7 @@ def pop_compile_options(cfg: Config) -> dict | None:
     Raises:
         UserError: If the compiler that torch's default backend calls is missing.
     """
-    asked = cfg.pop('compile', False)
+    asked = cfg.get('compile', False)
     if not asked:
         return None
     options = dict(fullgraph=True) | (dict(asked) if isinstance(asked, dict) else {})

@@ -7,9 +7,12 @@ import os.path as osp
 from mmengine.config import Config, ConfigDict
 
 from ...common.messages import UserError
-from .read import datasets_of, task_of, type_name, walk
+from .plan import step
+from .read import type_name, walk
+from .summary import ConfigSummary
 
 
+@step('metrics', 'Our metrics give the figures of the stock ones faster, and more of them.')
 def use_own_metrics(cfg: Config) -> None:
     """Let our metrics stand for the stock ones, whose figures they give and more, in place."""
     for split in ('val', 'test'):
@@ -25,12 +28,11 @@ def use_own_metrics(cfg: Config) -> None:
                 metric['type'] = 'mmseg.ClassIoUMetric'
 
 
-def draw_into(cfg: Config, folder: str) -> None:
+@step('pictures', 'Predictions are drawn into the folder of --show-dir.')
+def draw_into(cfg: Config, folder: str, summary: ConfigSummary) -> None:
     """Let pictures of the predictions be written into a folder, in place."""
-    if task_of(cfg) != 'det':
-        hook = dict(
-            type='PictureHook', folder=folder, task=task_of(cfg), image_root=image_root(cfg)
-        )
+    if summary.task != 'det':
+        hook = dict(type='PictureHook', folder=folder, image_root=image_root(summary))
         cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), hook]
         return
     hook = cfg.setdefault('default_hooks', ConfigDict()).get('visualization')
@@ -40,11 +42,12 @@ def draw_into(cfg: Config, folder: str) -> None:
     hook.test_out_dir = osp.abspath(folder)
 
 
-def dump_into(cfg: Config, out: str) -> None:
+@step('predictions', 'Predictions are written to the file or the folder of --out.')
+def dump_into(cfg: Config, out: str, summary: ConfigSummary) -> None:
     """Let predictions be written into a `.pkl` file or, as masks, into a folder, in place."""
     evaluators = cfg.test_evaluator
     evaluators = list(evaluators) if isinstance(evaluators, (list, tuple)) else [evaluators]
-    task, is_pickle = task_of(cfg), out.endswith(('.pkl', '.pickle'))
+    task, is_pickle = summary.task, out.endswith(('.pkl', '.pickle'))
     if is_pickle and task == 'seg':
         raise UserError(f'--out must be a folder for the masks of a segmentation, got {out}')
     if task == 'det' and not is_pickle:
@@ -54,16 +57,16 @@ def dump_into(cfg: Config, out: str) -> None:
         return
     for metric in evaluators:
         if type_name(metric).endswith('IoUMetric'):
-            metric.mask_dir, metric.image_root = out, image_root(cfg)
+            metric.mask_dir, metric.image_root = out, image_root(summary)
         elif task == 'seg':  # such as CityscapesMetric
             metric.output_dir, metric.keep_results = out, True
 
 
-def image_root(cfg: Config) -> str:
+def image_root(summary: ConfigSummary) -> str:
     """Return the folder that all test images are below."""
     folders = []
-    for dataset in datasets_of(cfg, ('test',)):
-        prefix = dataset.get('data_prefix') or {}
+    for dataset in summary.datasets['test']:
+        prefix = dataset.config.get('data_prefix') or {}
         folder = prefix.get('img_path') or prefix.get('img') or ''  # mmseg's name and mmdet's
-        folders.append(osp.join(dataset.get('data_root') or '', folder))
+        folders.append(osp.join(dataset.config.get('data_root') or '', folder))
     return osp.commonpath([osp.abspath(folder) for folder in folders])

@@ -20,6 +20,8 @@ from mmengine.registry import HOOKS, OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
 from mmengine.runner import Runner
 from torch import nn
 
+from ...compat.prepare import cpu_wrapper
+from .plan import step
 from .read import type_name
 
 # From glibc's malloc.h; the limit is the largest int.
@@ -119,7 +121,24 @@ def detect_machine(*, amp: bool | None = None, channels_last: bool | None = None
     )
 
 
-def fit_config(cfg: Config, machine: Machine) -> None:
+@step('processes', 'How the processes of a run are started, and how they join.')
+def launch(cfg: Config, launcher: str, machine: Machine) -> None:
+    """Write the launcher and what several processes need into a config, in place.
+
+    Args:
+        cfg: The config.
+        launcher: `none`, `pytorch`, `slurm` or `mpi`.
+        machine: What the run uses.
+    """
+    cfg.launcher = launcher
+    if launcher == 'pytorch' and machine.device == 'cpu':
+        cfg.setdefault('model_wrapper_cfg', cpu_wrapper(cfg))
+    # Under a fixed name a second run in one process would draw into the folder of the first.
+    cfg.get('visualizer', {}).pop('name', None)
+
+
+@step('machine', 'Device, processes, precision and loader workers are those that fit this machine.')
+def fit_machine(cfg: Config, machine: Machine) -> None:
     """Write a machine's choices into a config, in place."""
     cfg.setdefault('default_hooks', {})['runtime_info'] = dict(type='DeferredRuntimeInfoHook')
     optimizer = cfg.get('optim_wrapper', {}).get('optimizer', {})

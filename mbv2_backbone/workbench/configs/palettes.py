@@ -7,42 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from mmengine.config import Config
 
-from .read import dataset_meta, datasets_of, metainfo_of, type_name, walk
+from .plan import step
+from .read import datasets_of, metainfo_of, type_name, walk
 
 Palette = Sequence[Sequence[int]]
-
-
-def mask_meta(cfg: Config) -> dict:
-    """Return `classes` and `palette`, a colour for each, of the masks of a config's test data.
-
-    Raises:
-        UserError: If neither the config nor the dataset's class names the classes.
-    """
-    meta = metainfo_of(_dataset_with_classes(cfg))
-    if meta.get('seg_classes'):
-        classes = tuple(meta['seg_classes'])
-        return dict(
-            classes=classes, palette=meta.get('seg_palette') or _random_palette(len(classes))
-        )
-    return class_meta(cfg)
-
-
-def class_meta(cfg: Config) -> dict:
-    """Return `classes` and `palette`, a colour for each, of a config's test data.
-
-    In a joint model they are those of the boxes.
-
-    Raises:
-        UserError: If neither the config nor the dataset's class names the classes.
-    """
-    dataset = _dataset_with_classes(cfg)
-    return dict(classes=dataset_meta(cfg)['classes'], palette=class_palette(dataset))
-
-
-def _dataset_with_classes(cfg: Config) -> dict:
-    dataset_meta(cfg)  # raises where there is none
-    datasets = datasets_of(cfg, ('test', 'val', 'train'))
-    return next(node for node in datasets if metainfo_of(node).get('classes'))
 
 
 def class_palette(dataset: dict) -> Palette:
@@ -53,16 +21,17 @@ def class_palette(dataset: dict) -> Palette:
     """
     meta = metainfo_of(dataset)
     classes, palette = meta['classes'], meta.get('palette') or ()
-    if len(palette) == len(classes):
+    if not isinstance(palette, str) and len(palette) == len(classes):  # mmdet knows 'random'
         return palette
     own = metainfo_of(dict(type=dataset['type']))
     colours = dict(zip(own.get('classes') or (), own.get('palette') or (), strict=False))
     if all(name in colours for name in classes):
         return [colours[name] for name in classes]
-    return _random_palette(len(classes))
+    return random_palette(len(classes))
 
 
-def _random_palette(size: int) -> Palette:
+def random_palette(size: int) -> Palette:
+    """Return the random colours that mmseg gives to classes without any."""
     return np.random.RandomState(42).randint(0, 255, (size, 3)).tolist()
 
 
@@ -75,19 +44,10 @@ def file_palette(dataset: dict) -> Palette | None:
     return meta.get('seg_palette') or own.get('palette') or meta.get('palette')
 
 
+@step('palettes', 'Our loader of label maps tells classes by the colours of their dataset.')
 def fill_palettes(cfg: Config) -> None:
     """Give the palette of its dataset to each `LoadLabelMap` without one, in place."""
     for dataset in datasets_of(cfg):
-        for step in walk(dataset.get('pipeline')):
-            if type_name(step).endswith('LoadLabelMap') and step.get('palette') is None:
-                step['palette'] = file_palette(dataset)
-
-
-def class_names(cfg: Config) -> dict[str, dict]:
-    """Return `classes` and `palette` of a config's boxes (`det`) and masks (`seg`)."""
-    names = {}
-    if 'bbox_head' in cfg.model:
-        names['det'] = dataset_meta(cfg)
-    if 'decode_head' in cfg.model:
-        names['seg'] = mask_meta(cfg)
-    return names
+        for transform in walk(dataset.get('pipeline')):
+            if type_name(transform).endswith('LoadLabelMap') and transform.get('palette') is None:
+                transform['palette'] = file_palette(dataset)

@@ -54,7 +54,7 @@ def portable(loaded: Config, planned: Config) -> Config:
     if planned.get('optim_wrapper'):
         recorded.optim_wrapper = _stock_wrapper(planned.optim_wrapper)
     if task_of(recorded) != 'det':
-        fill_palettes(recorded)
+        recorded = fill_palettes().change(recorded)
     _import_what_is_used(recorded)
     return recorded
 

@@ -12,17 +12,27 @@ from mmengine.registry import DATASETS, DefaultScope, init_default_scope
 
 from ...common.messages import UserError
 from ...common.own_configs import config_path
+from .plan import Explain, apply_steps, step
 from .safe import check_is_data, is_data
 
+SPLITS = ('train', 'val', 'test')
 _CLASS_KEYS = {'classes', 'seg_classes'}
 
 
-def load_config(path: str, overrides: Sequence[str] | None = None) -> Config:
+def load_config(
+    path: str,
+    overrides: Sequence[str] | None = None,
+    *,
+    work_dir: str | None = None,
+    explain: Explain | None = None,
+) -> Config:
     """Read a config file, apply `key=value` overrides and spread its `classes`.
 
     Args:
         path: A `.py`, `.json` or `.yaml` config, or the name of one of this project's.
         overrides: What followed `--cfg-options`.
+        work_dir: In place of the config's own.
+        explain: As for `apply_steps`.
 
     Raises:
         UserError: If there is no such file, it cannot be read, or it describes no model.
@@ -49,12 +59,10 @@ def load_config(path: str, overrides: Sequence[str] | None = None) -> Config:
             f'{path} is no config of a model: it has no `model`, only '
             f'{sorted(cfg.keys()) or "nothing"}; see configs/ for examples'
         )
-    if cfg.get('work_dir') is None:
-        cfg.work_dir = osp.join('work_dirs', osp.splitext(osp.basename(path))[0])
-    spread_classes(cfg)
-    match_output_stride(cfg)
+    default = osp.join('work_dirs', osp.splitext(osp.basename(path))[0])
+    cfg.work_dir = work_dir or cfg.get('work_dir') or default
     init_default_scope(cfg.get('default_scope', 'mmengine'))
-    return cfg
+    return apply_steps(cfg, [spread_classes(), match_output_stride()], explain)
 
 
 def _parse_overrides(overrides: Sequence[str]) -> dict:
@@ -88,6 +96,7 @@ def task_of(cfg: Config) -> str:
     return 'seg' if cfg.get('default_scope') == 'mmseg' else 'det'
 
 
+@step('classes', 'One list of classes at the top drives every head and every dataset.')
 def spread_classes(cfg: Config) -> None:
     """Let one top-level `classes` (and `palette`) drive the heads and the datasets.
 
@@ -133,6 +142,7 @@ def _class_names(names: Sequence[str], key: str) -> tuple[str, ...]:
     return tuple(names)
 
 
+@step('output stride', 'The heads follow the output stride of the backbone.')
 def match_output_stride(cfg: Config) -> None:
     """Let decode heads that know an output stride follow the backbone's, in place.
 
@@ -177,7 +187,7 @@ def inner_dataset(dataset: dict) -> dict:
     return dataset
 
 
-def datasets_of(cfg: Config, splits: Sequence[str] = ('train', 'val', 'test')) -> list[dict]:
+def datasets_of(cfg: Config, splits: Sequence[str] = SPLITS) -> list[dict]:
     """Return the configs of the datasets that read files, without wrappers, each once."""
     found: list[dict] = []
     for split in splits:
@@ -190,19 +200,6 @@ def datasets_of(cfg: Config, splits: Sequence[str] = ('train', 'val', 'test')) -
                 if 'type' in inner and ('data_root' in inner or 'ann_file' in inner)
             ]
     return found
-
-
-def dataset_meta(cfg: Config) -> dict:
-    """Return `classes` and `palette` of the config's test data (or its other data).
-
-    Raises:
-        UserError: If neither the config nor the dataset's class names the classes.
-    """
-    for dataset in datasets_of(cfg, ('test', 'val', 'train')):
-        meta = metainfo_of(dataset)
-        if meta.get('classes'):
-            return dict(classes=tuple(meta['classes']), palette=meta.get('palette'))
-    raise UserError('no dataset of the config names its classes; put `classes = (...)` at the top')
 
 
 def metainfo_of(dataset: dict) -> dict:

@@ -8,6 +8,7 @@ from copy import deepcopy
 from mmengine.config import Config, ConfigDict
 
 from ...common.messages import UserError
+from .plan import step
 from .read import inner_dataset, task_of, type_name
 
 # Of both toolboxes, and the padding that `PadToGrid` adds; packing leaves out what is not there.
@@ -17,6 +18,7 @@ META_KEYS = (
 )  # fmt: skip
 
 
+@step('test-time augmentation', 'Predictions of several views of each image are merged.')
 def use_tta(cfg: Config, scales: Sequence[float] = ()) -> None:
     """Let a config's model be tested on augmented images and their predictions merged, in place.
 
@@ -69,23 +71,23 @@ def augmented(pipeline: list[dict], scales: Sequence[float], padding: dict | Non
     *steps, pack = pipeline
     keys = (*pack.get('meta_keys', ()), *META_KEYS)
     pack = dict(pack, meta_keys=tuple(dict.fromkeys(keys)))
-    truth = [step for step in steps if type_name(step) in ('LoadAnnotations', 'LoadLabelMap')]
-    steps = [step for step in steps if step not in truth]
+    truth = [one for one in steps if type_name(one) in ('LoadAnnotations', 'LoadLabelMap')]
+    steps = [one for one in steps if one not in truth]
     first = len(steps)
     if list(scales) != [1]:
-        first = next((i for i, step in enumerate(steps) if type_name(step) == 'Resize'), first)
-    views = [[step] for step in steps[first:]]
+        first = next((i for i, one in enumerate(steps) if type_name(one) == 'Resize'), first)
+    views = [[one] for one in steps[first:]]
     if list(scales) != [1]:
         resize = steps[first] if first < len(steps) else dict(type='Resize', scale_factor=1.0)
         views[:1] = [[_resized(resize, scale, pipeline) for scale in scales]]
     views.append([dict(type='RandomFlip', prob=0.0), dict(type='RandomFlip', prob=1.0)])
-    views += [[step] for step in (*([padding] if padding else []), *truth, pack)]
+    views += [[one] for one in (*([padding] if padding else []), *truth, pack)]
     return [*steps[:first], dict(type='TestTimeAug', transforms=views)]
 
 
 def _resized(resize: dict, scale: float, pipeline: list[dict]) -> dict:
     size, factor = resize.get('scale'), resize.get('scale_factor')
-    if any(type_name(step) in ('Pad', 'RandomResize', 'ResizeShortestEdge') for step in pipeline):
+    if any(type_name(one) in ('Pad', 'RandomResize', 'ResizeShortestEdge') for one in pipeline):
         raise UserError('--tta-scales needs a test pipeline with Resize, and without Pad')
     if size is not None:
         return dict(resize, scale=tuple(round(side * scale) for side in _sides(size)))
@@ -119,7 +121,7 @@ def _fix_priors(cfg: Config, pipeline: list[dict]) -> None:
     priors = head.get('anchor_generator') or dict(type='SSDLitePriorGenerator')
     if type_name(priors) != 'SSDLitePriorGenerator' or priors.get('base_side'):
         return
-    resize = next((step for step in pipeline if type_name(step) == 'Resize'), {})
+    resize = next((one for one in pipeline if type_name(one) == 'Resize'), {})
     if resize.get('keep_ratio') or 'scale' not in resize:
         raise UserError(
             '--tta-scales: priors follow the input, and the test pipeline gives inputs of several '

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os.path as osp
 import tempfile
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -52,13 +51,16 @@ def examine_config(path: str, overrides: Sequence[str] | None = None) -> Iterato
         yield Finding('error', str(error), 'as said above')
         return
     from ..checks.config_data import check_config_data
-    from ..configs.machine import cpu_count, detect_machine, fit_config
+    from ..configs.machine import cpu_count, detect_machine, fit_machine
+    from ..configs.plan import apply_steps
+    from ..configs.summary import summarise
 
     asked = cfg.get('train_dataloader', {}).get('num_workers', 0)
     machine = detect_machine()
-    fit_config(cfg, machine)
+    summary = summarise(cfg)
+    cfg = apply_steps(cfg, [fit_machine(machine)])
     yield from check_workers(asked, cpu_count(), has_gpu=machine.device == 'cuda')
-    findings = check_config_data(cfg)
+    findings = check_config_data(cfg, summary)
     yield from findings
     if not any(finding.level == 'error' for finding in findings):
         yield from _examine_steps(cfg, machine)
@@ -66,12 +68,13 @@ def examine_config(path: str, overrides: Sequence[str] | None = None) -> Iterato
 
 def _examine_steps(cfg: Config, machine: Machine) -> Iterator[Finding]:
     from ..checks.broken_images import replace_broken
+    from ..configs.plan import apply_steps
     from .speed import guess_time, measure_steps
 
     try:
         with tempfile.TemporaryDirectory() as folder:
-            replace_broken(cfg, osp.join(folder, 'broken'))  # as in training
-            times = measure_steps(cfg, machine)
+            planned = apply_steps(cfg, [replace_broken(folder)])  # as in training
+            times = measure_steps(planned, machine)
     except Exception as error:  # whatever it is, training would end with it, too
         yield Finding(
             'error',

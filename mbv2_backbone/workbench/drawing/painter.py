@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import cv2
 import mmcv
 import numpy as np
-from mmengine.config import Config
 from mmengine.fileio import get
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
@@ -17,7 +16,7 @@ from torch import Tensor
 
 from ...annotations.images import decode_image
 from ...common.files import result_path
-from ..configs.palettes import class_meta, mask_meta
+from ..configs.summary import ConfigSummary, summarise
 from .pixels import caption_strip, draw_boxes, legend_strip, overlay
 
 
@@ -128,18 +127,16 @@ class PictureHook(Hook):
 
     Args:
         folder: Where the pictures go.
-        task: `seg` or `joint`.
         image_root: Folder of the images; what is below it is kept below `folder`.
     """
 
-    def __init__(self, *, folder: str, task: str, image_root: str | None = None) -> None:
+    def __init__(self, *, folder: str, image_root: str | None = None) -> None:
         self.folder = folder
-        self.task = task
         self.image_root = image_root
 
     def before_test_epoch(self, runner: Runner) -> None:
         """Take the names and colours of the classes from the dataset."""
-        self.painter = build_painter(runner.cfg, self.task)
+        self.painter = build_painter(summarise(runner.cfg))
 
     def after_test_iter(
         self,
@@ -155,17 +152,14 @@ class PictureHook(Hook):
             cv2.imwrite(str(path), picture)
 
 
-def build_painter(cfg: Config, task: str, *, score_thr: float = 0.3) -> Painter:
+def build_painter(summary: ConfigSummary, *, score_thr: float = 0.3) -> Painter:
     """Build the painter of what a model predicts, in the colours of a config's data."""
-    masks = dict(classes=(), palette=()) if task == 'det' else mask_meta(cfg)
-    if task == 'seg':
-        return Painter(masks['classes'], masks['palette'])
-    boxes = class_meta(cfg)
+    masks, boxes = summary.mask_classes(), summary.box_classes()
     return Painter(
-        masks['classes'],
-        masks['palette'],
-        box_classes=boxes['classes'],
-        box_palette=boxes['palette'],
+        masks.names,
+        masks.palette,
+        box_classes=boxes.names,
+        box_palette=boxes.palette,
         score_thr=score_thr,
     )
 

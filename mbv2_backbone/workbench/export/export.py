@@ -21,8 +21,8 @@ from ...deploy.metadata import Metadata
 from ...deploy.predictor import Predictor
 from ...deploy.runtimes import SUFFIXES
 from ...weights.whole_model import find_checkpoint
-from ..configs.palettes import class_names
 from ..configs.read import load_config
+from ..configs.summary import ConfigSummary, summarise
 from ..predict.file_predictor import build_model
 from ..predict.fold import has_bad_weights
 from .compare import Comparison, compare_predictions, raw_difference
@@ -101,14 +101,15 @@ def export(
         if value < 1:
             raise UserError(f'{flag} must be 1 or more, got {value}')
     cfg = load_config(config, cfg_options)
+    summary = summarise(cfg)
     checkpoint = find_checkpoint(checkpoint, cfg.work_dir)
     model = build_model(cfg, checkpoint)
     check_trained(model, checkpoint)
     geometry = read_geometry(cfg, size)
     graph = ExportGraph(model, geometry).eval()
     batch_size = None if dynamic_batch else 1
-    metadata = describe(graph, geometry, class_names(cfg), batch_size=batch_size, is_raw=is_raw)
-    images, notes = _check_images(cfg, geometry, num_images)
+    metadata = describe(graph, geometry, summary, batch_size=batch_size, is_raw=is_raw)
+    images, notes = _check_images(cfg, summary, geometry, num_images)
     Path(out).mkdir(parents=True, exist_ok=True)
     name = Path(config).stem + ('_raw' if is_raw and to in ('onnx', 'openvino') else '')
     with tempfile.TemporaryDirectory(dir=out, prefix='.export-') as folder:
@@ -163,10 +164,10 @@ def check_trained(model: nn.Module, checkpoint: str) -> None:
 
 
 def _check_images(
-    cfg: Config, geometry: Geometry, count: int
+    cfg: Config, summary: ConfigSummary, geometry: Geometry, count: int
 ) -> tuple[list[np.ndarray], list[str]]:
     try:
-        return test_images(cfg, count, geometry), []
+        return test_images(cfg, summary, count, geometry), []
     except UserError as error:
         reason = str(error).split('\n')[0]
         return drawn_images(count, geometry), [f'compared on drawn images: {reason}']
@@ -181,7 +182,7 @@ def _quantise(
     path: str,
     num_images: int,
 ) -> Quantised:
-    images = training_images(cfg, num_images, geometry)
+    images = training_images(cfg, summarise(cfg), num_images, geometry)
     int8_path = osp.splitext(path)[0] + '_int8' + SUFFIXES[to]
     int8_model = QUANTISERS[to](model, replace(metadata, precision='int8'), images)
     write(int8_model, int8_path)

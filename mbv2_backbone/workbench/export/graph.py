@@ -13,6 +13,7 @@ from ...common.messages import UserError
 from ...deploy.metadata import Detection, Metadata, Segmentation
 from ...det.targets import decode
 from ...weights.preprocessing import swaps_channels
+from ..configs.summary import Classes, ConfigSummary
 from ..predict.fold import folded
 from .geometry import Geometry
 
@@ -200,14 +201,19 @@ def heads_of(model: nn.Module) -> tuple[nn.Module | None, nn.Module | None]:
 
 
 def describe(
-    graph: ExportGraph, geometry: Geometry, classes: dict, *, batch_size: int | None, is_raw: bool
+    graph: ExportGraph,
+    geometry: Geometry,
+    summary: ConfigSummary,
+    *,
+    batch_size: int | None,
+    is_raw: bool,
 ) -> Metadata:
     """Write down what an exported graph holds.
 
     Args:
         graph: The graph.
         geometry: Its sizes.
-        classes: For each of `det` and `seg` that it has: `classes` and `palette`.
+        summary: Of the config; it names the classes.
         batch_size: Images of a call; `None` is any number.
         is_raw: Whether boxes come out before suppression, and logits in place of masks.
 
@@ -218,11 +224,13 @@ def describe(
     if graph.box_output is not None:
         rules = _box_rules(ConfigDict(graph.box_output.head.test_cfg or {}))
         detection = Detection(
-            **_names(classes['det']), **rules, level_sizes=graph.box_output.level_sizes
+            **_names(summary.box_classes()), **rules, level_sizes=graph.box_output.level_sizes
         )
     if graph.mask_output is not None:
         head = graph.mask_output.head
-        segmentation = Segmentation(**_names(classes['seg']), align_corners=head.align_corners)
+        segmentation = Segmentation(
+            **_names(summary.mask_classes()), align_corners=head.align_corners
+        )
         if (graph.model.test_cfg or {}).get('mode', 'whole') != 'whole':
             raise UserError(
                 'an exported file sees an image whole: --cfg-options model.test_cfg.mode=whole'
@@ -242,14 +250,9 @@ def describe(
     )
 
 
-def _names(meta: dict) -> dict:
-    palette = meta.get('palette')
-    if not isinstance(palette, (list, tuple)):
-        palette = None
-    return dict(
-        classes=tuple(meta['classes']),
-        palette=tuple(tuple(int(v) for v in colour) for colour in palette) if palette else None,
-    )
+def _names(classes: Classes) -> dict:
+    palette = tuple(tuple(int(v) for v in colour) for colour in classes.palette)
+    return dict(classes=classes.names, palette=palette)
 
 
 def _box_rules(cfg: ConfigDict) -> dict:

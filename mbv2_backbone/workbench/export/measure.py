@@ -15,7 +15,9 @@ from ...common.messages import UserError
 from ...common.progress import track
 from ...deploy.predictor import Predictor
 from ..configs.evaluators import use_own_metrics
-from ..predict.exported_model import with_exported
+from ..configs.plan import apply_steps
+from ..configs.summary import summarise
+from ..predict.exported_model import exported_steps
 from ..timing import quartiles, time_in_turn
 
 MAX_LOSS = 2.0  # points that quantisation may cost
@@ -100,8 +102,7 @@ def _megabytes(path: str) -> float:
 
 def evaluate_exported(cfg: Config, path: str) -> dict[str, float]:
     """Return the metrics of an exported file on the test data of its config."""
-    cfg = with_exported(cfg, path)
-    use_own_metrics(cfg)
+    cfg = apply_steps(cfg, [*exported_steps(path, summarise(cfg)), use_own_metrics()])
     model = MODELS.build(cfg.model)
     loader = Runner.build_dataloader(cfg.test_dataloader)
     evaluators = cfg.test_evaluator

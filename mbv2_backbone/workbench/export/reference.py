@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import deepcopy
 
 import numpy as np
 import torch
@@ -14,7 +13,8 @@ from torch.nn import functional as F
 
 from ...deploy.predictor import Prediction
 from ...det.targets import decode
-from ..predict.exported_model import take_images_as_they_are
+from ..configs.plan import apply_steps
+from ..predict.exported_model import keep_image_size
 from ..predict.file_predictor import array_pipeline
 from .geometry import Geometry
 from .graph import box_features, heads_of, to_input_size
@@ -30,10 +30,8 @@ class Reference:
     """
 
     def __init__(self, cfg: Config, model: nn.Module, geometry: Geometry) -> None:
-        cfg = deepcopy(cfg)
-        take_images_as_they_are(cfg)
         self.model = model
-        self.pipeline: Compose = array_pipeline(cfg)
+        self.pipeline: Compose = array_pipeline(apply_steps(cfg, [keep_image_size()]))
         self.geometry = geometry
 
     def _batch(self, images: Sequence[np.ndarray]) -> dict:

@@ -13,17 +13,21 @@ from ...common.progress import track
 from ...deploy.image import place, read_image
 from ..checks.before_run import check_data
 from ..configs.read import inner_dataset
+from ..configs.summary import ConfigSummary
 from ..data.sample.scenes import draw_scene
 from .geometry import Geometry
 
 
-def training_images(cfg: Config, count: int, geometry: Geometry) -> list[np.ndarray]:
+def training_images(
+    cfg: Config, summary: ConfigSummary, count: int, geometry: Geometry
+) -> list[np.ndarray]:
     """Return images as the training pipeline of a config makes them, before normalisation.
 
     Its crops, flips and colours are the same in every run.
 
     Args:
         cfg: The config.
+        summary: Of the config.
         count: Images at most; evenly spread over the data.
         geometry: What the images are resized or padded to, where they have another size.
 
@@ -33,7 +37,7 @@ def training_images(cfg: Config, count: int, geometry: Geometry) -> list[np.ndar
     Raises:
         UserError: If the data is not there.
     """
-    check_data(cfg, ('train',))
+    check_data(summary, ('train',))
     set_random_seed(0)
     dataset = DATASETS.build(cfg.train_dataloader.dataset)
     images = (
@@ -46,11 +50,14 @@ def training_images(cfg: Config, count: int, geometry: Geometry) -> list[np.ndar
     ]
 
 
-def test_images(cfg: Config, count: int, geometry: Geometry) -> list[np.ndarray]:
+def test_images(
+    cfg: Config, summary: ConfigSummary, count: int, geometry: Geometry
+) -> list[np.ndarray]:
     """Read test images of a config, at an export's input size.
 
     Args:
         cfg: The config.
+        summary: Of the config.
         count: Images at most; evenly spread over the data.
         geometry: What they are resized or padded to.
 
@@ -60,7 +67,7 @@ def test_images(cfg: Config, count: int, geometry: Geometry) -> list[np.ndarray]
     Raises:
         UserError: If the data is not there.
     """
-    check_data(cfg, ('test',))
+    check_data(summary, ('test',))
     dataset = DATASETS.build(dict(inner_dataset(cfg.test_dataloader.dataset), pipeline=[]))
     paths = [dataset.get_data_info(i)['img_path'] for i in _spread(len(dataset), count)]
     return [

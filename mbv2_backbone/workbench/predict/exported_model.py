@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -14,8 +13,9 @@ from mmengine.structures import BaseDataElement, InstanceData, PixelData
 
 from ...common.messages import UserError
 from ...deploy.predictor import Prediction, Predictor
-from ..configs.palettes import class_names
+from ..configs.plan import Step, step
 from ..configs.read import inner_dataset, type_name
+from ..configs.summary import ConfigSummary
 
 
 @MODELS.register_module()
@@ -80,10 +80,16 @@ def _plain_boxes(sample: BaseDataElement) -> None:
             sample.get(name).bboxes = boxes.tensor
 
 
-def with_exported(cfg: Config, path: str) -> Config:
-    """Return a copy of a config with an exported file in the place of its model.
+def exported_steps(path: str, summary: ConfigSummary) -> list[Step]:
+    """Return the steps that put an exported file in the place of a config's model."""
+    return [use_exported(path, summary), keep_image_size()]
 
-    Test images are no longer resized by the pipeline: the file takes them as they are.
+
+@step('exported file', 'The exported file takes the place of the model.')
+def use_exported(cfg: Config, path: str, summary: ConfigSummary) -> None:
+    """Put an exported file in the place of a config's model, in place.
+
+    Images go into it as they are, so `keep_image_size` comes with it.
 
     Raises:
         UserError: If the file cannot be read, or does another task or has other classes than the
@@ -99,14 +105,15 @@ def with_exported(cfg: Config, path: str) -> Config:
             does = 'gives' if given else 'gives no'
             asks = 'has' if head in cfg.model else 'has no'
             raise UserError(f'{path} {does} {what}, but the model of the config {asks} {head}')
-    for task, meta in class_names(cfg).items():
-        given = metadata.detection if task == 'det' else metadata.segmentation
-        if given and tuple(given.classes) != tuple(meta['classes']):
+    for given, classes in (
+        (metadata.detection, summary.boxes),
+        (metadata.segmentation, summary.masks),
+    ):
+        if given and classes and tuple(given.classes) != classes.names:
             raise UserError(
                 f'{path} knows the classes {", ".join(given.classes[:6])}, the data of the config '
-                f'has {", ".join(meta["classes"][:6])}; give the config that it was exported with'
+                f'has {", ".join(classes.names[:6])}; give the config that it was exported with'
             )
-    cfg = deepcopy(cfg)
     cfg.model = ConfigDict(type='ExportedModel', _scope_='mmengine', path=path)
     cfg.load_from = None
     # The others are for training and for weights that the file has no more.
@@ -115,17 +122,16 @@ def with_exported(cfg: Config, path: str) -> Config:
     cfg.test_dataloader.num_workers = 0
     cfg.test_dataloader.persistent_workers = False
     cfg.test_dataloader.pop('prefetch_factor', None)
-    take_images_as_they_are(cfg)
-    return cfg
 
 
-def take_images_as_they_are(cfg: Config) -> None:
+@step('image size', 'The test pipeline leaves the size of the images alone.')
+def keep_image_size(cfg: Config) -> None:
     """Let the test pipeline of a config keep the size of the images, in place."""
     dataset = inner_dataset(cfg.test_dataloader.dataset)
     # A Resize by 1 stays in the place of the old one, for the metadata that it writes.
     dataset.pipeline = [
-        ConfigDict(type=step['type'], scale_factor=1.0, keep_ratio=True)
-        if type_name(step) == 'Resize'
-        else step
-        for step in dataset.pipeline
+        ConfigDict(type=transform['type'], scale_factor=1.0, keep_ratio=True)
+        if type_name(transform) == 'Resize'
+        else transform
+        for transform in dataset.pipeline
     ]

@@ -18,11 +18,13 @@ from ...common.messages import UserError
 from ...deploy.runtimes import is_exported
 from ...weights.whole_model import load_weights
 from ..configs.machine import detect_machine, to_memory_format
-from ..configs.read import inner_dataset, task_of, type_name
+from ..configs.plan import apply_steps
+from ..configs.read import inner_dataset, type_name
+from ..configs.summary import summarise
 from ..drawing.painter import build_painter
 from .background import in_background
 from .coco_rows import CocoRows
-from .exported_model import with_exported
+from .exported_model import exported_steps
 from .fold import folded
 from .packed import pack_convolutions
 
@@ -44,16 +46,17 @@ class FilePredictor:
 
     def __init__(self, cfg: Config, checkpoint: str, *, score_thr: float) -> None:
         machine = detect_machine(amp=False)
-        self.task = task_of(cfg)
+        summary = summarise(cfg)
+        self.task = summary.task
         is_file = is_exported(checkpoint)
-        source = with_exported(cfg, checkpoint) if is_file else cfg
+        source = apply_steps(cfg, exported_steps(checkpoint, summary)) if is_file else cfg
         model = build_model(source, checkpoint)
         self.model = (model if is_file else folded(model, strict=False)).to(machine.device)
         to_memory_format(self.model, machine)
         if machine.device == 'cpu':
             pack_convolutions(self.model)
         self.pipeline = array_pipeline(source)
-        self.painter = build_painter(cfg, self.task, score_thr=score_thr)
+        self.painter = build_painter(summary, score_thr=score_thr)
         self.rows = CocoRows(self.painter.box_classes, self.painter.classes, score_thr=score_thr)
         print(machine)
 
@@ -82,7 +85,7 @@ class FilePredictor:
 def build_model(cfg: Config, checkpoint: str) -> nn.Module:
     """Build a config's model in eval mode and fill all of it from a checkpoint.
 
-    An exported file, to which `cfg` was fitted by `with_exported`, brings its own weights.
+    An exported file, to which `cfg` was fitted by `exported_steps`, brings its own weights.
     """
     model = MODELS.build(cfg.model)
     if not is_exported(checkpoint):

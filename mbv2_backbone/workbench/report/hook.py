@@ -16,8 +16,7 @@ from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
 
 from ..checks.broken_images import samples_of
-from ..configs.palettes import mask_meta
-from ..configs.read import dataset_meta
+from ..configs.summary import ConfigSummary
 from .detection import BoxCollector, truth_of
 from .provenance import origin_of
 from .render import Part, write_report
@@ -33,11 +32,12 @@ class ReportHook(Hook):
 
     Args:
         checkpoint: What is evaluated.
-        task: `det`, `seg` or `joint`.
+        summary: Of the config before test-time augmentation or an export took the model's place.
     """
 
-    def __init__(self, *, checkpoint: str, task: str) -> None:
-        self.task = task
+    def __init__(self, *, checkpoint: str, summary: ConfigSummary) -> None:
+        self.task = summary.task
+        self.summary = summary
         self.checkpoint = checkpoint
 
     def before_test_epoch(self, runner: Runner) -> None:
@@ -48,10 +48,11 @@ class ReportHook(Hook):
         self.seconds = dict.fromkeys(('data', 'model', 'metric', 'report'), 0.0)
         with self._or_no_report(runner):
             if self.task != 'seg':
-                self.boxes = _box_collector(runner)
+                self.boxes = _box_collector(runner, self.summary.box_classes().names)
             if self.task != 'det':
                 ignored = getattr(_mask_metric(runner), 'ignore_index', 255)
-                self.masks = MaskCollector(**mask_meta(runner.cfg), ignore_index=ignored)
+                classes = self.summary.mask_classes()
+                self.masks = MaskCollector(classes.names, classes.palette, ignore_index=ignored)
         evaluator = runner.test_loop.evaluator
         evaluator.process = self._timed(evaluator.process)
         self.mark = time.perf_counter()
@@ -155,10 +156,10 @@ class ReportHook(Hook):
         return self.task == 'seg' or (bool(prefix) and key.startswith(f'{prefix}/'))
 
 
-def _box_collector(runner: Runner) -> BoxCollector:
+def _box_collector(runner: Runner, classes: Sequence[str]) -> BoxCollector:
     dataset = runner.test_dataloader.dataset
     return BoxCollector(
-        dataset_meta(runner.cfg)['classes'],
+        classes,
         {sample['img_path']: truth_of(sample) for sample in samples_of(dataset)},
         keep_all=not any(hasattr(m, 'precision') for m in runner.test_loop.evaluator.metrics),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mmengine.config import Config, ConfigDict
 
+from ..configs.plan import step
 from ..configs.read import type_name
 
 # Registers what is written into the config.
@@ -18,6 +19,7 @@ _REPLACED_HOOKS = ('CheckInvalidLossHook',)
 _VIS_BACKENDS = dict(LocalVisBackend='SafeLocalVisBackend')
 
 
+@step('robustness', 'A run outlives kills, full disks and losses that are not finite.')
 def make_robust(cfg: Config) -> None:
     """Write exact resumption, safe files and the watch for NaN into a config, in place.
 

@@ -14,6 +14,7 @@ from mmengine.registry import VISBACKENDS
 from mmengine.visualization import TensorboardVisBackend
 
 from ...common.messages import UserError, warn
+from ..configs.plan import step
 from ..configs.read import type_name
 
 TRACKERS = ('wandb', 'mlflow')
@@ -69,15 +70,13 @@ class LateTensorboardVisBackend(TensorboardVisBackend):
     close = _never_in_the_way(TensorboardVisBackend.close)
 
 
-def add_tracking(cfg: Config, trackers: Sequence[str] = ()) -> str:
+@step('tracking', 'Losses and metrics go to TensorBoard and to the trackers of --track.')
+def add_tracking(cfg: Config, trackers: Sequence[str] = ()) -> None:
     """Let a training write TensorBoard events, and its figures to trackers; in place.
 
     Args:
         cfg: The config of a training.
         trackers: `wandb` or `mlflow`, or both.
-
-    Returns:
-        What is to be said about it, if anything.
 
     Raises:
         UserError: If a tracker is unknown or its package is not installed.
@@ -95,17 +94,23 @@ def add_tracking(cfg: Config, trackers: Sequence[str] = ()) -> str:
         cfg.visualizer = dict(type='Visualizer')
     backends = list(cfg.visualizer.get('vis_backends') or [dict(type='LocalVisBackend')])
     present = {type_name(backend) for backend in backends}
-    remark = ''
-    if not any(name.endswith('TensorboardVisBackend') for name in present):
-        if find_spec('tensorboard'):
-            backends.append(dict(type='LateTensorboardVisBackend'))
-        else:
-            remark = 'No TensorBoard events are written; `pip install tensorboard` adds them.'
+    if find_spec('tensorboard') and not any(map(_writes_events, backends)):
+        backends.append(dict(type='LateTensorboardVisBackend'))
     builders = dict(wandb=_wandb_backend, mlflow=_mlflow_backend)
     wanted = [builders[name](cfg) for name in dict.fromkeys(trackers)]
     backends += [backend for backend in wanted if backend['type'] not in present]
     cfg.visualizer.vis_backends = backends
-    return remark
+
+
+def _writes_events(backend: dict) -> bool:
+    return type_name(backend).endswith('TensorboardVisBackend')
+
+
+def tracking_remark(cfg: Config) -> str:
+    """Return what is to be said about a planned config's TensorBoard events, if anything."""
+    if any(map(_writes_events, cfg.visualizer.get('vis_backends') or [])):
+        return ''
+    return 'No TensorBoard events are written; `pip install tensorboard` adds them.'
 
 
 def _wandb_backend(cfg: Config) -> dict:
@@ -122,8 +127,7 @@ def _mlflow_backend(cfg: Config) -> dict:
     server = os.environ.get('MLFLOW_TRACKING_URI')
     if server:
         return dict(backend, tracking_uri=server)
-    folder = osp.abspath(osp.join(cfg.work_dir, 'mlflow'))
-    os.makedirs(folder, exist_ok=True)
+    folder = _store_of(cfg.work_dir)
     # The logs lie beside the store already: nothing is copied into it.
     return dict(
         backend,
@@ -131,6 +135,16 @@ def _mlflow_backend(cfg: Config) -> dict:
         artifact_location=f'file://{folder}/artifacts',
         artifact_suffix=(),
     )
+
+
+def _store_of(work_dir: str) -> str:
+    return osp.abspath(osp.join(work_dir, 'mlflow'))
+
+
+def make_stores(trackers: Sequence[str], work_dir: str) -> None:
+    """Make the folders that trackers write to and do not make themselves."""
+    if 'mlflow' in trackers and not os.environ.get('MLFLOW_TRACKING_URI'):
+        os.makedirs(_store_of(work_dir), exist_ok=True)
 
 
 def _run_name(cfg: Config) -> str:

@@ -115,6 +115,6 @@ def test_each_network_runs_compiled_in_a_training_step(name, task):
 def test_a_missing_compiler_is_named(monkeypatch):
     monkeypatch.setenv('CXX', 'no-such-compiler')
     with pytest.raises(UserError, match=r'compile=True needs a C\+\+ compiler'):
-        compiling.pop_compile_options(Config(dict(compile=True)))
-    options = compiling.pop_compile_options(Config(dict(compile=dict(backend='aot_eager'))))
+        compiling.compile_options(Config(dict(compile=True)))
+    options = compiling.compile_options(Config(dict(compile=dict(backend='aot_eager'))))
     assert options == dict(backend='aot_eager', fullgraph=True)

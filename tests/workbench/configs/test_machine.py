@@ -8,7 +8,7 @@ import torch
 from mmengine.config import Config
 
 from mbv2_backbone.workbench.configs import machine
-from mbv2_backbone.workbench.configs.machine import detect_machine, fit_config
+from mbv2_backbone.workbench.configs.machine import detect_machine, fit_machine
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_machine_defaults():
     assert machine.channels_last
     loader = dict(num_workers=4, persistent_workers=True, prefetch_factor=2)
     cfg = Config(dict(train_dataloader=loader, optim_wrapper=dict(type='OptimWrapper')))
-    fit_config(cfg, replace(machine, max_workers=0, precision='float16'))
+    cfg = fit_machine(replace(machine, max_workers=0, precision='float16')).change(cfg)
     assert cfg.train_dataloader == dict(num_workers=0, persistent_workers=False)
     assert cfg.optim_wrapper == dict(type='AmpOptimWrapper', loss_scale='dynamic')
     assert not detect_machine(channels_last=False).channels_last
@@ -62,5 +62,5 @@ def test_machine_defaults():
 def test_the_machine_decides_the_precision_of_a_config_with_amp(precision, expected):
     asked = dict(type='AmpOptimWrapper', loss_scale=512.0, dtype='float16')
     cfg = Config(dict(optim_wrapper=dict(asked, accumulative_counts=2)))
-    fit_config(cfg, replace(detect_machine(), precision=precision))
+    cfg = fit_machine(replace(detect_machine(), precision=precision)).change(cfg)
     assert cfg.optim_wrapper == dict(expected, accumulative_counts=2)

@@ -8,7 +8,7 @@ from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from torch import nn
 
-from mbv2_backbone.workbench.configs.machine import detect_machine, fit_config
+from mbv2_backbone.workbench.configs.machine import detect_machine, fit_machine
 
 NO_DECAY = dict(norm_decay_mult=0.0, bias_decay_mult=0.0)
 
@@ -38,7 +38,7 @@ def trained(model, wrapper):
 def test_groups_are_merged_and_train_as_many(paramwise_cfg, num_groups):
     optimizer = dict(type='AdamW', lr=0.01, weight_decay=0.5)
     cfg = Config(dict(optim_wrapper=dict(optimizer=optimizer, paramwise_cfg=paramwise_cfg)))
-    fit_config(cfg, detect_machine())
+    cfg = fit_machine(detect_machine()).change(cfg)
     ours, theirs = network(), network()
     found = trained(ours, cfg.optim_wrapper)
     stock = copy.deepcopy(cfg.optim_wrapper)
@@ -54,8 +54,8 @@ def test_groups_are_merged_and_train_as_many(paramwise_cfg, num_groups):
 def test_a_constructor_that_is_named_stays():
     wrapper = dict(constructor='LayerDecayOptimizerConstructor', paramwise_cfg=NO_DECAY)
     cfg = Config(dict(optim_wrapper=wrapper))
-    fit_config(cfg, detect_machine())
+    cfg = fit_machine(detect_machine()).change(cfg)
     assert cfg.optim_wrapper.constructor == 'LayerDecayOptimizerConstructor'
     plain = Config(dict(optim_wrapper=dict(optimizer=dict(type='SGD'))))
-    fit_config(plain, detect_machine())
+    plain = fit_machine(detect_machine()).change(plain)
     assert 'constructor' not in plain.optim_wrapper

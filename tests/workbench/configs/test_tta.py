@@ -190,7 +190,7 @@ def slow_views(model, image, scales):
 def test_a_flip_alone_leaves_size_and_padding_to_the_config(seg):
     config, options, _, _ = seg
     cfg = load_config(config, options)
-    use_tta(cfg)
+    cfg = use_tta().change(cfg)
     views = cfg.test_dataloader.dataset.pipeline[-1]
     assert views['type'] == 'TestTimeAug'
     names = [[step['type'] for step in steps] for steps in views['transforms']]
@@ -227,28 +227,28 @@ def test_scales_that_cannot_be(seg, step, scales, message):
     cfg = load_config(config, options)
     cfg.test_dataloader.dataset.pipeline.insert(1, step)
     with pytest.raises(UserError, match=message):
-        use_tta(cfg, scales)
+        cfg = use_tta(scales).change(cfg)
 
 
 def test_a_joint_model_needs_a_merger_of_its_own():
     cfg = load_config(str(ROOT / 'configs' / 'ssdlite-deeplabv3_mbv2_sample.py'), None)
     with pytest.raises(UserError, match='needs tta_model and tta_pipeline'):
-        use_tta(cfg, (1, 2))
+        cfg = use_tta((1, 2)).change(cfg)
 
 
 def test_priors_keep_their_size_at_every_scale(det):
     config, _, _ = det
     cfg = load_config(config, None)
-    use_tta(cfg)
+    cfg = use_tta().change(cfg)
     assert 'base_side' not in cfg.model.module.bbox_head.anchor_generator
     cfg = load_config(config, None)
-    use_tta(cfg, (1, 1.5))
+    cfg = use_tta((1, 1.5)).change(cfg)
     assert cfg.model.module.bbox_head.anchor_generator.base_side == 128
     cfg = load_config(config, ['test_dataloader.dataset.pipeline.1.keep_ratio=True'])
     with pytest.raises(UserError, match=r'set model\.bbox_head\.anchor_generator\.base_side'):
-        use_tta(cfg, (1, 1.5))
+        cfg = use_tta((1, 1.5)).change(cfg)
     cfg.model.bbox_head.anchor_generator.base_side = 99
-    use_tta(cfg, (1, 1.5))
+    cfg = use_tta((1, 1.5)).change(cfg)
     assert cfg.model.module.bbox_head.anchor_generator.base_side == 99
 
 

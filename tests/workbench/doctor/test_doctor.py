@@ -19,6 +19,7 @@ from mbv2_backbone.workbench.checks.config_data import (
     judge_broken,
 )
 from mbv2_backbone.workbench.configs.read import load_config
+from mbv2_backbone.workbench.configs.summary import summarise
 from mbv2_backbone.workbench.doctor.examine import examine_config
 from mbv2_backbone.workbench.doctor.hardware import (
     MIB,
@@ -203,11 +204,11 @@ def errors(findings):
 
 def test_data_not_in_place_and_class_counts(sample_set, tmp_path):
     cfg = config('ssdlite_mbv2_sample.py', tmp_path / 'nowhere', tmp_path)
-    (what,) = errors(check_config_data(cfg))
+    (what,) = errors(check_config_data(cfg, summarise(cfg)))
     assert f'MISSING {tmp_path}/nowhere' in what
     cfg = config('ssdlite_mbv2_sample.py', sample_set, tmp_path)
     cfg.model.bbox_head.num_classes = 7
-    (what,) = errors(check_config_data(cfg))
+    (what,) = errors(check_config_data(cfg, summarise(cfg)))
     assert 'predicts 7 classes' in what
 
 
@@ -223,7 +224,8 @@ def test_masks_out_of_range(sample_set, tmp_path):
     labels = np.array(Image.open(first))
     labels[0, 0] = 77
     Image.fromarray(labels).save(first)
-    findings = check_config_data(config('deeplabv3_mbv2_sample.py', tmp_path, tmp_path))
+    cfg = config('deeplabv3_mbv2_sample.py', tmp_path, tmp_path)
+    findings = check_config_data(cfg, summarise(cfg))
     (what,) = errors(findings)
     assert first.name in what
     assert '77 on 1 pixel' in what

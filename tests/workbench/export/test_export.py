@@ -16,13 +16,15 @@ from mmengine.runner import Runner
 from mbv2_backbone.common.messages import UserError
 from mbv2_backbone.deploy import Predictor
 from mbv2_backbone.deploy.predictor import Prediction
+from mbv2_backbone.workbench.configs.plan import apply_steps
 from mbv2_backbone.workbench.configs.read import load_config
+from mbv2_backbone.workbench.configs.summary import summarise
 from mbv2_backbone.workbench.export import compare as verify
 from mbv2_backbone.workbench.export import export as export_module
 from mbv2_backbone.workbench.export.export import export
 from mbv2_backbone.workbench.export.int8 import between_convolutions
 from mbv2_backbone.workbench.export.measure import Quantised, evaluate_exported, headline_metrics
-from mbv2_backbone.workbench.predict.exported_model import with_exported
+from mbv2_backbone.workbench.predict.exported_model import exported_steps
 from mbv2_backbone.workbench.predict.file_predictor import array_pipeline
 
 pytestmark = pytest.mark.runtime
@@ -87,7 +89,7 @@ def test_an_exported_file_stands_in_for_a_model(quantised, small):
     config, _, options = small
     path = str(out / 'ssdlite_mbv2_sample.xml')
     cfg = load_config(config, options)
-    cfg = with_exported(cfg, path)
+    cfg = apply_steps(cfg, exported_steps(path, summarise(cfg)))
     model = MODELS.build(cfg.model)
     image = pictures(1, (192, 144))[0]
     packed = array_pipeline(cfg)(dict(img=np.ascontiguousarray(image[..., ::-1]), img_id=0))
@@ -101,17 +103,17 @@ def test_an_exported_file_stands_in_for_a_model(quantised, small):
 
     cfg = load_config(config, [*options, 'classes=("a","b","c","d")'])
     with pytest.raises(UserError, match='knows the classes disc'):
-        with_exported(cfg, path)
+        apply_steps(cfg, exported_steps(path, summarise(cfg)))
     cfg = load_config(str(ROOT / 'configs' / 'deeplabv3_mbv2_sample.py'), options)
     with pytest.raises(UserError, match='gives boxes, but'):
-        with_exported(cfg, path)
+        apply_steps(cfg, exported_steps(path, summarise(cfg)))
 
 
 def test_the_stock_runner_evaluates_an_exported_file(quantised, small, tmp_path):
     out, _ = quantised
     cfg = load_config(small[0], small[2])
     path = str(out / 'ssdlite_mbv2_sample.xml')
-    exported = with_exported(cfg, path)
+    exported = apply_steps(cfg, exported_steps(path, summarise(cfg)))
     assert cfg.model.type != 'ExportedModel'
     exported.work_dir = str(tmp_path)
     exported.default_hooks.visualization.update(draw=True, test_out_dir='shown')

@@ -12,8 +12,8 @@ from mmengine.dataset import pseudo_collate
 
 from mbv2_backbone.common.messages import UserError
 from mbv2_backbone.deploy import Predictor
-from mbv2_backbone.workbench.configs.palettes import class_names
 from mbv2_backbone.workbench.configs.read import load_config
+from mbv2_backbone.workbench.configs.summary import summarise
 from mbv2_backbone.workbench.export.compare import Comparison, compare_predictions
 from mbv2_backbone.workbench.export.geometry import read_geometry
 from mbv2_backbone.workbench.export.graph import ExportGraph, describe
@@ -37,7 +37,7 @@ class Case:
         self.model = build_model(self.cfg, checkpoint)
         self.geometry = read_geometry(self.cfg, size)
         self.graph = ExportGraph(self.model, self.geometry).eval()
-        names = class_names(self.cfg)
+        names = summarise(self.cfg)
         raw = describe(self.graph, self.geometry, names, batch_size=batch_size, is_raw=True)
         final = replace(raw, is_raw=False)
         self.folder = folder
@@ -203,8 +203,8 @@ def test_what_cannot_be_exported_is_named(det, seg):
         graph = ExportGraph(det.model, det.geometry)
         graph.box_output.head.test_cfg = dict(graph.box_output.head.test_cfg, **{key: value})
         with pytest.raises(UserError, match=message):
-            describe(graph, det.geometry, class_names(det.cfg), batch_size=1, is_raw=True)
+            describe(graph, det.geometry, summarise(det.cfg), batch_size=1, is_raw=True)
     graph = ExportGraph(seg.model, seg.geometry)
     graph.model.test_cfg = dict(mode='slide')
     with pytest.raises(UserError, match='mode=whole'):
-        describe(graph, seg.geometry, class_names(seg.cfg), batch_size=1, is_raw=True)
+        describe(graph, seg.geometry, summarise(seg.cfg), batch_size=1, is_raw=True)

@@ -130,7 +130,7 @@ def test_void_and_colours_of_masks(tmp_path):
     assert cfg.crop_size == (65, 81)
     from mbv2_backbone.workbench.configs.palettes import fill_palettes
 
-    fill_palettes(cfg)
+    cfg = fill_palettes().change(cfg)
     dataset = datasets_of(cfg, ('val',))[0]
     labels = DATASETS.build(dataset)[0]['data_samples'].gt_sem_seg.data
     assert [set(labels[0, row].tolist()) for row in (0, 10, 40)] == [{255}, {1}, {0}]

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from mbv2_backbone.workbench.configs.machine import (
     DeferredRuntimeInfoHook,
     detect_machine,
-    fit_config,
+    fit_machine,
 )
 from mbv2_backbone.workbench.configs.read import load_config, task_of
 
@@ -55,7 +55,7 @@ def no_waiting():
 def build_step(name):
     """A step from a batch on the device on: forward, targets, losses, backward, optimizer."""
     cfg = load_config(str(CONFIGS / f'{name}.py'), None)
-    fit_config(cfg, detect_machine())
+    cfg = fit_machine(detect_machine()).change(cfg)
     set_size(cfg, (64, 64))
     model = build_random(cfg).train()
     optimizer = build_optimizer(model, cfg)

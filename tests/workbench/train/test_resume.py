@@ -161,7 +161,7 @@ def test_loops_and_hooks_that_are_not_mmengines_stay():
         dict(type='CheckInvalidLossHook'),
         dict(type='NonFiniteHook', max_in_a_row=2),
     ]
-    make_robust(cfg)
+    cfg = make_robust().change(cfg)
     assert cfg.train_cfg.type == 'MyLoop'
     assert cfg.default_hooks.checkpoint.type == 'MyHook'
     assert cfg.custom_hooks == [dict(type='NonFiniteHook', max_in_a_row=2)]

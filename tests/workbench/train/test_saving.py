@@ -112,7 +112,7 @@ broken = BrokenImages('work/broken_images.txt')
 broken.add('a' * 4080, 'is empty')  # nearly a block of the disk, which takes half of the next line
 hooks = dict(checkpoint=dict(max_keep_ckpts=1), logger=dict(type='LoggerHook', interval=1))
 cfg = toy_config('work', length=31, log_level='WARNING', default_hooks=hooks)
-add_tracking(cfg)
+cfg = add_tracking().change(cfg)
 train_toy(cfg, hooks=[Fill()])
 assert list(broken.problems().values()) == ['is empty'] * 3
 shutil.copytree('work', sys.argv[2])

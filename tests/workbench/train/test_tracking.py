@@ -18,7 +18,11 @@ from mbv2_backbone.common.messages import UserError
 from mbv2_backbone.workbench.checks.broken_images import RECORD
 from mbv2_backbone.workbench.report.logs import curve, read_scalars
 from mbv2_backbone.workbench.train import tracking
-from mbv2_backbone.workbench.train.tracking import LateTensorboardVisBackend, add_tracking
+from mbv2_backbone.workbench.train.tracking import (
+    LateTensorboardVisBackend,
+    add_tracking,
+    tracking_remark,
+)
 
 QUICK = """
 train_dataloader['num_workers'], train_dataloader['persistent_workers'] = 0, False
@@ -128,25 +132,27 @@ def test_backends_are_added_once(monkeypatch, tmp_path):
     stock = dict(type='TensorboardVisBackend')
     cfg = Config(dict(work_dir=str(tmp_path), visualizer=dict(vis_backends=[stock])))
     for _ in range(2):
-        assert add_tracking(cfg, ['mlflow', 'mlflow']) == ''
+        cfg = add_tracking(['mlflow', 'mlflow']).change(cfg)
+        assert tracking_remark(cfg) == ''
     kinds = [backend['type'] for backend in cfg.visualizer.vis_backends]
     assert kinds == ['TensorboardVisBackend', 'MLflowVisBackend']
     by_class = Config(dict(work_dir=str(tmp_path), visualizer=dict(vis_backends=[])))
     by_class.visualizer.vis_backends = [dict(type=TensorboardVisBackend)]
-    add_tracking(by_class)
+    by_class = add_tracking().change(by_class)
     assert by_class.visualizer.vis_backends == [dict(type=TensorboardVisBackend)]
     cfg = Config(dict(work_dir=str(tmp_path)))
-    add_tracking(cfg)
+    cfg = add_tracking().change(cfg)
     kinds = [backend['type'] for backend in cfg.visualizer.vis_backends]
     assert kinds == ['LocalVisBackend', 'LateTensorboardVisBackend']
     with pytest.raises(UserError, match='wandb and mlflow, got aim'):
-        add_tracking(cfg, ['aim'])
+        add_tracking(['aim']).change(cfg)
 
 
 def test_without_tensorboard_one_line_says_so(monkeypatch, tmp_path):
     monkeypatch.setattr(tracking, 'find_spec', lambda _: None)
     cfg = Config(dict(work_dir=str(tmp_path)))
-    assert 'pip install tensorboard' in add_tracking(cfg)
+    cfg = add_tracking().change(cfg)
+    assert 'pip install tensorboard' in tracking_remark(cfg)
     assert [b['type'] for b in cfg.visualizer.vis_backends] == ['LocalVisBackend']
 
 
@@ -154,7 +160,7 @@ def test_the_server_of_the_environment_is_taken(monkeypatch, tmp_path):
     monkeypatch.setattr(tracking, 'find_spec', lambda _: True)
     monkeypatch.setenv('MLFLOW_TRACKING_URI', 'https://example.org')
     cfg = Config(dict(work_dir=str(tmp_path)))
-    add_tracking(cfg, ['mlflow'])
+    cfg = add_tracking(['mlflow']).change(cfg)
     assert cfg.visualizer.vis_backends[-1].tracking_uri == 'https://example.org'
     assert not (tmp_path / 'mlflow').exists()
 
@@ -205,7 +211,7 @@ import sys
 from mmengine.config import Config
 from mmengine.visualization import TensorboardVisBackend
 from mbv2_backbone.workbench import run
-from mbv2_backbone.workbench.train.tracking import LateTensorboardVisBackend
+from mbv2_backbone.workbench.train.tracking import LateTensorboardVisBackend, tracking_remark
 backend = LateTensorboardVisBackend({str(tmp_path)!r})
 backend.add_config(Config(dict(a=1)))
 heavy = ('tensorboard', 'torch.utils.tensorboard', 'matplotlib.pyplot')

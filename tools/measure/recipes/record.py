@@ -42,7 +42,8 @@ def make_record(job: Job, cfg: Config, digest: str) -> dict[str, Any]:
     Raises:
         UserError: If its logs hold no validation.
     """
-    from mbv2_backbone.workbench.configs.read import dataset_meta, datasets_of, task_of
+    from mbv2_backbone.workbench.configs.read import SPLITS
+    from mbv2_backbone.workbench.configs.summary import summarise
     from mbv2_backbone.workbench.report.logs import read_scalars
 
     from ..speed.complexity import count_model
@@ -52,7 +53,8 @@ def make_record(job: Job, cfg: Config, digest: str) -> dict[str, Any]:
     validations = validations_of(rows, cfg)
     if not validations:
         raise UserError(f'the logs in {job.work_dir} hold no validation')
-    task = task_of(cfg)
+    summary = summarise(cfg)
+    datasets = summary.of(SPLITS)
     counts = count_model(build_random(cfg), input_size(cfg))
     return dict(
         name=job.name,
@@ -62,15 +64,15 @@ def make_record(job: Job, cfg: Config, digest: str) -> dict[str, Any]:
         seed=job.seed,
         digest=digest,
         date=datetime.now().astimezone().isoformat(timespec='seconds'),
-        task=task,
-        data=Path(datasets_of(cfg)[0]['data_root']).name,
-        classes=list(dataset_meta(cfg)['classes']),
+        task=summary.task,
+        data=Path(datasets[0].config['data_root']).name,
+        classes=list(summary.box_classes().names or summary.mask_classes().names),
         params=counts['params'],
         madds=counts['madds'],
         train_minutes=round(seconds_of_training(rows) / 60, 2),
         total_minutes=round(seconds_of_runs(job.work_dir) / 60, 2),
         final=validations[-1],
-        best=max(validations, key=lambda found: found[METRIC[task]]),
+        best=max(validations, key=lambda found: found[METRIC[summary.task]]),
         validations=validations,
         **_where(),
     )

@@ -12,8 +12,9 @@ def child_environment(**settings: str) -> dict[str, str]:
     Args:
         settings: Added to it.
     """
-    root = str(Path(__file__).resolve().parents[2])
-    path = os.pathsep.join(filter(None, [root, os.environ.get('PYTHONPATH')]))
+    tools = Path(__file__).resolve().parents[2]
+    folders = [str(tools.parent), str(tools), os.environ.get('PYTHONPATH')]
+    path = os.pathsep.join(filter(None, folders))
     # Whoever starts a command a second time has Python's cached bytecode.
     environment = {k: v for k, v in os.environ.items() if k != 'PYTHONDONTWRITEBYTECODE'}
     return {**environment, 'PYTHONPATH': path, 'PYTHONUNBUFFERED': '1', **settings}

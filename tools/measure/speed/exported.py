@@ -18,7 +18,7 @@ from torch import nn
 from mbv2_backbone.common.messages import UserError
 from mbv2_backbone.deploy.predictor import Predictor
 from mbv2_backbone.deploy.runtimes import SUFFIXES
-from mbv2_backbone.workbench.configs.palettes import class_names
+from mbv2_backbone.workbench.configs.summary import summarise
 from mbv2_backbone.workbench.export.formats import check_installed, in_format, write
 from mbv2_backbone.workbench.export.geometry import read_geometry
 from mbv2_backbone.workbench.export.graph import ExportGraph, describe
@@ -125,7 +125,7 @@ def exported_predictors(
 
     geometry = read_geometry(cfg)
     graph = ExportGraph(model, geometry).eval()
-    metadata = describe(graph, geometry, class_names(cfg), batch_size=batch_size, is_raw=False)
+    metadata = describe(graph, geometry, summarise(cfg), batch_size=batch_size, is_raw=False)
     calibration = [placed(image, geometry) for image in images]
     predictors = {}
     with quiet(), tempfile.TemporaryDirectory() as folder:

@@ -16,6 +16,7 @@ from mmengine.registry import DATASETS, DefaultScope
 from mbv2_backbone.common.messages import UserError
 from mbv2_backbone.workbench.checks.before_run import check_data
 from mbv2_backbone.workbench.configs.read import datasets_of, task_of, type_name
+from mbv2_backbone.workbench.configs.summary import summarise
 from mbv2_backbone.workbench.timing import Call
 
 from .inputs import BOXES_PER_IMAGE, picture, random_boxes, random_mask
@@ -97,7 +98,7 @@ def read_infos(cfg: Config, num_files: int) -> list[dict] | None:
         `None` where the data is not there.
     """
     try:
-        check_data(cfg, ('train',))
+        check_data(summarise(cfg), ('train',))
     except UserError:
         return None
     with quiet():

@@ -14,7 +14,8 @@ from mmengine.config import Config
 
 from mbv2_backbone.common.messages import UserError
 from mbv2_backbone.compat.prepare import FAST_START
-from mbv2_backbone.workbench.configs.machine import detect_machine, fit_config
+from mbv2_backbone.workbench.configs.machine import detect_machine, fit_machine
+from mbv2_backbone.workbench.configs.plan import apply_steps
 from mbv2_backbone.workbench.configs.read import datasets_of, load_config, task_of
 from mbv2_backbone.workbench.data.sample.sample import generate_sample
 from mbv2_backbone.workbench.timing import Call
@@ -74,7 +75,7 @@ def startup_calls(
     ]
     train = [sys.executable, str(tool), config, '--cfg-options', *options]
     cfg = load_config(config, options)
-    fit_config(cfg, detect_machine())
+    cfg = apply_steps(cfg, [fit_machine(detect_machine())])
     theirs = folder / 'mmdet.py'
     _mmdet_config(cfg, folder / 'mmdet').dump(theirs)
     lent = [sys.executable, '-c', _LEND, str(theirs_tool)]

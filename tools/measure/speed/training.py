@@ -7,7 +7,8 @@ from mmengine.config import Config
 from torch import nn
 from torch.nn import functional as F
 
-from mbv2_backbone.workbench.configs.machine import Machine, fit_config, to_memory_format
+from mbv2_backbone.workbench.configs.machine import Machine, fit_machine, to_memory_format
+from mbv2_backbone.workbench.configs.plan import apply_steps
 from mbv2_backbone.workbench.configs.read import task_of
 from mbv2_backbone.workbench.timing import Call
 
@@ -28,7 +29,7 @@ def ours_step(
         size: Height and width of the images.
         with_cp: Compute the backbone's activations again in the backward pass.
     """
-    fit_config(cfg, machine)
+    cfg = apply_steps(cfg, [fit_machine(machine)])
     set_size(cfg, size)
     if with_cp:
         cfg.model.backbone.with_cp = True

@@ -90,14 +90,16 @@ def check_config(path: str) -> Report:
     """
     from ...checks.config_data import check_config_data
     from ...configs.read import load_config
+    from ...configs.summary import summarise
     from .of_config import config_splits, set_of_config
 
     cfg = load_config(path)
-    splits = config_splits(cfg)
-    findings = check_config_data(cfg, splits)
+    summary = summarise(cfg)
+    splits = config_splits(summary)
+    findings = check_config_data(cfg, summary, splits)
     if any(finding.level == 'error' for finding in findings):
         return Report(ImageSet(Path(path), 'config'), {}, findings)
-    image_set = set_of_config(cfg, Path(path), splits)
+    image_set = set_of_config(summary, Path(path), splits)
     masks = _read_all(image_set)
     findings += find_overlap(image_set.splits)
     return Report(image_set, _count(image_set, masks), findings)

@@ -4,44 +4,44 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mmengine.config import Config
 from mmengine.registry import DATASETS
 
 from ....annotations.boxes import Object
 from ...checks.image_files import samples_of
-from ...configs.read import datasets_of, metainfo_of
+from ...configs.summary import ConfigSummary
 from ..records import Annotation, ImageSet, Labelled
 
 
-def config_splits(cfg: Config) -> tuple[str, ...]:
+def config_splits(summary: ConfigSummary) -> tuple[str, ...]:
     """Return `train`, `val`, and `test` where it is not the same data as `val`."""
-    data = {split: _identity(cfg, split) for split in ('train', 'val', 'test')}
+    data = {split: _identity(summary, split) for split in ('train', 'val', 'test')}
     splits = [split for split, identity in data.items() if identity]
     if data['test'] == data['val'] and 'test' in splits:
         splits.remove('test')
     return tuple(splits)
 
 
-def _identity(cfg: Config, split: str) -> list:
+def _identity(summary: ConfigSummary, split: str) -> list:
     keys = ('data_root', 'ann_file', 'data_prefix')
-    return [[node.get(key) for key in keys] for node in datasets_of(cfg, (split,))]
+    return [[one.config.get(key) for key in keys] for one in summary.datasets[split]]
 
 
-def set_of_config(cfg: Config, path: Path, splits: tuple[str, ...]) -> ImageSet:
+def set_of_config(summary: ConfigSummary, path: Path, splits: tuple[str, ...]) -> ImageSet:
     """Build the datasets of a config and take their images, without those they leave out.
 
     Args:
-        cfg: Whose data can be read.
+        summary: Of a config whose data can be read.
         path: Of the config.
         splits: From `config_splits`.
     """
     image_set = ImageSet(path, 'config')
     for split in splits:
         items = []
-        for node in datasets_of(cfg, (split,)):
-            samples = samples_of(DATASETS.build(dict(node, pipeline=[], serialize_data=False)))
+        for one in summary.datasets[split]:
+            node = dict(one.config, pipeline=[], serialize_data=False)
+            samples = samples_of(DATASETS.build(node))
             if any('instances' in sample for sample in samples):
-                image_set.classes = tuple(metainfo_of(node)['classes'])
+                image_set.classes = tuple(one.metainfo['classes'])
             items += [_labelled(sample, image_set.classes) for sample in samples]
         image_set.splits[split] = items
     return image_set

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
+from ...configs.summary import Classes
 from ...drawing.pixels import ink_on, letter_font, overlay, resized
 from ..records import Item
 
@@ -18,14 +19,6 @@ Colour = tuple[int, int, int]
 _LETTERS_HW = (308, 308)  # gives letters of 11 pixels
 _FILL = 0.35  # opacity of outlined objects
 _DASH = 6
-
-
-@dataclass(frozen=True)
-class Classes:
-    """Names of classes and a colour for each, RGB."""
-
-    names: Sequence[str] = ()
-    colours: Sequence[Sequence[int]] = ()
 
 
 @dataclass(frozen=True)
@@ -56,14 +49,14 @@ def draw_picture(
     image = resized(picture.image, size_wh)
     if picture.label_map is not None:
         labels = cv2.resize(picture.label_map, size_wh, interpolation=cv2.INTER_NEAREST)
-        image = overlay(image, labels, masks.colours)
+        image = overlay(image, labels, masks.palette)
     shapes = [_scaled(shape, scale) for shape in picture.shapes]
     shapes.sort(key=lambda shape: -_area(shape.box))  # small ones are drawn last, on top
     image = _fill_polygons(image, shapes, boxes)
     canvas = Image.fromarray(np.ascontiguousarray(image[..., ::-1]))
     draw = ImageDraw.Draw(canvas)
     for shape in shapes:
-        _draw_box(draw, shape, tuple(boxes.colours[shape.label]), size_wh)
+        _draw_box(draw, shape, tuple(boxes.palette[shape.label]), size_wh)
     _draw_tags(draw, shapes, boxes, size_wh)
     return np.asarray(canvas)[..., ::-1]
 
@@ -83,7 +76,7 @@ def _fill_polygons(image: np.ndarray, shapes: Sequence[Item], boxes: Classes) ->
     outlines = []
     for shape in shapes:
         points = [np.round(part).astype(np.int32).reshape(-1, 2) for part in shape.outline]
-        colour = boxes.colours[shape.label][::-1]
+        colour = boxes.palette[shape.label][::-1]
         cv2.fillPoly(filled, points, colour)
         outlines.append((points, colour))
     image = cv2.addWeighted(filled, _FILL, image, 1 - _FILL, 0)
@@ -125,7 +118,7 @@ def _draw_tags(
         if place is None:
             continue
         taken.append(place)
-        colour = tuple(boxes.colours[shape.label])
+        colour = tuple(boxes.palette[shape.label])
         draw.rectangle([*place[:2], place[2] - 1, place[3] - 1], fill=colour)
         middle = (place[1] + place[3]) // 2
         draw.text((place[0] + 2, middle), name, fill=ink_on(colour), font=font, anchor='lm')

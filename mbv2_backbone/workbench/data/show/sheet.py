@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ....common.messages import UserError
+from ...configs.summary import Classes
 from ...drawing.pixels import caption_strip, fitted_size, legend_strip, letter_font
-from .labelled import Classes, Picture, draw_picture
+from .labelled import Picture, draw_picture
 
 SHEET_WIDTH = 1920
 _MIN_TILE, _MAX_TILE = 200, 480
@@ -133,13 +134,13 @@ def _legend(
     num_boxes = np.bincount(labels, minlength=len(boxes.names)) if labels else []
     ignored = sum(shape.is_ignored for picture in pictures for shape in picture.shapes)
     lines = {
-        boxes.names[label]: (f'{count} object{"s" if count > 1 else ""}', boxes.colours[label])
+        boxes.names[label]: (f'{count} object{"s" if count > 1 else ""}', boxes.palette[label])
         for label, count in enumerate(num_boxes)
         if count
     }
     maps = [picture.label_map.ravel() for picture in pictures if picture.label_map is not None]
     pixels = np.bincount(np.concatenate(maps), minlength=256) if maps else np.zeros(256)
-    for name, colour, count in zip(masks.names, masks.colours, pixels, strict=False):
+    for name, colour, count in zip(masks.names, masks.palette, pixels, strict=False):
         if count:
             share = f'{100 * count / pixels.sum():.1f} % of pixels'
             share += '' if any(colour) else ', not coloured'

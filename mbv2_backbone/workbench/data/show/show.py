@@ -10,10 +10,11 @@ import cv2
 import numpy as np
 
 from ....common.messages import UserError
+from ...configs.summary import Classes
 from ..find import find_set
 from ..photos import Findings, load_image, read_photo
 from ..records import ImageSet
-from .labelled import Classes, Colour, Picture
+from .labelled import Colour, Picture
 from .sheet import Group, contact_sheet, picked
 
 _GOLDEN = 0.618034  # steps of hue by it never come close to an earlier one
@@ -113,7 +114,7 @@ def _mask_classes(
     names = [*image_set.mask_classes]
     names += [f'class {label}' for label in range(len(names), size)]
     colours = list(image_set.mask_palette) or distinct_colours(len(names))
-    known = dict(zip(boxes.names, boxes.colours, strict=True)) | {'background': (0, 0, 0)}
+    known = dict(zip(boxes.names, boxes.palette, strict=True)) | {'background': (0, 0, 0)}
     return Classes(
         names, [known.get(name, colour) for name, colour in zip(names, colours, strict=True)]
     )

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 from mmengine.dataset import BaseDataset, ClassBalancedDataset, ConcatDataset, RepeatDataset
 from mmengine.registry import DATASETS
 from mmengine.structures import BaseDataElement
@@ -15,12 +15,14 @@ from mmengine.structures import BaseDataElement
 from ....annotations.images import BrokenSampleError, decode_image
 from ....common.messages import UserError
 from ...checks.before_run import check_data
-from ...configs.palettes import class_palette, fill_palettes, mask_meta
-from ...configs.read import dataset_meta, datasets_of, load_config, task_of, type_name, walk
+from ...configs.palettes import fill_palettes
+from ...configs.plan import apply_steps, step
+from ...configs.read import SPLITS, load_config, type_name, walk
+from ...configs.summary import summarise
 from ...drawing.painter import mask_labels
 from ...train.seeding import SeededBatch
 from ..records import Item
-from .labelled import Classes, Picture
+from .labelled import Picture
 from .sheet import Group, contact_sheet, picked
 
 NUM_DRAWS = 3
@@ -51,12 +53,12 @@ def config_sheet(
         UserError: If the data is missing or broken.
     """
     cfg = load_config(path, overrides)
-    loader = cfg.get(f'{split}_dataloader')
-    if not loader:
+    summary = summarise(cfg)
+    if not cfg.get(f'{split}_dataloader'):
         raise UserError(f'{path} has no {split}_dataloader; choose another --split')
-    check_data(cfg, (split,))
-    fill_palettes(cfg)
-    _leave_colours(loader.dataset)
+    check_data(summary, (split,))
+    cfg = apply_steps(cfg, [fill_palettes(), leave_colours()])
+    loader = cfg[f'{split}_dataloader']
     samples = [
         (dataset, index)
         for dataset in _leaves(DATASETS.build(loader.dataset))
@@ -71,19 +73,19 @@ def config_sheet(
         pictures += _augmented(dataset, index, num_draws, (seed, place), info['img_path'])
         groups.append(Group(osp.basename(info['img_path']), pictures))
     augmented = [f'augmented {i + 1}' for i in range(num_draws)]
-    boxes, masks = _classes_of(cfg, split)
     return contact_sheet(
         groups,
         title=f'{path}, {split}: {len(groups)} of {len(samples)} images, seed {seed}',
         captions=['as labelled', *augmented] if augmented else (),
-        boxes=boxes,
-        masks=masks,
+        boxes=summary.box_classes(),
+        masks=summary.mask_classes(),
     )
 
 
-def _leave_colours(dataset: ConfigDict) -> None:
+@step('colours', 'Images are shown in their own colours, not normalised.')
+def leave_colours(cfg: Config) -> None:
     """Take the steps that normalise colours out of the pipelines, in place."""
-    for node in walk(dataset):
+    for node in walk([cfg.get(f'{split}_dataloader') for split in SPLITS]):
         if 'pipeline' in node:
             node.pipeline = [s for s in node.pipeline if not type_name(s).endswith('Normalize')]
 
@@ -150,15 +152,3 @@ def _shapes_of(sample: BaseDataElement) -> list[Item]:
                 for label, box in zip(labels, boxes, strict=True)
             ]
     return shapes
-
-
-def _classes_of(cfg: Config, split: str) -> tuple[Classes, Classes]:
-    """Return the classes of the boxes and those of the masks."""
-    boxes = masks = Classes()
-    if task_of(cfg) != 'seg':
-        colours = class_palette(datasets_of(cfg, (split,))[0])
-        boxes = Classes(dataset_meta(cfg)['classes'], colours)
-    if task_of(cfg) != 'det':
-        meta = mask_meta(cfg)
-        masks = Classes(meta['classes'], meta['palette'])
-    return boxes, masks

@@ -10,6 +10,7 @@ from mmengine.registry import DATASETS
 from mbv2_backbone.common.messages import UserError
 from mbv2_backbone.workbench.checks.before_run import check_data
 from mbv2_backbone.workbench.configs.read import datasets_of, load_config
+from mbv2_backbone.workbench.configs.summary import summarise
 from mbv2_backbone.workbench.data.public import fetch as fetch_module
 from mbv2_backbone.workbench.data.public.fetch import fetch
 
@@ -42,11 +43,11 @@ def test_a_config_finds_what_was_fetched(site, tmp_path, monkeypatch, config, na
     monkeypatch.chdir(tmp_path)
     cfg = load_config(str(CONFIGS / f'{config}.py'))
     with pytest.raises(UserError) as caught:
-        check_data(cfg, ('train', 'val'))
+        check_data(summarise(cfg), ('train', 'val'))
     for name in names:
         assert f'python tools/data.py fetch {name} (' in ' '.join(str(caught.value).split())
         fetch(name, 'data', mirror=site.url)
-    check_data(cfg, ('train', 'val'))
+    check_data(summarise(cfg), ('train', 'val'))
     datasets = [DATASETS.build(dataset) for dataset in datasets_of(cfg, ('train', 'val'))]
     assert [len(dataset) for dataset in datasets] == lengths
     for dataset in datasets:

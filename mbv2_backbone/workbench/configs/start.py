@@ -1,0 +1,74 @@
+"""Where a training starts: from scratch, from weights, or in the middle of an earlier run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mmengine.config import Config
+
+from ...common.messages import UserError
+from ...weights.whole_model import check_resumable, newest_resumable, read_state_dict
+from .plan import step
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a run starts.
+
+    Attributes:
+        checkpoint: Path or address of the checkpoint; `None` for none.
+        is_resumed: Whether optimizer and schedule go on from it, too.
+        notes: What the user should know about it.
+    """
+
+    checkpoint: str | None = None
+    is_resumed: bool = False
+    notes: tuple[str, ...] = ()
+
+
+def find_start(cfg: Config, resume: str | None) -> Start:
+    """Choose where a training starts.
+
+    The file is read as a test, so that nothing that is damaged or carries code comes further.
+
+    Args:
+        cfg: The config; its `resume` and `load_from` count where `resume` is `None`.
+        resume: `auto` for the newest good checkpoint in the work folder, or a checkpoint.
+
+    Raises:
+        UserError: If a checkpoint cannot be used.
+    """
+    if resume is None and cfg.get('resume'):
+        resume = cfg.get('load_from') or 'auto'
+    if resume == 'auto':
+        notes: list[str] = []
+        path = newest_resumable(cfg.work_dir, warn=notes.append)
+        if path is None:
+            note = f'There is no checkpoint in {cfg.work_dir} to go on from; this is a new run.'
+            return Start(cfg.get('load_from'), notes=(note,))
+        return Start(path, is_resumed=True, notes=tuple(notes))
+    if resume is not None:
+        if '://' not in resume:
+            check_resumable(resume)
+        return Start(resume, is_resumed=True)
+    if cfg.get('load_from') and '://' not in cfg.load_from:
+        read_state_dict(cfg.load_from)
+    return Start(cfg.get('load_from'))
+
+
+@step('start', 'Weights, or a whole run to go on with, come from this checkpoint.')
+def start_from(cfg: Config, start: Start) -> None:
+    """Write into a config where it starts, in place."""
+    cfg.resume, cfg.load_from = start.is_resumed, start.checkpoint
+
+
+@step('learning rate', 'It grows with the real batch size, as --auto-scale-lr asks.')
+def scale_lr(cfg: Config) -> None:
+    """Let mmengine scale the learning rate, in place.
+
+    Raises:
+        UserError: If the config does not say which batch size its learning rate is for.
+    """
+    if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+        raise UserError('--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=…) in the config')
+    cfg.auto_scale_lr.enable = True

@@ -1,0 +1,116 @@
+"""What a config says, read once: its task, its classes, its datasets and its work folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from mmengine.config import Config
+
+from ...common.messages import UserError
+from .palettes import Palette, class_palette, random_palette
+from .read import SPLITS, datasets_of, metainfo_of, task_of
+
+
+@dataclass(frozen=True)
+class Classes:
+    """What a model tells apart.
+
+    Attributes:
+        names: By label.
+        palette: An RGB colour for each, in [0, 255].
+    """
+
+    names: tuple[str, ...] = ()
+    palette: Palette = ()
+
+
+@dataclass(frozen=True)
+class DatasetSummary:
+    """One dataset that reads files, without the wrappers around it.
+
+    Attributes:
+        config: Its config.
+        metainfo: What its class says, under what its config says.
+    """
+
+    config: dict
+    metainfo: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ConfigSummary:
+    """What a config says before anything is planned; nothing that is planned changes it.
+
+    Attributes:
+        task: `det`, `seg` or `joint`.
+        work_dir: Where a run writes.
+        data_help: The way to get the data, as the config tells it.
+        datasets: By split: `train`, `val` and `test`.
+        boxes: Classes of the boxes, `None` where no dataset names them.
+        masks: Classes of the masks, `None` where no dataset names them.
+    """
+
+    task: str
+    work_dir: str
+    data_help: str
+    datasets: Mapping[str, tuple[DatasetSummary, ...]]
+    boxes: Classes | None
+    masks: Classes | None
+
+    def of(self, splits: Sequence[str]) -> list[DatasetSummary]:
+        """Return the datasets of splits."""
+        return [dataset for split in splits for dataset in self.datasets[split]]
+
+    def box_classes(self) -> Classes:
+        """Return the classes of the boxes; none for a segmentor.
+
+        Raises:
+            UserError: If no dataset names them.
+        """
+        return Classes() if self.task == 'seg' else _named(self.boxes)
+
+    def mask_classes(self) -> Classes:
+        """Return the classes of the masks; none for a detector.
+
+        Raises:
+            UserError: If no dataset names them.
+        """
+        return Classes() if self.task == 'det' else _named(self.masks)
+
+
+def _named(classes: Classes | None) -> Classes:
+    if classes is None:
+        raise UserError(
+            'no dataset of the config names its classes; put `classes = (...)` at the top'
+        )
+    return classes
+
+
+def summarise(cfg: Config) -> ConfigSummary:
+    """Read what is asked of a config again and again; its default scope must be set."""
+    datasets = {
+        split: tuple(DatasetSummary(node, metainfo_of(node)) for node in datasets_of(cfg, (split,)))
+        for split in SPLITS
+    }
+    boxes = masks = None
+    for split in ('test', 'val', 'train'):
+        named = [dataset for dataset in datasets[split] if dataset.metainfo.get('classes')]
+        if named:
+            names = tuple(named[0].metainfo['classes'])
+            boxes = masks = Classes(names, class_palette(named[0].config))
+            if named[0].metainfo.get('seg_classes'):
+                names = tuple(named[0].metainfo['seg_classes'])
+                palette = named[0].metainfo.get('seg_palette') or random_palette(len(names))
+                masks = Classes(names, palette)
+            break
+    return ConfigSummary(
+        task=task_of(cfg),
+        work_dir=cfg.work_dir,
+        data_help=cfg.get('data_help', ''),
+        datasets=MappingProxyType(datasets),
+        boxes=boxes,
+        masks=masks,
+    )

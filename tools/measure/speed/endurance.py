@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -10,11 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import psutil
 
 from mbv2_backbone.common.messages import UserError
 
 from .child import child_environment
-from .memory import status_bytes
 
 _LINE = re.compile(r'(?:Epoch\(train\)\s+\[(\d+)\]|Iter\(train\)\s*)\[\s*(\d+)/\s*(\d+)\].*loss: ')
 _MIB = 2**20
@@ -45,14 +44,14 @@ def endurance_rows(config: str, tool: Path, options: Sequence[str]) -> list[dict
         stderr=subprocess.STDOUT,
         text=True,
     )
+    run = psutil.Process(process.pid)
     rows, lines = [], []
     with process:
         for line in process.stdout:
             lines.append(line)
             if match := _LINE.search(line):
                 epoch, step, length = (int(value or 1) for value in match.groups())
-                memory = status_bytes('VmRSS', process.pid) / _MIB
-                files = len(os.listdir(f'/proc/{process.pid}/fd'))
+                memory, files = run.memory_info().rss / _MIB, run.num_fds()
                 iteration = (epoch - 1) * length + step
                 rows.append(
                     {'iteration': iteration, 'memory MiB': round(memory), 'open files': files}

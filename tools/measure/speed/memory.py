@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import psutil
 import torch
 
 from mbv2_backbone.common.messages import UserError
@@ -53,11 +54,11 @@ def peak_of_step(job: StepJob) -> dict[str, int]:
         before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
     else:
-        before = status_bytes('VmRSS')
+        before = psutil.Process().memory_info().rss
         _forget_peak()
     for _ in range(STEPS):
         step()
-    peak = torch.cuda.max_memory_allocated() if has_cuda else status_bytes('VmHWM')
+    peak = torch.cuda.max_memory_allocated() if has_cuda else _peak_bytes()
     return dict(step=round((peak - before) / _MIB), peak=round(peak / _MIB))
 
 
@@ -67,19 +68,16 @@ def _forget_peak() -> None:
         file.write('5')
 
 
-def status_bytes(key: str, process: int | str = 'self') -> int:
-    """Return an entry of a process's status in bytes.
-
-    Args:
-        key: `VmRSS` for what is resident, `VmHWM` for the most that was.
-        process: Its number; by default this one.
+def _peak_bytes() -> int:
+    """Return the most that was resident since `_forget_peak`; psutil does not tell on Linux.
 
     Raises:
-        UserError: If this system has none.
+        UserError: If this system has no such figure.
     """
     try:
-        with open(f'/proc/{process}/status', encoding='utf-8') as file:
-            values = [line.split()[1] for line in file if line.startswith(f'{key}:')]
-    except OSError as error:
-        raise UserError(f'memory of a process is measured on Linux only: {error}') from error
-    return int(values[0]) * 1024
+        with open('/proc/self/status', encoding='utf-8') as file:
+            return next(int(line.split()[1]) for line in file if line.startswith('VmHWM:')) * 1024
+    except (OSError, StopIteration) as error:
+        raise UserError(
+            f'the peak memory of a process is measured on Linux only: {error}'
+        ) from error

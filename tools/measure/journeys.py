@@ -52,10 +52,10 @@ class Journey:
         if event != 'call' or caller is None:
             return
         here, there = caller.f_code.co_filename, frame.f_code.co_filename
-        if here != there and here.startswith(self._roots) and there.startswith(self._roots):
-            if frame.f_code.co_name != '<module>':
-                place = (here[self._start :], caller.f_lineno, there[self._start :])
-                self.places.setdefault(place, frame.f_code.co_name)
+        is_ours = here.startswith(self._roots) and there.startswith(self._roots)
+        if here != there and is_ours and frame.f_code.co_name != '<module>':
+            place = (here[self._start :], caller.f_lineno, there[self._start :])
+            self.places.setdefault(place, frame.f_code.co_name)
 
     @property
     def files(self) -> list[str]:

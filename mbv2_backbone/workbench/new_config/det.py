@@ -9,9 +9,9 @@ from ...arch import build_architecture, make_divisible
 from ...common.messages import UserError
 from ..data.records import ImageSet
 from .code import Name
+from .fitting import Priors, Schedule
 from .parts import NORM, backbone, epoch_schedule
 from .paths import below_root, held_out_settings, held_out_splits
-from .plan import Priors, Schedule
 
 _TAPS = ('layer4.expand', 'layer6.expand', 'conv2')  # of stride 8, 16 and 32
 _NECK_CHANNELS = 128

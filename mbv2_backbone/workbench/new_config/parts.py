@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .code import Name
-from .plan import Schedule
+from .fitting import Schedule
 
 NORM = dict(type='BN', eps=0.001, momentum=0.1)
 _PRETRAINED_NORM = dict(type='BN', eps=1e-5, momentum=0.1)  # torchvision's and timm's eps

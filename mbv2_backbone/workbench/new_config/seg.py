@@ -7,9 +7,9 @@ from typing import Any
 from ...arch import build_architecture, make_divisible
 from ..data.records import ImageSet
 from .code import Name
+from .fitting import Schedule, padded
 from .parts import NORM, backbone, iter_schedule
 from .paths import below_root, held_out_settings, one_suffix
-from .plan import Schedule, padded
 
 
 def trained_classes(image_set: ImageSet) -> tuple[str, ...]:

@@ -21,8 +21,7 @@ from ..data.names import read_class_file
 from ..data.records import ImageSet
 from .code import assign
 from .det import det_settings, joint_settings
-from .paths import held_out_splits, plan_split, readable_set
-from .plan import (
+from .fitting import (
     Priors,
     Schedule,
     det_size,
@@ -31,6 +30,7 @@ from .plan import (
     plan_schedule,
     seg_size,
 )
+from .paths import held_out_splits, plan_split, readable_set
 from .seg import seg_settings, trained_classes
 
 _HEADS = dict(det='ssdlite', seg='deeplabv3', both='ssdlite-deeplabv3')

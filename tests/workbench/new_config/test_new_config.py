@@ -16,8 +16,7 @@ from PIL import Image
 from mbv2_backbone.workbench.configs.read import datasets_of, load_config
 from mbv2_backbone.workbench.data.records import Record
 from mbv2_backbone.workbench.new_config.code import Name, assign
-from mbv2_backbone.workbench.new_config.parts import epoch_schedule, iter_schedule
-from mbv2_backbone.workbench.new_config.plan import (
+from mbv2_backbone.workbench.new_config.fitting import (
     det_size,
     padded,
     plan_class_weights,
@@ -25,6 +24,7 @@ from mbv2_backbone.workbench.new_config.plan import (
     plan_schedule,
     seg_size,
 )
+from mbv2_backbone.workbench.new_config.parts import epoch_schedule, iter_schedule
 from mbv2_backbone.workbench.new_config.write import Wishes, write_config
 
 

@@ -1,4 +1,4 @@
-"""What `mmengine.hub.get_model` calls in the package that a config comes from."""
+"""The functions that `mmengine.hub.get_model` calls in the package of a config."""
 
 
 def register_all_modules() -> None:

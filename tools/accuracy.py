@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Compare recipes: train over seeds, keep the figures, make tables and plots of them.
+"""Compare recipes: train with several seeds, record the metrics, make tables and plots.
 
 Examples:
     python tools/accuracy.py run configs/baselines/ssdlite_mmdet_bccd.py --seeds 0 1
@@ -35,9 +35,11 @@ def parse_args() -> argparse.Namespace:
         command.set_defaults(command=function)
         return command
 
-    train = add('run', 'train a config with each seed; what is done is left out', run_seeds)
+    train = add('run', 'train a config with each seed; finished runs are skipped', run_seeds)
     train.add_argument('config', help='config file, of detection or segmentation')
-    train.add_argument('--seeds', nargs='+', type=int, default=[0, 1], help='a training each')
+    train.add_argument(
+        '--seeds', nargs='+', type=int, default=[0, 1], help='one training run per seed'
+    )
     train.add_argument('--cfg-options', nargs='+', metavar='KEY=VALUE', help='config overrides')
     train.add_argument('--name', help="of the run in the table (default: the config's)")
     train.add_argument('--out', default='docs/accuracy', help='folder of the JSON files')
@@ -53,7 +55,7 @@ def parse_args() -> argparse.Namespace:
     )
     table.add_argument('--mark', default='accuracy', help='which marks')
     table.add_argument(
-        '--reference', nargs='+', default=REFERENCES, help='names to compare with, one a data set'
+        '--reference', nargs='+', default=REFERENCES, help='runs to compare with, one per dataset'
     )
     table.add_argument(
         '--classes', nargs='+', default=CLASSES, help='classes with rows of their own'
@@ -63,7 +65,9 @@ def parse_args() -> argparse.Namespace:
     plot.add_argument('folder', help='of the JSON files')
     plot.add_argument('--out', default='docs/pictures', help='folder of the PNG files')
 
-    weights = add('weights', 'make pretrained weights of a TensorFlow Lite detector', write_weights)
+    weights = add(
+        'weights', 'extract pretrained weights from a TensorFlow Lite detector', write_weights
+    )
     weights.add_argument('model', help="a .tflite, or the .tgz of 'npm pack @mediapipe/objectron'")
     weights.add_argument(
         '--images', default='data/CamVid/train', help="folder, for the batch norms' statistics"

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Measure ours beside a peer, alternately, at equal threads, input and batch.
+"""Measure this package and a peer alternately, with equal threads, input and batch size.
 
 Examples:
     python tools/benchmark.py complexity configs/ssdlite_mbv2_coco.py
@@ -37,9 +37,9 @@ def parse_args() -> argparse.Namespace:
         kind.add_argument('--cfg-options', nargs='+', metavar='KEY=VALUE', help='config overrides')
         kind.add_argument('--json', metavar='FILE', help='add the result to this file')
         if rounds is not None:
-            kind.add_argument('--rounds', type=int, default=rounds, help='times that each is timed')
+            kind.add_argument('--rounds', type=int, default=rounds, help='how often each is timed')
             kind.add_argument(
-                '--warmup', type=int, default=warmup, help='rounds not counted before'
+                '--warmup', type=int, default=warmup, help='uncounted rounds before that'
             )
         kind.set_defaults(command=measure, batch_size=1)
         return kind
@@ -67,13 +67,13 @@ def parse_args() -> argparse.Namespace:
     backbone = add('backbone', 'the backbone alone, forward', rounds=30, warmup=5)
     add_flags(backbone, 'peer', 'batch', 'size', 'threads')
     backbone.add_argument(
-        '--runtimes', nargs='+', choices=RUNTIMES, default=[], help='export it to these, too'
+        '--runtimes', nargs='+', choices=RUNTIMES, default=[], help='also export it to these'
     )
 
     train = add('train', 'a whole training step', rounds=10)
     add_flags(train, 'peer', 'batch', 'size', 'threads', batch_size=None)
     train.add_argument(
-        '--peak-memory', action='store_true', help='measure the peak memory in place of the time'
+        '--peak-memory', action='store_true', help='measure peak memory instead of time'
     )
     train.add_argument(
         '--profile', action='store_true', help='show which operators of ours take the time'
@@ -95,7 +95,7 @@ def parse_args() -> argparse.Namespace:
     add_flags(data, 'peer', 'threads', threads=1)
     data.add_argument('--files', type=int, default=64, help='images that each round loads')
     data.add_argument(
-        '--images', metavar='FOLDER', help="JPEG files to load in place of the config's data"
+        '--images', metavar='FOLDER', help="JPEG files to load instead of the config's data"
     )
 
     predict = add('predict', 'from an image in memory to boxes or masks', rounds=30, warmup=5)
@@ -110,7 +110,7 @@ def parse_args() -> argparse.Namespace:
         '--exported', nargs='+', metavar='FILE', default=[], help='files of tools/export.py, too'
     )
 
-    evaluate = add('evaluate', "COCO's metrics on drawn detections", rounds=3, warmup=0)
+    evaluate = add('evaluate', "COCO's metrics on generated detections", rounds=3, warmup=0)
     add_flags(evaluate, 'threads', threads=1)
     evaluate.add_argument('--images', type=int, default=5000, help='images')
     evaluate.add_argument('--detections', type=int, default=100, help='detections in an image')

@@ -1,4 +1,4 @@
-"""What the tools share before anything heavy is imported."""
+"""Shared parts of the tools, without heavy imports."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> None:
-    """Call a tool; what the user can mend ends with one message and exit code 2."""
+    """Call a tool; errors that the user can fix end with one message and exit code 2."""
     if 'local_rank' in args:
         os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     from mbv2_backbone.common.messages import UserError

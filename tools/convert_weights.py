@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Convert a MobileNetV2 checkpoint of any known layout, and say what arrived.
+"""Convert a MobileNetV2 checkpoint of any known layout, and report what was loaded.
 
 Examples:
     python tools/convert_weights.py torchvision://mobilenet_v2 mbv2.pth --verify
@@ -33,7 +33,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         default='mmdet',
         help='layout of DST; mmdet is also that of MobileNetV2Backbone (default: %(default)s)',
     )
-    parser.add_argument('--prefix', help='where in SRC to look, where it holds several backbones')
+    parser.add_argument('--prefix', help='prefix of the backbone in SRC if it holds several')
     parser.add_argument(
         '--verify',
         action='store_true',

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Make and handle data sets.
+"""Generate, download, check, convert and show datasets.
 
 Examples:
     python tools/data.py sample
@@ -31,27 +31,29 @@ def parse_args() -> argparse.Namespace:
     commands = parser.add_subparsers(metavar='COMMAND', required=True)
     sample = commands.add_parser(
         'sample',
-        help='draw the sample set, in COCO and in VOC layout',
-        description='Draw the sample set, in COCO and in VOC layout with masks.',
+        help='generate the sample dataset, in COCO and VOC format',
+        description='Generate the sample dataset, in COCO and in VOC format with masks.',
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     sample.add_argument('--out', default='data/sample', help='folder to write')
     sample.add_argument('--num-train', type=int, default=600, help='number of training images')
     sample.add_argument('--num-val', type=int, default=100, help='number of held-out images')
     sample.add_argument('--size', type=int, default=192, help='height and width in pixels')
-    sample.add_argument('--seed', type=int, default=0, help='the same seed gives the same set')
+    sample.add_argument('--seed', type=int, default=0, help='the same seed gives the same dataset')
     sample.add_argument(
-        '--force', action='store_true', help='draw again and replace a sample set that is there'
+        '--force',
+        action='store_true',
+        help='generate it again and replace an existing sample dataset',
     )
     sample.set_defaults(command=draw_sample)
     unpack = commands.add_parser(
         'unpack',
         help='unpack a zip or tar archive, safely',
-        description='Unpack a zip or tar archive; nothing gets out of the folder.',
+        description='Unpack a zip or tar archive; nothing is written outside the folder.',
     )
     unpack.add_argument('archive', help='the file')
     unpack.add_argument('--out', required=True, help='folder to write')
-    unpack.add_argument('--sha256', help='the hash that its publisher states')
+    unpack.add_argument('--sha256', help='the hash stated by its publisher')
     unpack.set_defaults(command=unpack_archive)
     add_fetch(commands)
     add_check(commands)
@@ -63,14 +65,14 @@ def parse_args() -> argparse.Namespace:
 def add_fetch(commands: argparse._SubParsersAction) -> None:
     fetch = commands.add_parser(
         'fetch',
-        help='download a public data set and lay it out as the configs expect it',
-        description='Download a public data set, check it and lay it out as the configs expect it. '
+        help='download a public dataset to where the configs expect it',
+        description='Download a public dataset, check it and put it where the configs expect it. '
         'Files that you have put into OUT/archives are used without a download.',
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     # Not read from the catalogue: importing the package takes seconds.
-    fetch.add_argument('name', choices=DATA_SETS, help='the data set')
-    fetch.add_argument('--out', default='data', help='folder of all data sets')
+    fetch.add_argument('name', choices=DATA_SETS, help='the dataset')
+    fetch.add_argument('--out', default='data', help='folder of all datasets')
     fetch.add_argument(
         '--keep-archives', action='store_true', help='keep what was downloaded in OUT/archives'
     )
@@ -86,11 +88,11 @@ def add_fetch(commands: argparse._SubParsersAction) -> None:
 def add_check(commands: argparse._SubParsersAction) -> None:
     check = commands.add_parser(
         'check',
-        help='count what a set holds and find what would stop training',
-        description='Count images, boxes and sizes of a set, and find what would stop training; '
+        help='summarise a dataset and find what would prevent training',
+        description='Count images, boxes and sizes of a dataset, and find what would prevent training; '
         'then the exit code is 1.',
     )
-    check.add_argument('source', metavar='FOLDER_OR_CONFIG', help='a set, or a config of a model')
+    check.add_argument('source', metavar='FOLDER_OR_CONFIG', help='dataset folder or model config')
     check.add_argument(
         '--task',
         choices=('det', 'seg', 'both'),
@@ -109,11 +111,11 @@ def add_convert(commands: argparse._SubParsersAction) -> None:
     layouts = ('coco', 'voc', 'yolo', 'labelme')
     convert = commands.add_parser(
         'convert',
-        help='turn a set with boxes or outlines into another layout',
-        description='Turn a set with boxes or outlines from one layout into another. The input is '
+        help='convert a dataset with boxes or outlines to another format',
+        description='Convert a dataset with boxes or outlines to another format. The input is '
         'not changed; what cannot be kept is named.',
     )
-    convert.add_argument('source', metavar='IN', help='folder of the set')
+    convert.add_argument('source', metavar='IN', help='dataset folder')
     convert.add_argument('target', metavar='OUT', help='folder to write')
     convert.add_argument('--to', required=True, choices=layouts, help='layout to write')
     convert.add_argument(
@@ -138,11 +140,11 @@ def add_show(commands: argparse._SubParsersAction) -> None:
         'tools/new_config.py writes a config for it.',
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    show.add_argument('source', metavar='FOLDER_OR_CONFIG', help='a set, or a config of a model')
+    show.add_argument('source', metavar='FOLDER_OR_CONFIG', help='dataset folder or model config')
     show.add_argument('--split', default='train', help='which images')
     show.add_argument('--num', type=int, default=16, help='how many images')
     show.add_argument('--out', default='sheet.png', help='PNG file to write')
-    show.add_argument('--seed', type=int, default=0, help='the same seed gives the same picture')
+    show.add_argument('--seed', type=int, default=0, help='the same seed gives the same sheet')
     show.add_argument(
         '--cfg-options', nargs='+', metavar='KEY=VALUE', help='override settings of the config'
     )
@@ -190,10 +192,10 @@ def fetch_data(args: argparse.Namespace) -> None:
     except OSError as error:
         raise UserError(f'cannot write {args.name} to {args.out}: {error}') from error
     except KeyboardInterrupt:
-        print(f'\ninterrupted; fetch {args.name} again to go on from here', file=sys.stderr)
+        print(f'\ninterrupted; fetch {args.name} again to resume', file=sys.stderr)
         sys.exit(130)
     folder = f'{args.out}/{CATALOGUE[args.name][0].folder}'
-    print(f'{"fetched" if was_missing else "found, nothing to fetch:"} {folder}')
+    print(f'{"fetched" if was_missing else "already there:"} {folder}')
 
 
 def draw_sample(args: argparse.Namespace) -> None:
@@ -212,8 +214,8 @@ def draw_sample(args: argparse.Namespace) -> None:
             track=partial(track, what='Drawing', unit='images'),
         )
     except OSError as error:
-        raise UserError(f'cannot write the sample set to {args.out}: {error}') from error
-    print(f'{"drew" if summary.is_new else "found, nothing to draw:"} {summary.root}')
+        raise UserError(f'cannot write the sample dataset to {args.out}: {error}') from error
+    print(f'{"generated" if summary.is_new else "already there:"} {summary.root}')
     for content, path in summary.paths.items():
         print(f'  {content:24} {path}')
     names = list(next(iter(summary.boxes.values())))
@@ -262,7 +264,7 @@ def show_set(args: argparse.Namespace) -> None:
     )
     print(f'wrote {args.out}, {picture_hw[1]}x{picture_hw[0]} pixels')
     if os.path.isdir(args.source):
-        print('with the labels of the files; show CONFIG draws what augmentation makes of them')
+        print('with their labels; `show CONFIG` draws them after augmentation')
 
 
 if __name__ == '__main__':

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Look for what keeps a config from training: installation, machine, data. Exit code 1 if found.
+"""Check installation, machine and data for what prevents training; exit code 1 if anything is found.
 
 Examples:
     python tools/doctor.py
@@ -24,7 +24,7 @@ def main(args: argparse.Namespace) -> None:
         from mbv2_backbone.workbench.doctor.examine import examine_config, examine_installation
     except Exception as error:  # two stacks over each other fail in any way
         print(f'error    {type(error).__name__}: {error}')
-        print(f"{'':9}mend: in a new environment, pip install -c constraints.txt -e '.[openmmlab]'")
+        print(f"{'':9}fix: in a new environment, pip install -c constraints.txt -e '.[openmmlab]'")
         sys.exit(1)
 
     findings = []

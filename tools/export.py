@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Export a model to a file for another runtime, and prove that it predicts the same.
+"""Export a model for another runtime, and verify that it predicts the same.
 
 The file takes the uint8 RGB image of its size, (N, H, W, 3); mbv2_backbone.deploy.Predictor runs it
 on any image. Exit code 1: the export differs from PyTorch, and was not written.
@@ -29,7 +29,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--out', default='exported', help='output folder (default: %(default)s)')
     parser.add_argument(
-        '--int8', action='store_true', help='write an 8-bit file too, and measure both'
+        '--int8', action='store_true', help='also write an 8-bit file, and measure both'
     )
     outputs = parser.add_mutually_exclusive_group()
     outputs.add_argument(
@@ -47,7 +47,7 @@ def parse_args() -> argparse.Namespace:
         nargs=2,
         type=int,
         metavar=('H', 'W'),
-        help='image size that the file takes, in pixels (default: what the config resizes to)',
+        help='input size of the exported model in pixels (default: what the config resizes to)',
     )
     parser.add_argument(
         '--dynamic-batch', action='store_true', help='take any number of images in a call'
@@ -90,7 +90,7 @@ def main(args: argparse.Namespace) -> None:
     if problems:
         for problem in problems:
             print(f'error: {problem}', file=sys.stderr)
-        print('error: the export is not good and was not written', file=sys.stderr)
+        print('error: the export differs from PyTorch and was not written', file=sys.stderr)
         sys.exit(1)
     print(f'Wrote {result.path}' + (f' and {result.quantised.path}' if result.quantised else ''))
 

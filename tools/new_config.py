@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Write a config that trains on a set of your own.
+"""Write a config that trains on your own dataset.
 
 Examples:
     python tools/new_config.py --data data/BCCD --task det
@@ -17,15 +17,15 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('--data', required=True, metavar='FOLDER', help='folder of the set')
+    parser.add_argument('--data', required=True, metavar='FOLDER', help='dataset folder')
     parser.add_argument(
         '--task',
         required=True,
         choices=('det', 'seg', 'both'),
-        help='find boxes, segment, or both with one backbone',
+        help='detect boxes, segment, or do both with one backbone',
     )
     parser.add_argument('--out', help='config to write (default: in configs, named by the folder)')
-    parser.add_argument('--force', action='store_true', help='replace a config that is there')
+    parser.add_argument('--force', action='store_true', help='overwrite an existing config')
     parser.add_argument(
         '--layout',
         choices=('coco', 'voc', 'masks'),
@@ -33,14 +33,14 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--size', type=int, help='pixels of the longer side of the input')
     parser.add_argument('--width', type=float, default=1.0, help='width of the backbone')
-    parser.add_argument('--epochs', type=int, help='passes over the images to train on')
+    parser.add_argument('--epochs', type=int, help='passes over the training images')
     parser.add_argument(
         '--pretrained', metavar='FILE', help='weights of the backbone (default: from scratch)'
     )
     parser.add_argument(
         '--mask-classes',
         metavar='FILE',
-        help='names of the values in masks, a line each (default: classes.txt in the folder)',
+        help='names of the mask values, one per line (default: classes.txt in the folder)',
     )
     return parser.parse_args()
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Predict on images, folders, globs and videos: pictures and one predictions.json."""
+"""Predict on images, folders, globs and videos; draw the results and write predictions.json."""
 
 import argparse
 
@@ -11,16 +11,18 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('checkpoint', help='checkpoint, `best`, `last`, or an exported file')
     parser.add_argument('inputs', nargs='*', help='images, folders, globs, videos')
     parser.add_argument('--out', default='predictions', help='output folder')
-    parser.add_argument('--score-thr', type=float, default=0.3, help='least score of a box')
+    parser.add_argument('--score-thr', type=float, default=0.3, help='minimum score of a box')
     parser.add_argument('--batch-size', type=int, help='images at a time (default: 8, masks: 1)')
     parser.add_argument('--no-draw', action='store_true', help='write predictions.json only')
     parser.add_argument(
         '--features',
         action='store_true',
-        help='also draw what the backbone computes for each image, and where each class comes from',
+        help='also draw the feature maps for each image, and a heatmap for each class',
     )
     parser.add_argument(
-        '--serve', action='store_true', help='open a web page that predicts on what is dropped'
+        '--serve',
+        action='store_true',
+        help='open a web page that predicts on the images dropped on it',
     )
     parser.add_argument('--host', default='127.0.0.1', help='address that --serve listens on')
     parser.add_argument('--port', type=int, default=7860, help='of --serve; 0 takes a free one')
@@ -67,7 +69,7 @@ def predict_files(args: argparse.Namespace) -> None:
         print(note)
     for path, fps in summary.video_fps.items():
         print(f'{path}: {fps:.1f} frames/s')
-    pictures = '' if args.no_draw else ', pictures beside it'
+    pictures = '' if args.no_draw else ', drawn images in the same folder'
     print(
         f'{summary.num_predictions} predictions on {summary.num_images} images in '
         f'{summary.predictions}{pictures}'

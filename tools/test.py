@@ -13,7 +13,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--out', help='predictions: a .pkl file (detection) or a folder for masks (segmentation)'
     )
-    parser.add_argument('--show-dir', help='folder for pictures of the predictions')
+    parser.add_argument('--show-dir', help='folder for images with the predictions drawn')
     parser.add_argument('--tta', action='store_true', help='test-time augmentation: a flipped copy')
     parser.add_argument(
         '--tta-scales',
@@ -21,7 +21,7 @@ def parse_args() -> argparse.Namespace:
         type=float,
         default=(),
         metavar='SCALE',
-        help='test-time augmentation at these sizes, 1 is that of the config, each also flipped',
+        help='test-time augmentation at these scales (1 is the size of the config), each also flipped',
     )
     parser.add_argument(
         '--no-report', action='store_true', help='write no report.html into WORK_DIR/report'

@@ -12,7 +12,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--amp',
         action=argparse.BooleanOptionalAction,
-        help='mixed precision (default: on where the GPU computes in bfloat16)',
+        help='mixed precision (default: on if the GPU supports bfloat16)',
     )
     parser.add_argument(
         '--auto-scale-lr',
@@ -23,14 +23,14 @@ def parse_args() -> argparse.Namespace:
         '--resume',
         nargs='?',
         const='auto',
-        help='go on from this checkpoint; alone, from the newest in --work-dir',
+        help='resume from this checkpoint; without a value, from the newest in --work-dir',
     )
     parser.add_argument(
         '--track',
         nargs='+',
         choices=('wandb', 'mlflow'),
         default=(),
-        help='trackers that get the figures, beside TensorBoard events and curves.png',
+        help='trackers that receive losses and metrics, in addition to TensorBoard and curves.png',
     )
     return parser.parse_args()
 

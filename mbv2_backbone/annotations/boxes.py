@@ -1,4 +1,4 @@
-"""What annotation files say, read without trust: VOC's XML and COCO's JSON."""
+"""Read VOC XML and COCO JSON annotations, validating everything in them."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def read_voc(data: bytes) -> tuple[tuple[int, int] | None, list[Object]]:
     try:
         root = ElementTree.fromstring(data)
     except (ElementTree.ParseError, ValueError, LookupError) as error:
-        raise UserError(f'is no XML: {error}') from error
+        raise UserError(f'is not XML: {error}') from error
     width, height = (_whole(root.findtext(f'size/{key}')) for key in ('width', 'height'))
     is_known = 0 < width <= MAX_PIXELS_ON_SIDE and 0 < height <= MAX_PIXELS_ON_SIDE
     objects = [_voc_object(item) for item in root.findall('object')]
@@ -203,7 +203,7 @@ def _refuse_doubles(what: str, values: Iterable[Any]) -> None:
     doubles = [value for value, n in Counter(map(_hashable, values)).items() if n > 1]
     if doubles:
         shown = ', '.join(map(repr, doubles[:5])) + (', …' if len(doubles) > 5 else '')
-        raise UserError(f'has several {what} {shown}; each must be there once')
+        raise UserError(f'has more than one {what} {shown}; each must be there once')
 
 
 def _hashable(value: Any) -> Any:

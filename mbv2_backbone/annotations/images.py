@@ -65,7 +65,7 @@ def read_image_facts(path: str) -> ImageFacts:
     except Exception as error:  # on damaged files Pillow raises almost anything
         return ImageFacts(error=f'cannot be read: {error}'.replace(f' {path!r}', ''))
     if not _has_end(path) and not can_be_decoded(path):
-        return ImageFacts(error='is cut off or damaged')
+        return ImageFacts(error='is truncated or damaged')
     return facts
 
 

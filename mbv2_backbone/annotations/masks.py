@@ -1,4 +1,4 @@
-"""Reading segmentation masks: palette indices, grey values or colours into labels."""
+"""Read segmentation masks: convert palette indices, grey values or colours to labels."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Problem(NamedTuple):
 
 TRANSLUCENT = Problem('has translucent pixels', 'save masks without an alpha channel')
 NO_PALETTE = Problem(
-    'is coded in colours',
+    'stores the classes as colours',
     "say which, in the order of the classes: dict(type='LoadLabelMap', palette=[(r, g, b), ...])",
 )
 
@@ -107,7 +107,7 @@ def format_problem(file_format: str, mode: str) -> Problem | None:
     """Tell why no mask can be stored in a file format with a kind of pixels (PIL's names)."""
     if file_format == 'JPEG':
         return Problem(
-            'is a JPEG, which blurs labels into others', 'write masks as PNG from their source'
+            'is a JPEG, whose lossy compression corrupts labels', 'save the original masks as PNG'
         )
     if mode not in COLOUR_MODES + INDEX_MODES:
         return Problem(f'has pixels of mode {mode}', 'save masks as palette, grayscale or RGB PNG')
@@ -211,7 +211,7 @@ def unknown_colour(colour: Colour, count: int) -> Problem:
     """Say that a colour of a mask is not in the palette."""
     return Problem(
         f'has the colour {colour} on {num_pixels(count)}, which is not in the palette',
-        f"mend masks or palette, or have it ignored: dict(type='LoadLabelMap', ignore=[{colour}])",
+        f"fix the masks or the palette, or ignore the colour: dict(type='LoadLabelMap', ignore=[{colour}])",
     )
 
 

@@ -1,4 +1,4 @@
-"""Downloads that go on where they broke off and say how far they are."""
+"""Resumable downloads with a progress bar."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def _receive(url: str, path: Path, name: str) -> None:
             file.write(chunk)
         if file.tell() < total:
             raise DroppedConnectionError(
-                f'the connection broke off after {file.tell()} of {total} bytes'
+                f'the connection was lost after {file.tell()} of {total} bytes'
             )
 
 
@@ -99,7 +99,7 @@ def _chunks(response: HTTPResponse) -> Iterator[bytes]:
         while chunk := response.read(_CHUNK_BYTES):
             yield chunk
     except (OSError, HTTPException) as error:
-        raise DroppedConnectionError(f'the connection broke off: {error}') from error
+        raise DroppedConnectionError(f'the connection was lost: {error}') from error
 
 
 def _shown(chunks: Iterator[bytes], name: str, done: int, total: int) -> Iterator[bytes]:

@@ -1,4 +1,4 @@
-"""The configs of this project: in the installed package, or beside it in a checkout."""
+"""Find the configs of this project: in the installed package, or in a checkout."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One progress bar for all long work: what, how far, how fast, how much longer."""
+"""One progress bar for all long-running work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a start of mmengine's Runner does without need, or long before there is need.
+"""Defer work that mmengine's Runner does eagerly at start-up.
 
 Versions of all: mmengine 0.10.7, onedl-mmengine 0.10.12, torch 2.15.
 """

@@ -1,4 +1,4 @@
-"""Heavy packages that the toolboxes import at the top of their files load on first use.
+"""Load heavy packages on first use that the toolboxes import at start-up.
 
 Reason: `import mmdet.models` alone loads scipy, scikit-learn, pandas, imgaug, numba, sympy and
 matplotlib, for a few of its thousand classes; that takes longer than all the rest of a start.

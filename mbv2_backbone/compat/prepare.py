@@ -1,7 +1,7 @@
 """Workarounds for the OpenMMLab toolboxes: one function each, called in order by `prepare`.
 
 Each docstring opens with the reason, the versions concerned and when the function can go. How
-mmengine finds packages and their configs is mended in `compat_packages`.
+mmengine finds packages and their configs is fixed in `compat_packages`.
 """
 
 import ast
@@ -31,14 +31,14 @@ def prepare() -> None:
     """Make mmcv, mmdet and mmseg usable as they were installed; safe to call again.
 
     Imports neither mmdet nor mmseg, and mmcv.ops only if a toolbox was imported before and has to
-    be mended.
+    be fixed.
 
     Raises:
-        RuntimeError: a module imported earlier cannot be mended.
+        RuntimeError: a module that was imported earlier cannot be fixed.
     """
     start_fast()
     provide_ext()
-    mend_early_imports()
+    fix_early_imports()
     compat_packages.name_distributions()
     compat_packages.replace_pkg_resources()
     compat_packages.find_own_configs()
@@ -99,7 +99,7 @@ def provide_ext() -> None:
         sys.meta_path.append(_ExtFinder())
 
 
-def mend_early_imports() -> None:
+def fix_early_imports() -> None:
     """Give modules that were imported before `provide_ext` the real ops.
 
     Reason: the maintained forks import ops in `try:` and on failure bind functions, classes or
@@ -111,7 +111,7 @@ def mend_early_imports() -> None:
     Delete when: `provide_ext` goes.
 
     Raises:
-        RuntimeError: a module cannot be mended, because the ops still cannot be imported or because
+        RuntimeError: a module cannot be fixed, because the ops still cannot be imported or because
             a class was derived from a refusing one.
     """
     finder = _ext_finder()

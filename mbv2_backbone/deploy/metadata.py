@@ -1,4 +1,4 @@
-"""What an exported file says about itself: sizes, labels, thresholds."""
+"""Metadata of an exported file: sizes, labels, thresholds."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ class Metadata:
                     values[name] = kind(**_as_tuples(values[name]))
         except (KeyError, TypeError, json.JSONDecodeError) as error:
             raise UserError(
-                f'{path} does not say what it holds ({type(error).__name__}: {error}); '
+                f'{path} has no valid metadata ({type(error).__name__}: {error}); '
                 f'only files that tools/export.py wrote can be run here'
             ) from error
         return cls(**_as_tuples(values))

@@ -1,4 +1,4 @@
-"""From raw scores and boxes to detections in numpy, as the head does it in torch."""
+"""Postprocess raw scores and boxes into detections in numpy, exactly as the head does in torch."""
 
 from __future__ import annotations
 

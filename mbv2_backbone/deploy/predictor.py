@@ -1,4 +1,4 @@
-"""Running an exported file: one import, one call, boxes out."""
+"""`Predictor`: run an exported file and return boxes or masks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Looking into a `.pt2` file before torch opens it, for `torch.export.load` runs what is in it."""
+"""Inspect a `.pt2` file before torch opens it, because `torch.export.load` runs code in it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The programs that run exported files, behind one call: images in, named arrays out."""
+"""Runtimes for exported files with one interface: images in, named arrays out."""
 
 from __future__ import annotations
 
@@ -68,7 +68,9 @@ def load_runtime(path: str, runtime: str | None = None, *, threads: int | None =
     path = str(path)
     fitting = [name for name, suffixes in RUNTIMES.items() if path.endswith(suffixes)]
     if not fitting:
-        raise UserError(f'{path} is no exported model; they end in {", ".join(SUFFIXES.values())}')
+        raise UserError(
+            f'{path} is not an exported model; expected a file ending in {", ".join(SUFFIXES.values())}'
+        )
     runtime = runtime or fitting[0]
     if runtime not in fitting:
         raise UserError(f'{runtime} does not run {path}; {" and ".join(fitting)} can')
@@ -92,7 +94,7 @@ def _import(name: str) -> ModuleType:
 
 def _broken(path: str, error: Exception) -> UserError:
     first = str(error).strip().split('\n')[0][:300]
-    return UserError(f'{path} cannot be loaded, is it whole? {type(error).__name__}: {first}')
+    return UserError(f'{path} cannot be loaded; is it complete? {type(error).__name__}: {first}')
 
 
 class OnnxRuntime:

@@ -1,4 +1,4 @@
-"""From the boxes of a batch to what every prior must predict."""
+"""Assign the boxes of a batch to priors and build the targets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What mmdet's COCO and VOC datasets have in common once they name what is wrong."""
+"""Shared base of the COCO and VOC datasets that report invalid annotations."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class CheckedDatasetMixin:
         data_list = super().load_data_list()
         if not data_list:
             raise UserError(f'{self.ann_file} names no image')
-        self._warn_of('Dropped', 'box(es)', 'that cannot be trained on', self.dropped_boxes)
+        self._warn_of('Dropped', 'box(es)', 'that cannot be used for training', self.dropped_boxes)
         self._warn_of('Cut', 'box(es)', 'at the edges of their images', self.cut_boxes)
         return data_list
 
@@ -83,7 +83,7 @@ class CheckedDatasetMixin:
     def _cut(self, file: str, box: Any, xyxy: Sequence[float], wh: tuple[int, int]) -> Sequence:
         cut = cut_box(xyxy, wh)
         if max(abs(new - old) for new, old in zip(cut, xyxy, strict=True)) > ROUNDING:
-            self.cut_boxes.append((file, box, 'reaches beyond the image'))
+            self.cut_boxes.append((file, box, 'extends beyond the image'))
         return cut
 
 
@@ -107,4 +107,4 @@ def counted(others: Sequence[tuple[str, int]]) -> str:
 def warn_of_other_classes(ann_file: str, others: Counter[str]) -> None:
     """Name the classes that the config leaves out."""
     if others:
-        warn(f'{ann_file}: left out objects of other classes: {counted(others.most_common(20))}')
+        warn(f'{ann_file}: skipped objects of other classes: {counted(others.most_common(20))}')

@@ -1,4 +1,4 @@
-"""mmdet's random change of colours, on uint8."""
+"""mmdet's PhotoMetricDistortion, computed on uint8."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which window of an image a training step sees, and its pixels: the maths of the transforms."""
+"""Choose and cut random crops: the maths of the training transforms."""
 
 from __future__ import annotations
 

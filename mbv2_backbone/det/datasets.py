@@ -1,4 +1,4 @@
-"""mmdet's COCO and VOC datasets that drop boxes no loss can take, and say which."""
+"""mmdet's COCO and VOC datasets that drop invalid boxes and name them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class _CheckedCoco(COCO):
         except UserError as error:
             raise UserError(f'{path} {error}') from error
         except (ValueError, AssertionError, RecursionError) as error:
-            raise UserError(f'{path} is no JSON as COCO has it: {error}') from error
+            raise UserError(f'{path} is not a COCO JSON file: {error}') from error
 
     def createIndex(self) -> None:  # noqa: N802
         """Build the tables; see pycocotools."""
@@ -146,7 +146,7 @@ class CheckedVOCDataset(CheckedDatasetMixin, VOCDataset):
             shown = first_lines(self._broken_files, MAX_LOGGED)
             raise UserError(
                 f'{len(self._broken_files)} annotation file(s) of {self.ann_file} cannot be read; '
-                f'mend them or take them off that list:\n' + '\n'.join(shown)
+                f'fix them or remove them from that list:\n' + '\n'.join(shown)
             )
         others = self._other_classes.most_common(20)
         if others and not any(info['instances'] for info in data_list):
@@ -162,7 +162,9 @@ class CheckedVOCDataset(CheckedDatasetMixin, VOCDataset):
         counts = Counter(info['img_id'] for info in data_list)
         doubles = [name for name, count in counts.items() if count > 1]
         if doubles:
-            warn(f'{self.ann_file} names images twice; taken once: {", ".join(doubles[:10])}')
+            warn(
+                f'{self.ann_file} lists images twice; each is used once: {", ".join(doubles[:10])}'
+            )
         return list({info['img_id']: info for info in data_list}.values())
 
     def parse_data_info(self, img_info: dict) -> dict | list[dict]:

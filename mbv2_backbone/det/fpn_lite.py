@@ -1,4 +1,4 @@
-"""A top-down neck of depthwise separable convolutions: fine maps that know what coarse ones see."""
+"""A top-down neck (FPN) of depthwise separable convolutions."""
 
 from __future__ import annotations
 

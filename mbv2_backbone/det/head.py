@@ -1,4 +1,4 @@
-"""The SSDLite head for mmdet: convolutions, and the glue to priors, targets and losses."""
+"""The SSDLite head for mmdet: convolutions, and the connection to priors, targets and losses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading images for detection: turned as their annotations are, and decoded only where seen."""
+"""Load images for detection: rotated as annotated, and decoded only inside the crop."""
 
 from __future__ import annotations
 
@@ -121,6 +121,6 @@ def decode(data: bytes, flags: int, path: str) -> np.ndarray:
     if img is None:
         raise BrokenSampleError(
             f'expected an image at {path}; OpenCV cannot decode its {len(data)} bytes. '
-            f'Replace the file or take it out of the annotations'
+            f'Replace the file or remove it from the annotations'
         )
     return img

@@ -1,4 +1,4 @@
-"""Losses over a batch at once: the two of SSD (SSD paper, section 2.2), and those of quality."""
+"""Losses over a whole batch: the SSD losses (SSD paper, section 2.2) and quality focal loss."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Matching that adapts to a box or to what is predicted, in place of one threshold for the IoU."""
+"""ATSS and task-aligned matching, instead of a fixed IoU threshold."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From class scores to the boxes that are kept, for all images of a batch at once."""
+"""Postprocess class scores and boxes into detections, for a whole batch at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The SSDLite head whose scores learn how good its boxes are; it predicts as `SSDLiteHead` does."""
+"""SSDLite head trained with quality focal loss; it predicts as `SSDLiteHead` does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From boxes to what the network must predict: IoU, matching and box coding, over a batch."""
+"""Targets for a batch: IoU, matching and box encoding."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A training transform that does mmdet's Expand, MinIoURandomCrop and Resize in less time."""
+"""One faster training transform for mmdet's Expand, MinIoURandomCrop and Resize."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One set of boxes out of those that a detector finds in several views of an image."""
+"""Fuse the boxes that a detector finds in several views of an image."""
 
 from __future__ import annotations
 

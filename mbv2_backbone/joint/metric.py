@@ -1,4 +1,4 @@
-"""Mean IoU for a data set whose boxes and masks have classes of their own."""
+"""Mean IoU for a dataset whose boxes and masks have separate class lists."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class JointIoUMetric(ClassIoUMetric):
     def dataset_meta(self, meta: dict) -> None:
         if not meta.get('seg_classes'):
             raise ValueError(
-                'JointIoUMetric needs seg_classes in the metainfo of the data set; put '
+                'JointIoUMetric needs seg_classes in the metainfo of the dataset; put '
                 "`seg_classes = ('background', ...)` at the top level of the config"
             )
         self._dataset_meta = dict(

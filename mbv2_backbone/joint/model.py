@@ -1,4 +1,4 @@
-"""One backbone pass, boxes and masks."""
+"""Boxes and masks from one backbone pass."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""DeepLabV3 for mmseg. Importing this registers the heads, losses, data sets and transforms."""
+"""DeepLabV3 for mmseg. Importing this registers the heads, losses, datasets and transforms."""
 
 from .datasets import CamVidDataset, LoadLabelMap
 from .deeplabv3 import DeepLabV3Head

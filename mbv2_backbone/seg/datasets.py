@@ -1,4 +1,4 @@
-"""The loader of masks that are coded in any of the usual ways."""
+"""Load masks from palette, grayscale or colour images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What our decode heads share: they know the output stride that they were built for."""
+"""Shared base of our decode heads, which know the output stride they were built for."""
 
 from __future__ import annotations
 

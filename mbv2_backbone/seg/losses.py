@@ -1,4 +1,4 @@
-"""The loss of each pixel and how they are averaged, without waiting for the device."""
+"""Pixel-wise losses, averaged without synchronising with the device."""
 
 from __future__ import annotations
 

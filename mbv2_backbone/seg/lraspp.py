@@ -1,4 +1,4 @@
-"""LR-ASPP: the cheapest head, for when every multiply counts."""
+"""LR-ASPP, the head with the fewest multiply-adds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""mmseg's IoU metric with the numbers of each class and masks in the colours of the dataset."""
+"""mmseg's IoU metric, with per-class results and masks saved in the dataset's colours."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Padding of images of any size to what a segmentation network is aligned with."""
+"""Pad images to a size that fits the output stride of a segmentation network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training transforms that do mmseg's RandomResize, RandomCrop, RandomFlip and colours faster."""
+"""Faster versions of mmseg's RandomResize, RandomCrop, RandomFlip and PhotoMetricDistortion."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pretrained weights from every ecosystem, with proof that they arrived."""
+"""Load pretrained weights from any library, and report what was loaded."""
 
 from .convert import convert
 from .load import load_into, load_pretrained

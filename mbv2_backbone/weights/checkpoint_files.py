@@ -1,4 +1,4 @@
-"""Read checkpoint files of every type, without running what is in them.
+"""Read checkpoint files of every type without running code in them.
 
 A file's type is told by its first bytes, not by its name. Keras' configs are never deserialised.
 """
@@ -59,7 +59,7 @@ def file_type(path: str | PathLike[str]) -> str:
 def _describe(head: bytes) -> str:
     start = head.lstrip().lower()
     if start.startswith((b'<!doctype', b'<html', b'<?xml', b'<head')):
-        return 'it is a web page, saved in its place. Download the file itself'
+        return 'it is a web page, saved instead of the checkpoint. Download the file itself'
     if start.startswith(b'version https://git-lfs'):
         return 'it is a Git LFS pointer. Run git lfs pull'
     text = head.decode('utf-8', errors='ignore')
@@ -182,7 +182,7 @@ def _read_hdf5(file: Path | IO[bytes], path: Path) -> Iterable[tuple[str, Tensor
             numeric = [(name, data) for name, data in datasets if data.dtype.kind in 'fiu']
             _refuse_bomb(path, sum(data.size * data.dtype.itemsize for _, data in numeric))
             if any(data.external for _, data in numeric):
-                raise ValueError(f'{path} keeps its tensors in other files; save it in one')
+                raise ValueError(f'{path} stores its tensors in other files; save it as one file')
             return [(_layer_path(name, data), torch.from_numpy(data[()])) for name, data in numeric]
     except (OSError, RuntimeError) as error:
         raise ValueError(_damaged(path, error)) from error

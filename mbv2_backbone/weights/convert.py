@@ -157,7 +157,7 @@ def detect(state_dict: Mapping[str, Tensor], prefix: str | None = None) -> tuple
         found = [(lay, p) for lay, p in found if p.rstrip('./') == wanted] or found
     if len(found) > 1:
         raise ValueError(
-            f'the checkpoint holds {len(found)} MobileNetV2s; say which with prefix=, one of '
+            f'the checkpoint holds {len(found)} MobileNetV2s; choose one with prefix=: '
             f'{", ".join(repr(p) for _, p in found)}'
         )
     return found[0]

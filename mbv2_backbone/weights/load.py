@@ -1,4 +1,4 @@
-"""Load pretrained weights into a backbone, whole or not at all."""
+"""Load pretrained weights into a backbone, completely or not at all."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def _select(
         raise ValueError(
             f'this checkpoint is width {report.widen_factor:g}; the config says '
             f'{widen_factor:g} ({len(wrong)} shapes differ{details and ": "}{details}). Set '
-            f'widen_factor={report.widen_factor:g} or take other weights'
+            f'widen_factor={report.widen_factor:g} or use other weights'
         )
     missing = [name for name in own if name not in converted]
     if missing and strict:

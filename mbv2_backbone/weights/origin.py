@@ -1,4 +1,4 @@
-"""How the network of a checkpoint was trained: its input, its padding, its batch norm."""
+"""How a checkpoint's network was trained: input, padding and batch norm."""
 
 from __future__ import annotations
 

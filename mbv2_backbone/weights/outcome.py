@@ -1,4 +1,4 @@
-"""What was loaded, from where, and what was not."""
+"""Report what was loaded, from where, and what was not."""
 
 from __future__ import annotations
 

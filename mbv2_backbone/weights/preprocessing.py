@@ -1,4 +1,4 @@
-"""The input that weights were trained on, and whether a config gives them that."""
+"""Check that a config preprocesses images as the weights expect."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The checkpoints that mmengine's Runner loads by itself, read without running code."""
+"""Make mmengine's Runner load checkpoints without running code."""
 
 from __future__ import annotations
 

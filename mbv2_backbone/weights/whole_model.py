@@ -1,4 +1,4 @@
-"""A checkpoint for a whole model: read it safely, and only if it is the model's own."""
+"""Load a checkpoint of a whole model safely, and only if it fits the model."""
 
 from __future__ import annotations
 
@@ -119,17 +119,17 @@ def check_resumable(path: str) -> None:
         raise UserError(str(error)) from error
     except zipfile.BadZipFile as error:
         raise UserError(
-            f'{path} is no checkpoint of a training, or damaged ({error}); to start from its '
+            f'{path} is not a training checkpoint, or is damaged ({error}); to start from its '
             f'weights: --cfg-options load_from={path}'
         ) from error
     if damaged:
         raise UserError(f'{path} is damaged: the checksum of {damaged} is wrong')
     if 'optimizer' not in checkpoint or 'iter' not in checkpoint.get('meta', {}):
-        raise UserError(f'{path} holds weights, but no state of a training to go on from')
+        raise UserError(f'{path} holds weights, but no training state to resume from')
 
 
 def newest_resumable(work_dir: str | PathLike[str], warn: Callable[[str], None]) -> str | None:
-    """Find the checkpoint to go on from: the one last named, or else the newest good one.
+    """Find the checkpoint to resume from: the one last named, or else the newest good one.
 
     Args:
         work_dir: The folder of a run.
@@ -153,11 +153,11 @@ def newest_resumable(work_dir: str | PathLike[str], warn: Callable[[str], None])
             problems.append(str(error))
             continue
         if problems:
-            warn(f'{"; ".join(problems)}. Going on from {path}, the newest that is whole.')
+            warn(f'{"; ".join(problems)}. Resuming from {path}, the newest complete checkpoint.')
         return path
     if problems:
         raise UserError(
-            f'nothing in {work_dir} to go on from: {"; ".join(problems)}. '
-            f'Train without --resume to begin anew'
+            f'nothing in {work_dir} to resume from: {"; ".join(problems)}. '
+            f'Train without --resume to start again'
         )
     return None

@@ -1,1 +1,1 @@
-"""What the tools do with a config: read it, fit it to the machine, check it, run it."""
+"""From config to run: read a config, adapt it to the machine, check it and run it."""

@@ -1,4 +1,4 @@
-"""Timing calls in turn, so that a busy moment meets all of them alike."""
+"""Time calls alternately, so that load on the machine affects all of them equally."""
 
 from __future__ import annotations
 

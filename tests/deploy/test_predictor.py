@@ -173,7 +173,7 @@ def test_metadata_comes_back_and_a_foreign_file_is_refused():
     assert json.loads(METADATA.to_strings()['detection'])['classes'] == ['a', 'b', 'c']
     assert METADATA.output_names == ('boxes', 'scores', 'labels', 'mask', 'logits')
     assert replace(METADATA, is_raw=True).output_names == ('scores', 'boxes', 'logits')
-    with pytest.raises(UserError, match=r'x\.onnx does not say what it holds'):
+    with pytest.raises(UserError, match=r'x\.onnx has no valid metadata'):
         Metadata.from_strings({}, 'x.onnx')
     for version, advice in (('99', 'update'), ('1', 'export the checkpoint again')):
         with pytest.raises(UserError, match=advice):

@@ -12,7 +12,7 @@ def test_annotations_of_images_that_are_not_there_are_counted(tmp_path, log):
     data = coco_file(dict(a=(80, 60)))
     data['annotations'].append(dict(data['annotations'][0], id=77, image_id=5))
     assert len(coco(tmp_path, data)) == 1
-    assert any('1 annotation(s) of images that it does not list' in line for line in log)
+    assert any('1 annotation(s) for images that it does not list' in line for line in log)
 
 
 def test_coco_files_that_would_mislead_are_refused(tmp_path):
@@ -133,7 +133,11 @@ def test_voc_files_with_faults_are_read_and_named(tmp_path, log):
         'not four numbers',
     ]  # fmt: skip
     text = '\n'.join(log)
-    for part in ('names images twice; taken once: plain', 'other classes: horse (1)', 'Cut 1 box'):
+    for part in (
+        'lists images twice; each is used once: plain',
+        'other classes: horse (1)',
+        'Cut 1 box',
+    ):
         assert part in text
     for i in range(len(dataset)):  # nothing of it stops the pipeline
         boxes = dataset[i]['data_samples'].gt_instances.bboxes.tensor

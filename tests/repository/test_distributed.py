@@ -192,11 +192,11 @@ def test_broken_images_of_the_second_process_are_named_and_counted(broken_set, t
     options = ('check_images=False', 'max_broken_images=0.05', 'train_dataloader.batch_size=4')
     result = torchrun_train(config, tmp_path / 'work', '--cfg-options', *options, timeout=300)
     assert result.returncode != 0
-    assert '2 of 24 images to train on are broken' in result.stderr, result.stderr[-3000:]
+    assert '2 of 24 training images are broken' in result.stderr, result.stderr[-3000:]
     assert len(scalars(tmp_path / 'work', 'loss')) == 1
     (log,) = (tmp_path / 'work').glob('*/*.log')
     for path in paths:
-        assert log.read_text().count(f'{path} is cut off or damaged; other images take its') == 1
+        assert log.read_text().count(f'{path} is truncated or damaged; other images take its') == 1
 
 
 def test_ignored_pixels_count_alike_in_one_process_and_in_two(tmp_path):

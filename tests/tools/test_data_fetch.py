@@ -71,7 +71,7 @@ def test_the_tool_fetches_once(site, small, tmp_path):
     result = run_python('-c', RUN_TWICE_WITH_OTHER_CATALOGUE, tmp_path / 'catalogue', TOOL, *args)
     assert result.returncode == 0, result.stderr
     assert f'\nfetched {tmp_path}/CamVid\n' in result.stdout
-    assert result.stdout.endswith(f'\nfound, nothing to fetch: {tmp_path}/CamVid\n')
+    assert result.stdout.endswith(f'\nalready there: {tmp_path}/CamVid\n')
     assert 'MB/s' in result.stderr
     assert len(site.requests) == 1
 

@@ -183,7 +183,7 @@ def test_colours_give_the_metrics_of_indices(seg, tmp_path):
     recoded(sample_set, tmp_path, lambda name, labels: np.array(COLOURS, np.uint8)[labels])
     data_root = f'test_dataloader.dataset.data_root={tmp_path}'
     expected = evaluate(config, checkpoint, work_dir=str(tmp_path / 'a'))
-    with pytest.raises(UserError, match='8 of 8 masks cannot be trained on'):
+    with pytest.raises(UserError, match='8 of 8 masks cannot be used'):
         evaluate(config, checkpoint, work_dir=str(tmp_path / 'b'), cfg_options=[data_root])
     loader = 'test_dataloader.dataset.pipeline.2.type=LoadLabelMap'
     metrics = evaluate(

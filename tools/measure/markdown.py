@@ -1,4 +1,4 @@
-"""Markdown tables, and putting them into a document."""
+"""Make Markdown tables and insert them into a document."""
 
 from __future__ import annotations
 

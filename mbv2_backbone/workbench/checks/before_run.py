@@ -1,4 +1,4 @@
-"""What can be found out before the first iteration, said in one message."""
+"""Checks before the first iteration, with one message per problem."""
 
 from __future__ import annotations
 
@@ -45,7 +45,9 @@ def check_data(summary: ConfigSummary, splits: Sequence[str]) -> None:
     lines += [f'  {"found  " if there else "MISSING"} {path}' for path, there in paths.items()]
     if summary.data_help:
         lines.append(summary.data_help.strip())
-    lines.append('Data elsewhere? Link it there, or override the config: --cfg-options data_root=…')
+    lines.append(
+        'If the data is elsewhere, link it there or override the config: --cfg-options data_root=…'
+    )
     raise UserError('\n'.join(lines))
 
 
@@ -54,7 +56,7 @@ def _refuse_pickles(dataset: dict) -> None:
         path = dataset.get(key) or ''
         if path.endswith(('.pkl', '.pickle')):
             raise UserError(
-                f'{key}={path} is a pickle, which can hold any code and runs it when it is read; '
+                f'{key}={path} is a pickle file, which can contain code that runs when it is read; '
                 f'give the annotations as JSON'
             )
 
@@ -71,7 +73,7 @@ def check_classes(cfg: Config, summary: ConfigSummary, splits: Sequence[str]) ->
     """Refuse to start when a head and a dataset disagree on the number of classes.
 
     Raises:
-        UserError: It names both numbers and the option that mends it.
+        UserError: It names both numbers and the option that fixes it.
     """
     if summary.task == 'joint':
         parts = [(cfg.model.bbox_head, 'classes'), (cfg.model.decode_head, 'seg_classes')]
@@ -136,7 +138,7 @@ def check_masks(cfg: Config, summary: ConfigSummary, splits: Sequence[str]) -> N
             if len(lines) <= MAX_NAMED:
                 remedies[problem.remedy] = None
     if lines:
-        text = [f'{len(lines)} of {len(pairs)} masks cannot be trained on:']
+        text = [f'{len(lines)} of {len(pairs)} masks cannot be used for training:']
         text += first_lines(lines)
         text += ['What to do:', *(f'  {remedy}' for remedy in remedies)]
         raise UserError('\n'.join(text))

@@ -1,4 +1,4 @@
-"""Broken images: found before training where that is cheap, replaced where they turn up."""
+"""Find broken images before training where that is cheap; replace the others as they turn up."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class BrokenImages:
             self._unwritten[path] = problem
             warn(
                 f'{path} {problem}, and could not be noted in {self.record} ({error}). Training '
-                f'goes on, and may not count this image. Make room on the disk.'
+                f'goes on, and may not count this image. Free some disk space.'
             )
 
     def problems(self) -> dict[str, str]:
@@ -226,23 +226,23 @@ class BrokenImagesHook(Hook):
         self._seen_size = self.broken.size()
         problems = self.broken.problems()
         for path in problems.keys() - self._named:
-            warn(f'{path} {problems[path]}; other images take its place')
+            warn(f'{path} {problems[path]}; another image replaces it')
             self._named.add(path)
         count = len(problems)
         if self._num_images and count > self.max_share * self._num_images:
             raise UserError(
-                f'{count} of {self._num_images} images to train on are broken, more than '
+                f'{count} of {self._num_images} training images are broken, more than '
                 f'max_broken_images={self.max_share} in the config allows; they are listed in '
-                f'{self.broken.record}. Mend them, or take them out of the annotations'
+                f'{self.broken.record}. Fix them, or remove them from the annotations'
             )
 
     def _refuse_any(self, samples: Sequence[dict]) -> None:
         broken = self._check(samples)
         if broken:
-            lines = [f'{len(broken)} of {len(samples)} images to evaluate on are broken:']
+            lines = [f'{len(broken)} of {len(samples)} evaluation images are broken:']
             named = [f'{path} {problem}' for path, problem in broken.items()]
             lines += first_lines(named)
-            lines.append('Mend them, or take them out of the annotations.')
+            lines.append('Fix them, or remove them from the annotations.')
             raise UserError('\n'.join(lines))
 
     def _check(self, samples: Sequence[dict]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Whether a config's data are there and can be trained on."""
+"""Check that a config's data exist and can be used for training."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def check_config_data(
     findings = []
     checks = {
         'the classes of heads and datasets agree': partial(check_classes, cfg),
-        'all data are in their place': check_data,
+        'all data are where the config expects them': check_data,
     }
     for good, check in checks.items():
         findings += _tell(good, check, summary, splits)
@@ -38,7 +38,7 @@ def check_config_data(
     for split in splits:
         findings += _check_split(cfg, summary, split)
     check = partial(check_masks, cfg)
-    return findings + _tell('no mask stands in the way', check, summary, splits)
+    return findings + _tell('all masks can be used', check, summary, splits)
 
 
 def _tell(
@@ -50,7 +50,7 @@ def _tell(
     try:
         check(summary, splits)
     except UserError as error:
-        return [Finding('error', str(error), 'as said above')]
+        return [Finding('error', str(error), 'see above')]
     return [Finding('ok', good)]
 
 
@@ -60,7 +60,7 @@ def _check_split(cfg: Config, summary: ConfigSummary, split: str) -> list[Findin
         try:
             dataset = DATASETS.build(dict(one.config, pipeline=[], serialize_data=False))
         except UserError as error:
-            return [*findings, Finding('error', f'{split}: {error}', 'as said above')]
+            return [*findings, Finding('error', f'{split}: {error}', 'see above')]
         findings += check_boxes(split, dataset)
         samples += samples_of(dataset)
     if not samples:
@@ -69,7 +69,7 @@ def _check_split(cfg: Config, summary: ConfigSummary, split: str) -> list[Findin
     broken, notes = check_samples(samples, Path(summary.work_dir, 'images.json'))
     share = cfg.get('max_broken_images', MAX_BROKEN) if split == 'train' else 0
     findings += judge_broken(split, broken, len(samples), share)
-    mend = 'nothing, if that is meant; else replace the files'
+    mend = 'nothing if this is intended; otherwise replace the files'
     return findings + [Finding('warning', f'{split}: {note}', mend) for note in notes]
 
 
@@ -93,9 +93,9 @@ def check_boxes(split: str, dataset: Any) -> list[Finding]:
     ]
     lines += first_lines([f'{file}: {box} {what}' for file, box, what in dropped])
     if is_checked:
-        mend = 'put these boxes right in the annotation files'
+        mend = 'fix these boxes in the annotation files'
         return [Finding('warning', '\n'.join(lines), mend)]
-    mend = 'type=CheckedCocoDataset or CheckedVOCDataset in the config leaves them out'
+    mend = 'type=CheckedCocoDataset or CheckedVOCDataset in the config drops them'
     return [Finding('error', '\n'.join(lines), mend)]
 
 
@@ -110,7 +110,9 @@ def count_samples(split: str, samples: Sequence[dict]) -> list[Finding]:
         empty = sum(not sample.get('instances') for sample in samples)
         text += f', {len(labels)} boxes, {empty} images without a box'
         if not labels:
-            return [Finding('error', text, 'look into the annotation files; is `classes` right?')]
+            return [
+                Finding('error', text, 'check the annotation files, and `classes` in the config')
+            ]
     return [Finding('ok', text)]
 
 
@@ -130,4 +132,6 @@ def judge_broken(
     lines = [f'{split}: {len(broken)} of {num_images} images are broken']
     lines += first_lines([f'{path} {problem}' for path, problem in broken.items()])
     level = 'error' if len(broken) > max_share * num_images else 'warning'
-    return [Finding(level, '\n'.join(lines), 'mend them, or take them out of the annotations')]
+    return [
+        Finding(level, '\n'.join(lines), 'fix these files, or remove them from the annotations')
+    ]

@@ -1,4 +1,4 @@
-"""What a check finds."""
+"""The result of a check."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ class Finding:
     Attributes:
         level: `error` is what keeps a config from training.
         what: What was found.
-        mend: The command, or what else to do, that mends it; empty if all is well.
+        fix: The command or other action that fixes it; empty if all is well.
     """
 
     level: Level
     what: str
-    mend: str = ''
+    fix: str = ''
 
     def __str__(self) -> str:
         text = f'{self.level:8} ' + self.what.replace('\n', '\n' + ' ' * 9)
-        return text + (f'\n{"":9}mend: {self.mend}' if self.mend else '')
+        return text + (f'\n{"":9}fix: {self.fix}' if self.mend else '')

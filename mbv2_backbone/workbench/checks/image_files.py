@@ -1,4 +1,4 @@
-"""What is broken or unusual about images, by their headers and their annotations."""
+"""Find broken or unusual images from their headers and annotations."""
 
 from __future__ import annotations
 
@@ -92,15 +92,15 @@ def judge(facts: ImageFacts, sample: dict) -> tuple[str, str]:
     stated = sample.get('width'), sample.get('height')
     if None not in stated and stated != facts.seen_wh:
         if stated == facts.stored_wh:
-            return '', 'are not turned as their EXIF data says, to fit their annotations'
+            return '', 'are not rotated as their EXIF data says, to match their annotations'
         width, height = facts.seen_wh
         try:
             check_boxes_fit(dict(sample, img_shape=(height, width)))
         except BrokenSampleError as error:
             return str(error), ''
-        return '', 'have another size than their annotations say; their boxes fit all the same'
+        return '', 'differ in size from their annotations; their boxes fit nevertheless'
     if facts.orientation != 1 and sample.get('instances') and facts.seen_wh == facts.stored_wh:
-        return '', 'are turned by EXIF data; boxes are taken for those of the turned image'
+        return '', 'are rotated by EXIF data; boxes are assumed to be for the rotated image'
     if min(facts.seen_wh) < MIN_SIDE:
         return '', f'are less than {MIN_SIDE} pixels wide or high'
     if facts.seen_wh[0] * facts.seen_wh[1] > MANY_PIXELS:

@@ -1,4 +1,4 @@
-"""Finding the masks that cannot be trained on, before the first iteration."""
+"""Find masks that cannot be used for training before the first iteration."""
 
 from __future__ import annotations
 
@@ -133,21 +133,21 @@ def _count_values(image: Image.Image) -> Counter[Value]:
 def mask_problem(facts: MaskFacts, rules: MaskRules) -> Problem | None:
     """Tell why a mask cannot be trained on; `None` for a sound mask."""
     if facts.error:
-        return Problem(facts.error, 'put the file right, or take the image off the list')
+        return Problem(facts.error, 'fix the file, or remove the image from the list')
     problem = format_problem(facts.format, facts.mode)
     if problem:
         return problem
     if any(facts.image_wh) and facts.size_wh != facts.image_wh:
         mask, image = ('x'.join(map(str, wh)) for wh in (facts.size_wh, facts.image_wh))
         return Problem(
-            f'is {mask} pixels, but its image is {image}', 'masks and images must be of one size'
+            f'is {mask} pixels, but its image is {image}', 'a mask must have the size of its image'
         )
     if facts.mode in COLOUR_MODES:
         return _colour_problem(facts, rules)
     if rules.backend == 'cv2' and facts.mode in ('P', '1'):
         return Problem(
-            f"is of mode {facts.mode}, of which imdecode_backend='cv2' makes other values",
-            'leave that argument of LoadAnnotations out',
+            f"is of mode {facts.mode}, of which imdecode_backend='cv2' reads wrong values",
+            'remove that argument of LoadAnnotations',
         )
     return _index_problem(facts, rules)
 
@@ -163,7 +163,7 @@ def _index_problem(facts: MaskFacts, rules: MaskRules) -> Problem | None:
     return Problem(
         f'has the value {found}{", …" if len(wrong) > 5 else ""}; the classes are '
         f'{_ranges(classes)}, and {_ranges(ignored)} is ignored',
-        f'mend masks or `classes`, or have a value ignored: '
+        f'fix the masks or `classes`, or ignore the value: '
         f"dict(type='LoadLabelMap', ignore=[{wrong[0][0]}])",
     )
 
@@ -171,8 +171,8 @@ def _index_problem(facts: MaskFacts, rules: MaskRules) -> Problem | None:
 def _colour_problem(facts: MaskFacts, rules: MaskRules) -> Problem | None:
     if not rules.reads_colours:
         return Problem(
-            f'is coded in colours (mode {facts.mode}), and LoadAnnotations reads indices only',
-            "put dict(type='LoadLabelMap') in its place",
+            f'stores the classes as colours (mode {facts.mode}), and LoadAnnotations reads indices only',
+            "use dict(type='LoadLabelMap') instead",
         )
     if not rules.coding.palette:
         return NO_PALETTE

@@ -1,4 +1,4 @@
-"""Reading many files once: what was found out is kept for the next run."""
+"""Scan many files once and cache the findings for the next run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compiling the networks of a model with torch.compile, as a config's `compile` asks for."""
+"""Compile a model's networks with torch.compile if the config sets `compile`."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def compile_options(cfg: Config) -> dict | None:
     if options.get('backend', 'inductor') == 'inductor' and not _has_compiler():
         raise UserError(
             'compile=True needs a C++ compiler, and there is none on the path: install one (for '
-            "example Debian's package g++), name one in CXX, or leave compile out of the config"
+            "example Debian's package g++), name one in CXX, or remove compile from the config"
         )
     return options
 

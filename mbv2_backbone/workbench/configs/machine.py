@@ -1,4 +1,4 @@
-"""Fitting a config to the machine: device, processes, precision, memory format, workers."""
+"""Adapt a config to the machine: device, processes, precision, memory format, workers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The colours of classes: in the files of a dataset, and in what we draw."""
+"""Class colours, for mask files and for drawing."""
 
 from __future__ import annotations
 

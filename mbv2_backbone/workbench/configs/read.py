@@ -1,4 +1,4 @@
-"""Reading a config and applying what the command line says."""
+"""Read a config and apply the command line options."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def load_config(
         ) from error
     if 'model' not in cfg:
         raise UserError(
-            f'{path} is no config of a model: it has no `model`, only '
+            f'{path} is not a model config: it has no `model`, only '
             f'{sorted(cfg.keys()) or "nothing"}; see configs/ for examples'
         )
     default = osp.join('work_dirs', osp.splitext(osp.basename(path))[0])

@@ -1,4 +1,4 @@
-"""JSON and YAML configs as the form that strangers may hand over: data, and no code."""
+"""Load untrusted JSON and YAML configs as data, without running code."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _read(path: str) -> Any:
     except yaml.YAMLError as error:
         raise UserError(
             f'{path} is refused: {error}. A YAML config may hold plain values only, no Python '
-            f'tags; write lists in place of tuples'
+            f'tags; write lists instead of tuples'
         ) from error
 
 

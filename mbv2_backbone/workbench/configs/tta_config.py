@@ -1,4 +1,4 @@
-"""Test-time augmentation: a config's model sees each image several times, in several scales."""
+"""Add test-time augmentation (flips and scales) to a config."""
 
 from __future__ import annotations
 

@@ -162,7 +162,9 @@ def _torchvision_model(width: float, *_: Any) -> nn.Module:
 def _timm_model(width: float, *_: Any) -> nn.Module:
     create_model = _imported('timm', 'timm').create_model
     if width not in TIMM_NAMES:
-        raise ValueError(f'timm has no MobileNetV2 of width {width:g}: nothing to compare with')
+        raise ValueError(
+            f'timm has no MobileNetV2 of width {width:g}, so there is nothing to compare with'
+        )
     return create_model(TIMM_NAMES[width])
 
 

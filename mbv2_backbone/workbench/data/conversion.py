@@ -1,4 +1,4 @@
-"""The conversion of a whole set: read, link the images, write the annotations, rename."""
+"""Convert a whole dataset: read it, link the images and write the annotations."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def convert(
     image_set = find_set(source, layout=layout, keep_splits=True)
     if not image_set.classes:
         raise UserError(
-            f'{source} is a set in the layout {image_set.layout!r} without boxes; masks of whole '
+            f'{source} is a dataset in the layout {image_set.layout!r} without boxes; masks of whole '
             f'images cannot be turned into objects'
         )
     findings = Findings([*image_set.problems], [*image_set.notes])
@@ -111,7 +111,7 @@ def convert(
 
 def _check_target(source: Path, target: Path, *, force: bool) -> None:
     if target == source or source in target.parents or target in source.parents:
-        raise UserError(f'{target} and the input {source} must not lie in each other')
+        raise UserError(f'{target} and the input {source} must not contain each other')
     if not is_free(target) and not force:
         raise UserError(f'{target} exists; choose another folder, or replace it with --force')
 
@@ -145,7 +145,7 @@ def _place_images(
             num_encoded += 1
     if not num_encoded:
         return []
-    return [f'{num_encoded} image(s) were encoded as JPEG of quality {_QUALITY}, which VOC is']
+    return [f'{num_encoded} image(s) were encoded as JPEG of quality {_QUALITY}, as VOC requires']
 
 
 def _place(source: Path, path: Path, *, copy: bool) -> None:

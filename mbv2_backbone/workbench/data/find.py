@@ -1,4 +1,4 @@
-"""Finding out what a folder of images holds, whichever tool wrote it."""
+"""Recognise the dataset format of a folder."""
 
 from __future__ import annotations
 
@@ -54,11 +54,13 @@ def find_set(
     if not root.is_dir():
         raise UserError(f'no folder at {folder}; give one with images and annotations')
     if layout not in (None, *LAYOUTS):
-        raise UserError(f'no layout is called {layout!r}; there are {", ".join(LAYOUTS)}')
+        raise UserError(f'unknown layout {layout!r}; there are {", ".join(LAYOUTS)}')
     files = {name: look(root) for name, (look, _) in _READERS.items()}
     found = tuple(name for name in _READERS if files[name])
     if not found or layout not in (None, *found):
-        holds = f'it holds {", ".join(found)}' if found else 'see README.md for what they look like'
+        holds = (
+            f'it holds {", ".join(found)}' if found else 'docs/training.md describes the formats'
+        )
         raise UserError(
             f'{folder} holds no images with annotations in the layout '
             f'{layout or ", ".join(LAYOUTS)}; {holds}'
@@ -95,7 +97,7 @@ def _settle_splits(image_set: ImageSet, *, keep: bool) -> None:
 def _split_by_name(image_set: ImageSet) -> None:
     source = next(iter(image_set.sources.values()))
     image_set.notes.append(
-        f'nothing tells which images to validate on (found: {", ".join(image_set.splits)}); a hash '
+        f'the dataset has no validation split (found: {", ".join(image_set.splits)}); a hash '
         f'of their names takes a fifth'
     )
     image_set.splits = split_by_name(image_set.images)

@@ -1,4 +1,4 @@
-"""The files of a split that a hash of the images' names made, as the datasets read them."""
+"""Write the annotation files of a split made by hashing image names."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def note_outdated(image_set: ImageSet) -> None:
     later = sorted(item.path.name for item in image_set.images if item.path.stem not in listed)
     named = f': {len(later)} annotated image(s) are in no list, such as {later[0]}' if later else ''
     image_set.notes.append(
-        f'{folder} is not what the set would be split into now{named}; delete it and write the '
+        f'{folder} does not match the split of the current dataset{named}; delete it and write the '
         f'config anew'
     )
 

@@ -1,4 +1,4 @@
-"""What folders of image sets have in common: names of splits, images, lists of names, classes."""
+"""Common parts of dataset folders: split names, images, name lists, class names."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def byte_order_problems(paths: Iterable[Path]) -> list[str]:
             if file.read(3) == codecs.BOM_UTF8:
                 marked.append(path)
     return [
-        f'{path} begins with a byte order mark, on which training fails; save it as UTF-8 without'
+        f'{path} begins with a byte order mark, which breaks training; save it as UTF-8 without it'
         for path in marked
     ]
 

@@ -1,4 +1,4 @@
-"""Outlines of objects: polygons of their parts."""
+"""Object outlines as polygons, one per part."""
 
 from __future__ import annotations
 

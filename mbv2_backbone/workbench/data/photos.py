@@ -1,4 +1,4 @@
-"""What is converted: images with their objects, taken from any layout."""
+"""Images with their objects, read from any format, for conversion."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def collect(image_set: ImageSet, findings: Findings, *, one_folder: bool) -> dic
             if photo is not None:
                 name = _free_name(item.path, taken, one_folder=one_folder)
                 if name != item.path.name:
-                    findings.notes.append(f'{item.path} is {name} in the new set')
+                    findings.notes.append(f'{item.path} is {name} in the new dataset')
                 photos[split].append(replace(photo, name=name))
     _note_unlabelled(image_set, findings)
     if len(photos) == 1 and not any(map(split_in, photos)):
@@ -64,7 +64,7 @@ def _note_unlabelled(image_set: ImageSet, findings: Findings) -> None:
     names = [path.name for path in image_set.unlabelled if path not in listed]
     if names:
         findings.notes.append(
-            f'{len(names)} image(s) without annotations are left out: {first_names(names)}'
+            f'{len(names)} image(s) without annotations are skipped: {first_names(names)}'
         )
 
 
@@ -92,7 +92,7 @@ def read_photo(labelled: Labelled, layout: str, findings: Findings) -> Photo | N
     """
     path, facts = labelled.path, labelled.facts
     if facts.error:
-        findings.problems.append(f'{path} {facts.error}; left out')
+        findings.problems.append(f'{path} {facts.error}; dropped')
         return None
     try:
         annotation = labelled.read(facts.seen_wh)
@@ -113,12 +113,12 @@ def read_photo(labelled: Labelled, layout: str, findings: Findings) -> Photo | N
     sound, dropped = sort_objects(annotation, labelled.classes, size_wh)
     where = labelled.annotation or path
     for stored, why in dropped:
-        findings.problems.append(f'{where}: {path.name}: box {stored} {why}; left out')
+        findings.problems.append(f'{where}: {path.name}: box {stored} {why}; dropped')
     items = []
     for found, box in sound:
         if max(abs(new - old) for new, old in zip(box, found.xyxy, strict=True)) > ROUNDING:
             findings.problems.append(
-                f'{where}: {path.name}: box {found.stored} reaches beyond the image; cut'
+                f'{where}: {path.name}: box {found.stored} extends beyond the image; clipped'
             )
         if layout == 'voc':
             box = _with_last_pixels(found, size_wh)

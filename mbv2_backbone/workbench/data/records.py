@@ -1,4 +1,4 @@
-"""Image sets as all layouts have them in common: images by split, with their boxes and masks."""
+"""The common form of a dataset in any format: images by split, with boxes and masks."""
 
 from __future__ import annotations
 

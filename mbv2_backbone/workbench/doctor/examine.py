@@ -1,4 +1,4 @@
-"""All checks, one after the other."""
+"""Run all checks in order."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def examine_config(path: str, overrides: Sequence[str] | None = None) -> Iterato
     try:
         cfg = load_config(path, overrides)
     except UserError as error:
-        yield Finding('error', str(error), 'as said above')
+        yield Finding('error', str(error), 'see above')
         return
     from ..checks.config_data import check_config_data
     from ..configs.machine import cpu_count, detect_machine, fit_machine

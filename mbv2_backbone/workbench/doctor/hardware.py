@@ -1,4 +1,4 @@
-"""Whether the machine has what training takes: GPU, loader workers, shared memory."""
+"""Check that the machine can train: GPU, loader workers, shared memory."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def check_gpu(facts: GpuFacts) -> list[Finding]:
             Finding(
                 'warning',
                 'no CUDA: there is no NVIDIA driver, training runs on the CPU',
-                'take a machine with a GPU, or a config for a CPU such as ssdlite_mbv2_sample.py',
+                'use a machine with a GPU, or a config for a CPU such as ssdlite_mbv2_sample.py',
             )
         ]
     if facts.torch_cuda is None:
@@ -112,5 +112,5 @@ def check_shared_memory(free: int | None, workers: int, batch_bytes: int) -> lis
             f'docker run --shm-size={-(-2 * needed // MIB)}m, or mount -o remount,size=… '
             f'/dev/shm, or --cfg-options train_dataloader.num_workers=0'
         )
-        return [Finding('error', f'{text}: the loaders would die of a bus error', mend)]
+        return [Finding('error', f'{text}: the loader workers would crash with a bus error', mend)]
     return [Finding('ok', text)]

@@ -1,4 +1,4 @@
-"""Which packages are installed, and whether they go together."""
+"""Check which packages are installed, and whether their versions are compatible."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def check_stack(versions: Mapping[str, str]) -> list[Finding]:
         findings.append(
             Finding(
                 'error',
-                f'parts of two stacks: {", ".join(forks)} beside {", ".join(official)}',
+                f'packages of two stacks: {", ".join(forks)} beside {", ".join(official)}',
                 f'pip uninstall -y {" ".join(official)} && {INSTALL}',
             )
         )
@@ -183,7 +183,7 @@ def check_compiled_ops(path: Path | None, torch_version: str) -> list[Finding]:
         torch_version: Of the torch that is there.
     """
     if path is None:
-        return [Finding('ok', 'mmcv has no compiled operators; ours on torchvision stand in')]
+        return [Finding('ok', 'mmcv has no compiled operators; torchvision replaces them')]
     try:
         # torch's libraries, which the extension is linked to, have to be there first.
         import torch  # noqa: F401

@@ -1,4 +1,4 @@
-"""A guess of how long a config trains, from a few real steps."""
+"""Estimate the training time of a config from a few real steps."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def guess_time(
     whole = image * batch_size * max_iters if max_iters else epoch * (epochs or 1)
     return Finding(
         'ok',
-        f'a guess from {STEPS} steps on {MAX_BATCH} images: {_duration(epoch)} an epoch of '
+        f'estimated from {STEPS} steps on {MAX_BATCH} images: {_duration(epoch)} an epoch of '
         f'{times.num_images} images, {_duration(whole)} in all, validation not counted; bound by '
         f'{bound} ({times.load * 1e3:.0f} ms to load an image, {times.step * 1e3:.0f} ms to train '
         f'on it)',

@@ -1,4 +1,4 @@
-"""Pictures of predictions: boxes, and masks with a legend."""
+"""Draw predictions: boxes, and masks with a legend."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Comparing an exported file with the PyTorch model, on the same images."""
+"""Compare an exported file with the PyTorch model on the same images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From config and checkpoint to a file that has proved itself."""
+"""Export a config and a checkpoint, and verify the file before keeping it."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def _checked_options(
             f'Leave out --nms, or use --to onnx or openvino'
         )
     if int8 and to not in QUANTISERS:
-        raise UserError(f'--int8 is there for {" and ".join(QUANTISERS)}, not for {to}')
+        raise UserError(f'--int8 is available for {" and ".join(QUANTISERS)}, not for {to}')
     if size is not None and min(size) < 1:
         raise UserError(f'--size takes height and width in pixels, got {size}')
     check_installed(to, int8=int8)
@@ -154,7 +154,7 @@ def check_trained(model: nn.Module, checkpoint: str) -> None:
     """
     bad = has_bad_weights(model)
     if bad:
-        raise UserError(f'{checkpoint} is broken: {bad} has values that are not finite')
+        raise UserError(f'{checkpoint} is broken: {bad} has NaN or infinite values')
     norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
     if norms and not any(torch.count_nonzero(norm.running_mean) for norm in norms):
         raise UserError(
@@ -170,7 +170,7 @@ def _check_images(
         return test_images(cfg, summary, count, geometry), []
     except UserError as error:
         reason = str(error).split('\n')[0]
-        return drawn_images(count, geometry), [f'compared on drawn images: {reason}']
+        return drawn_images(count, geometry), [f'compared on generated images: {reason}']
 
 
 def _quantise(

@@ -1,4 +1,4 @@
-"""Writing a graph in each of the formats."""
+"""Write a graph in each export format."""
 
 from __future__ import annotations
 

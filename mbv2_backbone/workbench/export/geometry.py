@@ -1,4 +1,4 @@
-"""What a config's test pipeline does to an image, for an export of one fixed size."""
+"""Read from a config's test pipeline how images are resized and padded, for a fixed-size export."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The network as it is exported: uint8 images in; scores, boxes and logits out."""
+"""The exported network: uint8 images in; scores, boxes and logits out."""
 
 from __future__ import annotations
 
@@ -194,7 +194,7 @@ def heads_of(model: nn.Module) -> tuple[nn.Module | None, nn.Module | None]:
             name = type(box_head).__name__
             raise UserError(f'of box heads only SSDLiteHead is exported, got {name}')
     if mask_head is not None and not hasattr(mask_head, 'align_corners'):
-        raise UserError(f'{type(mask_head).__name__} is no decode head of mmseg')
+        raise UserError(f'{type(mask_head).__name__} is not a decode head of mmseg')
     if box_head is None and mask_head is None:
         raise UserError(f'{type(model).__name__} has neither a bbox_head nor a decode_head')
     return box_head, mask_head
@@ -233,7 +233,7 @@ def describe(
         )
         if (graph.model.test_cfg or {}).get('mode', 'whole') != 'whole':
             raise UserError(
-                'an exported file sees an image whole: --cfg-options model.test_cfg.mode=whole'
+                'an exported file processes whole images: --cfg-options model.test_cfg.mode=whole'
             )
         if head.out_channels == 1:
             raise UserError('a decode head of one channel with a threshold is not exported')

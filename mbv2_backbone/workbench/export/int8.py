@@ -1,4 +1,4 @@
-"""Post-training quantisation: 8-bit weights (a scale a channel) and activations.
+"""Post-training quantisation: 8-bit weights (one scale per channel) and activations.
 
 Only what lies between the first and the last convolution is quantised: convolutions and the
 additions of the residual blocks. Normalisation, box decoding, softmax and suppression stay in

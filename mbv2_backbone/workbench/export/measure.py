@@ -1,4 +1,4 @@
-"""What 8 bits cost and bring: accuracy, size and latency, before and after."""
+"""Accuracy, size and latency before and after 8-bit quantisation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From raw scores and boxes to final detections, written as ONNX nodes."""
+"""NMS as ONNX nodes: from raw scores and boxes to final detections."""
 
 from __future__ import annotations
 

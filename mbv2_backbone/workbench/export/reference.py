@@ -1,4 +1,4 @@
-"""What an export is held against: the PyTorch model as it was trained, run by its toolbox."""
+"""The reference for an export: the PyTorch model, run by its toolbox."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Real images of a config's data, for checking an export and for calibration."""
+"""Images from a config's datasets, for verifying an export and for calibration."""
 
 from __future__ import annotations
 

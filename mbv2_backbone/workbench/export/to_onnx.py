@@ -1,4 +1,4 @@
-"""Export to ONNX: the raw network from torch, suppression and argmax added as ONNX nodes."""
+"""Export to ONNX: the raw network from torch, with NMS and argmax added as ONNX nodes."""
 
 from __future__ import annotations
 

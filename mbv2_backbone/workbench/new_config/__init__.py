@@ -1,1 +1,1 @@
-"""Writing a config for a set of the user's own."""
+"""Write a config for the user's own dataset."""

@@ -1,4 +1,4 @@
-"""Python values as the code of a config."""
+"""Format Python values as config code."""
 
 from __future__ import annotations
 

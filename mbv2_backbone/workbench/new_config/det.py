@@ -1,4 +1,4 @@
-"""Configs that detect, and those that segment with the same backbone pass."""
+"""Write detection and joint configs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What fits a set: the size of the input, the batch, the schedule and the priors."""
+"""Choose input size, batch size, schedule and priors for a dataset."""
 
 from __future__ import annotations
 

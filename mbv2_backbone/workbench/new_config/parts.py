@@ -1,4 +1,4 @@
-"""Parts that configs of all tasks have in common."""
+"""Parts that the configs of all tasks share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the datasets of a config read an image set, and what has to be written for them first."""
+"""Dataset settings for a new config, and the files that they need."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def held_out_splits(image_set: ImageSet) -> tuple[str, str]:
         if any(item.record.boxes or item.mask for item in image_set.splits.get(split, ()))
     ]
     if not there:
-        raise UserError(f'{image_set.root} has no labelled images to validate or to test on')
+        raise UserError(f'{image_set.root} has no labelled images for validation or testing')
     return there[0], there[-1]
 
 
@@ -67,7 +67,7 @@ def plan_split(image_set: ImageSet) -> dict[Path, bytes]:
         elif not path.is_file() or path.read_bytes() != text:
             raise UserError(
                 f'{path} is there and holds something else than the split of the images and '
-                f'annotations as they are now; delete {path.parent} to have it made anew'
+                f'annotations as they are now; delete {path.parent} to create it again'
             )
     return new
 
@@ -102,6 +102,6 @@ def one_suffix(items: Sequence[Labelled]) -> str:
     suffixes = sorted({item.path.suffix for item in items})
     if len(suffixes) != 1:
         raise UserError(
-            f'the images end in {", ".join(suffixes)}; mmseg reads one kind, so save all as one'
+            f'the images end in {", ".join(suffixes)}; mmseg reads only one suffix; save all images with the same one'
         )
     return suffixes[0]

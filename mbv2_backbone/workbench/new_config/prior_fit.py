@@ -1,4 +1,4 @@
-"""Fitting the shapes of priors to the boxes of a data set, and the recall that they give."""
+"""Fit prior shapes to the boxes of a dataset, and compute their recall."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Configs that segment."""
+"""Write segmentation configs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a folder of images to the config that trains on it."""
+"""Write a training config for a folder of images."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def write_config(
     _check_fits(image_set, task)
     report = check_set(image_set)
     if report.stops_training:
-        raise UserError(f'this set cannot be trained on yet:\n\n{report}')
+        raise UserError(f'this dataset cannot be used for training yet:\n\n{report}')
     settings, facts, schedule = _choose(report, task, wishes)
     split_files = plan_split(image_set)
     _write(_text(image_set, task, settings(), facts, path), path, split_files)
@@ -187,7 +187,7 @@ def _check_joint_masks(image_set: ImageSet) -> None:
                 is_coloured = mask.mode in COLOUR_MODES
             if is_coloured:
                 raise UserError(
-                    f'a joint model reads indices in masks, and {item.mask} is coded in colours; '
+                    f'a joint model reads indices in masks, and {item.mask} stores the classes as colours; '
                     f'save masks as indices 0, 1, … in the order of the classes'
                 )
 
@@ -254,7 +254,7 @@ def _text(
     root = str(image_set.root)
     header = [
         f'{_TITLES[task]} on {root}: {len(classes)} classes,',
-        f'{counts[0]} images to train on, {counts[1]} to validate. Written by tools/new_config.py.',
+        f'{counts[0]} training images, {counts[1]} validation images. Written by tools/new_config.py.',
         *facts,
         f'python tools/train.py {path}',
     ]

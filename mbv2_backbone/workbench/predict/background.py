@@ -1,4 +1,4 @@
-"""Work ahead in a thread: files are decoded while the network runs and pictures are drawn."""
+"""Decode files in a background thread while the network runs and predictions are drawn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An exported file in the place of a model, for the runner, the metrics and the pictures."""
+"""An exported file as a model for the runner, the metrics and the visualisation."""
 
 from __future__ import annotations
 

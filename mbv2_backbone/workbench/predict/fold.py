@@ -1,4 +1,4 @@
-"""Batch norm folded into the convolution before it, for a network that only predicts."""
+"""Fold batch norm into the preceding convolution, for inference."""
 
 from __future__ import annotations
 

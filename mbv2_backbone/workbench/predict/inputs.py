@@ -1,4 +1,4 @@
-"""What a user points predict at: images, folders, globs and videos."""
+"""Expand the inputs of predict: images, folders, globs and videos."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a prediction run writes: pictures, label maps, clips and `predictions.json`."""
+"""Outputs of a prediction run: drawn images, masks, videos and `predictions.json`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Convolutions as oneDNN likes them, for prediction in PyTorch on a CPU."""
+"""Prepack convolutions for oneDNN, to predict faster in PyTorch on a CPU."""
 
 from __future__ import annotations
 

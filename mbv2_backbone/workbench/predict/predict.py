@@ -1,4 +1,4 @@
-"""Predicting on files: pictures with boxes or masks, and one `predictions.json`."""
+"""Predict on files: draw boxes or masks, and write one `predictions.json`."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def _check_features(checkpoint: str, sources: Sequence[Source]) -> None:
         )
     videos = [source.path for source in sources if source.is_video]
     if videos:
-        raise UserError(f'--features is for images; leave out the video {videos[0]}')
+        raise UserError(f'--features works on images only; remove the video {videos[0]}')
 
 
 def _inspector(cfg: Config, checkpoint: str, score_thr: float) -> FeatureInspector:

@@ -1,4 +1,4 @@
-"""Videos: their frames with their times, and clips that are written from pictures."""
+"""Read video frames with their timestamps, and write videos from images."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ class Video:
     def __init__(self, path: str) -> None:
         self._capture = cv2.VideoCapture(path)
         if not self._capture.isOpened() or self._capture.get(cv2.CAP_PROP_FRAME_WIDTH) <= 0:
-            raise UserError(f'cannot read the video {path}; is it whole, and is its codec known?')
+            raise UserError(
+                f'cannot read the video {path}; is it complete, and is its codec supported?'
+            )
         fps = self._capture.get(cv2.CAP_PROP_FPS)
         self.fps = fps if _PLAUSIBLE_FPS[0] <= fps <= _PLAUSIBLE_FPS[1] else _DEFAULT_FPS
         self.num_frames = max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
@@ -61,7 +63,7 @@ class Video:
     def notes(self) -> list[str]:
         """Tell, after the last frame, what a user should know of the file."""
         if 0 < self.count < self.num_frames - 1:  # containers round the number that they state
-            return [f'breaks off: {self.count} of its {self.num_frames} frames can be read']
+            return [f'is truncated: {self.count} of its {self.num_frames} frames can be read']
         return []
 
 

@@ -1,1 +1,1 @@
-"""The report after an evaluation, and the curves of a training."""
+"""The evaluation report and the training curves."""

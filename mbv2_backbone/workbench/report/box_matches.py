@@ -1,4 +1,4 @@
-"""Which detection is which box of the truth, in plain arrays."""
+"""Match detections to ground truth boxes, on plain arrays."""
 
 from __future__ import annotations
 

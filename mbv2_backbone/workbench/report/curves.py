@@ -1,4 +1,4 @@
-"""Drawing the curves of a training."""
+"""Draw the training curves."""
 
 from __future__ import annotations
 

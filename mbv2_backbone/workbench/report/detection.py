@@ -1,4 +1,4 @@
-"""The report's part on boxes: what is collected of each image, and what is made of it."""
+"""The report's part on boxes: collect data per image and summarise it."""
 
 from __future__ import annotations
 

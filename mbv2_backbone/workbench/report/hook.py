@@ -1,4 +1,4 @@
-"""Collecting during an evaluation what its report says."""
+"""Collect the data for the report during an evaluation."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class ReportHook(Hook):
             yield
         except Exception:  # the figures of the evaluation are not to be lost for this
             self.is_off = True
-            runner.logger.exception('There is no report: it met an error')
+            runner.logger.exception('No report was written because of an error')
 
     @property
     def _collectors(self) -> list[BoxCollector | MaskCollector]:

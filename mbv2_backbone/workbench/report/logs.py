@@ -1,4 +1,4 @@
-"""Reading what a training wrote into `<work_dir>/<time>/vis_data/scalars.json`."""
+"""Read the losses and metrics from `<work_dir>/<time>/vis_data/scalars.json`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pictures of a report: the truth beside the prediction, small enough for one file."""
+"""Images of the report: ground truth beside prediction, small enough for one file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The plots of a report: precision over recall, and the confusion of classes."""
+"""Plots of the report: precision-recall curves and confusion matrix."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def draw_precision(curves: Mapping) -> Figure:
         axis.plot(recall, classes[name], color='gray', alpha=0.4, linewidth=0.7)
     if len(classes) > 1:
         mean = np.mean(list(classes.values()), axis=0)
-        axis.plot(recall, mean, color='black', linewidth=2.4, label='mean of all')
+        axis.plot(recall, mean, color='black', linewidth=2.4, label='mean over classes')
     for name, style in zip([n for n in classes if n in named], LINES, strict=False):
         axis.plot(recall, classes[name], label=_plain(name), **style)
     axis.set(xlabel='recall', ylabel='precision', xlim=(0, 1), ylim=(0, 1.02))

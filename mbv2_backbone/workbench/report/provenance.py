@@ -1,4 +1,4 @@
-"""Where the figures of a report come from: config, checkpoint, packages, device, training."""
+"""A report's provenance: config, checkpoint, packages, device and training run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keeping the worst and the best images of an evaluation, and nothing of the others."""
+"""Keep only the best and worst images of an evaluation."""
 
 from __future__ import annotations
 

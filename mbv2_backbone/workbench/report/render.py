@@ -1,4 +1,4 @@
-"""Writing a report: `report.html` in one file, its figures as JSON, its plots as PNG."""
+"""Write the report: `report.html` as one file, the metrics as JSON, the plots as PNG."""
 
 from __future__ import annotations
 

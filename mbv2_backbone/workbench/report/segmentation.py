@@ -1,4 +1,4 @@
-"""The report's part on masks: what is collected of each image, and what is made of it."""
+"""The report's part on masks: collect data per image and summarise it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the plots share: colours that colour-blind readers can tell apart, and the file format."""
+"""Shared plot style: colour-blind safe colours and the file format."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A web page on this machine that predicts on the pictures dropped on it."""
+"""A local web page that predicts on the images dropped on it."""
 
 from .server import serve
 

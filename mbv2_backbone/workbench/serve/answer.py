@@ -1,4 +1,4 @@
-"""From the bytes of a picture to what the page draws."""
+"""Predict on an uploaded image and prepare the response for the page."""
 
 from __future__ import annotations
 
@@ -67,12 +67,12 @@ def decode(data: bytes) -> np.ndarray:
     except Image.DecompressionBombError as error:  # above Pillow's own limit, which is higher
         raise _too_many_pixels() from error
     except Exception as error:  # on damaged files Pillow raises almost anything
-        raise UserError('This is no image that can be read; take a JPEG or PNG.') from error
+        raise UserError('This file cannot be read as an image; use a JPEG or PNG.') from error
     if width * height > MAX_PIXELS:
         raise _too_many_pixels()
     image = decode_image(data)
     if image is None:
-        raise UserError('The image is damaged or cut off; save it again.')
+        raise UserError('The image is damaged or truncated; save it again.')
     return image
 
 
@@ -84,7 +84,7 @@ def too_large(size: int) -> UserError:
 
 def _too_many_pixels() -> UserError:
     limit = MAX_PIXELS // 10**6
-    return UserError(f'The picture has more than {limit} million pixels; make it smaller.')
+    return UserError(f'The image has more than {limit} million pixels; make it smaller.')
 
 
 def _boxes(sample: BaseDataElement) -> list[dict]:

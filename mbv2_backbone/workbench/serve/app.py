@@ -1,4 +1,4 @@
-"""The requests of the page."""
+"""Request handlers of the page."""
 
 from __future__ import annotations
 
@@ -53,7 +53,9 @@ def build_app(
 
     async def predict(request: Request) -> JSONResponse:
         if _is_foreign(request):
-            return JSONResponse(dict(error='Asked by the page of another site.'), status_code=403)
+            return JSONResponse(
+                dict(error='Requests from other sites are refused.'), status_code=403
+            )
         try:
             data = await _read(request)
             loop = asyncio.get_running_loop()

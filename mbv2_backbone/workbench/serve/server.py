@@ -1,4 +1,4 @@
-"""Starting and ending the server of the page."""
+"""Start and stop the web server."""
 
 from __future__ import annotations
 

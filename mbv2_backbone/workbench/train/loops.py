@@ -1,4 +1,4 @@
-"""Training loops that go on from any iteration as if they had never stopped."""
+"""Training loops that can resume exactly from any iteration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Steps whose loss or gradient is NaN or infinite are left out, and the images named."""
+"""Skip steps whose loss or gradient is NaN or infinite, and name their images."""
 
 from __future__ import annotations
 
@@ -235,7 +235,7 @@ class NonFiniteHook(Hook):
         self._in_a_row += 1
         self._bad_images |= dict.fromkeys(names)
         runner.logger.warning(
-            f'Iteration {step.number} is left out: its {what} is not finite. Its images: '
+            f'Iteration {step.number} is skipped: its {what} is not finite. Its images: '
             f'{_listed(names)}'
         )
         if self._in_a_row >= self._max_in_a_row:

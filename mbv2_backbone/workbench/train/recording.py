@@ -1,4 +1,4 @@
-"""Records of losses and metrics that a full disk costs lines, but not the run."""
+"""Loss and metric logs that survive a full disk."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def outlives_full_disk(record: Callable[..., None]) -> Callable[..., None]:
             if not getattr(self, '_has_warned', False):
                 warn(
                     f'{type(self).__name__} could not record losses and metrics ({error}). '
-                    f'Training goes on, and the record will have a gap. Make room on the disk.'
+                    f'Training continues, but the log will have a gap. Free some disk space.'
                 )
             self._has_warned = True
 

@@ -1,4 +1,4 @@
-"""What mmengine's checkpoints lack to go on as if a run had never stopped."""
+"""Save and restore what mmengine's checkpoints lack for an exact resume."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class ResumeHook(Hook):
         if first and meta['batches_per_epoch'] != len(runner.train_dataloader):
             runner.logger.warning(
                 f'The checkpoint was saved after {first} of {meta["batches_per_epoch"]} batches of '
-                f'an epoch, which now has {len(runner.train_dataloader)}; this epoch begins anew.'
+                f'an epoch, which now has {len(runner.train_dataloader)}; this epoch starts again from the beginning.'
             )
             first = 0
         loop.first_batch = first

@@ -1,4 +1,4 @@
-"""Writing into a training config what lets a run outlive faults."""
+"""Configure a training run to survive faults."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or not there, and a run that outlives a full disk."""
+"""Atomic checkpoints, and a run that survives a full disk."""
 
 from __future__ import annotations
 
@@ -161,6 +161,6 @@ def _point_to(path: str, work_dir: str) -> None:
 def _warn_unsaved(runner: Runner, what: str, problem: OSError) -> None:
     last = last_checkpoint(runner.work_dir)
     runner.logger.warning(
-        f'Could not save {what} ({problem}). Training goes on; the last good checkpoint is '
-        f'{last or "none: there is no other yet"}. Make room on the disk.'
+        f'Could not save {what} ({problem}). Training continues; the last good checkpoint is '
+        f'{last or "none: there is no other yet"}. Free some disk space.'
     )

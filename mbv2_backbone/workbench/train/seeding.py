@@ -1,4 +1,4 @@
-"""Randomness that depends on the place in a run, not on what was drawn before.
+"""Seed each step from its position in the run, so that a resumed run draws the same numbers.
 
 Each batch of images and each step is drawn with a seed made of the run's seed, the rank and the
 place. So a resumed run needs no states of random generators, neither of this process nor of the

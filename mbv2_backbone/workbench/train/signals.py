@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM save a checkpoint and end the run."""
+"""Save a checkpoint and stop the run on Ctrl-C and SIGTERM."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ class StopHook(Hook):
         what = f'saved {saved}' if saved else 'nothing could be saved'
         runner.logger.info(
             f'{name}: {what} after iteration {meta["iter"]}. The newest checkpoint is '
-            f'{last_checkpoint(runner.work_dir)}; go on with: {again}'
+            f'{last_checkpoint(runner.work_dir)}; continue with: {again}'
         )
         raise SystemExit(128 + self._stop.signum)
 

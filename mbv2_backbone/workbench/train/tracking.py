@@ -1,4 +1,4 @@
-"""Where the figures of a training go: curves.png, TensorBoard events, Weights & Biases, MLflow."""
+"""Disable an automatic backend after its first error."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _never_in_the_way(record: Callable[..., None]) -> Callable[..., None]:
             self.is_off = True
             warn(
                 f'{type(self).__name__} could not record losses and metrics, and is switched off '
-                f'({type(error).__name__}: {error}). Training goes on without TensorBoard events.'
+                f'({type(error).__name__}: {error}). Training continues without TensorBoard events.'
             )
 
     return safe

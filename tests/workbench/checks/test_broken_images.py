@@ -18,7 +18,7 @@ from mbv2_backbone.workbench.checks.broken_images import BrokenImagesHook, Repla
 from mbv2_backbone.workbench.run import train
 
 BROKEN = {
-    'truncated.jpg': 'is cut off or damaged',
+    'truncated.jpg': 'is truncated or damaged',
     'zero.jpg': 'is empty',
     'text.jpg': 'cannot be read',
     'missing.jpg': 'does not exist',
@@ -90,7 +90,7 @@ def test_training_survives_what_can_be_survived_and_names_it(faulty, tmp_path, m
     assert len(losses) == 10  # 38 images in batches of 8, two epochs
     assert np.isfinite(losses).all()
     log = next(tmp_path.glob('*/*.log')).read_text()
-    for name, problem in {**BROKEN, 'breaks_later.jpg': 'is cut off or damaged'}.items():
+    for name, problem in {**BROKEN, 'breaks_later.jpg': 'is truncated or damaged'}.items():
         path = str(folder / 'images' / name)
         assert log.count(f'{path} {problem}') == 1
         assert f'{path}\t{problem}' in (tmp_path / 'broken_images.txt').read_text()
@@ -122,7 +122,7 @@ def test_a_broken_image_to_evaluate_on_is_refused(tmp_path):
     sizes = faulty_images(tmp_path)
     runner = runner_with(RepeatDataset(coco(tmp_path, coco_file(sizes)), 2))
     for start in ('before_train', 'before_test'):
-        with pytest.raises(UserError, match='images to evaluate on are broken') as info:
+        with pytest.raises(UserError, match='evaluation images are broken') as info:
             getattr(hook_for(tmp_path, 0.5), start)(runner)
         assert f'{tmp_path}/zero.jpg is empty' in str(info.value)
 

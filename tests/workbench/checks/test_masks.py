@@ -1,4 +1,4 @@
-"""Masks that cannot be trained on are found: facts, problems, and scans of many."""
+"""Masks that cannot be used for training are found: facts, problems, and scans of many."""
 
 import json
 

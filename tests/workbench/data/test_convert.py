@@ -206,7 +206,7 @@ def test_outlines_pass_through_yolo(tmp_path):
 
 def test_voc_names_the_outlines_that_it_loses(tmp_path):
     done = convert(outlined(tmp_path), tmp_path / 'out', to='voc')
-    assert '2 outline(s) are left out: VOC holds boxes only' in done.notes
+    assert '2 outline(s) are dropped: VOC stores only boxes' in done.notes
 
 
 def test_run_lengths_become_polygons():

@@ -36,7 +36,7 @@ def test_problems_are_named(tmp_path):
         'a.jpg: box [100, 5, 6, 7] outside the image; left out',
         'unknown class 77; left out',
         'zero area; left out',
-        'box [30, 5, 20, 7] reaches beyond the image; cut',
+        'box [30, 5, 20, 7] extends beyond the image; clipped',
         'b.jpg does not exist; left out',
         'c.jpg cannot be read',
     ):
@@ -90,7 +90,7 @@ def test_images_without_annotations_are_counted(tmp_path):
     source, _ = random_set(tmp_path / 'in', seed=61)
     (source / 'val/more.jpg').write_bytes((source / 'val/val photo 0.jpg').read_bytes())
     notes = convert(source, tmp_path / 'out', to='yolo').notes
-    assert '1 image(s) without annotations are left out: more.jpg' in notes
+    assert '1 image(s) without annotations are skipped: more.jpg' in notes
 
 
 def test_names_that_are_there_twice(tmp_path):
@@ -98,7 +98,7 @@ def test_names_that_are_there_twice(tmp_path):
     other = {'1.jpg': (50, 30, [dict(bbox=[8, 5, 6, 7])])}
     source = write_coco(tmp_path / 'in', {'train': images, 'val': other})
     done = convert(source, tmp_path / 'voc', to='voc')
-    assert any('1.jpg is 1_2.jpg in the new set' in note for note in done.notes)
+    assert any('1.jpg is 1_2.jpg in the new dataset' in note for note in done.notes)
     assert (tmp_path / 'voc/ImageSets/Main/val.txt').read_text() == '1_2\n'
     assert cv2.imread(str(tmp_path / 'voc/JPEGImages/1_2.jpg')).shape[1] == 50
     convert(source, tmp_path / 'coco', to='coco')
@@ -146,7 +146,7 @@ def test_a_target_that_exists_is_refused(tmp_path):
     convert(source, target, to='voc', force=True)
     assert not (target / 'precious.txt').exists()
     for inside in (source, source / 'new', tmp_path):
-        with pytest.raises(UserError, match='must not lie in each other'):
+        with pytest.raises(UserError, match='must not contain each other'):
             convert(source, inside, to='voc', force=True)
 
 

@@ -227,7 +227,7 @@ def test_a_missing_package_is_named_first(monkeypatch, options, package):
     ('options', 'message'),
     [
         (dict(to='torch-export', is_raw=False), 'Leave out --nms'),
-        (dict(to='executorch', int8=True), '--int8 is there for onnx and openvino'),
+        (dict(to='executorch', int8=True), '--int8 is available for onnx and openvino'),
         (dict(to='onnx', size=(0, 128)), 'height and width'),
         (dict(to='tflite'), 'the formats are'),
         (dict(to='onnx', num_images=0), '--images must be 1 or more'),

@@ -28,7 +28,7 @@ def contents(root):
 
 
 def write_voc(root):
-    """A set with boxes and masks and a list of images to train on, but none to validate on."""
+    """A set with boxes and masks and a list of training images, but none to validate on."""
     write_coco(root.with_name('in'))
     convert(root.with_name('in'), root, to='voc')
     assert [path.name for path in (root / 'ImageSets/Main').iterdir()] == ['train.txt']
@@ -193,7 +193,7 @@ def test_masks_that_a_detector_does_not_read_are_left_alone(tmp_path):
         mask = Image.fromarray(np.full((9, 9), 77, np.uint8))
         mask.save(tmp_path / f'set/masks/{name}.png')
     write_config(str(tmp_path / 'set'), 'det', out=str(tmp_path / 'x.py'), wishes=SMALL)
-    with pytest.raises(UserError, match='masks cannot be trained on'):
+    with pytest.raises(UserError, match='masks cannot be used'):
         write_config(str(tmp_path / 'set'), 'both', out=str(tmp_path / 'y.py'), wishes=SMALL)
 
 
@@ -207,7 +207,7 @@ def test_a_joint_model_reads_no_colours(sample_set, tmp_path):
     write_config(str(root), 'both', out=str(tmp_path / 'x.py'), wishes=wishes)
     mask = next(root.glob('SegmentationClass/*.png'))
     Image.new('RGB', Image.open(mask).size).save(mask)
-    with pytest.raises(UserError, match='is coded in colours; save masks as indices'):
+    with pytest.raises(UserError, match='stores the classes as colours; save masks as indices'):
         write_config(str(root), 'both', out=str(tmp_path / 'y.py'), wishes=wishes)
 
 

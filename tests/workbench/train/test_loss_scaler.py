@@ -79,7 +79,7 @@ def test_a_bad_loss_is_left_out_under_a_loss_scaler(tmp_path, wrapper, optimizer
     for step in (2, 4):
         assert step == 2 or {'layers.0.weight', 'layers.1.running_mean'} <= changed(recorder, step)
     for step in (1, 3):
-        assert f'Iteration {step} is left out: its loss is not finite' in log_of(tmp_path)
+        assert f'Iteration {step} is skipped: its loss is not finite' in log_of(tmp_path)
     scale = runner.optim_wrapper.loss_scaler.get_scale()
     assert scale == (SCALE if is_constant else SCALE / 4)
 

@@ -36,7 +36,7 @@ def test_a_bad_step_changes_nothing(tmp_path, optimizer, wrapper, clip):
     log = log_of(tmp_path)
     images = '4.jpg, 5.jpg, 6.jpg, 7.jpg'
     for step in (2, 6):
-        assert f'Iteration {step} is left out: its loss is not finite. Its images: {images}' in log
+        assert f'Iteration {step} is skipped: its loss is not finite. Its images: {images}' in log
     assert log.count('is left out') == 2
 
 
@@ -49,8 +49,8 @@ def test_each_kind_of_fault_is_found(tmp_path, how):
     assert {name.split('.')[-1] for name in changed(recorder, 3)} <= STAYS
     assert len(changed(recorder, 4)) > 10
     kind = 'gradient' if how == 'gradient' else 'loss'
-    assert f'Iteration 1 is left out: its {kind} is not finite' in log_of(tmp_path)
-    assert f'Iteration 3 is left out: its {kind} is not finite' in log_of(tmp_path)
+    assert f'Iteration 1 is skipped: its {kind} is not finite' in log_of(tmp_path)
+    assert f'Iteration 3 is skipped: its {kind} is not finite' in log_of(tmp_path)
 
 
 def test_an_accumulation_with_a_bad_batch_is_left_out(tmp_path):
@@ -68,7 +68,7 @@ def test_an_accumulation_with_a_bad_batch_is_left_out(tmp_path):
     moved = [not torch.equal(a, b) for a, b in pairwise(weights)]
     assert moved == [False, False, True, False, False, False, True]
     assert all(t.isfinite().all() for state in recorder.states for t in state.values())
-    assert 'Iteration 2 is left out: its loss is not finite. Its images: 0.jpg, 1.jpg, 2.jpg' in (
+    assert 'Iteration 2 is skipped: its loss is not finite. Its images: 0.jpg, 1.jpg, 2.jpg' in (
         log_of(tmp_path)
     )
 

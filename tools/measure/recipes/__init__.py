@@ -1,1 +1,1 @@
-"""The comparison of recipes: training over seeds, tables and plots, weights to start from."""
+"""Compare recipes: train over seeds, make tables and plots, extract initial weights."""

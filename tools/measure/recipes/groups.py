@@ -1,4 +1,4 @@
-"""Records of the same run over seeds, put together."""
+"""Group the records of one run by its seeds."""
 
 from __future__ import annotations
 

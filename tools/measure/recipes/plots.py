@@ -1,4 +1,4 @@
-"""The records as plots: the metric over the epochs, and over the multiply-adds."""
+"""Plot the records: metric over epochs and over multiply-adds."""
 
 from __future__ import annotations
 

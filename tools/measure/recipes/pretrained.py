@@ -1,4 +1,4 @@
-"""Weights to start from, out of convolutions that have lost their batch norms."""
+"""Initial weights from convolutions whose batch norms were folded in."""
 
 from __future__ import annotations
 

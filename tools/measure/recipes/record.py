@@ -1,4 +1,4 @@
-"""The small file that is kept of a training: what was run, where, and its figures by epoch."""
+"""The JSON record of a training run: settings, machine and metrics per epoch."""
 
 from __future__ import annotations
 

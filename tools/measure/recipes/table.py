@@ -1,4 +1,4 @@
-"""The records as Markdown tables."""
+"""Markdown tables of the records."""
 
 from __future__ import annotations
 

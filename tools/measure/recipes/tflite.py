@@ -1,4 +1,4 @@
-"""The convolutions of a TensorFlow Lite model with a MobileNetV2 in it."""
+"""Read the convolutions of a MobileNetV2 from a TensorFlow Lite model."""
 
 from __future__ import annotations
 

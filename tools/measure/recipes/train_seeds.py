@@ -1,4 +1,4 @@
-"""Training one config over several seeds, a file of figures for each; safe to interrupt."""
+"""Train a config with several seeds and write a record for each; safe to interrupt."""
 
 from __future__ import annotations
 

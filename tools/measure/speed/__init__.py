@@ -1,1 +1,1 @@
-"""Measuring: ours beside a peer in one run, and what is made of the numbers."""
+"""Measure this package and a peer alternately in one run, and report the results."""

@@ -1,4 +1,4 @@
-"""The environment of a tool that is run as its users run it."""
+"""Environment for running a tool as a subprocess."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Resident memory and open files of a long training run."""
+"""Resident memory and open files over a long training run."""
 
 from __future__ import annotations
 

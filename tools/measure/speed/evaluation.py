@@ -1,4 +1,4 @@
-"""COCO metrics on drawn annotations and detections: what our tools run beside mmdet's."""
+"""Speed of COCO metrics, ours and mmdet's, on generated annotations and detections."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def evaluation_calls(
         'mmdet': _evaluator(theirs, 'mmdet', names, samples),
     }
     notes = [
-        f'{num_images} drawn images, {BOXES_PER_IMAGE} boxes and {detections} detections each, '
+        f'{num_images} generated images, {BOXES_PER_IMAGE} boxes and {detections} detections each, '
         f'{num_classes} classes; ours is {ours["type"]} on '
         f'{installed_backends()[0]}, mmdet runs CocoMetric'
     ]

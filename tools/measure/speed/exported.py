@@ -1,4 +1,4 @@
-"""Our models under onnxruntime and OpenVINO, on the CPU: the backbone alone, and predictors."""
+"""Our models on onnxruntime and OpenVINO on the CPU: the backbone alone, and predictors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The backbone alone, forward, beside torchvision's and timm's."""
+"""Forward pass of the backbone alone, compared with torchvision's and timm's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Peak memory of a training step, each model in a process of its own."""
+"""Peak memory of a training step, each model in its own process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models with random weights, in a state in which their times mean something."""
+"""Models with random weights, prepared so that timing them is meaningful."""
 
 from __future__ import annotations
 

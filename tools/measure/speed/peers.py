@@ -1,4 +1,4 @@
-"""The peers, as their packages ship them; what keeps them from running is mended and said."""
+"""The peers as their packages ship them; what keeps them from running is fixed and noted."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PEERS = ('mmdet', 'mmseg', 'torchvision', 'timm')
 DOES = dict(mmdet='boxes', mmseg='masks')
 
 MENDED_HEAD = (
-    "mmdet's SSDHead is mended: it skips its parent's constructor and lacks `loss_cls`, without "
+    "mmdet's SSDHead is fixed: it skips its parent's constructor and lacks `loss_cls`, without "
     'which it cannot predict; set to None'
 )
 MENDED_NORM = "mmseg's SyncBN is replaced by BN: it runs in distributed training only"
@@ -85,8 +85,8 @@ def peer_config(peer: str, cfg: Config, size: Size) -> Config:
     return theirs
 
 
-def mend(model: nn.Module) -> list[str]:
-    """Let a peer's model predict; return what was mended."""
+def fix(model: nn.Module) -> list[str]:
+    """Let a peer's model predict; return what was fixed."""
     head = getattr(model, 'bbox_head', None)
     if head is not None and type(head).__name__ == 'SSDHead' and not hasattr(head, 'loss_cls'):
         head.loss_cls = None

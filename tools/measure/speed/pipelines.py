@@ -53,7 +53,7 @@ def pipeline_calls(
     if 'mmseg' in peers:
         with DefaultScope.overwrite_default_scope('mmseg'):
             calls['mmseg'] = _over(Compose(stock_seg_steps(steps)), infos)
-        notes.append('mmseg runs its own steps with the settings of ours')
+        notes.append('mmseg runs its own transforms with our settings')
     return calls, notes
 
 
@@ -130,7 +130,7 @@ def draw_infos(
         for path in paths:
             options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
             cv2.imwrite(str(path), picture(rng, FILE_SIZE), options)
-        what = f'{num_files} drawn JPEG files of {FILE_SIZE[1]}x{FILE_SIZE[0]}'
+        what = f'{num_files} generated JPEG files of {FILE_SIZE[1]}x{FILE_SIZE[0]}'
     else:
         paths = sorted(p for p in Path(images).rglob('*') if p.suffix.lower() in ('.jpg', '.jpeg'))
         if not paths:

@@ -1,4 +1,4 @@
-"""Hours, loader processes and the bottleneck of a COCO training on 1, 8 and 64 GPUs."""
+"""Estimate hours, loader processes and bottleneck of training on COCO with 1, 8 and 64 GPUs."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def read_rates(results: Sequence[dict], **given: float | None) -> tuple[Rates, l
         if work == 'evaluate':
             num_images = found[-1]['settings']['images']
             rates[key] = row['milliseconds']['median'] / 1000 * VAL_IMAGES / num_images
-            scaled = f', on {num_images:,} drawn images and scaled to {VAL_IMAGES:,}'
+            scaled = f', on {num_images:,} generated images and scaled to {VAL_IMAGES:,}'
         machine = found[-1]['machine']
         sources.append(
             f'`{work}`: measured on {machine["cpu"]}, {machine["threads"]} thread(s), load before '
@@ -164,11 +164,11 @@ def plan_markdown(rates: Rates, sources: Sequence[str]) -> str:
         [
             'epochs',
             'GPUs',
-            'images a step',
-            'loaders needed a GPU',
+            'images per step',
+            'loaders needed per GPU',
             'hours',
             'bottleneck',
-            'hours of each',
+            'hours by part',
         ],
         [
             [

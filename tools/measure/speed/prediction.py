@@ -82,11 +82,11 @@ def prediction_calls(
         'ours, eager': _eager(cfg, model, machine, shown),
     }
     notes = [
-        f'{NO_WEIGHTS}, batch norms that have seen {_SETTLE_IMAGES} images; pictures of '
+        f'{NO_WEIGHTS}, batch norms settled on {_SETTLE_IMAGES} images; images of '
         f'{photo_size[1]}x{photo_size[0]} in memory'
     ]
     if task != 'seg':
-        notes.append(f'each detector is set to {candidates} candidates an image')
+        notes.append(f'each detector is set to {candidates} candidates per image')
     if runtimes:
         predictors = exported_predictors(
             cfg, model, runtimes, _rgb(images), batch_size=batch_size, threads=threads
@@ -99,7 +99,7 @@ def prediction_calls(
             calls[peer], mended = _toolbox(peer, cfg, machine, images, shown, size, candidates)
             notes += mended
     if 'torchvision' in peers and task != 'seg':
-        notes.append('torchvision has the thresholds of our test_cfg in place of its own')
+        notes.append('torchvision uses the thresholds of our test_cfg instead of its own')
     calls |= exported_calls(exported, shown, threads)
     if exported:
         notes.append('exported files have the weights, and so the candidates, of their checkpoint')

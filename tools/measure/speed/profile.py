@@ -1,4 +1,4 @@
-"""Where the time of a training step goes."""
+"""Profile a training step."""
 
 from __future__ import annotations
 

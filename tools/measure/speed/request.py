@@ -1,4 +1,4 @@
-"""What the command line of the benchmark asks for: checked, loaded, and timed."""
+"""Check and load what the benchmark command asks for, and time it."""
 
 from __future__ import annotations
 

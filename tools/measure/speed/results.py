@@ -1,4 +1,4 @@
-"""One result: as a text table, and as JSON in a file that collects them."""
+"""Print a result as a text table, and add it to a JSON file of results."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def make_result(
         machine: What ours ran on.
         settings: Batch size, size and the like.
         rows: A dict a row; the first of them is ours.
-        notes: What a reader must know, such as what was mended in a peer.
+        notes: What a reader must know, such as what was fixed in a peer.
         reference: Name of the row that the others are compared with.
     """
     return dict(

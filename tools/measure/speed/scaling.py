@@ -1,4 +1,4 @@
-"""Time against multiply-adds, over image sizes, batch sizes and widths."""
+"""Time over multiply-adds, for varying image size, batch size and width."""
 
 from __future__ import annotations
 
@@ -115,9 +115,9 @@ def verdict(found: dict[str, float]) -> str:
         name for name, slope in found.items() if not LOWEST_SLOPES[name] <= slope <= HIGHEST_SLOPE
     ]
     judged = (
-        f'time does not grow as MAdds do over: {", ".join(off)}'
+        f'time does not grow in proportion to MAdds over: {", ".join(off)}'
         if off
-        else 'time grows as MAdds do'
+        else 'time grows in proportion to MAdds'
     )
     lowest = ', '.join(f'{name} {slope}' for name, slope in LOWEST_SLOPES.items())
     return (

@@ -1,4 +1,4 @@
-"""From command to the end of the first training iteration, and to the help text."""
+"""Time from the command to the end of the first training iteration, and to the help text."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ NOTES = (
     'each command is a new process; the first round is not counted, so files are cached',
     'mmdet runs its own tools/train.py on its SSDLite config, at equal size, classes, batch size '
     f'and loader processes, without our faster start ({FAST_START}=0); where mmcv has no compiled '
-    "extension it cannot be imported, so mbv2_backbone's stand-in is lent to it",
+    "extension it cannot be imported, so mbv2_backbone's replacement is used",
 )
 
 

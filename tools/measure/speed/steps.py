@@ -1,4 +1,4 @@
-"""Training steps by name: ours in this process, each peer in one of its own."""
+"""Training steps by name: ours in this process, each peer in its own process."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .training import ours_step, peer_step
 
 NOTES = (
     NO_WEIGHTS + '; the learning rate is 0, so that each step does the same work',
-    'drawn images and annotations, 7 boxes an image on average, the same for all',
+    'generated images and annotations, 7 boxes per image on average, the same for all',
 )
 OWN_PROCESSES = (
     'ours keeps freed memory (glibc mallopt, as tools/train.py does on a CPU), and each peer runs '
@@ -97,7 +97,7 @@ class StepProcess:
             return self._pool.submit(function, self._job).result()
         except BrokenProcessPool as error:
             raise UserError(
-                f'the process of {self._job.who} died, perhaps for want of memory; try a smaller '
+                f'the process of {self._job.who} died, perhaps because memory ran out; try a smaller '
                 f'--batch-size than {self._job.batch_size}'
             ) from error
 

@@ -1,4 +1,4 @@
-"""One function for each kind of work: what the command line asks for, as results."""
+"""One function per kind of work, from command line arguments to results."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def train(args: Namespace) -> Results:
         ]
     if args.peak_memory:
         notes = [
-            f'each in a process of its own, {STEPS} steps; `step` is the peak above what was taken '
+            f'each in its own process, {STEPS} steps; `step` is the peak above what was taken '
             'before the first, `peak` is all'
         ]
         return [

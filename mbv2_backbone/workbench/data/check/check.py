@@ -1,4 +1,4 @@
-"""What an image set or the data of a config holds, and what keeps it from training."""
+"""Summarise a dataset or the data of a config, and find what prevents training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong with an image set, in the words of the doctor."""
+"""Report problems of a dataset as findings of the doctor."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ..records import ImageSet, Labelled, Record
 if TYPE_CHECKING:
     from ...checks.mask_values import MaskFacts
 
-_IF_MEANT = 'nothing, if that is meant'
+_IF_MEANT = 'nothing if this is intended'
 
 
 def find_faults(image_set: ImageSet, masks: Mapping[Path, MaskFacts]) -> list[Finding]:
@@ -30,7 +30,7 @@ def find_faults(image_set: ImageSet, masks: Mapping[Path, MaskFacts]) -> list[Fi
         image_set: Whose records have been read.
         masks: What is known of its masks, by path.
     """
-    findings = [Finding('error', text, 'as said above') for text in image_set.problems]
+    findings = [Finding('error', text, 'see above') for text in image_set.problems]
     findings += [Finding('warning', text, _IF_MEANT) for text in image_set.notes]
     if image_set.unlabelled:
         lines = [f'{len(image_set.unlabelled)} images have no annotation']
@@ -64,7 +64,7 @@ def _check_split(split: str, items: Sequence[Labelled]) -> list[Finding]:
     ]
     if unread:
         lines = [f'{split}: {len(unread)} annotations cannot be read']
-        mend = 'mend these files, or take their images off the list'
+        mend = 'fix these files, or remove their images from the list'
         findings.append(Finding('error', '\n'.join(lines + first_lines(unread)), mend))
     return findings
 
@@ -91,15 +91,15 @@ def _check_masks(image_set: ImageSet, masks: Mapping[Path, MaskFacts]) -> list[F
     values = {value for fact in masks.values() for value, _ in fact.counts}
     if 255 in values and values <= {0, 255}:
         what = f'masks hold only 0 and 255, and 255 is ignored; there are {len(masks)}'
-        mend = 'write objects as 1, and their name into the second line of classes.txt'
+        mend = 'save objects as 1, and put their name on the second line of classes.txt'
         return [Finding('error', what, mend)]
     coding = MaskCoding(palette=image_set.mask_palette, ignore=image_set.ignored_values)
     rules = MaskRules(len(image_set.mask_classes), coding, reads_colours=True)
     found = [(path, mask_problem(fact, rules)) for path, fact in masks.items()]
     wrong = [(path, problem) for path, problem in found if problem]
     if not wrong:
-        return [Finding('ok', f'every one of {len(masks)} masks can be trained on')]
-    lines = [f'{len(wrong)} of {len(masks)} masks cannot be trained on']
+        return [Finding('ok', f'every one of {len(masks)} masks can be used')]
+    lines = [f'{len(wrong)} of {len(masks)} masks cannot be used']
     lines += first_lines([f'{path} {problem.what}' for path, problem in wrong])
     return [Finding('error', '\n'.join(lines), wrong[0][1].remedy)]
 
@@ -131,6 +131,6 @@ def find_overlap(splits: Mapping[str, Sequence[Labelled]]) -> list[Finding]:
     ]
     if not doubles:
         return [Finding('ok', 'no image is in two splits')]
-    lines = [f'{len(doubles)} images are in more than one split, so figures will flatter']
+    lines = [f'{len(doubles)} images are in more than one split, so metrics will be too good']
     lines += first_lines(sorted(doubles))
     return [Finding('warning', '\n'.join(lines), 'keep each image in one split only')]

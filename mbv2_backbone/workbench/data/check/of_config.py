@@ -1,4 +1,4 @@
-"""The data of a config as an image set."""
+"""Read the data of a config as a dataset."""
 
 from __future__ import annotations
 

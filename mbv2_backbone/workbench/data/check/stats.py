@@ -1,4 +1,4 @@
-"""Numbers about an image set: how many images and boxes, how large, and what masks hold."""
+"""Dataset statistics: counts and sizes of images and boxes, and the pixels of each class."""
 
 from __future__ import annotations
 
@@ -114,11 +114,11 @@ def describe(stats: Mapping[str, SplitStats]) -> str:
             _block('boxes', stats, lambda split: split.boxes | {'all': sum(split.boxes.values())}),
             _block("boxes by COCO's sizes", stats, lambda split: split.coco_sizes),
             _block('area of boxes, pixels', stats, lambda split: split.areas),
-            _block('size of boxes over image', stats, lambda split: split.relative_sizes),
+            _block('box size relative to the image', stats, lambda split: split.relative_sizes),
         ]
     blocks.append(_block('size of images', stats, _frequent_sizes))
     if any(split.pixels for split in stats.values()):
-        blocks.append(_block('pixels of masks, share', stats, lambda split: split.pixels))
+        blocks.append(_block('share of mask pixels', stats, lambda split: split.pixels))
     return '\n'.join(blocks)
 
 

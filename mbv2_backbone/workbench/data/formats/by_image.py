@@ -1,4 +1,4 @@
-"""Image sets with boxes: COCO, VOC, YOLO and LabelMe layouts."""
+"""Read datasets with boxes in COCO, VOC, YOLO and LabelMe format."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ def _coco_items(data: dict, folder: Path, path: Path, image_set: ImageSet) -> li
         items.append(Labelled(folder / image['file_name'], read, image_set.classes, path))
     if by_image:
         count = sum(map(len, by_image.values()))
-        image_set.notes.append(f'{path} has {count} annotation(s) of images that it does not list')
+        image_set.notes.append(f'{path} has {count} annotation(s) for images that it does not list')
     return items
 
 

@@ -1,4 +1,4 @@
-"""Image sets with masks: a folder of images and one of masks of the same names."""
+"""Read datasets with masks: a folder of images and a folder of masks with the same names."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ def write_voc(root: Path, classes: Sequence[str], splits: Splits) -> list[str]:
     write_voc_files(root, classes, splits)
     write_classes(root, classes)
     lost = sum(bool(item.outline) for photo in images_of(splits) for item in photo.items)
-    return [f'{lost} outline(s) are left out: VOC holds boxes only'] if lost else []
+    return [f'{lost} outline(s) are dropped: VOC stores only boxes'] if lost else []
 
 
 def write_voc_files(

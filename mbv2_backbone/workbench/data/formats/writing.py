@@ -1,4 +1,4 @@
-"""Writers of annotations: COCO, VOC, YOLO and LabelMe."""
+"""Write annotations in COCO, VOC, YOLO and LabelMe format."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def moved_boxes(layout: str, items: Sequence[Item]) -> list[str]:
         return []
     return [
         f'{count} box(es) become those around their outlines, by up to {max(moved):.1f} pixels: '
-        f'{layout} does not hold both'
+        f'{layout} cannot store both'
     ]
 
 

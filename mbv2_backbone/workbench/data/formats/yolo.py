@@ -1,4 +1,4 @@
-"""Image sets in YOLO's layout: a text file an image, boxes relative to the image's size."""
+"""Read YOLO datasets: a text file per image, boxes relative to the image size."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def _judge_missing(image_set: ImageSet, missing: Mapping[str, Sequence[str]]) ->
     for split, names in missing.items():
         text = f'`{split}: {", ".join(names)}` in the YAML file of {image_set.root} is not there'
         if split != 'test':
-            raise UserError(f'{text}; put the path of its images right')
+            raise UserError(f'{text}; correct the path of its images')
         image_set.notes.append(f'{text}; left out')
 
 
@@ -233,7 +233,7 @@ def _yolo_notes(splits: Splits, num_ignored: int, polygons: Sequence[Item]) -> l
             f'Ultralytics: YOLO has no such flag'
         )
     notes += [
-        f'there is no split {split!r}, which Ultralytics asks for in data.yaml'
+        f'there is no split {split!r}, which Ultralytics requires in data.yaml'
         for split in ('train', 'val')
         if split not in splits
     ]

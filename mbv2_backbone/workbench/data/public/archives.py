@@ -1,4 +1,4 @@
-"""Unpacking archives from strangers: into their folder, and no further."""
+"""Unpack untrusted archives safely: nothing is written outside the target folder."""
 
 from __future__ import annotations
 

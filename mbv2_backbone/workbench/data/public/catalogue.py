@@ -1,4 +1,4 @@
-"""The public data sets of our configs: where they are, what they hold, where they go.
+"""Catalogue of the public datasets: addresses, contents and target folders.
 
 Hashes and sizes of VOC and COCO are those of tensorflow-datasets 4.9.10 (url_checksums/voc.txt,
 coco.txt); that of SBD is torchvision's (prototype/datasets/_builtin/sbd.py). GitHub packs a commit

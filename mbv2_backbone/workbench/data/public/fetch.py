@@ -1,4 +1,4 @@
-"""Getting a data set of the catalogue: downloaded, checked, unpacked, where the configs look."""
+"""Download, check and unpack a dataset of the catalogue to where the configs expect it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def fetch(
             what to download from where and where to put it) or is not what was published.
     """
     if name not in CATALOGUE:
-        raise UserError(f'no data set {name!r} to fetch; there are {", ".join(CATALOGUE)}')
+        raise UserError(f'no dataset {name!r} to fetch; there are {", ".join(CATALOGUE)}')
     if mirror and not mirror.startswith(('http://', 'https://')):
         raise UserError(f'the mirror must begin with http:// or https://, not be {mirror!r}')
     job = _Job(Path(out), Path(out) / f'fetching-{name}', mirror, keep_archives)
@@ -149,7 +149,7 @@ def _check_space(missing: Sequence[Archive], job: _Job) -> None:
     if free < needed:
         raise UserError(
             f'this needs about {_in_words(needed)} on the disk of {job.out}, which has '
-            f'{_in_words(free)} free; make room or give another folder with --out'
+            f'{_in_words(free)} free; free some space or give another folder with --out'
         )
 
 
@@ -200,7 +200,7 @@ def _download(archive: Archive, missing: Sequence[Archive], job: _Job) -> Path:
             [
                 f'could not download {archive.name}:',
                 *problems,
-                f'If this machine has no network, download elsewhere what follows, put it into '
+                f'If this machine has no network, download these files elsewhere, put them into '
                 f'{job.out / _OWN_FILES} and run this again:',
                 *(_how_to_get(one) for one in missing if job.find(one) is None),
             ]
@@ -216,7 +216,7 @@ def _how_to_get(archive: Archive) -> str:
 
 def _what_is_wrong(path: Path, archive: Archive) -> str:
     if not archive.sha256:
-        return '' if zipfile.is_zipfile(path) else 'this is no whole zip archive'
+        return '' if zipfile.is_zipfile(path) else 'this is not a complete zip archive'
     print(f'{archive.name}: checking', flush=True)
     digest = sha256_of_file(path)
     return '' if digest == archive.sha256 else f'its SHA-256 is {digest}, not {archive.sha256}'

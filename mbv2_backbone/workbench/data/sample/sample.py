@@ -1,4 +1,4 @@
-"""The sample set: drawn scenes of four shape classes, in COCO and in VOC layout.
+"""The sample dataset: generated scenes of four shape classes, in COCO and VOC format.
 
 Every image is drawn from its own seed ``(seed, split, index)``, so an image does not depend on
 how many others there are.
@@ -118,7 +118,7 @@ def _find(target: Path, parameters: dict[str, int], *, force: bool) -> dict | No
     marker = _read_marker(target / MARKER)
     if marker is None:
         raise UserError(
-            f'{target} exists and is not a sample set (it has no {MARKER} of ours), so it is left '
+            f'{target} exists and is not a sample dataset (it has no {MARKER} of ours), so it is left '
             'alone; choose another folder, or move it away'
         )
     if force:
@@ -130,7 +130,7 @@ def _find(target: Path, parameters: dict[str, int], *, force: bool) -> dict | No
         for values in (marker['parameters'], parameters)
     )
     raise UserError(
-        f'{target} holds another sample set ({there}), asked for was ({asked}); '
+        f'{target} contains another sample dataset ({there}), requested was ({asked}); '
         'choose another folder, or draw it again with --force (force=True)'
     )
 

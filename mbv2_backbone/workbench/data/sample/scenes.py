@@ -1,4 +1,4 @@
-"""Drawing the scenes of the sample set: shapes of four classes among clutter."""
+"""Draw the scenes of the sample dataset: shapes of four classes among clutter."""
 
 import colorsys
 import math

@@ -1,4 +1,4 @@
-"""Drawing the labels of one image, with lines and letters of one size."""
+"""Draw the labels of one image for a contact sheet."""
 
 from __future__ import annotations
 

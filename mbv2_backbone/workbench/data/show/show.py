@@ -1,4 +1,4 @@
-"""Contact sheets of a data set: its images with their labels, before and after augmentation."""
+"""Contact sheets of a dataset: images with their labels, before and after augmentation."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def show(
         UserError: If there are no such images, or the file cannot be written.
     """
     if not Path(source).exists():
-        raise UserError(f'expected the folder of a set or a config file, found nothing at {source}')
+        raise UserError(f'expected a dataset folder or a config file, found nothing at {source}')
     if Path(source).is_dir():
         if overrides:
             raise UserError(f'--cfg-options change a config, but {source} is a folder')

@@ -1,4 +1,4 @@
-"""The pictures of a config's data: as labelled, and as its training pipeline augments them."""
+"""Draw a config's training images as labelled and as augmented."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Pictures of what a backbone computes: its taps, and where a class comes from."""
+"""Figures of a backbone's feature maps, and heatmaps of where each class comes from."""

@@ -1,4 +1,4 @@
-"""The maths of activation pictures, on plain tensors."""
+"""The maths of activation maps, on plain tensors."""
 
 from __future__ import annotations
 

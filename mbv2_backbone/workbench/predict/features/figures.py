@@ -1,4 +1,4 @@
-"""The pictures of an inspection, drawn with matplotlib, which comes with mmengine."""
+"""Draw feature maps and heatmaps with matplotlib."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _tap_figure(inspection: Inspection, image: np.ndarray) -> Figure:
     right = _WIDTH + 5 * _GAP + 4 * _BAR  # where the channels begin
     row = height + 2.5 * _TITLE
     size = right + _COLUMNS * (narrow + 2 * _GAP), 1.5 * _TITLE + row * len(inspection.taps)
-    sheet = _Sheet((max(size[0], 8.0), size[1]), 'What the backbone hands to the heads')
+    sheet = _Sheet((max(size[0], 8.0), size[1]), 'Feature maps that the heads read')
     for i, (info, tap) in enumerate(zip(inspection.infos, inspection.taps, strict=True)):
         top = 1.5 * _TITLE + i * row
         high, wide = tap.shape[1:]
@@ -84,7 +84,7 @@ def _class_figure(
     height = _height(image)
     row = height + 1.5 * _TITLE
     size = columns * (_WIDTH + _GAP) + 7 * _BAR + _GAP, 1.2 * _TITLE + row * rows
-    sheet = _Sheet(size, 'Where each class comes from: bright places spoke for it')
+    sheet = _Sheet(size, 'Where each class comes from: bright regions contributed to it')
     for i, found in enumerate(inspection.classes):
         top = 2.2 * _TITLE + i * row
         panels = [
@@ -112,7 +112,7 @@ def _draw_class(
     _show_image(panels[0], painter.draw(image, _only(sample, found), 'pred'))
     for axes, (name, values) in zip(panels[1:], found.maps.items(), strict=True):
         has_part = bool(values.any())
-        axes.set_title(f'by {name}' if has_part else f'{name} had no part in it', fontsize=9)
+        axes.set_title(f'by {name}' if has_part else f'{name} did not contribute', fontsize=9)
         heat = _show_over(axes, values.numpy(), image, inspection, vmin=0, vmax=1)
     return heat
 

@@ -1,4 +1,4 @@
-"""What a model computes on its way to a prediction: taps, and where each class comes from."""
+"""Record the feature maps of a prediction and compute a heatmap for each class."""
 
 from __future__ import annotations
 

@@ -52,9 +52,9 @@ async function ask(file) {
       + `${about.max_bytes / 2 ** 20}; make it smaller.`);
   }
   const response = await request('predict', { method: 'POST', body: file });
-  if (response.status === 503) throw new Error('The server is busy; try again in a while.');
+  if (response.status === 503) throw new Error('The server is busy; try again later.');
   const answer = await response.json().catch(() => {
-    throw new Error('The server failed; its terminal says why.');
+    throw new Error('The server failed; see the error in its terminal.');
   });
   if (!response.ok) throw new Error(answer.error);
   return answer;

@@ -54,7 +54,7 @@ def test_masks_that_stop_training(tmp_path):
     (tmp_path / 'masks/val/val1.png').unlink()
     report = check_folder(tmp_path, task='seg')
     text = texts(report, 'error')
-    assert '3 of 4 masks cannot be trained on' in text
+    assert '3 of 4 masks cannot be used' in text
     assert 'train0.png has the value 7 on 4800 pixels' in text
     assert 'train1.png is 10x10 pixels, but its image is 80x60' in text
     assert 'val1.png does not exist' in text

@@ -121,7 +121,7 @@ def test_the_next_address_is_tried(site, tmp_path):
 def test_a_web_page_in_place_of_an_archive_without_a_hash(site, tmp_path):
     (archive,) = CATALOGUE['camvid']
     site.files[f'/{archive.name}'] = b'<html>Sign in</html>'
-    refused('this is no whole zip archive', 'camvid', tmp_path, site)
+    refused('this is not a complete zip archive', 'camvid', tmp_path, site)
     assert not list(tmp_path.rglob('*.zip*'))
 
 

@@ -344,8 +344,8 @@ def test_nothing_that_is_recorded_needs_our_tools(name, tmp_path):
     assert not used[1] & ours
     assert 'worker_init_fn' not in recorded.pretty_text
     loaded = load_config(str(config))
+    assert set(recorded.custom_imports.imports) == {'mbv2_backbone', *loaded.custom_imports.imports}
     assert recorded.work_dir == planned.work_dir == str(tmp_path)
-    assert set(loaded.custom_imports.imports) <= set(recorded.custom_imports.imports)
     assert recorded.val_evaluator == loaded.val_evaluator
     assert recorded.train_dataloader.num_workers == planned.train_dataloader.num_workers
     assert recorded.optim_wrapper.optimizer == planned.optim_wrapper.optimizer
@@ -372,14 +372,19 @@ def test_mixed_precision_is_recorded_as_mmengines_where_that_can_run(tmp_path, m
 
 
 def test_what_only_our_tools_import_is_named_in_custom_imports(tmp_path):
+    import mbv2_backbone.seg.padding  # noqa: F401  (as --tta-scales does)
+
     path = tmp_path / 'bare.py'
     load_config(str(ROOT / 'configs/deeplabv3_mbv2_sample.py'))  # imports mbv2_backbone.seg
     path.write_text(
         f'_base_ = {str(ROOT / "configs/deeplabv3_mbv2_sample.py")!r}\n'
         "custom_imports = dict(_delete_=True, imports='json')\n"
+        "test_pipeline = [dict(type='PadToGrid')]\n"
     )
     _, recorded = planned_and_recorded(path, tmp_path)
-    assert recorded.custom_imports == dict(imports=['mbv2_backbone', 'json', 'mbv2_backbone.seg'])
+    assert recorded.custom_imports == dict(
+        imports=['mbv2_backbone', 'json', 'mbv2_backbone.seg', 'mbv2_backbone.seg.padding']
+    )
 
 
 @pytest.mark.parametrize('kind', [None, 'OtherRunner'])

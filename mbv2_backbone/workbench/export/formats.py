@@ -57,15 +57,11 @@ def save(
         The model that was written, if its format is ONNX or OpenVINO, and a file with the raw
         outputs of the same network: itself, or one whose name starts with `check_`.
     """
-    if to == 'torch-export':
-        from .to_torch import save_torch_export
+    if to in ('torch-export', 'executorch'):
+        from .to_torch import save_executorch, save_torch_export
 
-        save_torch_export(graph, metadata, path)
-        return None, path
-    if to == 'executorch':
-        from .to_torch import save_executorch
-
-        save_executorch(graph, metadata, path)
+        write_program = save_torch_export if to == 'torch-export' else save_executorch
+        write_program(graph, metadata, path)
         return None, path
     from .to_onnx import export_onnx, with_final_outputs
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...annotations.overlaps import pairwise_iou
+from ...annotations.overlaps import match_one_to_one, pairwise_iou
 
 SCORE_THR = 0.3
 IOU_THR = 0.5
@@ -46,16 +46,8 @@ def match_boxes(found: Boxes, truth: Boxes, iou_thr: float = IOU_THR) -> np.ndar
         `(len(found),)`: the index of the box of the truth, or -1.
     """
     iou = pairwise_iou(found.xyxy, truth.xyxy)
-    rows, columns = np.nonzero(iou >= iou_thr)
-    is_other = found.labels[rows] != truth.labels[columns]
-    matched = np.full(len(found), -1)
-    taken = np.zeros(len(truth), bool)
-    for i in np.lexsort((-iou[rows, columns], is_other)):
-        row, column = rows[i], columns[i]
-        if matched[row] < 0 and not taken[column]:
-            matched[row] = column
-            taken[column] = True
-    return matched
+    is_other = found.labels[:, None] != truth.labels
+    return match_one_to_one(iou >= iou_thr, -iou, is_other)
 
 
 @dataclass(frozen=True)

@@ -99,7 +99,7 @@ class PredictionRun:
             cv2.imwrite(self._path(f'{name}.jpg'), painter.prediction(image, sample))
         labels = mask_labels(sample, 'pred_sem_seg')
         if labels is not None:
-            write_palette_png(Path(self._path(f'masks/{name}.png')), labels, painter.palette)
+            write_palette_png(Path(self._path(f'masks/{name}.png')), labels, painter.masks.palette)
         if self.inspector is not None:
             from .features.figures import write_pictures
 

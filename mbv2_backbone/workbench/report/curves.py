@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .logs import curve, keys_of
-from .style import LINES, save_figure
+from .style import LINES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,16 +34,6 @@ def panels(rows: Sequence[dict]) -> list[tuple[str, list[str], bool]]:
     found += [(f'validation {group}'.strip(), keys, False) for group, keys in metrics.items()]
     found.append(('learning rate', [key for key in training if key.endswith('lr')], False))
     return [(title, keys[:MAX_LINES], by_log) for title, keys, by_log in found if keys]
-
-
-def save_curves(rows: Sequence[dict], path: str | Path) -> None:
-    """Draw losses, metrics of the validations and learning rates into a PNG.
-
-    Without figures nothing is written.
-    """
-    figure = draw_curves(rows)
-    if figure is not None:
-        save_figure(figure, path)
 
 
 def draw_curves(rows: Sequence[dict]) -> Figure | None:

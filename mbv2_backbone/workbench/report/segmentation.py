@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
@@ -91,16 +91,12 @@ class MaskCollector:
             ),
         )
 
-    def gathered(self) -> dict:
-        """Return what other processes need of this one."""
-        return dict(confusion=self.confusion, extremes=self.extremes, has_truth=self.has_truth)
-
-    def merge(self, others: Iterable[dict]) -> None:
+    def merge(self, others: Sequence[MaskCollector]) -> None:
         """Take in what other processes collected."""
+        self.extremes.merge(other.extremes for other in others)
         for other in others:
-            self.confusion += other['confusion']
-            self.extremes.merge([other['extremes']])
-            self.has_truth |= other['has_truth']
+            self.confusion += other.confusion
+            self.has_truth |= other.has_truth
 
     def report(self, *, metrics: Mapping[str, float], prefix: str | None) -> dict:
         """Return the figures of the report; all can be written as JSON.

@@ -107,8 +107,8 @@ def _draw_class(
     sample: BaseDataElement,
     painter: Painter,
 ) -> AxesImage:
-    names = painter.box_classes if found.field == 'pred_instances' else painter.classes
-    panels[0].set_title(f'{names[found.label]} ({_FIELDS[found.field]})', fontsize=11)
+    classes = painter.boxes if found.field == 'pred_instances' else painter.masks
+    panels[0].set_title(f'{classes.names[found.label]} ({_FIELDS[found.field]})', fontsize=11)
     _show_image(panels[0], painter.draw(image, _only(sample, found), 'pred'))
     for axes, (name, values) in zip(panels[1:], found.maps.items(), strict=True):
         has_part = bool(values.any())

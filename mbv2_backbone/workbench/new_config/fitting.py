@@ -170,7 +170,7 @@ def plan_priors(
     strides: Sequence[int] = (8, 16, 32),
     iou_thr: float = 0.5,
 ) -> Priors:
-    """Fit priors to the boxes of a set.
+    """Fit priors to the boxes of a dataset.
 
     Args:
         records: Of the images to train on.
@@ -178,7 +178,8 @@ def plan_priors(
         strides: Of the backbone's maps.
         iou_thr: From which IoU on a prior counts for the recall.
     """
-    boxes = input_boxes(records, size)
+    rows = [box for record in records for box in record.relative_boxes]
+    boxes = np.array(rows, np.float32).reshape(-1, 4) * size  # xyxy in pixels of the input
     wh = np.concatenate([(boxes[:, 2:] - boxes[:, :2]) * zoom for zoom in _ZOOMS]).clip(max=size)
     some = boxes[np.random.default_rng(0).permutation(len(boxes))[:_MAX_BOXES]]
 
@@ -191,9 +192,3 @@ def plan_priors(
     papers = feature_sizes((size, size), (16, 32), _PAPERS_LEVELS)
     default = recall_of([level.tolist() for level in ssdlite_shapes(len(papers))], papers)
     return Priors(shapes, recall_of(shapes, levels), default)
-
-
-def input_boxes(records: Sequence[Record], size: int) -> np.ndarray:
-    """Return the boxes that count, in pixels of a square input: `(N, 4)` float32 xyxy."""
-    rows = [box for record in records for box in record.relative_boxes]
-    return np.array(rows, np.float32).reshape(-1, 4) * size

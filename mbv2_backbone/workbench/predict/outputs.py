@@ -55,7 +55,7 @@ class PredictionRun:
         out: Output folder.
         rows: Takes the rows of the predictions.
         batch_size: Images at a time.
-        draw: Whether pictures are written.
+        draw: Whether drawings are written.
         inspector: Looks at what the backbone computes for each image; `None` for nothing.
     """
 
@@ -121,7 +121,10 @@ class PredictionRun:
         begin = time.perf_counter()
         clip = None
         try:
-            for i, (seconds, frame, sample) in enumerate(self._predicted(video, source.name)):
+            found = self.predictor.stream(video, self.batch_size)
+            what, total = f'Predicting {source.name}', video.num_frames or None
+            frames = track(found, what, total=total, unit='frames')
+            for i, (seconds, frame, sample) in enumerate(frames):
                 rows = self.predictor.rows(sample, first_id + i, source.path)
                 self.rows.add(row | dict(frame=i) for row in rows)
                 if self.draw:
@@ -140,14 +143,6 @@ class PredictionRun:
         else:
             self.summary.unreadable.append(source.path)
         return video.count
-
-    def _predicted(
-        self, video: Video, name: str
-    ) -> Iterator[tuple[float, np.ndarray, BaseDataElement]]:
-        """Yield the time, the frame and the prediction of each frame."""
-        found = self.predictor.stream(video, self.batch_size)
-        total = video.num_frames or None
-        return track(found, f'Predicting {name}', total=total, unit='frames')
 
     def finish(self) -> Summary:
         """Tell what was done.

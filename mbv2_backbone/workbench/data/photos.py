@@ -30,15 +30,15 @@ class Findings:
 
 
 def collect(image_set: ImageSet, findings: Findings, *, one_folder: bool) -> dict[str, list[Photo]]:
-    """Read a set; what is wrong with it goes into the findings.
+    """Read a dataset; what is wrong with it goes into the findings.
 
     Args:
-        image_set: The set.
+        image_set: The dataset.
         findings: Is added to.
         one_folder: Whether images of all splits get names for one folder.
 
     Returns:
-        The images of each split that can be read; a set that knows no splits is all `train`.
+        The images of each split that can be read; a dataset without splits is all `train`.
     """
     photos: dict[str, list[Photo]] = {}
     taken: set[str] = set()
@@ -80,12 +80,7 @@ def _free_name(path: Path, taken: set[str], *, one_folder: bool) -> str:
 
 
 def read_photo(labelled: Labelled, layout: str, findings: Findings) -> Photo | None:
-    """Read the annotation of an image of a set.
-
-    Args:
-        labelled: The image.
-        layout: Of its set.
-        findings: What is wrong is added to.
+    """Read the annotation of an image, and add what is wrong with it to the findings.
 
     Returns:
         `None` if the image or its annotation cannot be read.

@@ -49,11 +49,7 @@ def check_python(version: tuple[int, ...] = sys.version_info) -> Finding:
 
 
 def check_stack(versions: Mapping[str, str]) -> list[Finding]:
-    """Check that each toolbox is there once, that all are of one stack, and new enough.
-
-    Args:
-        versions: By the name of the distribution.
-    """
+    """Check that each toolbox is installed once, that all are of one stack, and new enough."""
     found = {
         module: [name for name in names if name in versions] for module, names in STACKS.items()
     }
@@ -153,12 +149,7 @@ def find_compiled_ops() -> Path | None:
 
 
 def check_compiled_ops(path: Path | None, torch_version: str) -> Finding:
-    """Check that the compiled operators of mmcv load with this torch.
-
-    Args:
-        path: From `find_compiled_ops`.
-        torch_version: Of the installed torch.
-    """
+    """Check that the compiled operators of mmcv, if it has any, load with this torch."""
     if path is None:
         return Finding('ok', 'mmcv has no compiled operators; torchvision replaces them')
     try:

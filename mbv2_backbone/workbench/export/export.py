@@ -24,7 +24,6 @@ from ...weights.whole_model import find_checkpoint
 from ..configs.read import load_config
 from ..configs.summary import ConfigSummary, summarise
 from ..predict.file_predictor import build_model
-from ..predict.fold import has_bad_weights
 from .compare import Comparison, compare_predictions, raw_difference
 from .formats import check_installed, save, write
 from .geometry import Geometry, read_geometry
@@ -157,9 +156,9 @@ def check_trained(model: nn.Module, checkpoint: str) -> None:
     Raises:
         UserError: If a weight is not finite or no batch norm has ever seen an image.
     """
-    bad = has_bad_weights(model)
-    if bad:
-        raise UserError(f'{checkpoint} is broken: {bad} has NaN or infinite values')
+    for name, value in model.state_dict().items():
+        if not torch.isfinite(value).all():
+            raise UserError(f'{checkpoint} is broken: {name} has NaN or infinite values')
     norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
     if norms and not any(torch.count_nonzero(norm.running_mean) for norm in norms):
         raise UserError(

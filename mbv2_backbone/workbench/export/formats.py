@@ -24,11 +24,7 @@ _PACKAGES = {
 
 
 def check_installed(to: str, *, int8: bool = False) -> None:
-    """Refuse a format whose packages, to write it and to run it, are not all there.
-
-    Args:
-        to: The format, of `runtimes.SUFFIXES`.
-        int8: Whether it is written in 8 bits, too.
+    """Refuse a format whose packages, to write it and to run it, are not all installed.
 
     Raises:
         UserError: It says what to install.
@@ -91,7 +87,7 @@ def in_format(
 
 
 def write(model: onnx.ModelProto | openvino.Model, path: str) -> None:
-    """Write an ONNX model (`.onnx`) or an OpenVINO model (`.xml`, and `.bin` beside it)."""
+    """Write an ONNX model (`.onnx`) or an OpenVINO model (`.xml`, and `.bin` next to it)."""
     if path.endswith('.onnx'):
         import onnx
 

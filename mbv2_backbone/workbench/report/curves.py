@@ -19,11 +19,7 @@ _NO_METRICS = ('time', 'data_time', 'memory')
 
 
 def panels(rows: Sequence[dict]) -> list[tuple[str, list[str], bool]]:
-    """Say what is drawn together: a title, the names of the figures, whether by logarithm.
-
-    Args:
-        rows: As `read_scalars` returns them.
-    """
+    """Say what of `read_scalars` is drawn together: title, names, whether on a log axis."""
     training = keys_of(rows, is_val=False)
     found = [('loss', [key for key in training if 'loss' in key], True)]
     metrics: dict[str, list[str]] = {}

@@ -26,13 +26,7 @@ def config_splits(summary: ConfigSummary) -> tuple[str, ...]:
 
 
 def set_of_config(summary: ConfigSummary, path: Path, splits: tuple[str, ...]) -> ImageSet:
-    """Build the datasets of a config and take their images, without those they leave out.
-
-    Args:
-        summary: Of a config whose data can be read.
-        path: Of the config.
-        splits: From `config_splits`.
-    """
+    """Build the datasets of a config whose data can be read, and take the images they use."""
     image_set = ImageSet(path, 'config')
     for split in splits:
         items = []

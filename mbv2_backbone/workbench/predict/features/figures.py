@@ -32,15 +32,7 @@ _DPI = 100
 def write_pictures(
     inspection: Inspection, image: np.ndarray, sample: BaseDataElement, painter: Painter, stem: str
 ) -> None:
-    """Write `<stem>.taps.png` and `<stem>.classes.png`.
-
-    Args:
-        inspection: Of the image.
-        image: `(H, W, 3)` uint8 BGR.
-        sample: The prediction for it.
-        painter: Draws the prediction.
-        stem: Path without suffix; the folder is made.
-    """
+    """Write `<stem>.taps.png` and `<stem>.classes.png` of an image `(H, W, 3)` uint8 BGR."""
     Path(stem).parent.mkdir(parents=True, exist_ok=True)
     _tap_figure(inspection, image).savefig(f'{stem}.taps.png')
     _class_figure(inspection, image, sample, painter).savefig(f'{stem}.classes.png')

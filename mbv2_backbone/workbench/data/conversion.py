@@ -85,7 +85,11 @@ def convert(
             can be read.
     """
     source, target = Path(source), Path(target).resolve()
-    _check_target(source.resolve(), target, force=force)
+    origin = source.resolve()
+    if target == origin or origin in target.parents or target in origin.parents:
+        raise UserError(f'{target} and the input {origin} must not contain each other')
+    if not is_free(target) and not force:
+        raise UserError(f'{target} exists; choose another folder, or replace it with --force')
     image_set = find_set(source, layout=layout, keep_splits=True)
     if not image_set.classes:
         raise UserError(
@@ -106,13 +110,6 @@ def convert(
         problems=findings.problems,
         notes=findings.notes,
     )
-
-
-def _check_target(source: Path, target: Path, *, force: bool) -> None:
-    if target == source or source in target.parents or target in source.parents:
-        raise UserError(f'{target} and the input {source} must not contain each other')
-    if not is_free(target) and not force:
-        raise UserError(f'{target} exists; choose another folder, or replace it with --force')
 
 
 def _count(photos: Sequence[Photo]) -> tuple[int, int, int]:

@@ -84,9 +84,9 @@ def check_workers(asked: int, cores: int, *, has_gpu: bool) -> Finding:
     return Finding('ok', f'{asked} loader workers on {cores} cores')
 
 
-def free_shared_memory(folder: str = '/dev/shm') -> int | None:
+def free_shared_memory() -> int | None:
     """Return the bytes that are free for passing batches; `None` where the system has no limit."""
-    return shutil.disk_usage(folder).free if Path(folder).is_dir() else None
+    return shutil.disk_usage('/dev/shm').free if Path('/dev/shm').is_dir() else None
 
 
 def check_shared_memory(free: int | None, workers: int, batch_bytes: int) -> Finding:

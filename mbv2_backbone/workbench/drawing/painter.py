@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 import mmcv
@@ -20,19 +21,19 @@ from ..configs.summary import Classes, summarise
 from .pixels import caption_strip, draw_boxes, legend_strip, overlay
 
 
+@dataclass(frozen=True, kw_only=True)
 class Painter:
     """Draws what a data sample has: masks with a legend, boxes, or both.
 
-    Args:
+    Attributes:
         boxes: Classes of the boxes.
         masks: Classes of the masks.
         score_thr: Boxes below it are not drawn.
     """
 
-    def __init__(self, *, boxes: Classes, masks: Classes, score_thr: float = 0.3) -> None:
-        self.boxes = boxes
-        self.masks = masks
-        self.score_thr = score_thr
+    boxes: Classes
+    masks: Classes
+    score_thr: float = 0.3
 
     def prediction(
         self, image: np.ndarray, sample: BaseDataElement, *, whole_legend: bool = False

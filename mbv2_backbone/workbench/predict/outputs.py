@@ -47,10 +47,11 @@ class Summary:
     notes: list[str] = field(default_factory=list)
 
 
+@dataclass(kw_only=True)
 class PredictionRun:
     """One call of `predict`: what it writes, and what was done so far.
 
-    Args:
+    Attributes:
         predictor: Predicts on the images.
         out: Output folder.
         rows: Takes the rows of the predictions.
@@ -59,23 +60,15 @@ class PredictionRun:
         inspector: Looks at what the backbone computes for each image; `None` for nothing.
     """
 
-    def __init__(
-        self,
-        predictor: FilePredictor,
-        out: Path,
-        rows: RowFile,
-        *,
-        batch_size: int,
-        draw: bool,
-        inspector: FeatureInspector | None,
-    ) -> None:
-        self.predictor = predictor
-        self.out = out
-        self.batch_size = batch_size
-        self.draw = draw
-        self.inspector = inspector
-        self.rows = rows
-        self.summary = Summary(predictions=str(rows.path))
+    predictor: FilePredictor
+    out: Path
+    rows: RowFile
+    batch_size: int
+    draw: bool
+    inspector: FeatureInspector | None
+
+    def __post_init__(self) -> None:
+        self.summary = Summary(predictions=str(self.rows.path))
 
     def predict_stills(self, sources: Sequence[Source], ids: dict[str, int]) -> None:
         """Predict on images and write what is asked for each."""

@@ -70,9 +70,9 @@ def predict(
         inspector = FeatureInspector(cfg, checkpoint, score_thr=score_thr)
     with RowFile(Path(out, 'predictions.json')) as rows:
         run = PredictionRun(
-            predictor,
-            Path(out),
-            rows,
+            predictor=predictor,
+            out=Path(out),
+            rows=rows,
             batch_size=batch_size or (1 if predictor.task == 'seg' else 8),
             draw=draw,
             inspector=inspector,

@@ -56,8 +56,7 @@ class ReportHook(Hook):
                 )
             if self.task != 'det':
                 ignored = getattr(_metric_with(runner, 'ignore_index'), 'ignore_index', 255)
-                classes = self.summary.mask_classes()
-                self.masks = MaskCollector(classes.names, classes.palette, ignore_index=ignored)
+                self.masks = MaskCollector(self.summary.mask_classes(), ignore_index=ignored)
         evaluator = runner.test_loop.evaluator
         evaluator.process = self._timed(evaluator.process)
         self.mark = time.perf_counter()

@@ -47,8 +47,12 @@ def extract(
             is no file, folder or link inside, or if it would unpack to too much.
     """
     archive, folder = Path(archive), Path(folder)
-    if sha256 is not None:
-        _check_hash(archive, sha256)
+    digest = sha256_of_file(archive) if sha256 else None
+    if sha256 and digest != sha256.lower():
+        raise UserError(
+            f'{archive} has the SHA-256 {digest}, expected {sha256}; it was changed on the way or '
+            f'on the server: fetch it again'
+        )
     if max_bytes is None:
         max_bytes = max(MIN_SUSPECT_BYTES, MAX_RATIO * archive.stat().st_size)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -68,15 +72,6 @@ def extract(
             raise UserError(f'{archive} is damaged: {error}; fetch it again') from error
         merge(target, folder)
     return folder
-
-
-def _check_hash(archive: Path, expected: str) -> None:
-    digest = sha256_of_file(archive)
-    if digest != expected.lower():
-        raise UserError(
-            f'{archive} has the SHA-256 {digest}, expected {expected}; it was changed '
-            f'on the way or on the server: fetch it again'
-        )
 
 
 def _extract_zip(path: Path, target: Path, max_bytes: int) -> None:

@@ -36,10 +36,7 @@ class Instance:
     @property
     def box_xywh(self) -> tuple[int, int, int, int]:
         """Tight box of the visible pixels, in pixels from 0."""
-        columns = np.flatnonzero(self.mask.any(axis=0))
-        rows = np.flatnonzero(self.mask.any(axis=1))
-        x, y = int(columns[0]), int(rows[0])
-        return x, y, int(columns[-1]) - x + 1, int(rows[-1]) - y + 1
+        return cv2.boundingRect(self.mask.astype(np.uint8))
 
     @property
     def item(self) -> Item:

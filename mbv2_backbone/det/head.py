@@ -191,10 +191,6 @@ class SSDLiteHead(BaseDenseHead):
                     batch_gt_instances_ignore,
                     find_padding(self.prior_generator, cls_scores, batch_img_metas),
                 ),
-                [
-                    score.shape[-2] * score.shape[-1] * num
-                    for score, num in zip(cls_scores, self.num_base_priors, strict=True)
-                ],
             )
             # mmdet counts an image without positives as one. Gradients are averaged over processes,
             # so the mean of their factors makes them those of one process with all the images.
@@ -202,12 +198,7 @@ class SSDLiteHead(BaseDenseHead):
             return dict(loss_cls=loss_cls / avg_factor, loss_bbox=loss_bbox / avg_factor)
 
     def _summed_losses(
-        self,
-        priors: Tensor,
-        logits: Tensor,
-        deltas: Tensor,
-        truth: tuple,
-        level_sizes: list[int],  # noqa: ARG002
+        self, priors: Tensor, logits: Tensor, deltas: Tensor, truth: tuple
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return both losses, summed over the batch, and which priors are positive, `(N, P)`.
 
@@ -215,8 +206,7 @@ class SSDLiteHead(BaseDenseHead):
             priors: `(P, 4)` boxes xyxy in pixels.
             logits: `(N, P, C + 1)`, float32.
             deltas: `(N, P, 4)` box codes, float32.
-            truth: What `TargetBuilder` takes beside the priors.
-            level_sizes: Number of priors of each level.
+            truth: What `TargetBuilder` takes besides the priors.
         """
         labels, bboxes, weights = self._build_targets(priors, *truth)
         is_positive = labels < self.num_classes

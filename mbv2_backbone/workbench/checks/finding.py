@@ -24,4 +24,4 @@ class Finding:
 
     def __str__(self) -> str:
         text = f'{self.level:8} ' + self.what.replace('\n', '\n' + ' ' * 9)
-        return text + (f'\n{"":9}fix: {self.fix}' if self.mend else '')
+        return text + (f'\n{"":9}fix: {self.fix}' if self.fix else '')

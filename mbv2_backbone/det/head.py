@@ -7,9 +7,7 @@ from collections.abc import Sequence
 import torch
 from mmcv.cnn import ConvModule
 from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
-from mmdet.models.utils import unpack_gt_instances
 from mmdet.registry import MODELS, TASK_UTILS
-from mmdet.structures import SampleList
 from mmdet.utils import reduce_mean
 from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
@@ -138,27 +136,6 @@ class SSDLiteHead(BaseDenseHead):
         cls_scores = [conv(feature) for conv, feature in zip(self.cls_convs, x, strict=True)]
         bbox_preds = [conv(feature) for conv, feature in zip(self.reg_convs, x, strict=True)]
         return cls_scores, bbox_preds
-
-    def loss(self, x: tuple[Tensor, ...], batch_data_samples: SampleList) -> dict[str, Tensor]:
-        """Compute `loss_cls` and `loss_bbox`; what mmdet's detectors call in training."""
-        return self.loss_by_feat(*self(x), *self._unpack(batch_data_samples))
-
-    def loss_and_predict(
-        self,
-        x: tuple[Tensor, ...],
-        batch_data_samples: SampleList,
-        proposal_cfg: ConfigDict | None = None,
-    ) -> tuple[dict[str, Tensor], list[InstanceData]]:
-        """Compute the losses and, from the same forward pass, the detections."""
-        outs = self(x)
-        gts, metas, ignored = self._unpack(batch_data_samples)
-        predictions = self.predict_by_feat(*outs, batch_img_metas=metas, cfg=proposal_cfg)
-        return self.loss_by_feat(*outs, gts, metas, ignored), predictions
-
-    @staticmethod
-    def _unpack(batch_data_samples: SampleList) -> tuple[list, list, list]:
-        gts, ignored, metas = unpack_gt_instances(batch_data_samples)
-        return gts, metas, ignored
 
     def loss_by_feat(
         self,

@@ -4,7 +4,7 @@ import pytest
 import torch
 from helpers.networks import randomise
 from helpers.quality import check_empty_image, check_learning, check_losses
-from helpers.ssdlite import features, head_config, random_batch
+from helpers.ssdlite import features, head_config, random_batch, truth_of
 from mmengine.structures import InstanceData
 
 from mbv2_backbone.det import QualitySSDLiteHead, SSDLiteHead
@@ -88,7 +88,7 @@ def test_the_loss_is_float32_whatever_the_features(dtype):
     made = head()
     cls_scores, bbox_preds = made(features(2, 0))
     samples = random_batch(2, seed=0)
-    gts, metas, ignored = made._unpack(samples)
+    gts, metas, ignored = truth_of(samples)
     losses = made.loss_by_feat(
         [level.to(dtype) for level in cls_scores],
         [level.to(dtype) for level in bbox_preds],

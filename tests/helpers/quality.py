@@ -4,7 +4,7 @@ import pytest
 import torch
 from helpers.boxes import slow_iou
 from helpers.networks import randomise
-from helpers.ssdlite import features, random_batch
+from helpers.ssdlite import features, random_batch, truth_of
 from torchvision.ops import generalized_box_iou_loss
 
 from mbv2_backbone.det.losses import quality_loss
@@ -19,7 +19,7 @@ def check_losses(made, *, gamma, box_weight, smoothing=0.0):
     seen = []
     targets_of = made._build_targets
     made._build_targets = lambda *args, **kw: seen.append(targets_of(*args, **kw)) or seen[-1]
-    gts, metas, ignored = made._unpack(samples)
+    gts, metas, ignored = truth_of(samples)
     got = made.loss_by_feat(cls_scores, bbox_preds, gts, metas, ignored)
     ((labels, targets, weights),) = seen
     logits, deltas = made.flatten_outputs(cls_scores, bbox_preds)

@@ -69,8 +69,8 @@ def _check_split(cfg: Config, summary: ConfigSummary, split: str) -> list[Findin
     broken, notes = check_samples(samples, Path(summary.work_dir, 'images.json'))
     share = cfg.get('max_broken_images', MAX_BROKEN) if split == 'train' else 0
     findings += judge_broken(split, broken, len(samples), share)
-    mend = 'nothing if this is intended; otherwise replace the files'
-    return findings + [Finding('warning', f'{split}: {note}', mend) for note in notes]
+    fix = 'nothing if this is intended; otherwise replace the files'
+    return findings + [Finding('warning', f'{split}: {note}', fix) for note in notes]
 
 
 def check_boxes(split: str, dataset: Any) -> list[Finding]:
@@ -93,10 +93,10 @@ def check_boxes(split: str, dataset: Any) -> list[Finding]:
     ]
     lines += first_lines([f'{file}: {box} {what}' for file, box, what in dropped])
     if is_checked:
-        mend = 'fix these boxes in the annotation files'
-        return [Finding('warning', '\n'.join(lines), mend)]
-    mend = 'type=CheckedCocoDataset or CheckedVOCDataset in the config drops them'
-    return [Finding('error', '\n'.join(lines), mend)]
+        fix = 'fix these boxes in the annotation files'
+        return [Finding('warning', '\n'.join(lines), fix)]
+    fix = 'type=CheckedCocoDataset or CheckedVOCDataset in the config drops them'
+    return [Finding('error', '\n'.join(lines), fix)]
 
 
 def count_samples(split: str, samples: Sequence[dict]) -> list[Finding]:

@@ -54,12 +54,12 @@ OFFICIAL = {
 
 
 def only(findings, level, *parts):
-    """The one finding of a check: its level, and parts of what it says with the mend."""
+    """The one finding of a check: its level, and parts of what it says with the fix."""
     assert [finding.level for finding in findings] == [level], findings
     text = str(findings[0])
     for part in parts:
         assert part in text
-    assert bool(findings[0].mend) == (level != 'ok')
+    assert bool(findings[0].fix) == (level != 'ok')
 
 
 def test_python_is_new_enough():

@@ -13,17 +13,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...arch import STAGES, TAP_NAMES
-from ...backbone import MobileNetV2Backbone
-from ...weights.checkpoint_files import read_checkpoint
-from ...weights.convert import backbone_of, convert
-from ...weights.layouts import keras_names as keras
-from ...weights.layouts import mmdet_names as mmdet
-from ...weights.layouts import mmseg_names as mmseg
-from ...weights.layouts import timm_names as timm
-from ...weights.layouts import torchvision_names as torchvision
-from ...weights.layouts.schema import Layout
-from ...weights.load import load_into
+from mbv2_backbone.arch import STAGES, TAP_NAMES
+from mbv2_backbone.backbone import MobileNetV2Backbone
+from mbv2_backbone.weights.checkpoint_files import read_checkpoint
+from mbv2_backbone.weights.convert import backbone_of, convert
+from mbv2_backbone.weights.layouts import keras_names as keras
+from mbv2_backbone.weights.layouts import mmdet_names as mmdet
+from mbv2_backbone.weights.layouts import mmseg_names as mmseg
+from mbv2_backbone.weights.layouts import timm_names as timm
+from mbv2_backbone.weights.layouts import torchvision_names as torchvision
+from mbv2_backbone.weights.layouts.schema import Layout
+from mbv2_backbone.weights.load import load_into
 
 TIMM_NAMES = {
     0.35: 'mobilenetv2_035',

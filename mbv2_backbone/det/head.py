@@ -151,7 +151,7 @@ class SSDLiteHead(BaseDenseHead):
             cls_scores: What `forward` returned.
             bbox_preds: What `forward` returned.
             batch_gt_instances: For each image `bboxes` (xyxy, pixels of the input) and `labels`.
-                A box that is not finite or has no area is left out.
+                A box that is not finite or has no area is dropped.
             batch_img_metas: For each image `batch_input_shape` and `pad_shape`.
             batch_gt_instances_ignore: For each image the `bboxes` of ignored regions (crowds).
 
@@ -249,7 +249,7 @@ class SSDLiteHead(BaseDenseHead):
             score_factors: Not used; part of mmdet's interface.
             batch_img_metas: For each image `img_shape`, `batch_input_shape` and, to rescale,
                 `scale_factor`.
-            cfg: In place of `test_cfg`.
+            cfg: Instead of `test_cfg`.
             rescale: Give boxes in pixels of the original image.
             with_nms: Suppress overlapping boxes of a class.
 

@@ -74,7 +74,7 @@ def _check_split(cfg: Config, summary: ConfigSummary, split: str) -> list[Findin
 
 
 def check_boxes(split: str, dataset: Any) -> list[Finding]:
-    """Name the boxes that no loss can take; a `CheckedDatasetMixin` leaves them out."""
+    """Name the boxes that no loss can use; a `CheckedDatasetMixin` drops them."""
     dropped = getattr(dataset, 'dropped_boxes', None)
     is_checked = dropped is not None
     if not is_checked:
@@ -88,7 +88,7 @@ def check_boxes(split: str, dataset: Any) -> list[Finding]:
         return []
     reasons = Counter(problem for *_, problem in dropped)
     lines = [
-        f'{split}: {len(dropped)} boxes {"are left out" if is_checked else "spoil the loss"}: '
+        f'{split}: {len(dropped)} boxes {"are dropped" if is_checked else "spoil the loss"}: '
         + ', '.join(f'{count} {reason}' for reason, count in reasons.items())
     ]
     lines += first_lines([f'{file}: {box} {what}' for file, box, what in dropped])
@@ -119,7 +119,7 @@ def count_samples(split: str, samples: Sequence[dict]) -> list[Finding]:
 def judge_broken(
     split: str, broken: dict[str, str], num_images: int, max_share: float
 ) -> list[Finding]:
-    """Say whether a run would go on with the broken images that there are.
+    """Say whether a run would continue with the broken images that there are.
 
     Args:
         split: `train` or `val`.

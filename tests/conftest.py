@@ -1,4 +1,9 @@
-import mbv2_backbone  # noqa: F401, I001  (before any toolbox, as users do)
+# ruff: noqa: E402, I001
+import os
+
+# Tests run as the tools do; test_plain_import.py has what an import does in someone else's program.
+os.environ.setdefault('MBV2_BACKBONE_FAST_START', '1')
+import mbv2_backbone  # noqa: F401  (before any toolbox, as users do)
 
 import logging
 

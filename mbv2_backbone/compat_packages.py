@@ -11,7 +11,7 @@ from .installed import PREFIX, config_path
 
 
 def find_mmseg_configs() -> None:
-    """Have mmengine look for mmseg by the name of its module, if no distribution is `mmsegmentation`.
+    """Have mmengine look for the module mmseg where no distribution is called `mmsegmentation`.
 
     Reason: `_base_ = 'mmseg::…'` looks for the distribution `mmsegmentation`; the maintained fork
     is called onedl-mmsegmentation, and a source tree on the path is no distribution. The configs of

@@ -1,4 +1,4 @@
-# ruff: noqa: E402, I001
+# ruff: noqa: I001
 import os
 
 # Tests run as the tools do; test_plain_import.py has what an import does in someone else's program.

@@ -59,7 +59,7 @@ TORCHRUN = ('-m', 'torch.distributed.run', '--nproc_per_node=1', '--standalone')
 
 
 def probe(folder, *command, **settings):
-    """Return what a tool's process and its worker say of their start, and what heavy they loaded."""
+    """Return what a tool and its worker say of their start, and which heavy modules it loaded."""
     config = folder / 'probe.py'
     config.write_text(f'heavy = {HEAVY}\n{PROBE}')
     env = dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1') | settings

@@ -17,7 +17,7 @@ def read_image(path: str | PathLike) -> np.ndarray:
     """Read a file as `(H, W, 3)` uint8 RGB, turned as its EXIF data says. Needs Pillow.
 
     Raises:
-        UserError: If there is no Pillow, no such file, or it is no whole image.
+        UserError: If there is no Pillow, no such file, or it is not a whole image.
     """
     try:
         from PIL import Image, ImageOps, UnidentifiedImageError

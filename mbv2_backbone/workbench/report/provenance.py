@@ -19,7 +19,7 @@ from .logs import newest_log, read_scalars
 
 
 def origin_of(runner: Runner, checkpoint: str) -> dict:
-    """Return what a report says beside its figures; all can be written as JSON."""
+    """Return what a report says besides its figures; all can be written as JSON."""
     return dict(
         title=runner.experiment_name.removesuffix(f'_{runner.timestamp}'),
         checkpoint=str(checkpoint),

@@ -53,7 +53,7 @@ def decode(data: bytes) -> np.ndarray:
     """Decode an image `(H, W, 3)` uint8 BGR, turned as its EXIF data says.
 
     Raises:
-        UserError: If it is no image, or too large.
+        UserError: If it is not an image, or too large.
     """
     if len(data) > MAX_BYTES:
         raise too_large(len(data))

@@ -44,7 +44,7 @@ def extract(
 
     Raises:
         UserError: If the hash differs, the archive is damaged, an entry would leave the folder or
-            is no file, folder or link inside, or if it would unpack to too much.
+            is not a file, folder or link inside, or if it would unpack to too much.
     """
     archive, folder = Path(archive), Path(folder)
     digest = sha256_of_file(archive) if sha256 else None

@@ -2,5 +2,5 @@
 
 
 def register_all_modules() -> None:
-    """Register the models and data sets of this package."""
+    """Register the models and datasets of this package."""
     from . import det, joint, seg  # noqa: F401

@@ -61,8 +61,8 @@ def main(args: argparse.Namespace) -> None:
 def convert_file(args: argparse.Namespace) -> dict[str, tuple[float, float]] | None:
     from mbv2_backbone.weights.checkpoint_files import read_checkpoint
     from mbv2_backbone.weights.convert import convert
+    from mbv2_backbone.weights.save import save
     from mbv2_backbone.weights.sources import fetch
-    from mbv2_backbone.workbench.convert_weights.save import save
 
     path = fetch(args.src)
     checkpoint = read_checkpoint(path, allow_pickle=args.allow_pickle)
@@ -72,7 +72,7 @@ def convert_file(args: argparse.Namespace) -> dict[str, tuple[float, float]] | N
     print(f'Wrote {args.dst} in the layout of {args.to}.')
     if not args.verify:
         return None
-    from mbv2_backbone.workbench.convert_weights.verify import compare_files
+    from measure.original_networks import compare_files
 
     return compare_files(path, args.dst, prefix=args.prefix, allow_pickle=args.allow_pickle)
 

@@ -29,7 +29,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> None:
-    from mbv2_backbone.workbench.stock import TOOLBOXES, describe, run_stock
+    from toolbox_scripts import TOOLBOXES, describe, run_stock
 
     if args.list:
         print(describe(args.command[:1] or TOOLBOXES))

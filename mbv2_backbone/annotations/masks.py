@@ -211,7 +211,8 @@ def unknown_colour(colour: Colour, count: int) -> Problem:
     """Say that a colour of a mask is not in the palette."""
     return Problem(
         f'has the colour {colour} on {num_pixels(count)}, which is not in the palette',
-        f"fix the masks or the palette, or ignore the colour: dict(type='LoadLabelMap', ignore=[{colour}])",
+        f'fix the masks or the palette, or ignore the colour: '
+        f"dict(type='LoadLabelMap', ignore=[{colour}])",
     )
 
 
@@ -232,7 +233,7 @@ def write_palette_png(
     """
     colours = np.zeros((256, 3), np.uint8)
     colours[: len(palette_rgb)] = palette_rgb
-    colours[255] = (224, 224, 192)
+    colours[IGNORED] = VOID_COLOUR
     image = Image.fromarray(labels)
     image.putpalette(colours.tobytes())
     image.save(path)

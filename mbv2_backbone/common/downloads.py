@@ -48,7 +48,7 @@ def download(url: str, path: Path, *, name: str) -> None:
             fruitless = 0 if size_so_far(path) > furthest else fruitless + 1
             if fruitless == MAX_FRUITLESS_TRIES:
                 raise
-            print(f'{name}: {error}; going on', file=sys.stderr)
+            print(f'{name}: {error}; continuing', file=sys.stderr)
         furthest = max(furthest, size_so_far(path))
         time.sleep(PAUSE_SECONDS * fruitless)
 

@@ -16,7 +16,7 @@ _CHUNK_BYTES = 1 << 20
 
 @contextmanager
 def replaced_whole(path: str | Path) -> Iterator[Path]:
-    """Give a file beside `path` to write to, which takes its place at the end.
+    """Give a file next to `path` to write to, which replaces it at the end.
 
     What stood there stays until then, and for good if anything fails; nothing is left behind.
 
@@ -36,7 +36,7 @@ def replaced_whole(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def folder_replaced_whole(path: str | Path) -> Iterator[Path]:
-    """Give a new folder to fill, which takes the place of another one at the end.
+    """Give a new folder to fill, which replaces another one at the end.
 
     What stood there stays until then, and for good if anything fails; nothing is left behind.
 

@@ -34,7 +34,7 @@ def __getattr__(name: str) -> Callable[..., NoReturn]:
     def missing_op(*_args: Any, **_kwargs: Any) -> NoReturn:
         raise RuntimeError(
             f'The mmcv op {name!r} needs the compiled extension mmcv._ext, which is not installed; '
-            'mbv2_backbone replaces only nms, softnms, nms_match, roi_align, roi_pool and '
+            'mbv2_backbone replaces nms, softnms, nms_match, roi_align, roi_pool and '
             f'sigmoid_focal_loss only. {HOW_TO_COMPILE}'
         )
 

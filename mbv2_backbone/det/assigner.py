@@ -29,7 +29,13 @@ class TargetBuilder:
         assigner = assigner or {}
         self.num_classes = num_classes
         self.ignore_iof_thr = assigner.get('ignore_iof_thr', -1)
-        self.thresholds = iou_thresholds(assigner)
+        neg_iou_thr = assigner.get('neg_iou_thr', 0.5)
+        self.thresholds = dict(
+            pos_iou_thr=assigner.get('pos_iou_thr', 0.5),
+            neg_iou_thr=tuple(neg_iou_thr) if isinstance(neg_iou_thr, list) else neg_iou_thr,
+            min_pos_iou=assigner.get('min_pos_iou', 0.0),
+            match_all_best=assigner.get('gt_max_assign_all', False),
+        )
 
     @torch.no_grad()
     def __call__(
@@ -46,10 +52,10 @@ class TargetBuilder:
         Args:
             priors: `(P, 4)` boxes xyxy in pixels.
             gts: For each image `bboxes` (xyxy, pixels) and `labels`. A box that is not finite or
-                has no area is left out.
+                has no area is dropped.
             ignored: For each image the `bboxes` of ignored regions (crowds).
             in_padding: `(N, P)` bool, priors outside the image that count neither way.
-            matcher: Matches in place of `targets.match` where any image has a box.
+            matcher: Matches instead of `targets.match` where any image has a box.
 
         Returns:
             Labels `(N, P)` in 0..C with C for background, boxes `(N, P, 4)` xyxy, those of priors
@@ -70,17 +76,6 @@ class TargetBuilder:
             matched, gt_bboxes, gt_labels, priors, num_classes=self.num_classes
         )
         return labels, boxes, (matched != IGNORED).float()
-
-
-def iou_thresholds(assigner: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments of `targets.match` that mmdet's `MaxIoUAssigner` config stands for."""
-    neg_iou_thr = assigner.get('neg_iou_thr', 0.5)
-    return dict(
-        pos_iou_thr=assigner.get('pos_iou_thr', 0.5),
-        neg_iou_thr=tuple(neg_iou_thr) if isinstance(neg_iou_thr, list) else neg_iou_thr,
-        min_pos_iou=assigner.get('min_pos_iou', 0.0),
-        match_all_best=assigner.get('gt_max_assign_all', False),
-    )
 
 
 def find_excluded(

@@ -17,7 +17,7 @@ MAX_LOGGED = 50
 class CheckedDatasetMixin:
     """Names what is wrong with the annotations, and loads images as these expect them.
 
-    A box that no loss can take is left out, one that reaches beyond its image is cut. In the
+    A box that no loss can use is dropped, one that reaches beyond its image is cut. In the
     pipeline `LoadImageFromFile` gives way to `LoadImageAsAnnotated`.
 
     Attributes:
@@ -58,12 +58,12 @@ class CheckedDatasetMixin:
             )
         ids = {info['img_id'] for info in kept}
         min_size = (self.filter_cfg or {}).get('min_size', 0)
-        left_out = [
+        skipped = [
             (osp.basename(info['img_path']), (info['width'], info['height']), 'is too small')
             for info in self.data_list
             if info['img_id'] not in ids and min(info['width'], info['height']) < min_size
         ]
-        self._warn_of('Left out', 'image(s)', f'smaller than {min_size} px', left_out)
+        self._warn_of('Skipped', 'image(s)', f'smaller than {min_size} px', skipped)
         return kept
 
     def _warn_of(
@@ -88,7 +88,7 @@ class CheckedDatasetMixin:
 
 
 def _as_annotated(step: Any) -> Any:
-    """Put our loader in the place of mmcv's, inside of other steps, too."""
+    """Replace mmcv's loader by ours, inside other steps, too."""
     if isinstance(step, (list, tuple)):
         return type(step)(_as_annotated(inner) for inner in step)  # RandomResize wants tuples
     if not isinstance(step, dict):
@@ -105,6 +105,6 @@ def counted(others: Sequence[tuple[str, int]]) -> str:
 
 
 def warn_of_other_classes(ann_file: str, others: Counter[str]) -> None:
-    """Name the classes that the config leaves out."""
+    """Name the classes that the config does not have."""
     if others:
         warn(f'{ann_file}: skipped objects of other classes: {counted(others.most_common(20))}')

@@ -46,7 +46,7 @@ def sample_crop(
         canvas_wh: Width and height of the canvas in pixels.
         min_ious: One of these, or "any crop", or "no crop" is drawn in each round.
         min_crop_size: Smallest side of the crop as a share of the canvas.
-        max_rounds: "No crop" is taken after so many rounds; mmdet would go on.
+        max_rounds: "No crop" is used after so many rounds; mmdet would continue.
 
     Returns:
         The crop, or `None` for the whole canvas.
@@ -117,7 +117,7 @@ def resample_window(
 
     A window within the image gives what `cv2.resize` gives for that crop. One that reaches past
     it gives what `cv2.resize` gives on a canvas of `fill`, but for rounding and but for the
-    outermost pixels of an enlarged window, which blend with what lies beside the window.
+    outermost pixels of an enlarged window, which blend with what lies next to the window.
 
     Args:
         img: `(H, W, C)`, C up to 4.

@@ -54,7 +54,7 @@ class CheckedCocoDataset(CheckedDatasetMixin, CocoDataset):
         if lost:
             warn(
                 f'{self.ann_file}: {len(lost)} annotation(s) of images that it does not list are '
-                f'left out, such as id {lost[0]}; add these images or remove the annotations'
+                f'skipped, such as id {lost[0]}; add these images or remove the annotations'
             )
         classes = list(self.metainfo['classes'])
         names = [item['name'] for item in coco.dataset['categories']]
@@ -111,7 +111,7 @@ class CheckedCocoDataset(CheckedDatasetMixin, CocoDataset):
         if problem is None:
             x1, y1, x2, y2 = self._cut(file, box, xyxy, wh)
             w, h = x2 - x1, y2 - y1
-            # mmdet leaves such boxes out without a word.
+            # mmdet drops such boxes without a word.
             problem = 'smaller than a pixel' if w < 1 or h < 1 else None
         if problem is not None:
             self.dropped_boxes.append((file, box, problem))

@@ -7,9 +7,7 @@ from collections.abc import Sequence
 import torch
 from mmcv.cnn import ConvModule
 from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
-from mmdet.models.utils import unpack_gt_instances
 from mmdet.registry import MODELS, TASK_UTILS
-from mmdet.structures import SampleList
 from mmdet.utils import reduce_mean
 from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
@@ -139,27 +137,6 @@ class SSDLiteHead(BaseDenseHead):
         bbox_preds = [conv(feature) for conv, feature in zip(self.reg_convs, x, strict=True)]
         return cls_scores, bbox_preds
 
-    def loss(self, x: tuple[Tensor, ...], batch_data_samples: SampleList) -> dict[str, Tensor]:
-        """Compute `loss_cls` and `loss_bbox`; what mmdet's detectors call in training."""
-        return self.loss_by_feat(*self(x), *self._unpack(batch_data_samples))
-
-    def loss_and_predict(
-        self,
-        x: tuple[Tensor, ...],
-        batch_data_samples: SampleList,
-        proposal_cfg: ConfigDict | None = None,
-    ) -> tuple[dict[str, Tensor], list[InstanceData]]:
-        """Compute the losses and, from the same forward pass, the detections."""
-        outs = self(x)
-        gts, metas, ignored = self._unpack(batch_data_samples)
-        predictions = self.predict_by_feat(*outs, batch_img_metas=metas, cfg=proposal_cfg)
-        return self.loss_by_feat(*outs, gts, metas, ignored), predictions
-
-    @staticmethod
-    def _unpack(batch_data_samples: SampleList) -> tuple[list, list, list]:
-        gts, ignored, metas = unpack_gt_instances(batch_data_samples)
-        return gts, metas, ignored
-
     def loss_by_feat(
         self,
         cls_scores: list[Tensor],
@@ -174,7 +151,7 @@ class SSDLiteHead(BaseDenseHead):
             cls_scores: What `forward` returned.
             bbox_preds: What `forward` returned.
             batch_gt_instances: For each image `bboxes` (xyxy, pixels of the input) and `labels`.
-                A box that is not finite or has no area is left out.
+                A box that is not finite or has no area is dropped.
             batch_img_metas: For each image `batch_input_shape` and `pad_shape`.
             batch_gt_instances_ignore: For each image the `bboxes` of ignored regions (crowds).
 
@@ -191,10 +168,6 @@ class SSDLiteHead(BaseDenseHead):
                     batch_gt_instances_ignore,
                     find_padding(self.prior_generator, cls_scores, batch_img_metas),
                 ),
-                [
-                    score.shape[-2] * score.shape[-1] * num
-                    for score, num in zip(cls_scores, self.num_base_priors, strict=True)
-                ],
             )
             # mmdet counts an image without positives as one. Gradients are averaged over processes,
             # so the mean of their factors makes them those of one process with all the images.
@@ -202,12 +175,7 @@ class SSDLiteHead(BaseDenseHead):
             return dict(loss_cls=loss_cls / avg_factor, loss_bbox=loss_bbox / avg_factor)
 
     def _summed_losses(
-        self,
-        priors: Tensor,
-        logits: Tensor,
-        deltas: Tensor,
-        truth: tuple,
-        level_sizes: list[int],  # noqa: ARG002
+        self, priors: Tensor, logits: Tensor, deltas: Tensor, truth: tuple
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return both losses, summed over the batch, and which priors are positive, `(N, P)`.
 
@@ -215,8 +183,7 @@ class SSDLiteHead(BaseDenseHead):
             priors: `(P, 4)` boxes xyxy in pixels.
             logits: `(N, P, C + 1)`, float32.
             deltas: `(N, P, 4)` box codes, float32.
-            truth: What `TargetBuilder` takes beside the priors.
-            level_sizes: Number of priors of each level.
+            truth: What `TargetBuilder` takes besides the priors.
         """
         labels, bboxes, weights = self._build_targets(priors, *truth)
         is_positive = labels < self.num_classes
@@ -282,7 +249,7 @@ class SSDLiteHead(BaseDenseHead):
             score_factors: Not used; part of mmdet's interface.
             batch_img_metas: For each image `img_shape`, `batch_input_shape` and, to rescale,
                 `scale_factor`.
-            cfg: In place of `test_cfg`.
+            cfg: Instead of `test_cfg`.
             rescale: Give boxes in pixels of the original image.
             with_nms: Suppress overlapping boxes of a class.
 

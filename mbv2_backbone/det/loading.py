@@ -17,11 +17,11 @@ from ..annotations.images import EXIF_ORIENTATION, BrokenSampleError, check_boxe
 
 @TRANSFORMS.register_module()
 class LoadImageAsAnnotated(LoadImageFromFile):
-    """mmcv's `LoadImageFromFile`, which turns a photo only if its annotations are for the turned.
+    """mmcv's `LoadImageFromFile`, which turns an image only if its annotations do.
 
-    Some tools write boxes for a photo as it is seen, turned by its EXIF data, others for the
-    pixels as they are stored. The width and height that stand beside the boxes tell which.
-    `CheckedCocoDataset` and `CheckedVOCDataset` put it in the place of mmcv's loader.
+    Some tools write boxes for an image as it is seen, turned by its EXIF data, others for the
+    pixels as they are stored. The width and height that stand next to the boxes tell which.
+    `CheckedCocoDataset` and `CheckedVOCDataset` put it instead of mmcv's loader.
 
     Required key: img_path; optional width, height and instances. Added keys: as for mmcv's.
 

@@ -77,8 +77,8 @@ class SSDLitePriorGenerator:
         scale_range: Scale on the first and on the last level, relative to the input's shorter
             side.
         aspect_ratios: Ratios (width over height) besides 1; the inverses are added.
-        reduce_first_level: Three small priors on the first level in place of the full set.
-        shapes: Explicit shapes in place of all of the above: for each level the list of
+        reduce_first_level: Three small priors on the first level instead of the full list.
+        shapes: Explicit shapes instead of all of the above: for each level the list of
             `(width, height)` relative to the input's shorter side.
         base_side: Pixels that take the place of the input's shorter side: what a network has
             learned of a prior holds for its size in pixels, so one that is trained or tested at
@@ -180,11 +180,7 @@ class MMDetPriors:
         self.num_base_priors = generator.num_base_priors
 
     def grid_priors(
-        self,
-        feature_sizes: Sequence[Size],
-        *,
-        input_size: Size,  # noqa: ARG002
-        device: torch.device | str,
+        self, feature_sizes: Sequence[Size], *, device: torch.device | str, **_: Size
     ) -> list[Tensor]:
         """All priors of all levels, `(height * width * A, 4)` boxes xyxy in pixels each."""
         return self.generator.grid_priors(list(feature_sizes), device=device)
@@ -194,10 +190,10 @@ class MMDetPriors:
         feature_sizes: Sequence[Size],
         pad_shape: Size,
         *,
-        input_size: Size,  # noqa: ARG002
         device: torch.device | str,
+        **_: Size,
     ) -> list[Tensor]:
-        """Tell which priors begin inside the image; `(height * width * A,)` bool a level."""
+        """Tell which priors begin inside the image; `(height * width * A,)` bool per level."""
         return self.generator.valid_flags(list(feature_sizes), pad_shape, device=device)
 
 
@@ -214,7 +210,7 @@ def find_padding(
     cls_scores: Sequence[Tensor],
     batch_img_metas: Sequence[dict],
 ) -> Tensor | None:
-    """Find the priors beside images that were padded to the size of the batch.
+    """Find the priors outside images that were padded to the size of the batch.
 
     Args:
         generator: Of the priors.

@@ -44,7 +44,7 @@ class RandomExpandCropResize(BaseTransform):
 
     mmdet's crop draws until one fits. Each round draws "no crop" with a chance of 1 in
     `len(min_ious) + 2`, so that a bound which cuts off less than one image in 10^12 is small (180
-    rounds for five `min_ious`); after it the whole canvas is taken.
+    rounds for five `min_ious`); after it the whole canvas is used.
 
     Required keys: img_bytes or img, gt_bboxes; optional gt_bboxes_labels, gt_ignore_flags.
     Changed keys: these. Added keys: img, img_shape, scale, scale_factor, keep_ratio,

@@ -13,7 +13,7 @@ from ..seg.metrics import ClassIoUMetric
 class JointIoUMetric(ClassIoUMetric):
     """`ClassIoUMetric` on the masks of mmdet's data samples.
 
-    Classes and colours are `seg_classes` and `seg_palette` of the data set's metainfo: the masks
+    Classes and colours are `seg_classes` and `seg_palette` of the dataset's metainfo: the masks
     have a background, the boxes have none. Results are `seg/mIoU` and so on.
     """
 

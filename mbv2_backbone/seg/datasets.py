@@ -16,7 +16,7 @@ from ..annotations.masks import MaskCoding, Value, decode_mask, read_grey_png, r
 
 @TRANSFORMS.register_module()
 class LoadLabelMap(BaseTransform):
-    """Load a mask of palette indices, grey values or colours, in place of `LoadAnnotations`.
+    """Load a mask of palette indices, grey values or colours, instead of `LoadAnnotations`.
 
     Reads `seg_map_path`, `reduce_zero_label` and `label_map` of the sample; adds `gt_seg_map`,
     `(H, W)` uint8. A sample without a `seg_map_path` passes through: mmseg's inference functions

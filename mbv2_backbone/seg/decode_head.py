@@ -98,7 +98,15 @@ class StrideCheckedHead(BaseDecodeHead):
 
     def _check_stride(self, inputs: tuple[Tensor, ...], input_hw: tuple[int, int]) -> None:
         index = self.in_index[-1] if isinstance(self.in_index, (list, tuple)) else self.in_index
-        check_stride(inputs[index].shape[2:], input_hw, self.output_stride, type(self).__name__)
+        feature_hw = tuple(inputs[index].shape[2:])
+        expected = tuple(-(-int(size) // self.output_stride) for size in input_hw)
+        if feature_hw != expected:
+            raise ValueError(
+                f'{type(self).__name__}(output_stride={self.output_stride}) expects a feature map '
+                f'of {expected} cells for an input of {tuple(map(int, input_hw))} pixels, got '
+                f'{feature_hw}; give backbone and head the same output_stride: --cfg-options '
+                f'model.backbone.output_stride=8 model.decode_head.output_stride=8'
+            )
 
 
 def scale_dilations(dilations: Sequence[int], output_stride: int) -> tuple[int, ...]:
@@ -132,27 +140,3 @@ def scale_dilations(dilations: Sequence[int], output_stride: int) -> tuple[int, 
             f'{wrong[0]!r} gives no whole rate at output stride {output_stride}'
         )
     return tuple(rate * REFERENCE_STRIDE // output_stride for rate in dilations)
-
-
-def check_stride(
-    feature_hw: Sequence[int], input_hw: Sequence[int], output_stride: int, name: str
-) -> None:
-    """Refuse a feature map of another output stride than a head was built for.
-
-    Args:
-        feature_hw: Height and width of the feature map in cells.
-        input_hw: Height and width of the network's input in pixels.
-        output_stride: What the head was built for.
-        name: Of the head's class, for the message.
-
-    Raises:
-        ValueError: It says which option to set.
-    """
-    expected = tuple(-(-int(size) // output_stride) for size in input_hw)
-    if tuple(feature_hw) != expected:
-        raise ValueError(
-            f'{name}(output_stride={output_stride}) expects a feature map of {expected} cells for '
-            f'an input of {tuple(int(size) for size in input_hw)} pixels, got '
-            f'{tuple(feature_hw)}; give backbone and head the same output_stride: '
-            f'--cfg-options model.backbone.output_stride=8 model.decode_head.output_stride=8'
-        )

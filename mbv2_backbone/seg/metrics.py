@@ -17,7 +17,7 @@ from ..common.files import result_path
 class ClassIoUMetric(IoUMetric):
     """mmseg's `IoUMetric`; its results have `IoU/<class>`, `Acc/<class>` and so on, too.
 
-    A class that is neither predicted nor in the truth has no number and is left out.
+    A class that is neither predicted nor in the truth has no number and is skipped.
 
     Args:
         mask_dir: Folder for the predicted masks, as palette PNGs of the size of the images. With

@@ -10,7 +10,7 @@ import pickle
 import re
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from os import PathLike
 from pathlib import Path
 from typing import IO, Any
@@ -176,9 +176,10 @@ def _read_hdf5(file: Path | IO[bytes], path: Path) -> Iterable[tuple[str, Tensor
         raise ImportError(f'{path} needs h5py: pip install h5py') from error
     try:
         with h5py.File(file, 'r') as root:
-            datasets: list[tuple[str, h5py.Dataset]] = []
+            nodes: list[tuple[str, Any]] = []
             # Links to other files are not followed.
-            root.visititems(_collector(datasets, h5py.Dataset))
+            root.visititems(lambda name, node: nodes.append((name, node)))
+            datasets = [(name, node) for name, node in nodes if isinstance(node, h5py.Dataset)]
             numeric = [(name, data) for name, data in datasets if data.dtype.kind in 'fiu']
             _refuse_bomb(path, sum(data.size * data.dtype.itemsize for _, data in numeric))
             if any(data.external for _, data in numeric):
@@ -188,16 +189,8 @@ def _read_hdf5(file: Path | IO[bytes], path: Path) -> Iterable[tuple[str, Tensor
         raise ValueError(_damaged(path, error)) from error
 
 
-def _collector(found: list, kind: type) -> Callable[[str, Any], None]:
-    def collect(name: str, node: Any) -> None:
-        if isinstance(node, kind):
-            found.append((name, node))
-
-    return collect
-
-
 def _layer_path(name: str, dataset: Any) -> str:
-    """Put the layer's own name in place of Keras 3's class and number, if the file knows it."""
+    """Replace Keras 3's class and number by the layer's own name, if the file knows it."""
     *groups, variables, index = ['', *name.split('/')]
     layer_name = dataset.parent.attrs.get('name') if variables == 'vars' else None
     if not isinstance(layer_name, str):

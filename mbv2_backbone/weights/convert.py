@@ -122,20 +122,6 @@ def convert(
     )
 
 
-def backbone_of(
-    checkpoint: Mapping[str, Any], prefix: str | None = None
-) -> tuple[Layout, dict[str, Tensor]]:
-    """Return a checkpoint's layout, and its backbone in that layout's bare names.
-
-    Raises:
-        ValueError: As `convert`, if the layout is unknown.
-    """
-    state_dict, _ = unwrap(checkpoint)
-    layout, found = detect(state_dict, prefix)
-    body = {k.removeprefix(found): v for k, v in state_dict.items() if k.startswith(found)}
-    return layout, body
-
-
 def detect(state_dict: Mapping[str, Tensor], prefix: str | None = None) -> tuple[Layout, str]:
     """Return the layout and the full prefix of the only backbone, or of that under `prefix`.
 

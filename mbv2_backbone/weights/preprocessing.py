@@ -24,19 +24,9 @@ class Preprocessing:
     std: tuple[float, ...]
     channel_order: str = 'RGB'
 
-    @property
-    def value_range(self) -> tuple[float, float]:
-        """The least and the largest value that comes out."""
-        pairs = list(zip(self.mean, self.std, strict=True))
-        return min(-m / s for m, s in pairs), max((255 - m) / s for m, s in pairs)
-
-    def config_lines(self) -> str:
-        """Return the lines of an OpenMMLab `data_preprocessor` that agree."""
-        to_rgb = self.channel_order == 'RGB'
-        return f'mean={list(self.mean)},\nstd={list(self.std)},\nbgr_to_rgb={to_rgb},'
-
     def __str__(self) -> str:
-        low, high = self.value_range
+        pairs = list(zip(self.mean, self.std, strict=True))
+        low, high = min(-m / s for m, s in pairs), max((255 - m) / s for m, s in pairs)
         return (
             f'{self.channel_order}, mean {list(self.mean)}, std {list(self.std)}, '
             f'range {low:.1f} to {high:.1f}'
@@ -85,7 +75,8 @@ def contradiction(
         return None
     return (
         f'the data_preprocessor gives {actual}, but the pretrained weights were trained on '
-        f'{expected}. Set in data_preprocessor:\n{expected.config_lines()}'
+        f'{expected}. Set in data_preprocessor:\nmean={list(expected.mean)},\n'
+        f'std={list(expected.std)},\nbgr_to_rgb={expected.channel_order == "RGB"},'
     )
 
 

@@ -9,6 +9,7 @@ import tempfile
 import urllib.error
 import urllib.parse
 from collections.abc import Callable
+from functools import partial
 from os import PathLike
 from pathlib import Path
 
@@ -63,10 +64,11 @@ def _look_up(name: str, table: dict[str, str], where: str) -> str:
     return table[name]
 
 
-def _from_torchvision(name: str) -> Path:
-    from mmengine.runner.checkpoint import get_torchvision_models
+def _from_table(scheme: str, name: str) -> Path:
+    from mmengine.runner import checkpoint
 
-    return _download(_look_up(name, get_torchvision_models(), 'torchvision'))
+    table = getattr(checkpoint, f'get_{scheme}_models')()
+    return _download(_look_up(name, table, scheme))
 
 
 def _from_openmmlab(name: str) -> Path:
@@ -76,12 +78,6 @@ def _from_openmmlab(name: str) -> Path:
     target = _look_up(name, checkpoint.get_external_models(), 'open-mmlab')
     # A user's own table, `open_mmlab.json`, may name files in mmengine's home.
     return fetch(target if '://' in target else Path(checkpoint._get_mmengine_home(), target))
-
-
-def _from_mmcls(name: str) -> Path:
-    from mmengine.runner.checkpoint import get_mmcls_models
-
-    return _download(_look_up(name, get_mmcls_models(), 'mmcls'))
 
 
 def _from_timm(name: str) -> Path:
@@ -105,11 +101,11 @@ def _from_timm(name: str) -> Path:
 
 
 _RESOLVERS: dict[str, Callable[[str], Path]] = {
-    'torchvision': _from_torchvision,
+    'torchvision': partial(_from_table, 'torchvision'),
     'timm': _from_timm,
     'open-mmlab': _from_openmmlab,
     'openmmlab': _from_openmmlab,
-    'mmcls': _from_mmcls,
+    'mmcls': partial(_from_table, 'mmcls'),
 }
 
 

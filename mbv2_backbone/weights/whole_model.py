@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ..common.messages import UserError
+from ..common.messages import UserError, first_names
 from .checkpoint_files import read_checkpoint
 from .convert import unwrap
 
@@ -53,8 +53,7 @@ def check_covers(model: nn.Module, state_dict: dict[str, torch.Tensor], path: st
     lines = [f'{path} is not a checkpoint of this config: of {len(own)} tensors']
     for what, names in (('are missing', missing), ('have another shape', changed)):
         if names:
-            shown = ', '.join(names[:3]) + (', …' if len(names) > 3 else '')
-            lines.append(f'  {len(names)} {what}: {shown}')
+            lines.append(f'  {len(names)} {what}: {first_names(names)}')
     lines.append('Give the config it was trained with (classes, width and taps must agree).')
     raise UserError('\n'.join(lines))
 
@@ -104,7 +103,7 @@ def _newest(work_dir: str | PathLike[str], pattern: str) -> str | None:
 
 
 def check_resumable(path: str) -> None:
-    """Refuse a file that training cannot go on from.
+    """Refuse a file that training cannot continue from.
 
     Raises:
         UserError: If there is no such file, it is damaged, or it holds weights only.
@@ -133,7 +132,7 @@ def newest_resumable(work_dir: str | PathLike[str], warn: Callable[[str], None])
 
     Args:
         work_dir: The folder of a run.
-        warn: Told of each file that is skipped and of the one used in its place.
+        warn: Told of each file that is skipped and of the one used instead.
 
     Returns:
         Its path; `None` if there are no checkpoints.

@@ -154,7 +154,7 @@ def evaluate(
             file; `best` or `last` of the work folder.
         work_dir: Where the log and the metrics go; default `work_dirs/<config name>`.
         out: A `.pkl` file for the predictions of a model with boxes, or a folder for the masks.
-        show_dir: Folder for pictures of the predictions.
+        show_dir: Folder for drawings of the predictions.
         tta: Test-time augmentation; the config's own, or with a flipped copy.
         tta_scales: Test-time augmentation at these sizes, relative to the config's, each flipped
             too.

@@ -69,7 +69,7 @@ def test_coco_boxes_are_cut_or_dropped_and_named(tmp_path, log):
 def test_images_that_the_filter_leaves_out_are_named(tmp_path, log):
     data = coco_file(dict(a=(80, 60), tiny=(1, 1)))
     assert len(coco(tmp_path, data, filter_cfg=dict(min_size=32))) == 1
-    assert 'Left out 1 image(s)' in log[-1]
+    assert 'Skipped 1 image(s)' in log[-1]
     assert 'tiny.jpg: (1, 1) is too small' in log[-1]
     with pytest.raises(UserError, match='none of the 2 images'):
         coco(tmp_path, data, filter_cfg=dict(min_size=320))

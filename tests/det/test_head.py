@@ -4,7 +4,7 @@ import mmdet.models.dense_heads as mmdet_heads
 import pytest
 import torch
 from helpers.networks import randomise
-from helpers.ssdlite import features, head_config, random_batch
+from helpers.ssdlite import features, head_config, random_batch, truth_of
 from mmengine.structures import InstanceData
 
 from mbv2_backbone.det import SSDLiteHead
@@ -121,8 +121,8 @@ def test_the_loss_is_float32_whatever_the_features(dtype):
     half = [[o.to(dtype) for o in level] for level in outs]
     samples = random_batch(2, seed=0)
     with torch.autocast('cpu', torch.bfloat16):
-        losses = head.loss_by_feat(*half, *head._unpack(samples))
-    exact = head.loss_by_feat(*outs, *head._unpack(samples))
+        losses = head.loss_by_feat(*half, *truth_of(samples))
+    exact = head.loss_by_feat(*outs, *truth_of(samples))
     for key, value in losses.items():
         assert value.dtype == torch.float32
         torch.testing.assert_close(value, exact[key], rtol=0.05, atol=0.05)

@@ -2,6 +2,7 @@
 
 import torch
 from helpers.networks import images
+from mmdet.models.utils import unpack_gt_instances
 from mmdet.structures import DetDataSample
 from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
@@ -57,6 +58,12 @@ def head_config(**assigner):
             max_per_img=40,
         ),
     )
+
+
+def truth_of(samples):
+    """What `loss_by_feat` takes of samples besides the outputs."""
+    gts, ignored, metas = unpack_gt_instances(samples)
+    return gts, metas, ignored
 
 
 def random_batch(num_images, *, seed, size=(128, 128), pad_shapes=None, crowds=True):

@@ -14,8 +14,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from ..preprocessing import MINUS_ONE_TO_ONE
-from .rename import Converted, StateDict
-from .schema import BLOCKS, NORM_TENSORS, UNITS, Layout, parts
+from .schema import BLOCKS, NORM_TENSORS, UNITS, Converted, Layout, StateDict, parts
 
 _NORM_VARIABLES = ('gamma', 'beta', 'moving_mean', 'moving_variance')
 _PARTS = {'expand_conv': 'expand', 'depthwise_conv': 'depthwise', 'linear_conv': 'project'}
@@ -59,22 +58,6 @@ def _numbered_layers() -> dict[str, str]:
     }
 
 
-def _tap_layers() -> dict[str, str]:
-    taps = {'conv1': 'Conv1_relu'}
-    for position, (stage, i) in enumerate(BLOCKS):
-        name = f'block_{position}' if position else 'expanded_conv'
-        if i == 0 and stage.expand_ratio != 1:
-            taps[f'{stage.name}.expand'] = f'{name}_expand_relu'
-        taps[stage.name] = f'{name}_add' if i else f'{name}_project_BN'
-    return taps | {'conv2': 'out_relu'}
-
-
-def is_classifier_bias(name: str) -> bool:
-    """Say whether a tensor is the bias of the classifier, which has one for each class."""
-    layer, *_, variable = name.split('/')
-    return layer in ('predictions', 'Logits', 'dense') and variable.startswith(('bias', '1'))
-
-
 def _rename(state_dict: StateDict, modules: Mapping[str, str]) -> Converted:
     """Convert Keras' names and axes to ours. There are no batch counters in Keras."""
     converted: dict[str, Tensor] = {}
@@ -101,7 +84,6 @@ LAYOUT = Layout(
     ),
     body=re.compile(r'expanded_conv_|block_\d+_|mobl\d+_|bn\d+_conv_'),
     modules=_layers() | _published_layers() | _numbered_layers(),
-    tap_modules=_tap_layers(),
     preprocessing=MINUS_ONE_TO_ONE,
     padding='same',
     batch_norm_eps=1e-3,

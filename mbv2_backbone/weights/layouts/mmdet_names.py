@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 
-from ...arch import INDEX_TO_TAP, STAGES
 from .schema import UNITS, Layout, after_prefix
 
 LAYOUT = Layout(
@@ -12,9 +11,4 @@ LAYOUT = Layout(
     anchor=after_prefix('layer1.0.depthwise_conv.conv.weight'),
     body=re.compile(r'layer\d+\.|conv1\.|conv2\.'),
     modules={f'{unit}.{leaf}': f'{unit}.{leaf}' for unit in UNITS for leaf in ('conv', 'bn')},
-    tap_modules={
-        **{name: name for name in INDEX_TO_TAP},
-        'conv1': 'conv1',
-        **{f'{stage.name}.expand': f'{stage.name}.0.expand_conv' for stage in STAGES[1:]},
-    },
 )

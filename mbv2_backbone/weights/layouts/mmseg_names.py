@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 
-from ...arch import STAGES
 from .schema import BLOCKS, Layout, after_prefix, parts
 
 
@@ -24,9 +23,4 @@ LAYOUT = Layout(
     anchor=after_prefix('layer1.0.conv.0.conv.weight'),
     body=re.compile(r'layer\d+\.|conv1\.|conv2\.'),
     modules=_modules(),
-    tap_modules={
-        'conv1': 'conv1',
-        **{stage.name: stage.name for stage in STAGES},
-        **{f'{stage.name}.expand': f'{stage.name}.0.conv.0' for stage in STAGES[1:]},
-    },
 )

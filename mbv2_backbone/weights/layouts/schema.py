@@ -10,7 +10,10 @@ from torch import Tensor
 
 from ...arch import STAGES, Architecture
 from ..preprocessing import IMAGENET, Preprocessing
-from .rename import Converted, StateDict, rename
+
+StateDict = Mapping[str, Tensor]
+Converted = tuple[dict[str, Tensor], dict[str, Tensor]]
+"""What a layout's `to_ours` returns: our state dict, and what had no place in it."""
 
 OTHER_NETWORK = 'The checkpoint is of another network, or of a deeper variant'
 
@@ -73,6 +76,24 @@ def after_prefix(name: str) -> re.Pattern[str]:
     return re.compile(rf'(|.*\.){re.escape(name)}$')
 
 
+def rename(state_dict: StateDict, modules: Mapping[str, str]) -> Converted:
+    """Rename tensors by their module; a tensor of any other module is left over.
+
+    Args:
+        state_dict: Tensors by name.
+        modules: New module names by old ones.
+    """
+    renamed: dict[str, Tensor] = {}
+    left_over: dict[str, Tensor] = {}
+    for name, tensor in state_dict.items():
+        module, _, leaf = name.rpartition('.')
+        if module in modules:
+            renamed[f'{modules[module]}.{leaf}'] = tensor
+        else:
+            left_over[name] = tensor
+    return renamed, left_over
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Layout:
     """How a library names the tensors of its MobileNetV2, and how it trains the network.
@@ -82,7 +103,6 @@ class Layout:
         anchor: Matches one tensor that no other network has; group 1 is the prefix.
         body: Matches the start of the names of the backbone's tensors, prefix removed.
         modules: Our module names by the library's.
-        tap_modules: The module (in Keras, the layer) whose output is a tap, by tap.
         preprocessing: The input that the published weights were trained on.
         padding: The backbone's `padding`.
         batch_norm_eps: The `eps` of the batch norms.
@@ -94,7 +114,6 @@ class Layout:
     anchor: re.Pattern[str]
     body: re.Pattern[str]
     modules: Mapping[str, str]
-    tap_modules: Mapping[str, str]
     preprocessing: Preprocessing = IMAGENET
     padding: str = 'symmetric'
     batch_norm_eps: float = 1e-5

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 
 from ...arch import STAGES
-from .rename import StateDict
-from .schema import BLOCKS, OTHER_NETWORK, Layout, after_prefix, parts
+from .schema import BLOCKS, OTHER_NETWORK, Layout, StateDict, after_prefix, parts
 
 DEEPER = {
     (1, 3, 4, 5, 4, 4, 1): 'timm mobilenetv2_110d',
@@ -48,11 +47,5 @@ LAYOUT = Layout(
     anchor=after_prefix('blocks.0.0.conv_dw.weight'),
     body=re.compile(r'blocks\.|conv_stem\.|bn1\.|conv_head\.|bn2\.'),
     modules=_modules(),
-    tap_modules={  # timm's norms have the activation in them
-        'conv1': 'bn1',
-        **{stage.name: f'blocks.{i}' for i, stage in enumerate(STAGES)},
-        **{f'{stage.name}.expand': f'blocks.{i}.0.bn1' for i, stage in enumerate(STAGES) if i},
-        'conv2': 'bn2',
-    },
     describe_other=_describe_other,
 )

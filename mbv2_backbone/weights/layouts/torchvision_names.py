@@ -27,14 +27,4 @@ LAYOUT = Layout(
     anchor=after_prefix('features.1.conv.0.0.weight'),
     body=re.compile(r'features\.'),
     modules=_modules(),
-    tap_modules={
-        'conv1': 'features.0',
-        **{s.name: f'features.{p}' for p, (s, _) in enumerate(BLOCKS, start=1)},
-        **{
-            f'{stage.name}.expand': f'features.{position}.conv.0'
-            for position, (stage, i) in enumerate(BLOCKS, start=1)
-            if i == 0 and stage.expand_ratio != 1
-        },
-        'conv2': f'features.{len(BLOCKS) + 1}',
-    },
 )

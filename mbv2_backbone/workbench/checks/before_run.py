@@ -101,7 +101,7 @@ def check_masks(cfg: Config, summary: ConfigSummary, splits: Sequence[str]) -> N
 
     All masks are read once; what is found out is kept in the work dir, by the files' times and
     sizes. The first process of several does it for all. `check_masks = False` in the config
-    leaves it out.
+    skips it.
 
     Args:
         cfg: The config.

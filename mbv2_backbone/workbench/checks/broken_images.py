@@ -29,7 +29,7 @@ class BrokenImages:
     """The images of a run that were found to be broken, in a file that all its processes share.
 
     Args:
-        record: The file, a line an image: its path, a tab and what is wrong.
+        record: The file, a line per image: its path, a tab and what is wrong.
     """
 
     def __init__(self, record: str) -> None:
@@ -47,7 +47,7 @@ class BrokenImages:
             self._unwritten[path] = problem
             warn(
                 f'{path} {problem}, and could not be noted in {self.record} ({error}). Training '
-                f'goes on, and may not count this image. Free some disk space.'
+                f'continues, and may not count this image. Free some disk space.'
             )
 
     def problems(self) -> dict[str, str]:
@@ -121,10 +121,7 @@ def watch_images(cfg: Config) -> None:
     """Let a run check the headers of its images, in place.
 
     `max_broken_images` in the config is the share of training images that may be broken, by
-    default 0.05. `check_images = False` leaves out the check before the first iteration.
-
-    Args:
-        cfg: The config.
+    default 0.05. `check_images = False` skips the check before the first iteration.
     """
     hook = dict(
         type='BrokenImagesHook',
@@ -136,7 +133,7 @@ def watch_images(cfg: Config) -> None:
     cfg.custom_hooks = [*others, hook]
 
 
-@step('broken images', 'Another image takes the place of one that cannot be read.')
+@step('broken images', 'Another image replaces one that cannot be read.')
 def replace_broken(cfg: Config, folder: str | None = None) -> None:
     """Wrap the training pipelines of a config in `ReplaceBrokenImages`, in place.
 

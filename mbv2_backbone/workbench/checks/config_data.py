@@ -69,12 +69,12 @@ def _check_split(cfg: Config, summary: ConfigSummary, split: str) -> list[Findin
     broken, notes = check_samples(samples, Path(summary.work_dir, 'images.json'))
     share = cfg.get('max_broken_images', MAX_BROKEN) if split == 'train' else 0
     findings += judge_broken(split, broken, len(samples), share)
-    mend = 'nothing if this is intended; otherwise replace the files'
-    return findings + [Finding('warning', f'{split}: {note}', mend) for note in notes]
+    fix = 'nothing if this is intended; otherwise replace the files'
+    return findings + [Finding('warning', f'{split}: {note}', fix) for note in notes]
 
 
 def check_boxes(split: str, dataset: Any) -> list[Finding]:
-    """Name the boxes that no loss can take; a `CheckedDatasetMixin` leaves them out."""
+    """Name the boxes that no loss can use; a `CheckedDatasetMixin` drops them."""
     dropped = getattr(dataset, 'dropped_boxes', None)
     is_checked = dropped is not None
     if not is_checked:
@@ -88,15 +88,15 @@ def check_boxes(split: str, dataset: Any) -> list[Finding]:
         return []
     reasons = Counter(problem for *_, problem in dropped)
     lines = [
-        f'{split}: {len(dropped)} boxes {"are left out" if is_checked else "spoil the loss"}: '
+        f'{split}: {len(dropped)} boxes {"are dropped" if is_checked else "spoil the loss"}: '
         + ', '.join(f'{count} {reason}' for reason, count in reasons.items())
     ]
     lines += first_lines([f'{file}: {box} {what}' for file, box, what in dropped])
     if is_checked:
-        mend = 'fix these boxes in the annotation files'
-        return [Finding('warning', '\n'.join(lines), mend)]
-    mend = 'type=CheckedCocoDataset or CheckedVOCDataset in the config drops them'
-    return [Finding('error', '\n'.join(lines), mend)]
+        fix = 'fix these boxes in the annotation files'
+        return [Finding('warning', '\n'.join(lines), fix)]
+    fix = 'type=CheckedCocoDataset or CheckedVOCDataset in the config drops them'
+    return [Finding('error', '\n'.join(lines), fix)]
 
 
 def count_samples(split: str, samples: Sequence[dict]) -> list[Finding]:
@@ -119,7 +119,7 @@ def count_samples(split: str, samples: Sequence[dict]) -> list[Finding]:
 def judge_broken(
     split: str, broken: dict[str, str], num_images: int, max_share: float
 ) -> list[Finding]:
-    """Say whether a run would go on with the broken images that there are.
+    """Say whether a run would continue with the broken images that there are.
 
     Args:
         split: `train` or `val`.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ def check_samples(samples: Sequence[dict], cache: Path) -> tuple[dict[str, str],
     """Read the headers of images, and compare them with their annotations.
 
     Args:
-        samples: From `samples_of`; images that are not on this machine are left out.
+        samples: From `samples_of`; images that are not on this machine are skipped.
         cache: JSON file for what is found out.
 
     Returns:
@@ -33,8 +32,7 @@ def check_samples(samples: Sequence[dict], cache: Path) -> tuple[dict[str, str],
         [(path,) for path in local],
         read_image_facts,
         cache,
-        to_json=asdict,
-        from_json=_facts_from_json,
+        kind=ImageFacts,
         what='Checking images',
         unit='images',
     )
@@ -69,11 +67,6 @@ def samples_of(dataset: Any) -> list[dict]:
     inner = getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]
     inner = [part for part in inner if part is not None]
     return [sample for part in inner for sample in samples_of(part)]
-
-
-def _facts_from_json(fields: dict) -> ImageFacts:
-    """Undo `asdict`."""
-    return ImageFacts(**dict(fields, stored_wh=tuple(fields['stored_wh'])))
 
 
 def judge(facts: ImageFacts, sample: dict) -> tuple[str, str]:

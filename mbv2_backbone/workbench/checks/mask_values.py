@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -85,21 +85,7 @@ def scan_masks(pairs: Sequence[tuple[str, str]], cache: Path) -> list[MaskFacts]
         pairs: Paths of a mask and its image.
         cache: JSON file for what is found out; made with its folder.
     """
-    return scan_files(
-        pairs,
-        read_facts,
-        cache,
-        to_json=asdict,
-        from_json=_facts,
-        what='Checking masks',
-        unit='masks',
-    )
-
-
-def _facts(fields: dict) -> MaskFacts:
-    counts = ((tuple(v) if isinstance(v, list) else v, n) for v, n in fields.pop('counts'))
-    size_wh, image_wh = (tuple(fields.pop(key)) for key in ('size_wh', 'image_wh'))
-    return MaskFacts(**fields, size_wh=size_wh, image_wh=image_wh, counts=tuple(counts))
+    return scan_files(pairs, read_facts, cache, kind=MaskFacts, what='Checking masks', unit='masks')
 
 
 def read_facts(mask: str, image: str) -> MaskFacts:
@@ -107,9 +93,9 @@ def read_facts(mask: str, image: str) -> MaskFacts:
     if not os.path.isfile(mask):
         return MaskFacts(error='does not exist')
     try:
-        with Image.open(mask) as picture:
-            counts = tuple(_count_values(picture).most_common(_MAX_VALUES))
-            file_format, mode, size_wh = picture.format, picture.mode, picture.size
+        with Image.open(mask) as pixels:
+            counts = tuple(_count_values(pixels).most_common(_MAX_VALUES))
+            file_format, mode, size_wh = pixels.format, pixels.mode, pixels.size
     except Exception as error:  # on damaged files Pillow raises almost anything
         return MaskFacts(error=f'cannot be read: {error}')
     return MaskFacts(file_format, mode, size_wh, read_image_facts(image).seen_wh, counts)
@@ -171,7 +157,8 @@ def _index_problem(facts: MaskFacts, rules: MaskRules) -> Problem | None:
 def _colour_problem(facts: MaskFacts, rules: MaskRules) -> Problem | None:
     if not rules.reads_colours:
         return Problem(
-            f'stores the classes as colours (mode {facts.mode}), and LoadAnnotations reads indices only',
+            f'stores the classes as colours (mode {facts.mode}), and '
+            'LoadAnnotations reads indices only',
             "use dict(type='LoadLabelMap') instead",
         )
     if not rules.coding.palette:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,8 +22,7 @@ def scan_files(
     read: Callable[..., Facts],
     cache: Path,
     *,
-    to_json: Callable[[Facts], Any],
-    from_json: Callable[[Any], Facts],
+    kind: type[Facts],
     what: str,
     unit: str,
 ) -> list[Facts]:
@@ -32,15 +32,14 @@ def scan_files(
         groups: Paths that belong together, such as a mask and its image; the first one names them.
         read: Takes the paths of a group.
         cache: JSON file for what is found out; made with its folder.
-        to_json: Turns what was read into what JSON can hold.
-        from_json: Turns it back.
+        kind: What `read` returns, a dataclass of numbers, texts and tuples.
         what: Names the progress bar.
         unit: What a group is, behind the rate.
 
     Returns:
         What was read of each group.
     """
-    known = _read_cache(cache, from_json)
+    known = _read_cache(cache, kind)
     stamps = {group: [_stamp(path) for path in group] for group in groups}
     todo = [g for g in stamps if None in stamps[g] or known.get(g[0], [None])[0] != stamps[g]]
     if todo:
@@ -54,7 +53,7 @@ def scan_files(
             }
         finally:
             pool.shutdown(cancel_futures=True)
-        stored = {name: [stamp, to_json(facts)] for name, (stamp, facts) in known.items()}
+        stored = {name: [stamp, asdict(facts)] for name, (stamp, facts) in known.items()}
         with suppress(OSError):  # on a full disk the next run reads the files again
             write_atomically(json.dumps(stored, separators=(',', ':')).encode(), cache)
     return [known[group[0]][1] for group in groups]
@@ -68,9 +67,16 @@ def _stamp(path: str) -> list[int] | None:
     return [status.st_mtime_ns, status.st_size]
 
 
-def _read_cache(path: Path, from_json: Callable[[Any], Any]) -> dict[str, list]:
+def _read_cache(path: Path, kind: type) -> dict[str, list]:
     try:
         stored = json.loads(path.read_text(encoding='utf-8'))
-        return {name: [stamp, from_json(facts)] for name, (stamp, facts) in stored.items()}
+        return {
+            name: [stamp, kind(**{key: _as_tuple(value) for key, value in facts.items()})]
+            for name, (stamp, facts) in stored.items()
+        }
     except (OSError, ValueError, TypeError, KeyError):  # absent, cut off or of another version
         return {}
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(map(_as_tuple, value)) if isinstance(value, list) else value

@@ -28,9 +28,9 @@ def use_own_metrics(cfg: Config) -> None:
                 metric['type'] = 'mmseg.ClassIoUMetric'
 
 
-@step('pictures', 'Predictions are drawn into the folder of --show-dir.')
+@step('drawings', 'Predictions are drawn into the folder of --show-dir.')
 def draw_into(cfg: Config, folder: str, summary: ConfigSummary) -> None:
-    """Let pictures of the predictions be written into a folder, in place."""
+    """Let drawings of the predictions be written into a folder, in place."""
     if summary.task != 'det':
         hook = dict(type='PictureHook', folder=folder, image_root=image_root(summary))
         cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), hook]

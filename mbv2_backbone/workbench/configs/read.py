@@ -31,7 +31,7 @@ def load_config(
     Args:
         path: A `.py`, `.json` or `.yaml` config, or the name of one of this project's.
         overrides: What followed `--cfg-options`.
-        work_dir: In place of the config's own.
+        work_dir: Instead of the config's own.
         explain: As for `apply_steps`.
 
     Raises:

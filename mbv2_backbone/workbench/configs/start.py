@@ -17,7 +17,7 @@ class Start:
 
     Attributes:
         checkpoint: Path or address of the checkpoint; `None` for none.
-        is_resumed: Whether optimizer and schedule go on from it, too.
+        is_resumed: Whether optimizer and schedule continue from it, too.
         notes: What the user should know about it.
     """
 
@@ -44,7 +44,7 @@ def find_start(cfg: Config, resume: str | None) -> Start:
         notes: list[str] = []
         path = newest_resumable(cfg.work_dir, warn=notes.append)
         if path is None:
-            note = f'There is no checkpoint in {cfg.work_dir} to go on from; this is a new run.'
+            note = f'There is no checkpoint in {cfg.work_dir} to continue from; this is a new run.'
             return Start(cfg.get('load_from'), notes=(note,))
         return Start(path, is_resumed=True, notes=tuple(notes))
     if resume is not None:
@@ -56,7 +56,7 @@ def find_start(cfg: Config, resume: str | None) -> Start:
     return Start(cfg.get('load_from'))
 
 
-@step('start', 'Weights, or a whole run to go on with, come from this checkpoint.')
+@step('start', 'Weights, or a whole run to continue, come from this checkpoint.')
 def start_from(cfg: Config, start: Start) -> None:
     """Write into a config where it starts, in place."""
     cfg.resume, cfg.load_from = start.is_resumed, start.checkpoint

@@ -11,7 +11,7 @@ from ...common.messages import UserError
 from .plan import step
 from .read import inner_dataset, task_of, type_name
 
-# Of both toolboxes, and the padding that `PadToGrid` adds; packing leaves out what is not there.
+# Of both toolboxes, and the padding that `PadToGrid` adds; packing skips what is not there.
 META_KEYS = (
     'img_id', 'img_path', 'seg_map_path', 'ori_shape', 'img_shape', 'pad_shape', 'padding_size',
     'scale_factor', 'flip', 'flip_direction', 'reduce_zero_label',

@@ -111,13 +111,13 @@ class Step:
 
 @HOOKS.register_module()
 class NonFiniteHook(Hook):
-    """Leaves out steps whose loss or gradient is not finite, and stops after many in a row.
+    """Skips steps whose loss or gradient is not finite, and stops after many in a row.
 
     Of such a step nothing stays: no weight, no state of the optimizer, no average (EMA) and no
-    running statistic of a batch norm is changed. Several processes leave out the same steps. A
+    running statistic of a batch norm is changed. Several processes skip the same steps. A
     CUDA device is not waited for: each step is judged on it, and read when the next is queued.
 
-    Under `AmpOptimWrapper` the loss scaler leaves out steps whose gradient overflows, as it must;
+    Under `AmpOptimWrapper` the loss scaler skips steps whose gradient overflows, as it must;
     those are not counted, only a loss that is not finite is.
 
     The averages count a bad step on a CUDA device until it is read; one step later that is undone.
@@ -170,15 +170,15 @@ class NonFiniteHook(Hook):
         is_bad = torch.stack([*self._window.bad_losses, self._bad_loss]).any()
         if not self._has_scaler:
             is_bad = is_bad | ~_are_gradients_finite(optimizer)
-        self._bad_step = is_left_out = _of_any_process(is_bad)
+        self._bad_step = is_skipped = _of_any_process(is_bad)
         overflow = getattr(optimizer, 'found_inf', None)  # set for fused optimizers by the scaler
         if overflow is not None:
-            is_left_out = is_left_out | overflow.bool()
+            is_skipped = is_skipped | overflow.bool()
         # Where `found_inf` is 1, a fused step leaves all as it is; but the first one of SGD leaves
         # uninitialised memory as its momentum.
         if getattr(optimizer, '_step_supports_amp_scaling', False) and optimizer.state:
-            optimizer.found_inf = is_left_out.float()
-        elif is_left_out:
+            optimizer.found_inf = is_skipped.float()
+        elif is_skipped:
             optimizer.zero_grad(set_to_none=True)  # without gradients a step does nothing
 
     def after_train_iter(
@@ -195,7 +195,7 @@ class NonFiniteHook(Hook):
         before = zip(self._averages, self._averaged_before, strict=True)
         window.averagings.append([int(average.steps) - count for average, count in before])
         is_bad = self._bad_step
-        if is_bad is None:  # no update, or one that the loss scaler left out
+        if is_bad is None:  # no update, or one that the loss scaler skipped
             losses = window.bad_losses if is_update else [self._bad_loss]
             is_bad = _of_any_process(torch.stack(losses).any())
         self._guard.keep_or_restore(is_bad)
@@ -244,12 +244,12 @@ class NonFiniteHook(Hook):
                 f'{self._in_a_row} steps in a row, up to iteration {step.number}, had a loss or '
                 f'gradient that is not finite. Their images: {_listed(list(self._bad_images))}. '
                 f'The last good checkpoint: {last or "none was saved yet"}. Look at these images '
-                f'and their annotations, or lower the learning rate, and go on with --resume'
+                f'and their annotations, or lower the learning rate, and continue with --resume'
             )
 
 
 def _total_loss(losses: dict[str, Any]) -> Tensor:
-    """Sum all losses of a step, as mmengine does; what is not called a loss is left out."""
+    """Sum all losses of a step, as mmengine does; what is not called a loss is skipped."""
     total = 0
     for name, value in losses.items():
         if 'loss' in name:

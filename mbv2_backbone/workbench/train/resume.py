@@ -79,7 +79,8 @@ class ResumeHook(Hook):
         if first and meta['batches_per_epoch'] != len(runner.train_dataloader):
             runner.logger.warning(
                 f'The checkpoint was saved after {first} of {meta["batches_per_epoch"]} batches of '
-                f'an epoch, which now has {len(runner.train_dataloader)}; this epoch starts again from the beginning.'
+                f'an epoch, which now has {len(runner.train_dataloader)}; this epoch starts again '
+                f'from the beginning.'
             )
             first = 0
         loop.first_batch = first

@@ -24,10 +24,7 @@ def make_robust(cfg: Config) -> None:
     """Write exact resumption, safe files and the watch for NaN into a config, in place.
 
     Loops, checkpoint hooks and records of other types than mmengine's own are left alone; what
-    goes with them is then left out. So is all of it where a config has several optimizers.
-
-    Args:
-        cfg: The config of a training.
+    goes with them is then skipped. So is all of it where a config has several optimizers.
     """
     hooks = [
         hook for hook in cfg.get('custom_hooks') or [] if type_name(hook) not in _REPLACED_HOOKS

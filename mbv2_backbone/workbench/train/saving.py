@@ -33,9 +33,9 @@ class AtomicBackend(LocalBackend):
 class SafeCheckpointHook(CheckpointHook):
     """mmengine's `CheckpointHook` that always leaves a good checkpoint behind.
 
-    Files are written beside their place and renamed, and old ones are removed only then; mmengine
-    removes them first. A checkpoint that cannot be written, as on a full disk, is left out with a
-    warning, and training goes on: by the next one there may be room again.
+    Files are written under another name and renamed, and old ones are removed only then; mmengine
+    removes them first. A checkpoint that cannot be written, as on a full disk, is skipped with a
+    warning, and training continues: by the next one there may be room again.
     """
 
     def before_train(self, runner: Runner) -> None:
@@ -88,7 +88,8 @@ class SafeCheckpointHook(CheckpointHook):
                 backend_args=self.backend_args,
                 **self.args,
             )
-            _in_all_or_none(_point_to, path, runner.work_dir)
+            pointer = osp.join(runner.work_dir, LAST_CHECKPOINT)
+            _in_all_or_none(master_only(write_atomically), path.encode(), pointer)
         except OSError as error:
             runner.message_hub.update_info('last_ckpt', before)
             _warn_unsaved(runner, path, error)
@@ -151,11 +152,6 @@ def _in_all_or_none(save: Callable[..., None], *args: Any, **kwargs: Any) -> Non
     broadcast_object_list(problems)
     if problems[0] is not None:
         raise OSError(problems[0])
-
-
-@master_only
-def _point_to(path: str, work_dir: str) -> None:
-    write_atomically(path.encode(), osp.join(work_dir, LAST_CHECKPOINT))
 
 
 def _warn_unsaved(runner: Runner, what: str, problem: OSError) -> None:

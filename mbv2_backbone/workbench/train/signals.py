@@ -49,7 +49,7 @@ class Stop:
 
 @contextmanager
 def stop_signals() -> Iterator[Stop]:
-    """Remember SIGINT and SIGTERM in place of dying of them, if this is the main thread."""
+    """Remember SIGINT and SIGTERM instead of dying of them, if this is the main thread."""
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop
@@ -139,7 +139,7 @@ class StopHook(Hook):
 
 
 def resume_command(argv: Sequence[str]) -> str:
-    """Return a command line with `--resume` in place of any other."""
+    """Return a command line with `--resume` instead of any other."""
     kept, skip = [], False
     for word in argv:
         if skip and not word.startswith('-'):

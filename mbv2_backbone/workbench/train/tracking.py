@@ -96,8 +96,12 @@ def add_tracking(cfg: Config, trackers: Sequence[str] = ()) -> None:
     present = {type_name(backend) for backend in backends}
     if find_spec('tensorboard') and not any(map(_writes_events, backends)):
         backends.append(dict(type='LateTensorboardVisBackend'))
-    builders = dict(wandb=_wandb_backend, mlflow=_mlflow_backend)
-    wanted = [builders[name](cfg) for name in dict.fromkeys(trackers)]
+    name = osp.basename(osp.abspath(cfg.work_dir))
+    known = dict(
+        wandb=dict(type='WandbVisBackend', init_kwargs=dict(project='mbv2_backbone', name=name)),
+        mlflow=_mlflow_backend(cfg.work_dir, name),
+    )
+    wanted = [known[tracker] for tracker in dict.fromkeys(trackers)]
     backends += [backend for backend in wanted if backend['type'] not in present]
     cfg.visualizer.vis_backends = backends
 
@@ -113,22 +117,17 @@ def tracking_remark(cfg: Config) -> str:
     return 'No TensorBoard events are written; `pip install tensorboard` adds them.'
 
 
-def _wandb_backend(cfg: Config) -> dict:
-    run = dict(project='mbv2_backbone', name=_run_name(cfg))
-    return dict(type='WandbVisBackend', init_kwargs=run)
-
-
-def _mlflow_backend(cfg: Config) -> dict:
+def _mlflow_backend(work_dir: str, run_name: str) -> dict:
     """Return the backend for the server of MLFLOW_TRACKING_URI, else for a file in `work_dir`.
 
     mmengine's own default, a store of plain files, is refused by MLflow 3.
     """
-    backend = dict(type='MLflowVisBackend', exp_name='mbv2_backbone', run_name=_run_name(cfg))
+    backend = dict(type='MLflowVisBackend', exp_name='mbv2_backbone', run_name=run_name)
     server = os.environ.get('MLFLOW_TRACKING_URI')
     if server:
         return dict(backend, tracking_uri=server)
-    folder = _store_of(cfg.work_dir)
-    # The logs lie beside the store already: nothing is copied into it.
+    folder = _store_of(work_dir)
+    # The logs lie next to the store already: nothing is copied into it.
     return dict(
         backend,
         tracking_uri=f'sqlite:///{folder}/mlflow.db',
@@ -145,7 +144,3 @@ def make_stores(trackers: Sequence[str], work_dir: str) -> None:
     """Make the folders that trackers write to and do not make themselves."""
     if 'mlflow' in trackers and not os.environ.get('MLFLOW_TRACKING_URI'):
         os.makedirs(_store_of(work_dir), exist_ok=True)
-
-
-def _run_name(cfg: Config) -> str:
-    return osp.basename(osp.abspath(cfg.work_dir))

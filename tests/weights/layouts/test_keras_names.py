@@ -9,13 +9,13 @@ import keras as keras_library
 import numpy as np
 import pytest
 import torch
+from measure.original_networks import file_taps, keras_taps
 
 from mbv2_backbone import MobileNetV2Backbone
 from mbv2_backbone.arch import TAP_NAMES
 from mbv2_backbone.weights import convert, load_into
 from mbv2_backbone.weights.checkpoint_files import read_checkpoint
 from mbv2_backbone.weights.layouts import keras_names as keras
-from mbv2_backbone.workbench.convert_weights.verify import file_taps, keras_taps
 
 SIZE = 64
 pytestmark = pytest.mark.filterwarnings('ignore::DeprecationWarning')  # keras, numpy 2

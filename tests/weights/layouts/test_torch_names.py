@@ -5,6 +5,7 @@ import timm as timm_library
 import torch
 import torchvision as torchvision_library
 from helpers.networks import images, randomise
+from measure.original_networks import TIMM_NAMES, torch_taps
 
 from mbv2_backbone import MobileNetV2Backbone
 from mbv2_backbone.arch import TAP_NAMES, build_architecture
@@ -15,7 +16,6 @@ from mbv2_backbone.weights.layouts import mmseg_names as mmseg
 from mbv2_backbone.weights.layouts import timm_names as timm
 from mbv2_backbone.weights.layouts import torchvision_names as torchvision
 from mbv2_backbone.weights.layouts.schema import tensor_shapes
-from mbv2_backbone.workbench.convert_weights.verify import TIMM_NAMES, torch_taps
 
 WIDTHS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
 SEG_TAPS = tuple(tap for tap in TAP_NAMES if tap != 'conv2')

@@ -50,7 +50,7 @@ def test_what_the_loss_scaler_leaves_out_is_not_counted(tmp_path, wrapper, optim
         assert 'layers.1.running_mean' in names  # as without our hook
         assert not any(name.startswith(('layers.0', 'layers.3', '0.')) for name in names)
     assert runner.optim_wrapper.loss_scaler.get_scale() == SCALE / 2**3
-    assert 'is left out' not in log_of(tmp_path / 'a')
+    assert 'is skipped' not in log_of(tmp_path / 'a')
     cfg = toy_config(tmp_path / 'b', **options, **amp(wrapper, dict(optimizer, fused=False)))
     train_toy(cfg, hooks=[plain])
     for name, value in plain.states[-1].items():

@@ -110,7 +110,7 @@ def test_boxes_that_are_left_out(voc):
     xml.write_text(text.replace('<xmax>41</xmax>', '<xmax>5</xmax>').replace('71', '-3'))
     report = check_folder(voc)
     assert not report.stops_training
-    assert 'train: 2 boxes are left out: 2 inverted' in texts(report, 'warning')
+    assert 'train: 2 boxes are dropped: 2 inverted' in texts(report, 'warning')
     assert 't0.xml: (11.0, 11.0, 5.0, 31.0) inverted' in texts(report, 'warning')
     assert report.stats['train'].boxes == dict(cat=29, dog=29)
 

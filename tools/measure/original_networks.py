@@ -13,17 +13,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...arch import STAGES, TAP_NAMES
-from ...backbone import MobileNetV2Backbone
-from ...weights.checkpoint_files import read_checkpoint
-from ...weights.convert import backbone_of, convert
-from ...weights.layouts import keras_names as keras
-from ...weights.layouts import mmdet_names as mmdet
-from ...weights.layouts import mmseg_names as mmseg
-from ...weights.layouts import timm_names as timm
-from ...weights.layouts import torchvision_names as torchvision
-from ...weights.layouts.schema import Layout
-from ...weights.load import load_into
+from mbv2_backbone.arch import STAGES, TAP_NAMES
+from mbv2_backbone.backbone import MobileNetV2Backbone
+from mbv2_backbone.weights.checkpoint_files import read_checkpoint
+from mbv2_backbone.weights.convert import convert, detect, unwrap
+from mbv2_backbone.weights.layouts import keras_names as keras
+from mbv2_backbone.weights.layouts import mmdet_names as mmdet
+from mbv2_backbone.weights.layouts import mmseg_names as mmseg
+from mbv2_backbone.weights.layouts import timm_names as timm
+from mbv2_backbone.weights.layouts import torchvision_names as torchvision
+from mbv2_backbone.weights.layouts.schema import Layout
+from mbv2_backbone.weights.load import load_into
+
+from .tap_modules import TAP_MODULES
 
 TIMM_NAMES = {
     0.35: 'mobilenetv2_035',
@@ -87,7 +89,9 @@ def file_taps(
         The feature maps `(N, C, H', W')` by tap, as far as the checkpoint goes.
     """
     checkpoint = read_checkpoint(path, allow_pickle=allow_pickle)
-    layout, body = backbone_of(checkpoint, prefix)
+    state_dict, _ = unwrap(checkpoint)
+    layout, found = detect(state_dict, prefix)
+    body = {k.removeprefix(found): v for k, v in state_dict.items() if k.startswith(found)}
     converted, report = convert(checkpoint, prefix=prefix)
     taps = [tap for tap in TAP_NAMES if _ours(tap) in converted]
     if layout is keras.LAYOUT:
@@ -105,7 +109,7 @@ def torch_taps(layout: Layout, model: nn.Module, images: Tensor) -> dict[str, Te
     """Run a torch network in eval mode and keep every tap's feature map.
 
     Args:
-        layout: The network's layout, such as `weights.torchvision.LAYOUT`.
+        layout: The network's layout, such as `torchvision_names.LAYOUT`.
         model: The network.
         images: Normalised images `(N, 3, H, W)`.
     """
@@ -118,7 +122,7 @@ def torch_taps(layout: Layout, model: nn.Module, images: Tensor) -> dict[str, Te
         return lambda _module, _inputs, output: found.update({tap: output.clone()})
 
     with ExitStack() as stack:
-        for tap, name in layout.tap_modules.items():
+        for tap, name in TAP_MODULES[layout].items():
             if name in modules:
                 handle = modules[name].register_forward_hook(keep(tap))
                 stack.callback(handle.remove)
@@ -136,7 +140,7 @@ def keras_taps(model: Any, images: Tensor) -> dict[str, Tensor]:
     """
     from keras import Model, ops
 
-    taps = keras.LAYOUT.tap_modules
+    taps = TAP_MODULES[keras.LAYOUT]
     outputs = [model.get_layer(name).output for name in taps.values()]
     maps = Model(model.inputs, outputs)([images.permute(0, 2, 3, 1).numpy()], training=False)
     arrays = (torch.from_numpy(ops.convert_to_numpy(m).copy()) for m in maps)
@@ -198,7 +202,7 @@ def _keras_model(path: Path, body: Mapping[str, Tensor], width: float, images: T
     if path.suffix == '.keras' or _is_whole_model(path):
         loaded = _owner_of_backbone(library.saving.load_model(path, compile=False))
     else:
-        biases = [t for name, t in body.items() if t.ndim == 1 and keras.is_classifier_bias(name)]
+        biases = [t for name, t in body.items() if t.ndim == 1 and _is_classifier_bias(name)]
         loaded = applications.MobileNetV2(
             alpha=width,
             weights=None,
@@ -209,6 +213,12 @@ def _keras_model(path: Path, body: Mapping[str, Tensor], width: float, images: T
     for layer in fresh.layers:
         layer.set_weights(loaded.get_layer(layer.name).get_weights() if layer.weights else [])
     return fresh
+
+
+def _is_classifier_bias(name: str) -> bool:
+    """Tell whether a tensor is the bias of the classifier, which has one for each class."""
+    layer, *_, variable = name.split('/')
+    return layer in ('predictions', 'Logits', 'dense') and variable.startswith(('bias', '1'))
 
 
 def _owner_of_backbone(model: Any) -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .targets import BACKGROUND, IGNORED, pairwise_overlaps
+from mbv2_backbone.det.targets import BACKGROUND, IGNORED, pairwise_overlaps
 
 
 def match_adaptive(

@@ -3,10 +3,10 @@
 import pytest
 import torch
 from helpers.boxes import boxes, slow_iou
+from measure.recipes.matching import match_adaptive, match_aligned
 from mmdet.models.task_modules.assigners import ATSSAssigner, TaskAlignedAssigner
 from mmengine.structures import InstanceData
 
-from mbv2_backbone.det.matching import match_adaptive, match_aligned
 from mbv2_backbone.det.targets import BACKGROUND, IGNORED, pad_boxes
 
 SETTINGS = [(13, 1.0, 6.0), (3, 0.5, 2.0), (200, 1.0, 1.0)]

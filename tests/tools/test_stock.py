@@ -19,6 +19,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, RUNNERS, Registry, root
 from mmengine.runner import Runner
 from PIL import Image
+from toolbox_scripts import describe, find_stock_tools, run_stock
 
 from mbv2_backbone.common.messages import UserError
 from mbv2_backbone.workbench.configs import portable as portable_module
@@ -29,7 +30,6 @@ from mbv2_backbone.workbench.configs.read import load_config, walk
 from mbv2_backbone.workbench.configs.start import find_start
 from mbv2_backbone.workbench.configs.summary import summarise
 from mbv2_backbone.workbench.run import evaluate, train, training_plan
-from mbv2_backbone.workbench.stock import describe, find_stock_tools, run_stock
 from mbv2_backbone.workbench.train.robust import type_name
 
 DET = """
@@ -431,19 +431,19 @@ def test_what_is_not_there_is_named(monkeypatch, tmp_path):
     assert tool('stock', 'mmdet').returncode == 2
     with pytest.raises(UserError, match='no toolbox mmpose; there are mmdet and mmseg'):
         run_stock('mmpose', 'test')
-    from mbv2_backbone.workbench import stock
+    import toolbox_scripts
 
     package = tmp_path / 'mmseg'
     package.mkdir()
     (package / '__init__.py').touch()
-    spec = stock.find_spec('json')
+    spec = toolbox_scripts.find_spec('json')
     spec.origin = str(package / '__init__.py')
-    monkeypatch.setattr(stock, 'find_spec', lambda _: spec)
+    monkeypatch.setattr(toolbox_scripts, 'find_spec', lambda _: spec)
     with pytest.raises(UserError, match='without its tools'):
         run_stock('mmseg', 'test')
     (tmp_path / 'tools').mkdir()
     (tmp_path / 'tools/train.py').touch()
     assert find_stock_tools('mmseg') == {'train': tmp_path / 'tools/train.py'}
-    monkeypatch.setattr(stock, 'find_spec', lambda _: None)
+    monkeypatch.setattr(toolbox_scripts, 'find_spec', lambda _: None)
     with pytest.raises(UserError, match='mmseg is not installed'):
         run_stock('mmseg', 'test')

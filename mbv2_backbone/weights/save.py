@@ -9,11 +9,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ...common.files import replaced_whole
-from ...weights.layouts import mmdet_names as mmdet
-from ...weights.layouts import timm_names as timm
-from ...weights.layouts import torchvision_names as torchvision
-from ...weights.outcome import Report
+from ..common.files import replaced_whole
+from .layouts import mmdet_names as mmdet
+from .layouts import timm_names as timm
+from .layouts import torchvision_names as torchvision
+from .outcome import Report
 
 TARGETS = {module.LAYOUT.name: module.LAYOUT for module in (mmdet, torchvision, timm)}
 SUFFIXES = ('.pth', '.pt', '.safetensors')

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from ..common.messages import UserError
-from ..compat.prepare import end_joined_process
+from mbv2_backbone.common.messages import UserError
+from mbv2_backbone.compat.prepare import end_joined_process
 
 TOOLBOXES = ('mmdet', 'mmseg')
 _FIRST = ('', 'analysis_tools')  # folders whose tools go by their bare names where two are alike
@@ -99,7 +99,7 @@ def run_stock(toolbox: str, name: str, args: Sequence[str] = ()) -> None:
         raise UserError(
             f'{toolbox} has no tool {name}; {listed}. See them all: mbv2 stock {toolbox} --list'
         )
-    from ..compat.stock_tools import prepare_stock_tools
+    from mbv2_backbone.compat.stock_tools import prepare_stock_tools
 
     prepare_stock_tools(toolbox, path.stem)
     # As Python does for a script: the files beside it can be imported, and ours cannot.

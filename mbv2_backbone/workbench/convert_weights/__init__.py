@@ -1,1 +1,0 @@
-"""Converting published weights to a checkpoint of ours, with proof."""

@@ -98,7 +98,10 @@ def test_every_kind_of_broken_image_is_told(tmp_path):
         (tmp_path / f'annotations/{split}.json').write_text(json.dumps(data))
     text = texts(check_folder(tmp_path), 'error')
     for name, problem in dict(
-        truncated='is truncated or damaged', zero='is empty', text='cannot be read', missing='does not exist'
+        truncated='is truncated or damaged',
+        zero='is empty',
+        text='cannot be read',
+        missing='does not exist',
     ).items():
         assert f'{name}.jpg {problem}' in text
     assert 'sound.jpg' not in text

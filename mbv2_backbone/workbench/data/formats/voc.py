@@ -29,14 +29,9 @@ def write_voc_files(
     folder: str = '',
     is_segmented: bool = False,
 ) -> None:
-    """Write the files that VOC itself has.
+    """Write the files that VOC itself has, in which the dataset is called `folder`.
 
-    Args:
-        root: Folder of the dataset.
-        classes: Names of the labels.
-        splits: The images.
-        folder: What the annotations call the dataset.
-        is_segmented: Whether the images have masks; then they are listed for segmentation, too.
+    Images with masks (`is_segmented`) are listed for segmentation, too.
     """
     members = {split: [Path(photo.name).stem for photo in splits[split]] for split in splits}
     if {'train', 'val'} <= members.keys():

@@ -14,7 +14,6 @@ import ast
 import functools
 import inspect
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / 'tools')]
 
 from measure.markdown import markdown_table, put_between  # noqa: E402
+from measure.structure import arrows, python_files, room_of  # noqa: E402
 
 from mbv2_backbone.arch import (  # noqa: E402
     INDEX_TO_TAP,
@@ -37,6 +37,7 @@ from mbv2_backbone.arch import (  # noqa: E402
 )
 
 PACKAGE = ROOT / 'mbv2_backbone'
+_EMPTY = ('/__main__.py', 'workbench/__init__.py')  # rooms without anything to import
 USERS = {
     'DeepLabV3': 'deeplabv3_mbv2_voc12aug.py',
     'DeepLabV3+': 'deeplabv3plus_mbv2_voc12aug.py',
@@ -175,88 +176,67 @@ def draw_taps(path: Path) -> None:
 
 
 @dataclass(frozen=True)
-class Unit:
-    """A module or subpackage directly under the package.
+class Room:
+    """A file at the root of the package, or a folder there or in the workbench.
 
     Attributes:
-        name: Name of the file or folder, without `.py`.
         what: First line of its docstring.
-        imports: Other units that its files import as they are loaded.
-        imports_late: Other units that its functions import when they are called.
+        imports: Names of the other rooms that its files import, now or when they are called.
     """
 
-    name: str
     what: str
     imports: frozenset[str]
-    imports_late: frozenset[str]
 
 
-def read_units() -> dict[str, Unit]:
-    """Return every unit of the package by its name, those that need the fewest others first."""
-    files: dict[str, list[Path]] = {}
-    for path in sorted(PACKAGE.rglob('*.py')):
-        first = path.relative_to(PACKAGE).parts[0]
-        if not first.startswith(('__', '.')):
-            files.setdefault(first.removesuffix('.py'), []).append(path)
-    units = {name: _read_unit(name, paths, set(files)) for name, paths in files.items()}
-
-    ranks = {name: len(_needed(name, units)) for name in units}
-    return {name: units[name] for name in sorted(units, key=lambda name: (ranks[name], name))}
-
-
-def _needed(name: str, units: dict[str, Unit]) -> set[str]:
-    """Return the units that are loaded with one, itself included."""
-    found, waiting = set(), [name]
-    while waiting:
-        unit = waiting.pop()
-        if unit not in found:
-            found.add(unit)
-            waiting += units[unit].imports
-    return found
-
-
-def _read_unit(name: str, paths: Sequence[Path], names: set[str]) -> Unit:
-    early, late = set(), set()
-    for path in paths:
-        tree = ast.parse(path.read_text(encoding='utf-8'))
-        for node in ast.walk(tree):
-            if isinstance(node, ast.ImportFrom) and node.level:
-                (early if node in tree.body else late).update(_targets(path, node) & names)
-    main = next((path for path in paths if path.name == '__init__.py'), paths[0])
-    text = ast.get_docstring(ast.parse(main.read_text(encoding='utf-8'))) or ''
-    what = text.partition('\n')[0]
-    return Unit(name, what, frozenset(early - {name}), frozenset(late - early - {name}))
+def read_rooms() -> dict[str, Room]:
+    """Return every room by its path in the package, each after the rooms that it imports."""
+    imports: dict[str, set[str]] = {}
+    for path in python_files(ROOT):
+        if path.startswith(f'{PACKAGE.name}/') and not path.endswith(_EMPTY):
+            imports.setdefault(room_of(path), set())
+    for arrow in arrows(ROOT):
+        source, target = room_of(arrow.source), room_of(arrow.target)
+        if {source, target} <= imports.keys() and source != target:
+            imports[source].add(target)
+    order: list[str] = []
+    while len(order) < len(imports):
+        order.append(
+            min(
+                room for room in imports if imports[room] <= {*order} - {room} and room not in order
+            )
+        )
+    return {
+        _inside(room): Room(_first_line(ROOT / room), frozenset(map(_inside, imports[room])))
+        for room in order
+    }
 
 
-def _targets(path: Path, node: ast.ImportFrom) -> set[str]:
-    """Return the units that a relative import reaches."""
-    base = path.relative_to(PACKAGE).parts[: -node.level]
-    if base:
-        return {base[0]}
-    return {node.module.split('.')[0]} if node.module else {alias.name for alias in node.names}
+def _inside(room: str) -> str:
+    """Return the path of a room in the package; folders end in a slash."""
+    return room.removeprefix(f'{PACKAGE.name}/') + ('' if room.endswith('.py') else '/')
+
+
+def _first_line(path: Path) -> str:
+    file = path if path.is_file() else path / '__init__.py'
+    text = ast.get_docstring(ast.parse(file.read_text(encoding='utf-8'))) or ''
+    return text.partition('\n')[0]
 
 
 def modules_table() -> str:
-    """Return Markdown: every unit and what it is for."""
-    rows = []
-    for unit in read_units().values():
-        is_package = (PACKAGE / unit.name).is_dir()
-        rows.append([f'`{unit.name}{"/" if is_package else ".py"}`', unit.what])
-    return markdown_table(('module', 'what'), rows)
+    """Return Markdown: every room and what it is for."""
+    rows = [[f'`{name}`', room.what] for name, room in read_rooms().items()]
+    return markdown_table(('room', 'what'), rows)
 
 
 def draw_modules(path: Path) -> None:
-    """Draw which unit imports which, from the imports in the files."""
-    units = read_units()
-    names = list(units)
+    """Draw which room imports which."""
+    rooms = read_rooms()
+    names = list(rooms)
     size = 0.3 * len(names)
     figure, axes = plt.subplots(figsize=(size + 2.6, size + 2.4), layout='constrained')
-    for y, unit in enumerate(units.values()):
-        for imported, filled in ((unit.imports, True), (unit.imports_late, False)):
-            xs = [names.index(name) for name in imported]
-            colors = [BLUE if x < y else ORANGE for x in xs]
-            faces = colors if filled else 'none'
-            axes.scatter(xs, [y] * len(xs), s=62, marker='s', facecolors=faces, edgecolors=colors)
+    for y, room in enumerate(rooms.values()):
+        xs = [names.index(name) for name in room.imports]
+        axes.scatter(xs, [y] * len(xs), s=62, marker='s', color=BLUE)
     axes.plot([-0.5, len(names) - 0.5], [-0.5, len(names) - 0.5], color=GREY, zorder=0)
     axes.set_xticks(range(len(names)), names, rotation=90)
     axes.set_yticks(range(len(names)), names)
@@ -266,9 +246,8 @@ def draw_modules(path: Path) -> None:
     axes.set_axisbelow(True)
     axes.set_aspect('equal')
     axes.set_title(
-        'Each row imports the columns\n'
-        'filled: when loaded; hollow: when a function is called\n'
-        'orange: against the order, which is by what is needed',
+        'Each row imports the marked columns.\n'
+        'Every mark is left of the line: nothing imports upward.',
         fontsize=10,
         loc='left',
     )

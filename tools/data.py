@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from functools import partial
 
 from common import run
 
@@ -200,7 +199,6 @@ def fetch_data(args: argparse.Namespace) -> None:
 
 def draw_sample(args: argparse.Namespace) -> None:
     from mbv2_backbone.common.messages import UserError
-    from mbv2_backbone.common.progress import track
     from mbv2_backbone.workbench.data.sample.sample import generate_sample
 
     try:
@@ -211,7 +209,6 @@ def draw_sample(args: argparse.Namespace) -> None:
             size=args.size,
             seed=args.seed,
             force=args.force,
-            track=partial(track, what='Drawing', unit='images'),
         )
     except OSError as error:
         raise UserError(f'cannot write the sample dataset to {args.out}: {error}') from error
@@ -227,7 +224,6 @@ def draw_sample(args: argparse.Namespace) -> None:
 
 def convert_set(args: argparse.Namespace) -> None:
     from mbv2_backbone.common.messages import UserError, first_lines
-    from mbv2_backbone.common.progress import track
     from mbv2_backbone.workbench.data.conversion import convert
 
     try:
@@ -238,7 +234,6 @@ def convert_set(args: argparse.Namespace) -> None:
             layout=args.layout,
             copy=args.copy,
             force=args.force,
-            track=partial(track, what='Placing images', unit='images'),
         )
     except OSError as error:
         raise UserError(f'cannot write {args.target}: {error}') from error

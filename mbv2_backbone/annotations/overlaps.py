@@ -46,3 +46,26 @@ def pairwise_iou(first: np.ndarray, second: np.ndarray, *, over_first: bool = Fa
     if over_first:
         divisor = areas_of(first)[:, None]
     return shared / np.maximum(divisor, 1e-6)
+
+
+def match_one_to_one(is_pair: np.ndarray, *costs: np.ndarray) -> np.ndarray:
+    """Match rows and columns greedily, the cheapest pair first; of equal ones that of the top row.
+
+    Args:
+        is_pair: `(A, B)` bool, which pairs may be matched.
+        costs: `(A, B)` each; the last one decides, the one before it among equals.
+
+    Returns:
+        `(A,)` int64: the column of each row, or -1.
+
+    Example:
+        >>> match_one_to_one(np.ones((2, 2), bool), np.array([[3, 1], [0, 2]])).tolist()
+        [1, 0]
+    """
+    rows, columns = np.nonzero(is_pair)
+    matched, taken = np.full(len(is_pair), -1), np.zeros(is_pair.shape[1], bool)
+    for i in np.lexsort([cost[rows, columns] for cost in costs]):
+        if matched[rows[i]] < 0 and not taken[columns[i]]:
+            matched[rows[i]] = columns[i]
+            taken[columns[i]] = True
+    return matched

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from os import PathLike, fspath
+from typing import Protocol
 
 import numpy as np
 
@@ -69,6 +70,15 @@ def resize(image: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
     return cv2.resize(image, size_hw[::-1])
 
 
+class Rules(Protocol):
+    """How an image is brought to the network's input; see `Metadata` for the fields."""
+
+    input_size: tuple[int, int]
+    fit: str
+    within: tuple[int, int] | None
+    pad_value: tuple[int, int, int]
+
+
 @dataclass(frozen=True)
 class Placement:
     """Where an image lies in the network's input.
@@ -114,38 +124,22 @@ class Placement:
         )
 
 
-def place(
-    image: np.ndarray,
-    input_size: tuple[int, int],
-    *,
-    fit: str,
-    within: tuple[int, int] | None,
-    pad_value: tuple[int, int, int],
-) -> tuple[np.ndarray, Placement]:
-    """Bring an image to the size of the network's input.
-
-    Args:
-        image: `(H, W, 3)` uint8.
-        input_size: `(height, width)` in pixels.
-        fit: `stretch`, or `pad`: resized with its ratio kept, then padded at the right and below.
-        within: With `pad`, the longest and the shortest side that it is resized to; `None` only
-            makes smaller what is too large.
-        pad_value: RGB of the padding.
+def place(image: np.ndarray, rules: Rules) -> tuple[np.ndarray, Placement]:
+    """Bring an image `(H, W, 3)` uint8 to the size of the network's input.
 
     Returns:
         The input `(height, width, 3)` uint8, and where the image lies in it.
     """
-    original = image.shape[:2]
-    if fit == 'stretch':
+    original, input_size = image.shape[:2], rules.input_size
+    if rules.fit == 'stretch':
         return resize(image, input_size), Placement(original, input_size)
     factor = min(new / old for new, old in zip(input_size, original, strict=True))
-    if within is None:
+    if rules.within is None:
         factor = min(factor, 1.0)
     else:
-        factor = min(factor, within[0] / max(original), within[1] / min(original))
+        factor = min(factor, rules.within[0] / max(original), rules.within[1] / min(original))
     placed = tuple(max(1, int(size * factor + 0.5)) for size in original)
-    canvas = np.empty((*input_size, 3), np.uint8)
-    canvas[...] = pad_value
+    canvas = np.full((*input_size, 3), rules.pad_value, np.uint8)
     canvas[: placed[0], : placed[1]] = resize(image, placed)
     return canvas, Placement(original, placed)
 

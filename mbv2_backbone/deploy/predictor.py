@@ -74,20 +74,10 @@ class Predictor:
     def predict(self, images: Sequence[str | PathLike | np.ndarray]) -> list[Prediction]:
         """Predict on several images, in one call of the network where the file allows it."""
         arrays = [
-            image if isinstance(image, np.ndarray) else read_image(_checked_path(image))
+            check_image(read_image(image) if isinstance(image, (str, PathLike)) else image)
             for image in images
         ]
-        placed = [
-            place(
-                check_image(array),
-                self.metadata.input_size,
-                fit=self.metadata.fit,
-                within=self.metadata.within,
-                pad_value=self.metadata.pad_value,
-            )
-            for array in arrays
-        ]
-        return self.predict_placed(placed)
+        return self.predict_placed([place(array, self.metadata) for array in arrays])
 
     def predict_placed(self, placed: Sequence[tuple[np.ndarray, Placement]]) -> list[Prediction]:
         """Predict on images of the file's own input size.
@@ -131,7 +121,7 @@ class Predictor:
         return self._run(images, self.metadata.output_names)
 
     def _needed_outputs(self, places: Sequence[Placement]) -> tuple[str, ...]:
-        """Leave out the logits, which are large, where the mask is of the right size already."""
+        """Skip the logits, which are large, where the mask is of the right size already."""
         names = self.metadata.output_names
         if 'mask' in names and not any(where.is_resized for where in places):
             return tuple(name for name in names if name != 'logits')
@@ -161,9 +151,3 @@ class Predictor:
             few = len(self.metadata.segmentation.classes) <= 256
             mask = mask.astype(np.uint8 if few else np.int32)
         return Prediction(boxes, scores, labels, names, mask)
-
-
-def _checked_path(image: object) -> str | PathLike:
-    if not isinstance(image, (str, PathLike)):
-        raise UserError(f'expected a path or a uint8 RGB array (H, W, 3), got {type(image)}')
-    return image

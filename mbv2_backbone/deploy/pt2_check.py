@@ -21,6 +21,7 @@ _TARGET = re.compile(
     r'torch\.ops\.(aten|prims|torchvision)\.\w+\.\w+|torch\.sym_\w+|math\.\w+|'
     r'_operator\.(add|sub|mul|pow|neg|mod|floordiv|truediv|getitem|and_|or_|eq|ne|lt|le|gt|ge)'
 )
+_FUNCTIONS = ('torch', '_operator', 'math', '#')
 # torch hands the sizes to sympy, which evaluates them as Python.
 _IN_SIZES = re.compile(
     r'[subz]\d+|Symbol|Integer|Eq|Ne|Mod|Min|Max|FloorDiv|CeilDiv|PythonMod|True|False|'
@@ -94,7 +95,8 @@ def _check_graph(name: str, graph: Any) -> None:
     for key, value in _entries(graph):
         if key == 'guards_code' and value:
             raise ValueError(f'{name} in it holds code of its own: {str(value)[:80]}')
-        if key == 'target' and _is_function(value) and not _TARGET.fullmatch(value):
+        is_function = key == 'target' and str(value).startswith(_FUNCTIONS)
+        if is_function and not _TARGET.fullmatch(value):
             raise ValueError(f'{name} in it calls {value}, which is no operator of torch')
         if key == 'expr_str' and not _is_size(value):
             raise ValueError(f'{name} in it has the size {str(value)[:80]}, which may be code')
@@ -107,10 +109,6 @@ def _entries(node: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(node, list):
         for item in node:
             yield from _entries(item)
-
-
-def _is_function(target: Any) -> bool:
-    return isinstance(target, str) and target.startswith(('torch', '_operator', 'math', '#'))
 
 
 def _is_size(text: Any) -> bool:

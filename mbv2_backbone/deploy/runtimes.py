@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import os.path as osp
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from types import ModuleType
 from typing import Protocol
 
 import numpy as np
 
-from ..common.messages import UserError
+from ..common.messages import UserError, first_line
 from .metadata import PREFIX, Metadata
 
 SUFFIXES = {'onnx': '.onnx', 'openvino': '.xml', 'torch-export': '.pt2', 'executorch': '.pte'}
@@ -34,13 +34,7 @@ class Runtime(Protocol):
     metadata: Metadata
 
     def __call__(self, images: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
-        """Run images `(N, H, W, 3)` uint8 RGB.
-
-        Args:
-            images: The images.
-            names: Outputs that are wanted, of `metadata.output_names`.
-        """
-        ...
+        """Return some of `metadata.output_names` for images `(N, H, W, 3)` uint8 RGB."""
 
 
 def is_exported(path: str) -> bool:
@@ -69,7 +63,8 @@ def load_runtime(path: str, runtime: str | None = None, *, threads: int | None =
     fitting = [name for name, suffixes in RUNTIMES.items() if path.endswith(suffixes)]
     if not fitting:
         raise UserError(
-            f'{path} is not an exported model; expected a file ending in {", ".join(SUFFIXES.values())}'
+            f'{path} is not an exported model; expected a file ending in '
+            f'{", ".join(SUFFIXES.values())}'
         )
     runtime = runtime or fitting[0]
     if runtime not in fitting:
@@ -93,8 +88,10 @@ def _import(name: str) -> ModuleType:
 
 
 def _broken(path: str, error: Exception) -> UserError:
-    first = str(error).strip().split('\n')[0][:300]
-    return UserError(f'{path} cannot be loaded; is it complete? {type(error).__name__}: {first}')
+    return UserError(
+        f'{path} cannot be loaded; is it complete? {type(error).__name__}: '
+        f'{first_line(error)[:300]}'
+    )
 
 
 class OnnxRuntime:
@@ -120,7 +117,7 @@ class OnnxRuntime:
 
 
 class OpenVino:
-    """An `.xml` file (its `.bin` beside it) or a `.onnx` file under OpenVINO, on the CPU."""
+    """An `.xml` file (its `.bin` next to it) or a `.onnx` file under OpenVINO, on the CPU."""
 
     def __init__(self, path: str, threads: int | None) -> None:
         ov = _import('openvino')
@@ -145,53 +142,59 @@ class OpenVino:
 
 
 def _openvino_info(model: object, path: str) -> Mapping[str, str]:
-    if model.has_rt_info([PREFIX]):
-        info = model.get_rt_info([PREFIX]).value
-        return {key: getattr(value, 'value', value) for key, value in info.items()}
-    if path.endswith('.onnx') and model.has_rt_info(['framework']):
-        info = model.get_rt_info(['framework']).value
-        return {key: getattr(value, 'value', value) for key, value in info.items()}
+    for key in (PREFIX, 'framework') if path.endswith('.onnx') else (PREFIX,):
+        if model.has_rt_info([key]):
+            info = model.get_rt_info([key]).value
+            return {name: getattr(value, 'value', value) for name, value in info.items()}
     return {}
 
 
-class TorchProgram:
+class _TorchRuntime:
+    """What the runtimes of torch's own formats share: tensors in, tensors out."""
+
+    metadata: Metadata
+    _execute: Callable
+
+    def __call__(self, images: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
+        import torch
+
+        with torch.inference_mode():
+            outputs = self._execute(torch.from_numpy(np.ascontiguousarray(images)))
+        found = dict(zip(self.metadata.output_names, outputs, strict=True))
+        return {name: found[name].numpy() for name in names}
+
+
+class TorchProgram(_TorchRuntime):
     """A `.pt2` file of `torch.export`."""
 
     def __init__(self, path: str, threads: int | None) -> None:
-        self._torch = _import('torch')
+        torch = _import('torch')
         if threads:
-            self._torch.set_num_threads(threads)
+            torch.set_num_threads(threads)
         from .pt2_check import check_program  # it needs torch, other runtimes do not
 
         extra = {METADATA_FILE: ''}
         try:
             check_program(path)
-            program = self._torch.export.load(path, extra_files=extra)
+            program = torch.export.load(path, extra_files=extra)
         except UserError:
             raise
         except Exception as error:
             raise _broken(path, error) from error
         text = extra[METADATA_FILE] or '{}'
         self.metadata = Metadata.from_strings(json.loads(text), path)
-        self._module = program.module()
-
-    def __call__(self, images: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
-        """See `Runtime`."""
-        with self._torch.inference_mode():
-            outputs = self._module(self._torch.from_numpy(np.ascontiguousarray(images)))
-        found = dict(zip(self.metadata.output_names, outputs, strict=True))
-        return {name: found[name].numpy() for name in names}
+        self._execute = program.module()
 
 
-class ExecuTorch:
-    """A `.pte` file under ExecuTorch's runtime; its metadata lies in a `.json` beside it."""
+class ExecuTorch(_TorchRuntime):
+    """A `.pte` file under ExecuTorch's runtime; its metadata lies in a `.json` next to it."""
 
     def __init__(self, path: str, threads: int | None) -> None:
         module = _import('executorch.runtime')
-        self._torch = _import('torch')
-        del threads  # the runtime takes its own choice
+        _import('torch')
+        del threads  # the runtime uses its own choice
         if not osp.isfile(sidecar(path)):
-            raise UserError(f'{path} needs {sidecar(path)} beside it; tools/export.py wrote both')
+            raise UserError(f'{path} needs {sidecar(path)} next to it; tools/export.py wrote both')
         try:
             with open(sidecar(path), encoding='utf-8') as file:
                 strings = json.load(file)
@@ -200,12 +203,7 @@ class ExecuTorch:
         self.metadata = Metadata.from_strings(strings, path)
         try:
             self._program = module.Runtime.get().load_program(path)
-            self._method = self._program.load_method('forward')
+            method = self._program.load_method('forward')
         except Exception as error:
             raise _broken(path, error) from error
-
-    def __call__(self, images: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
-        """See `Runtime`."""
-        outputs = self._method.execute([self._torch.from_numpy(np.ascontiguousarray(images))])
-        found = dict(zip(self.metadata.output_names, outputs, strict=True))
-        return {name: found[name].numpy().copy() for name in names}
+        self._execute = lambda images: [x.clone() for x in method.execute([images])]

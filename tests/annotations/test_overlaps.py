@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from mbv2_backbone.annotations.overlaps import areas_of, pairwise_iou, shared_and_union
+from mbv2_backbone.annotations.overlaps import (
+    areas_of,
+    match_one_to_one,
+    pairwise_iou,
+    shared_and_union,
+)
 from mbv2_backbone.det.targets import pairwise_overlaps
 
 
@@ -34,3 +39,17 @@ def test_areas_by_hand():
     assert shared.tolist() == [[1, 0]]
     assert union.tolist() == [[15, 8]]
     assert areas_of(second).tolist() == [8, 0]
+
+
+@pytest.mark.parametrize('shape', [(9, 6), (4, 12), (0, 3), (3, 0)])
+def test_matching_takes_the_cheapest_free_pair_again_and_again(shape):
+    rng = np.random.default_rng(sum(shape))
+    is_pair = rng.random(shape) < 0.6
+    first, last = rng.integers(0, 4, shape), rng.integers(0, 2, shape)
+    expected = np.full(shape[0], -1)
+    free = [(last[i, j], first[i, j], i, j) for i, j in np.argwhere(is_pair)]
+    while free:
+        *_, row, column = min(free)
+        expected[row] = column
+        free = [pair for pair in free if pair[2] != row and pair[3] != column]
+    assert match_one_to_one(is_pair, first, last).tolist() == expected.tolist()

@@ -103,13 +103,15 @@ def test_a_large_mask_is_resized_in_blocks(monkeypatch):
 
 def test_an_image_is_padded_with_its_ratio_kept_and_comes_back():
     image = np.full((50, 25, 3), 9, np.uint8)
-    options = dict(fit='pad', pad_value=(1, 2, 3))
-    placed, where = place(image, (40, 40), within=None, **options)
+    rules = replace(METADATA, input_size=(40, 40))
+    placed, where = place(image, rules)
     assert where == Placement((50, 25), (40, 20))
     assert (placed[:, :20] == 9).all()
     assert (placed[:, 20:] == (1, 2, 3)).all()
-    assert place(image, (60, 60), within=None, **options)[1].placed_size == (50, 25)
-    assert place(image, (200, 200), within=(100, 100), **options)[1].placed_size == (100, 50)
+    larger = replace(rules, input_size=(60, 60))
+    assert place(image, larger)[1].placed_size == (50, 25)
+    limited = replace(rules, input_size=(200, 200), within=(100, 100))
+    assert place(image, limited)[1].placed_size == (100, 50)
     boxes = where.boxes_back(np.array([[4, 8, 20, 40], [-3, 0, 39, 39]], np.float32))
     assert np.allclose(boxes, [[5, 10, 25, 50], [0, 0, 25, 48.75]])
 

@@ -14,6 +14,7 @@ import torch
 from helpers.deploy import DETECTION, pictures, write_config
 from helpers.machine import skip_without
 from helpers.paths import ROOT
+from measure import structure
 from measure.speed.plan import plan_markdown, read_rates
 from measure.speed.results import read_json
 from measure.speed.table import brief_table, speed_table
@@ -219,20 +220,9 @@ def test_the_taps_of_the_heads(draw):
     assert heads['FPN and the like (default)'] == ('layer2', 'layer3', 'layer5', 'layer7')
 
 
-def test_imports_point_the_way_that_the_page_says(draw):
-    units = draw.read_units()
-    assert units['arch'].imports == units['arch'].imports_late == frozenset()
-    assert units['blocks'].imports == {'arch'}
-    assert units['backbone'].imports == {'arch', 'blocks'}
-    assert units['backbone'].imports_late == {'weights'}
-    for name in ('det', 'seg'):
-        reached = units[name].imports | units[name].imports_late
-        assert not reached & {'det', 'seg', 'joint', 'engine', 'deploy', 'bench'}, name
-    for path in PACKAGE.rglob('*.py'):
-        if '.mim' not in path.parts:
-            assert not re.search(r'^\s*(from|import) (tools|common)\b', path.read_text(), re.M), (
-                path
-            )
+def test_the_floors_on_the_page_are_those_that_are_kept():
+    floors = [', '.join(rooms) for rooms in reversed(structure.FLOORS)]
+    assert f'```text\n{chr(10).join(floors)}\n```' in page('architecture')
 
 
 def test_the_places_on_the_page_exist():

@@ -16,7 +16,7 @@ from helpers.networks import randomise
 from helpers.resume import environment, toy_config
 from helpers.small import ROOT, tool, write_small_config
 from mmengine.config import Config
-from mmengine.registry import MODELS, root
+from mmengine.registry import MODELS, RUNNERS, Registry, root
 from mmengine.runner import Runner
 from PIL import Image
 from toolbox_scripts import describe, find_stock_tools, run_stock
@@ -317,8 +317,9 @@ def planned_and_recorded(path, tmp_path, **flags):
 def names_of_our_tools():
     """All that is registered by what is not the plugin."""
     found = set()
-    for name in dir(root):
-        for key, value in getattr(getattr(root, name), 'module_dict', {}).items():
+    registries = [value for value in vars(root).values() if isinstance(value, Registry)]
+    for registry in registries:
+        for key, value in registry.module_dict.items():
             if re.match(r'mbv2_backbone\.(engine|workbench|report|deploy)\b', value.__module__):
                 found.add(key)
     return found
@@ -342,8 +343,8 @@ def test_nothing_that_is_recorded_needs_our_tools(name, tmp_path):
     assert not used[1] & ours
     assert 'worker_init_fn' not in recorded.pretty_text
     loaded = load_config(str(config))
+    assert set(recorded.custom_imports.imports) == {'mbv2_backbone', *loaded.custom_imports.imports}
     assert recorded.work_dir == planned.work_dir == str(tmp_path)
-    assert set(loaded.custom_imports.imports) <= set(recorded.custom_imports.imports)
     assert recorded.val_evaluator == loaded.val_evaluator
     assert recorded.train_dataloader.num_workers == planned.train_dataloader.num_workers
     assert recorded.optim_wrapper.optimizer == planned.optim_wrapper.optimizer
@@ -364,25 +365,29 @@ def test_mixed_precision_is_recorded_as_mmengines_where_that_can_run(tmp_path, m
     assert recorded.optim_wrapper.type == 'OptimWrapper'
     monkeypatch.setattr(portable_module.torch.cuda, 'is_available', lambda: True)
     wrapper = portable(load_config(str(config)), planned).optim_wrapper
-    wrapper.pop('optimizer')
+    assert wrapper.pop('optimizer') == planned.optim_wrapper.optimizer
+    wrapper.pop('_scope_', None)
     assert wrapper == dict(type='AmpOptimWrapper', dtype='bfloat16', loss_scale=1.0)
 
 
 def test_what_only_our_tools_import_is_named_in_custom_imports(tmp_path):
+    import mbv2_backbone.seg.padding  # noqa: F401  (as --tta-scales does)
+
     path = tmp_path / 'bare.py'
     load_config(str(ROOT / 'configs/deeplabv3_mbv2_sample.py'))  # imports mbv2_backbone.seg
     path.write_text(
         f'_base_ = {str(ROOT / "configs/deeplabv3_mbv2_sample.py")!r}\n'
         "custom_imports = dict(_delete_=True, imports='json')\n"
+        "test_pipeline = [dict(type='PadToGrid')]\n"
     )
     _, recorded = planned_and_recorded(path, tmp_path)
-    assert recorded.custom_imports == dict(imports=['mbv2_backbone', 'json', 'mbv2_backbone.seg'])
+    assert recorded.custom_imports == dict(
+        imports=['mbv2_backbone', 'json', 'mbv2_backbone.seg', 'mbv2_backbone.seg.padding']
+    )
 
 
 @pytest.mark.parametrize('kind', [None, 'OtherRunner'])
 def test_a_runner_records_another_config_than_it_is_built_from(tmp_path, kind):
-    from mmengine.registry import RUNNERS
-
     @RUNNERS.register_module(force=True)
     class OtherRunner(Runner):
         pass
@@ -390,7 +395,10 @@ def test_a_runner_records_another_config_than_it_is_built_from(tmp_path, kind):
     planned = toy_config(tmp_path)
     if kind:
         planned.runner_type = kind
-    recorded = Config(dict(note='what is written'), filename=str(tmp_path / 'source.py'))
+    source = tmp_path / 'elsewhere' / 'source.py'
+    source.parent.mkdir()
+    source.write_text("note = 'what is written'")
+    recorded = Config.fromfile(source)
     runner = build_runner(planned, recorded)
     assert isinstance(runner, OtherRunner) == bool(kind)
     assert type_name(runner.model) == 'ToyModel'

@@ -194,13 +194,18 @@ def rooms(found: Iterable[Arrow]) -> tuple[int, int]:
     """Return the rooms and the arrows between them; a room is a folder, or a file at the root."""
     pairs = set()
     for arrow in found:
-        pair = tuple(_room(path) for path in (arrow.source, arrow.target))
+        pair = tuple(room_of(path) for path in (arrow.source, arrow.target))
         if pair[0] != pair[1]:
             pairs.add(pair)
     return len({room for pair in pairs for room in pair}), len(pairs)
 
 
-def _room(path: str) -> str:
+def room_of(path: str) -> str:
+    """Return the room of a file: its folder in the package or the workbench, else the file.
+
+    >>> room_of('mbv2_backbone/workbench/data/show/sheet.py')
+    'mbv2_backbone/workbench/data'
+    """
     parts = PurePosixPath(path).parts
     return '/'.join(parts[:3] if parts[1] == 'workbench' else parts[:2])
 
@@ -211,8 +216,8 @@ def report(root: Path) -> str:
     inside = {arrow for arrow in found if arrow.source.startswith(f'{PACKAGE}/')}
     try:
         wrong = [str(arrow) for arrow in upward(inside)]
-    except ValueError:  # a tree of another layout has no floors; its circles count all the same
-        wrong = []
+    except ValueError as error:  # a tree of another layout
+        wrong = [f'cannot be told: {error}']
     names = repeated_names(root)
     number, between = rooms(inside)
     facts = [

@@ -104,7 +104,7 @@ def _leaves(node: Any, prefix: str = '') -> Iterator[tuple[str, Any]]:
         items = list(node.items())
     elif isinstance(node, (list, tuple)):
         items = list(enumerate(node))
-    if not items:
+    if not items and prefix:
         yield prefix, node
     for key, value in items:
         yield from _leaves(value, f'{prefix}.{key}' if prefix else str(key))

@@ -26,6 +26,8 @@ _CHOSEN = (
     'auto_scale_lr',
     'load_from',
     'resume',
+    'tta_model',
+    'tta_pipeline',
 )
 _CHOSEN_OF_LOADER = ('num_workers', 'persistent_workers', 'prefetch_factor')
 _OWN_WRAPPER = 'Bf16OptimWrapper'
@@ -83,11 +85,24 @@ def _import_what_is_used(cfg: Config) -> None:
     imports = dict(cfg.get('custom_imports') or {})
     names = imports.get('imports') or []
     names = [names] if isinstance(names, str) else list(names)
-    used = {type_name(node) for node in walk(cfg._cfg_dict) if 'type' in node}
-    parts = [part for part in _PARTS if used & set(getattr(sys.modules.get(part), '__all__', ()))]
+    used = sorted({type_name(node) for node in walk(cfg._cfg_dict) if 'type' in node})
+    # What is named already comes first, and a package before what is in it.
+    parts = sorted(filter(_is_part, sys.modules), key=lambda name: (name not in names, name))
+    homes = [next((part for part in parts if _has(part, kind)), None) for kind in used]
     # First of all the package: the toolboxes that the others import need its preparation.
-    wanted = dict.fromkeys(['mbv2_backbone', *names, *parts])
+    wanted = dict.fromkeys(['mbv2_backbone', *names, *filter(None, homes)])
     cfg.custom_imports = dict(imports, imports=list(wanted))
+
+
+def _is_part(module: str) -> bool:
+    return '.'.join(module.split('.')[:2]) in _PARTS
+
+
+def _has(module: str, kind: str) -> bool:
+    """Tell whether importing a module is how to get a type: it offers it, or defines it."""
+    content = vars(sys.modules[module])
+    offered = content.get('__all__', ())
+    return kind in offered or getattr(content.get(kind), '__module__', None) == module
 
 
 def build_runner(planned: Config, recorded: Config) -> Runner:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import cv2
 
 from ...common.files import folder_replaced_whole, is_free
 from ...common.messages import UserError
+from ...common.progress import track
 from .find import find_set
 from .formats.coco import write_coco
 from .formats.labelme import write_labelme
@@ -65,33 +66,35 @@ def convert(
     layout: str | None = None,
     copy: bool = False,
     force: bool = False,
-    track: Callable[[Sequence], Iterable] = iter,
 ) -> Converted:
-    """Write a set in another layout into a new folder; the input is not changed.
+    """Write a dataset in another layout into a new folder; the input is not changed.
 
     Boxes are kept to a millionth of a pixel, for VOC as whole pixels. Images are hard links to
     the input's where the file system allows it.
 
     Args:
-        source: Folder of the set.
+        source: Folder of the dataset.
         target: Folder to make; it is complete as soon as it is there.
         to: `coco`, `voc`, `yolo` or `labelme`.
         layout: Of the input; by default what it looks like.
         copy: Copy the images instead of linking them.
         force: Replace what is at `target`.
-        track: Wraps the list of images that are linked or copied, for a progress bar.
 
     Raises:
-        UserError: If there is no set, the target exists or is inside of the input, or nothing
+        UserError: If there is no dataset, the target exists or is inside of the input, or nothing
             can be read.
     """
     source, target = Path(source), Path(target).resolve()
-    _check_target(source.resolve(), target, force=force)
+    origin = source.resolve()
+    if target == origin or origin in target.parents or target in origin.parents:
+        raise UserError(f'{target} and the input {origin} must not contain each other')
+    if not is_free(target) and not force:
+        raise UserError(f'{target} exists; choose another folder, or replace it with --force')
     image_set = find_set(source, layout=layout, keep_splits=True)
     if not image_set.classes:
         raise UserError(
-            f'{source} is a dataset in the layout {image_set.layout!r} without boxes; masks of whole '
-            f'images cannot be turned into objects'
+            f'{source} is a dataset in the layout {image_set.layout!r} without boxes; masks of '
+            f'whole images cannot be turned into objects'
         )
     findings = Findings([*image_set.problems], [*image_set.notes])
     splits = collect(image_set, findings, one_folder=to == 'voc')
@@ -99,7 +102,7 @@ def convert(
         raise UserError('\n'.join([f'no image of {source} can be read:', *findings.problems[:20]]))
     with folder_replaced_whole(target) as root:
         findings.notes += WRITERS[to](root, image_set.classes, splits)
-        findings.notes += _place_images(root, splits, to, copy=copy, track=track)
+        findings.notes += _place_images(root, splits, to, copy=copy)
     return Converted(
         root=target,
         source_layout=image_set.layout,
@@ -109,39 +112,29 @@ def convert(
     )
 
 
-def _check_target(source: Path, target: Path, *, force: bool) -> None:
-    if target == source or source in target.parents or target in source.parents:
-        raise UserError(f'{target} and the input {source} must not contain each other')
-    if not is_free(target) and not force:
-        raise UserError(f'{target} exists; choose another folder, or replace it with --force')
-
-
 def _count(photos: Sequence[Photo]) -> tuple[int, int, int]:
     sizes = [len(photo.items) for photo in photos]
     return len(sizes), sizes.count(0), sum(sizes)
 
 
 def _place_images(
-    root: Path,
-    splits: dict[str, list[Photo]],
-    layout: str,
-    *,
-    copy: bool,
-    track: Callable[[Sequence], Iterable],
+    root: Path, splits: dict[str, list[Photo]], layout: str, *, copy: bool
 ) -> list[str]:
-    """Link or copy the images into the new set; VOC's readers ask for JPEG."""
+    """Link or copy the images into the new dataset; VOC's readers ask for JPEG."""
     num_encoded = 0
     for split in splits:
         (root / _FOLDERS[layout].format(split=split)).mkdir(parents=True, exist_ok=True)
     jobs = [(split, photo) for split, photos in splits.items() for photo in photos]
-    for split, photo in track(jobs):
+    for split, photo in track(jobs, 'Placing images', unit='images'):
         path = root / _FOLDERS[layout].format(split=split) / photo.name
-        if layout != 'voc':
+        is_jpeg = path.suffix.lower() in _JPEG_SUFFIXES
+        if layout == 'voc':
+            path = path.with_suffix('.jpg')
+        if layout != 'voc' or is_jpeg:
             _place(photo.path, path, copy=copy)
-        elif path.suffix.lower() in _JPEG_SUFFIXES:
-            _place(photo.path, path.with_suffix('.jpg'), copy=copy)
         else:
-            _encode(photo, path.with_suffix('.jpg'))
+            quality = [cv2.IMWRITE_JPEG_QUALITY, _QUALITY]
+            path.write_bytes(cv2.imencode('.jpg', load_image(photo), quality)[1].tobytes())
             num_encoded += 1
     if not num_encoded:
         return []
@@ -158,8 +151,3 @@ def _place(source: Path, path: Path, *, copy: bool) -> None:
         else:
             return
     shutil.copy2(source, path)
-
-
-def _encode(photo: Photo, path: Path) -> None:
-    quality = [cv2.IMWRITE_JPEG_QUALITY, _QUALITY]
-    path.write_bytes(cv2.imencode('.jpg', load_image(photo), quality)[1].tobytes())

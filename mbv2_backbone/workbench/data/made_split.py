@@ -18,24 +18,22 @@ def made_files(image_set: ImageSet) -> dict[str, tuple[Path, bytes]]:
     They lie in a folder of their own, so that nobody takes them for the user's lists.
 
     Raises:
-        UserError: If the set has several COCO files.
+        UserError: If the dataset has several COCO files.
     """
-    folder = image_set.root / MADE_SPLIT
-    if image_set.layout == 'coco':
-        texts = {
-            split: (f'{split}.json', json.dumps(_part_of_coco(image_set, items)))
-            for split, items in image_set.splits.items()
-        }
-    else:
-        texts = {
-            split: (f'{split}.txt', ''.join(f'{item.path.stem}\n' for item in items))
-            for split, items in image_set.splits.items()
-        }
-    return {split: (folder / name, text.encode()) for split, (name, text) in texts.items()}
+    files = {}
+    for split, items in image_set.splits.items():
+        path = image_set.root / MADE_SPLIT / split
+        if image_set.layout == 'coco':
+            text = json.dumps(_part_of_coco(image_set, items))
+            files[split] = path.with_suffix('.json'), text.encode()
+        else:
+            text = ''.join(f'{item.path.stem}\n' for item in items)
+            files[split] = path.with_suffix('.txt'), text.encode()
+    return files
 
 
 def _part_of_coco(image_set: ImageSet, items: Sequence[Labelled]) -> dict[str, Any]:
-    """Take some images out of the COCO file that a set was read from."""
+    """Take some images out of the COCO file that a dataset was read from."""
     files = {item.annotation for item in image_set.images}
     if len(files) != 1:
         raise UserError(

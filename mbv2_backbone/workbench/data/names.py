@@ -7,7 +7,8 @@ import json
 import os
 import re
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -58,13 +59,29 @@ def images_in(folder: Path) -> dict[str, Path]:
     return {p.stem: p for p in sorted(folder.iterdir()) if p.suffix.lower() in IMAGE_SUFFIXES}
 
 
-def list_files(root: Path, folder: str) -> dict[str, Path]:
-    """Return the files that list the images of splits, by split: `ImageSets/Main/train.txt`."""
-    return {
+def read_lists(
+    image_set: ImageSet, folder: str, annotated: Iterable[str]
+) -> tuple[dict[str, Path], dict[str, list[str]]]:
+    """Read the lists of splits, such as `ImageSets/Main/train.txt`.
+
+    Args:
+        image_set: What is odd about the lists is added to its problems and notes.
+        folder: `Main` or `Segmentation`.
+        annotated: Names of the images with an annotation.
+
+    Returns:
+        The files and the names in them, each once, by split.
+    """
+    lists = {
         _SPLITS[path.stem.lower()]: path
-        for path in sorted((root / 'ImageSets' / folder).glob('*.txt'))
+        for path in sorted((image_set.root / 'ImageSets' / folder).glob('*.txt'))
         if path.stem.lower() in _SPLITS
     }
+    image_set.problems += byte_order_problems(lists.values())
+    names = {split: list(dict.fromkeys(names_in(read_text(path)))) for split, path in lists.items()}
+    if names:
+        note_unlisted(image_set, annotated, chain.from_iterable(names.values()))
+    return lists, names
 
 
 def names_in(text: str) -> list[str]:
@@ -83,19 +100,8 @@ def names_in(text: str) -> list[str]:
     return lines
 
 
-def read_lists(lists: Mapping[str, Path]) -> dict[str, list[str]]:
-    """Read the names in lists, by split; each once."""
-    return {split: list(dict.fromkeys(names_in(read_text(path)))) for split, path in lists.items()}
-
-
 def note_unlisted(image_set: ImageSet, names: Iterable[str], listed: Iterable[str]) -> None:
-    """Name annotated images that are in no list, in place.
-
-    Args:
-        image_set: Whose notes are added to.
-        names: Of the annotated images.
-        listed: Names in the lists.
-    """
+    """Add the names of annotated images that are in no list to the notes of a dataset."""
     others = sorted(set(names).difference(listed))
     if others:
         image_set.notes.append(

@@ -8,7 +8,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ...annotations.boxes import Box, Object
 from ...annotations.images import AS_STORED, ROUNDING, read_image, read_image_facts
 from ...common.messages import UserError, first_names
 from .names import split_in
@@ -30,15 +29,15 @@ class Findings:
 
 
 def collect(image_set: ImageSet, findings: Findings, *, one_folder: bool) -> dict[str, list[Photo]]:
-    """Read a set; what is wrong with it goes into the findings.
+    """Read a dataset; what is wrong with it goes into the findings.
 
     Args:
-        image_set: The set.
+        image_set: The dataset.
         findings: Is added to.
         one_folder: Whether images of all splits get names for one folder.
 
     Returns:
-        The images of each split that can be read; a set that knows no splits is all `train`.
+        The images of each split that can be read; a dataset without splits is all `train`.
     """
     photos: dict[str, list[Photo]] = {}
     taken: set[str] = set()
@@ -53,19 +52,15 @@ def collect(image_set: ImageSet, findings: Findings, *, one_folder: bool) -> dic
                 if name != item.path.name:
                     findings.notes.append(f'{item.path} is {name} in the new dataset')
                 photos[split].append(replace(photo, name=name))
-    _note_unlabelled(image_set, findings)
-    if len(photos) == 1 and not any(map(split_in, photos)):
-        return {'train': next(iter(photos.values()))}
-    return photos
-
-
-def _note_unlabelled(image_set: ImageSet, findings: Findings) -> None:
     listed = {item.path for item in image_set.images}
     names = [path.name for path in image_set.unlabelled if path not in listed]
     if names:
         findings.notes.append(
             f'{len(names)} image(s) without annotations are skipped: {first_names(names)}'
         )
+    if len(photos) == 1 and not any(map(split_in, photos)):
+        return {'train': next(iter(photos.values()))}
+    return photos
 
 
 def _free_name(path: Path, taken: set[str], *, one_folder: bool) -> str:
@@ -80,12 +75,7 @@ def _free_name(path: Path, taken: set[str], *, one_folder: bool) -> str:
 
 
 def read_photo(labelled: Labelled, layout: str, findings: Findings) -> Photo | None:
-    """Read the annotation of an image of a set.
-
-    Args:
-        labelled: The image.
-        layout: Of its set.
-        findings: What is wrong is added to.
+    """Read the annotation of an image, and add what is wrong with it to the findings.
 
     Returns:
         `None` if the image or its annotation cannot be read.
@@ -97,7 +87,7 @@ def read_photo(labelled: Labelled, layout: str, findings: Findings) -> Photo | N
     try:
         annotation = labelled.read(facts.seen_wh)
     except UserError as error:
-        findings.problems.append(f'{error}; {path.name} is left out')
+        findings.problems.append(f'{error}; {path.name} is skipped')
         return None
     size_wh = annotation.stated_wh or facts.seen_wh
     if size_wh not in (facts.seen_wh, facts.stored_wh):
@@ -120,8 +110,9 @@ def read_photo(labelled: Labelled, layout: str, findings: Findings) -> Photo | N
             findings.problems.append(
                 f'{where}: {path.name}: box {found.stored} extends beyond the image; clipped'
             )
-        if layout == 'voc':
-            box = _with_last_pixels(found, size_wh)
+        if layout == 'voc':  # with the last row and column, which mmdet cuts off
+            x1, y1, x2, y2 = found.stored
+            box = max(x1 - 1, 0), max(y1 - 1, 0), min(x2, size_wh[0]), min(y2, size_wh[1])
         outline = read_outline(found.outline, size_wh)
         label = labelled.classes.index(found.name)
         items.append(Item(label, box, outline, found.is_ignored))
@@ -143,9 +134,3 @@ def load_image(photo: Photo) -> np.ndarray:
 
 def _by(size_wh: Size) -> str:
     return f'{size_wh[0]}x{size_wh[1]}'
-
-
-def _with_last_pixels(item: Object, size_wh: Size) -> Box:
-    """Return a VOC box with the last row and column, which it includes and mmdet cuts off."""
-    x1, y1, x2, y2 = item.stored
-    return max(x1 - 1, 0), max(y1 - 1, 0), min(x2, size_wh[0]), min(y2, size_wh[1])

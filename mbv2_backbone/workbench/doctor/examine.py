@@ -28,21 +28,16 @@ if TYPE_CHECKING:
 def examine_installation() -> Iterator[Finding]:
     """Check Python, the packages and the GPU."""
     versions = installed_versions()
-    yield from check_python()
-    yield from check_torchvision(versions, *torchvision_facts())
+    yield check_python()
+    yield check_torchvision(versions, *torchvision_facts())
     yield from check_stack(versions)
     if 'torch' in versions:
-        yield from check_compiled_ops(find_compiled_ops(), versions['torch'])
-        yield from check_gpu(gpu_facts())
+        yield check_compiled_ops(find_compiled_ops(), versions['torch'])
+        yield check_gpu(gpu_facts())
 
 
 def examine_config(path: str, overrides: Sequence[str] | None = None) -> Iterator[Finding]:
-    """Check a config, its data and how the machine is up to it.
-
-    Args:
-        path: The config.
-        overrides: `key=value`, as for `--cfg-options`.
-    """
+    """Check a config, its data and whether the machine can train it."""
     from ..configs.read import load_config
 
     try:
@@ -59,7 +54,7 @@ def examine_config(path: str, overrides: Sequence[str] | None = None) -> Iterato
     machine = detect_machine()
     summary = summarise(cfg)
     cfg = apply_steps(cfg, [fit_machine(machine)])
-    yield from check_workers(asked, cpu_count(), has_gpu=machine.device == 'cuda')
+    yield check_workers(asked, cpu_count(), has_gpu=machine.device == 'cuda')
     findings = check_config_data(cfg, summary)
     yield from findings
     if not any(finding.level == 'error' for finding in findings):
@@ -83,7 +78,7 @@ def _examine_steps(cfg: Config, machine: Machine) -> Iterator[Finding]:
         )
         return
     loader, schedule = cfg.train_dataloader, cfg.get('train_cfg', {})
-    yield from check_shared_memory(
+    yield check_shared_memory(
         free_shared_memory(), loader.num_workers, loader.batch_size * times.image_bytes
     )
     yield guess_time(

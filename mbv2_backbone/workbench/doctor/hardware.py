@@ -38,38 +38,32 @@ def gpu_facts() -> GpuFacts:
     return GpuFacts(has_driver, torch.version.cuda, names)
 
 
-def check_gpu(facts: GpuFacts) -> list[Finding]:
+def check_gpu(facts: GpuFacts) -> Finding:
     """Check that torch can use the GPU that is there."""
     if facts.names:
-        return [Finding('ok', f'CUDA {facts.torch_cuda} on {", ".join(facts.names)}')]
+        return Finding('ok', f'CUDA {facts.torch_cuda} on {", ".join(facts.names)}')
     if not facts.has_driver:
-        return [
-            Finding(
-                'warning',
-                'no CUDA: there is no NVIDIA driver, training runs on the CPU',
-                'use a machine with a GPU, or a config for a CPU such as ssdlite_mbv2_sample.py',
-            )
-        ]
-    if facts.torch_cuda is None:
-        return [
-            Finding(
-                'warning',
-                'no CUDA: there is a GPU, but this torch is a CPU build',
-                'pip install --force-reinstall torch torchvision',
-            )
-        ]
-    return [
-        Finding(
+        return Finding(
             'warning',
-            f'no CUDA: there is a driver, but torch, built for CUDA {facts.torch_cuda}, finds no '
-            f'GPU; the driver is too old, or the GPU is hidden',
-            'run nvidia-smi, update the driver, unset CUDA_VISIBLE_DEVICES; in a container: '
-            'docker run --gpus all',
+            'no CUDA: there is no NVIDIA driver, training runs on the CPU',
+            'use a machine with a GPU, or a config for a CPU such as ssdlite_mbv2_sample.py',
         )
-    ]
+    if facts.torch_cuda is None:
+        return Finding(
+            'warning',
+            'no CUDA: there is a GPU, but this torch is a CPU build',
+            'pip install --force-reinstall torch torchvision',
+        )
+    return Finding(
+        'warning',
+        f'no CUDA: there is a driver, but torch, built for CUDA {facts.torch_cuda}, finds no '
+        f'GPU; the driver is too old, or the GPU is hidden',
+        'run nvidia-smi, update the driver, unset CUDA_VISIBLE_DEVICES; in a container: '
+        'docker run --gpus all',
+    )
 
 
-def check_workers(asked: int, cores: int, *, has_gpu: bool) -> list[Finding]:
+def check_workers(asked: int, cores: int, *, has_gpu: bool) -> Finding:
     """Check that enough processes load images.
 
     Args:
@@ -78,24 +72,24 @@ def check_workers(asked: int, cores: int, *, has_gpu: bool) -> list[Finding]:
         has_gpu: On a CPU the loaders would take the cores that the network computes on.
     """
     if not has_gpu:
-        return [Finding('ok', f'{cores} cores; on a CPU the tools choose the loader workers')]
+        return Finding('ok', f'{cores} cores; on a CPU the tools choose the loader workers')
     good = min(GOOD_WORKERS, cores)
     option = f'--cfg-options train_dataloader.num_workers={good}'
     if asked < good:
         text = f'{asked} loader workers are too few to keep a GPU busy; there are {cores} cores'
-        return [Finding('warning', text, option)]
+        return Finding('warning', text, option)
     if asked > cores:
         text = f'{asked} loader workers on {cores} cores; the tools start {cores}'
-        return [Finding('warning', text, 'give the process more cores')]
-    return [Finding('ok', f'{asked} loader workers on {cores} cores')]
+        return Finding('warning', text, 'give the process more cores')
+    return Finding('ok', f'{asked} loader workers on {cores} cores')
 
 
-def free_shared_memory(folder: str = '/dev/shm') -> int | None:
+def free_shared_memory() -> int | None:
     """Return the bytes that are free for passing batches; `None` where the system has no limit."""
-    return shutil.disk_usage(folder).free if Path(folder).is_dir() else None
+    return shutil.disk_usage('/dev/shm').free if Path('/dev/shm').is_dir() else None
 
 
-def check_shared_memory(free: int | None, workers: int, batch_bytes: int) -> list[Finding]:
+def check_shared_memory(free: int | None, workers: int, batch_bytes: int) -> Finding:
     """Check that the batches which workers hold ready fit into shared memory.
 
     Args:
@@ -105,12 +99,12 @@ def check_shared_memory(free: int | None, workers: int, batch_bytes: int) -> lis
     """
     needed = workers * (PREFETCHED + 1) * batch_bytes
     if free is None or workers == 0:
-        return [Finding('ok', 'shared memory is not needed or not limited')]
+        return Finding('ok', 'shared memory is not needed or not limited')
     text = f'{free // MIB} MiB of shared memory free, {needed // MIB} MiB needed'
     if free < needed:
         mend = (
             f'docker run --shm-size={-(-2 * needed // MIB)}m, or mount -o remount,size=… '
             f'/dev/shm, or --cfg-options train_dataloader.num_workers=0'
         )
-        return [Finding('error', f'{text}: the loader workers would crash with a bus error', mend)]
-    return [Finding('ok', text)]
+        return Finding('error', f'{text}: the loader workers would crash with a bus error', mend)
+    return Finding('ok', text)

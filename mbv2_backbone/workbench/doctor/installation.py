@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib.metadata
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -15,25 +16,16 @@ from packaging.version import Version
 from ...common.messages import first_line
 from ..checks.finding import Finding
 
-# Import name: the distributions of the maintained forks and of the official stack.
+# Import name: the distributions of the maintained forks and of the official stack, with the oldest
+# version of each that is supported.
 STACKS = {
-    'mmengine': ('onedl-mmengine', 'mmengine'),
-    'mmcv': ('onedl-mmcv', 'mmcv-lite', 'mmcv'),
-    'mmdet': ('onedl-mmdetection', 'mmdet'),
-    'mmseg': ('onedl-mmsegmentation', 'mmsegmentation'),
+    'mmengine': {'onedl-mmengine': '0.10.12', 'mmengine': '0.10.7'},
+    'mmcv': {'onedl-mmcv': '2.3.6', 'mmcv-lite': '2.1.0', 'mmcv': '2.1.0'},
+    'mmdet': {'onedl-mmdetection': '3.5.1', 'mmdet': '3.3.0'},
+    'mmseg': {'onedl-mmsegmentation': '1.4.2', 'mmsegmentation': '1.2.2'},
 }
-LEAST = {
-    'onedl-mmengine': '0.10.12',
-    'onedl-mmcv': '2.3.6',
-    'onedl-mmdetection': '3.5.1',
-    'onedl-mmsegmentation': '1.4.2',
-    'mmengine': '0.10.7',
-    'mmcv': '2.1.0',
-    'mmcv-lite': '2.1.0',
-    'mmdet': '3.3.0',
-    'mmsegmentation': '1.2.2',
-    'torch': '2.6',
-}
+LEAST = {name: least for group in STACKS.values() for name, least in group.items()}
+LEAST['torch'] = '2.6'
 # Above, the official mmdet and mmseg refuse mmcv.
 OFFICIAL_MMCV_BELOW = '2.2.0'
 INSTALL = "pip install -c constraints.txt -e '.[openmmlab]'"
@@ -41,89 +33,70 @@ INSTALL = "pip install -c constraints.txt -e '.[openmmlab]'"
 
 def installed_versions() -> dict[str, str]:
     """Return the version of each installed distribution that matters here, by its name."""
-    names = [name for group in STACKS.values() for name in group]
-    names += ['torch', 'torchvision', 'numpy', 'opencv-python', 'opencv-python-headless']
     versions = {}
-    for name in names:
-        try:
+    for name in (*LEAST, 'torchvision', 'numpy', 'opencv-python', 'opencv-python-headless'):
+        with suppress(importlib.metadata.PackageNotFoundError):
             versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
     return versions
 
 
-def check_python(version: tuple[int, ...] = sys.version_info) -> list[Finding]:
+def check_python(version: tuple[int, ...] = sys.version_info) -> Finding:
     """Check that Python is new enough."""
     text = 'Python ' + '.'.join(map(str, version[:3]))
     if tuple(version[:2]) < (3, 10):
-        return [Finding('error', f'{text} is too old', 'install Python 3.10 or newer')]
-    return [Finding('ok', text)]
+        return Finding('error', f'{text} is too old', 'install Python 3.10 or newer')
+    return Finding('ok', text)
 
 
 def check_stack(versions: Mapping[str, str]) -> list[Finding]:
-    """Check that each toolbox is there once, that all are of one stack, and new enough.
-
-    Args:
-        versions: By the name of the distribution.
-    """
+    """Check that each toolbox is installed once, that all are of one stack, and new enough."""
     found = {
         module: [name for name in names if name in versions] for module, names in STACKS.items()
     }
-    findings = []
+    singles = [names[0] for names in found.values() if len(names) == 1]
+    findings = list(_stack_problems(versions, found, singles))
+    if findings:
+        return findings
+    kind = 'the maintained forks' if singles[0].startswith('onedl-') else 'the official stack'
+    return [Finding('ok', f'{kind}: {", ".join(f"{name} {versions[name]}" for name in singles)}')]
+
+
+def _stack_problems(
+    versions: Mapping[str, str], found: Mapping[str, Sequence[str]], singles: Sequence[str]
+) -> Iterator[Finding]:
     for module, names in found.items():
         if not names:
             needed = 'error' if module in ('mmengine', 'mmcv') else 'warning'
-            findings.append(Finding(needed, f'{module} is not installed', INSTALL))
+            yield Finding(needed, f'{module} is not installed', INSTALL)
         elif len(names) > 1:
             both = ' and '.join(f'{name} {versions[name]}' for name in names)
-            findings.append(
-                Finding(
-                    'error',
-                    f'{both} are installed over each other; both hold the package {module}',
-                    f'pip uninstall -y {" ".join(names)} && {INSTALL}',
-                )
+            yield Finding(
+                'error',
+                f'{both} are installed over each other; both hold the package {module}',
+                f'pip uninstall -y {" ".join(names)} && {INSTALL}',
             )
-    singles = [names[0] for names in found.values() if len(names) == 1]
     forks = [name for name in singles if name.startswith('onedl-')]
     official = [name for name in singles if not name.startswith('onedl-')]
     if forks and official:
-        findings.append(
-            Finding(
-                'error',
-                f'packages of two stacks: {", ".join(forks)} beside {", ".join(official)}',
-                f'pip uninstall -y {" ".join(official)} && {INSTALL}',
-            )
+        yield Finding(
+            'error',
+            f'packages of two stacks: {", ".join(forks)} and {", ".join(official)}',
+            f'pip uninstall -y {" ".join(official)} && {INSTALL}',
         )
     for name in [*singles, *(['torch'] if 'torch' in versions else [])]:
-        least = LEAST[name]
-        if _is_older(versions[name], least):
-            findings.append(
-                Finding(
-                    'error',
-                    f'{name} {versions[name]} is older than {least}',
-                    f"pip install -U '{name}>={least}'",
-                )
-            )
+        if _is_older(versions[name], LEAST[name]):
+            text = f'{name} {versions[name]} is older than {LEAST[name]}'
+            yield Finding('error', text, f"pip install -U '{name}>={LEAST[name]}'")
     for name in ('mmcv', 'mmcv-lite'):
         if name in versions and not _is_older(versions[name], OFFICIAL_MMCV_BELOW):
-            findings.append(
-                Finding(
-                    'error',
-                    f'the official mmdet and mmseg refuse {name} {versions[name]}',
-                    'pip install mmcv-lite==2.1.0',
-                )
-            )
-    if not findings:
-        kind = 'the maintained forks' if forks else 'the official stack'
-        listed = ', '.join(f'{name} {versions[name]}' for name in singles)
-        findings.append(Finding('ok', f'{kind}: {listed}'))
-    return findings
+            text = f'the official mmdet and mmseg refuse {name} {versions[name]}'
+            yield Finding('error', text, 'pip install mmcv-lite==2.1.0')
 
 
 def check_torchvision(
     versions: Mapping[str, str], requirements: list[str], ops_error: str = ''
-) -> list[Finding]:
-    """Check that torchvision was built for the torch that is there.
+) -> Finding:
+    """Check that torchvision was built for the installed torch.
 
     Args:
         versions: By the name of the distribution.
@@ -132,7 +105,7 @@ def check_torchvision(
     """
     if 'torch' not in versions or 'torchvision' not in versions:
         missing = [name for name in ('torch', 'torchvision') if name not in versions]
-        return [Finding('error', f'{" and ".join(missing)} not installed', INSTALL)]
+        return Finding('error', f'{" and ".join(missing)} not installed', INSTALL)
     pair = f'torch {versions["torch"]}, torchvision {versions["torchvision"]}'
     wanted = [
         pin.version
@@ -142,11 +115,11 @@ def check_torchvision(
     ]
     reinstall = 'pip install --force-reinstall torch torchvision'
     if wanted and Version(wanted[0]).public != Version(versions['torch']).public:
-        return [Finding('error', f'{pair}: this torchvision needs torch {wanted[0]}', reinstall)]
+        return Finding('error', f'{pair}: this torchvision needs torch {wanted[0]}', reinstall)
     if ops_error:
         text = f'{pair}: its compiled operators fail ({ops_error}); they are of another build'
-        return [Finding('error', text, reinstall)]
-    return [Finding('ok', pair)]
+        return Finding('error', text, reinstall)
+    return Finding('ok', pair)
 
 
 def torchvision_facts() -> tuple[list[str], str]:
@@ -175,15 +148,10 @@ def find_compiled_ops() -> Path | None:
     return next((path for path in paths if path.exists()), None)
 
 
-def check_compiled_ops(path: Path | None, torch_version: str) -> list[Finding]:
-    """Check that the compiled operators of mmcv load with this torch.
-
-    Args:
-        path: From `find_compiled_ops`.
-        torch_version: Of the torch that is there.
-    """
+def check_compiled_ops(path: Path | None, torch_version: str) -> Finding:
+    """Check that the compiled operators of mmcv, if it has any, load with this torch."""
     if path is None:
-        return [Finding('ok', 'mmcv has no compiled operators; torchvision replaces them')]
+        return Finding('ok', 'mmcv has no compiled operators; torchvision replaces them')
     try:
         # torch's libraries, which the extension is linked to, have to be there first.
         import torch  # noqa: F401
@@ -191,14 +159,12 @@ def check_compiled_ops(path: Path | None, torch_version: str) -> list[Finding]:
         spec = spec_from_file_location('_ext', path, loader=ExtensionFileLoader('_ext', str(path)))
         module_from_spec(spec)
     except ImportError as error:
-        return [
-            Finding(
-                'error',
-                f'{path} was compiled for another torch than {torch_version}: {first_line(error)}',
-                f'pip uninstall -y mmcv onedl-mmcv && {INSTALL}',
-            )
-        ]
-    return [Finding('ok', f'mmcv has compiled operators that load: {path}')]
+        return Finding(
+            'error',
+            f'{path} was compiled for another torch than {torch_version}: {first_line(error)}',
+            f'pip uninstall -y mmcv onedl-mmcv && {INSTALL}',
+        )
+    return Finding('ok', f'mmcv has compiled operators that load: {path}')
 
 
 def _is_older(version: str, least: str) -> bool:

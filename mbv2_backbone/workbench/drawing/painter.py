@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 import mmcv
@@ -16,35 +17,23 @@ from torch import Tensor
 
 from ...annotations.images import decode_image
 from ...common.files import result_path
-from ..configs.summary import ConfigSummary, summarise
+from ..configs.summary import Classes, summarise
 from .pixels import caption_strip, draw_boxes, legend_strip, overlay
 
 
+@dataclass(frozen=True, kw_only=True)
 class Painter:
     """Draws what a data sample has: masks with a legend, boxes, or both.
 
-    Args:
-        classes: Names of the labels of the masks.
-        palette: Their colours, RGB.
-        box_classes: Names of the labels of the boxes.
-        box_palette: Their colours, RGB.
+    Attributes:
+        boxes: Classes of the boxes.
+        masks: Classes of the masks.
         score_thr: Boxes below it are not drawn.
     """
 
-    def __init__(
-        self,
-        classes: Sequence[str],
-        palette: Sequence[Sequence[int]],
-        *,
-        box_classes: Sequence[str] = (),
-        box_palette: Sequence[Sequence[int]] = (),
-        score_thr: float = 0.3,
-    ) -> None:
-        self.classes = classes
-        self.palette = palette
-        self.box_classes = box_classes
-        self.box_palette = box_palette
-        self.score_thr = score_thr
+    boxes: Classes
+    masks: Classes
+    score_thr: float = 0.3
 
     def prediction(
         self, image: np.ndarray, sample: BaseDataElement, *, whole_legend: bool = False
@@ -54,8 +43,8 @@ class Painter:
         Args:
             image: `(H, W, 3)` uint8 BGR.
             sample: mmdet's or mmseg's data sample.
-            whole_legend: Whether the legend has all classes, not only those that occur. The
-                pictures of images of one size are of one size then, as those of a video must be.
+            whole_legend: Whether the legend has all classes, not only those that occur. Then
+                drawings of images of one size are of one size, as those of a video must be.
 
         Returns:
             `(H', W', 3)` uint8 BGR, H' >= H and W' >= W.
@@ -64,7 +53,7 @@ class Painter:
         labels = mask_labels(sample, 'pred_sem_seg')
         if labels is None:
             return picture
-        shown = range(len(self.classes)) if whole_legend else np.unique(labels)
+        shown = range(len(self.masks.names)) if whole_legend else np.unique(labels)
         return self._with_legend(picture, shown, size_hw=image.shape[:2])
 
     def comparison(self, image: np.ndarray, sample: BaseDataElement) -> np.ndarray:
@@ -72,7 +61,7 @@ class Painter:
 
         Args:
             image: `(H, W, 3)` uint8 BGR.
-            sample: A data sample with masks; without a true one the prediction stands alone.
+            sample: A data sample with masks; without a true one only the prediction is drawn.
 
         Returns:
             `(H', W', 3)` uint8 BGR.
@@ -95,7 +84,7 @@ class Painter:
         if labels is not None:
             if labels.shape != image.shape[:2]:  # a truth that was resized with its image
                 labels = mmcv.imresize(labels, image.shape[1::-1], interpolation='nearest')
-            image = overlay(image, labels, self.palette)
+            image = overlay(image, labels, self.masks.palette)
         key = f'{side}_instances'
         return self._with_boxes(image, sample.get(key).cpu()) if key in sample else image
 
@@ -103,18 +92,18 @@ class Painter:
         if 'scores' in found:
             found = found[found.scores >= self.score_thr]
         labels = found.labels.tolist()
-        names = [self.box_classes[label] for label in labels]
+        names = [self.boxes.names[label] for label in labels]
         if 'scores' in found:
             scores = found.scores.tolist()
             names = [f'{name} {score:.2f}' for name, score in zip(names, scores, strict=True)]
-        colours = [self.box_palette[label] for label in labels]
+        colours = [self.boxes.palette[label] for label in labels]
         return draw_boxes(image, found.bboxes.numpy(), names, colours)
 
     def _with_legend(
         self, picture: np.ndarray, labels: Sequence[int], *, size_hw: tuple[int, int]
     ) -> np.ndarray:
-        labels = [int(label) for label in labels if label < len(self.classes)]
-        entries = [(self.classes[label], self.palette[label]) for label in labels]
+        labels = [int(label) for label in labels if label < len(self.masks.names)]
+        entries = [(self.masks.names[label], self.masks.palette[label]) for label in labels]
         strip = legend_strip(entries, picture.shape[1], size_hw)
         margin = strip.shape[1] - picture.shape[1]
         picture = np.pad(picture, ((0, 0), (0, margin), (0, 0)), constant_values=255)
@@ -126,7 +115,7 @@ class PictureHook(Hook):
     """Writes truth and prediction of each test image side by side, as `<folder>/<name>.jpg`.
 
     Args:
-        folder: Where the pictures go.
+        folder: Where the drawings go.
         image_root: Folder of the images; what is below it is kept below `folder`.
     """
 
@@ -136,7 +125,8 @@ class PictureHook(Hook):
 
     def before_test_epoch(self, runner: Runner) -> None:
         """Take the names and colours of the classes from the dataset."""
-        self.painter = build_painter(summarise(runner.cfg))
+        summary = summarise(runner.cfg)
+        self.painter = Painter(boxes=summary.box_classes(), masks=summary.mask_classes())
 
     def after_test_iter(
         self,
@@ -150,18 +140,6 @@ class PictureHook(Hook):
             picture = self.painter.comparison(decode_image(get(sample.img_path)), sample)
             path = result_path(sample.img_path, self.image_root, self.folder, '.jpg')
             cv2.imwrite(str(path), picture)
-
-
-def build_painter(summary: ConfigSummary, *, score_thr: float = 0.3) -> Painter:
-    """Build the painter of what a model predicts, in the colours of a config's data."""
-    masks, boxes = summary.mask_classes(), summary.box_classes()
-    return Painter(
-        masks.names,
-        masks.palette,
-        box_classes=boxes.names,
-        box_palette=boxes.palette,
-        score_thr=score_thr,
-    )
 
 
 def mask_labels(sample: BaseDataElement, key: str) -> np.ndarray | None:

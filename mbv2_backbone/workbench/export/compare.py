@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ...annotations.overlaps import shared_and_union
+from ...annotations.overlaps import match_one_to_one, shared_and_union
 from ...deploy.predictor import Prediction
 
 RAW_TOLERANCE = 1e-4
@@ -125,18 +125,9 @@ def match_boxes(given: Prediction, expected: Prediction) -> list[tuple[int, int,
     """
     overlap = iou(given.boxes, expected.boxes)
     is_pair = (overlap >= LEAST_IOU) & (given.labels[:, None] == expected.labels[None])
-    rows, columns = np.nonzero(is_pair)
-    distance = np.abs(given.scores[rows] - expected.scores[columns])
-    taken_rows: set[int] = set()
-    taken_columns: set[int] = set()
-    pairs = []
-    for k in np.argsort(distance, kind='stable'):
-        i, j = int(rows[k]), int(columns[k])
-        if i not in taken_rows and j not in taken_columns:
-            taken_rows.add(i)
-            taken_columns.add(j)
-            pairs.append((i, j, float(overlap[i, j])))
-    return pairs
+    distance = np.abs(given.scores[:, None] - expected.scores[None])
+    matched = match_one_to_one(is_pair, distance)
+    return [(i, j, float(overlap[i, j])) for i, j in enumerate(matched.tolist()) if j >= 0]
 
 
 def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:

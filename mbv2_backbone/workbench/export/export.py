@@ -24,7 +24,6 @@ from ...weights.whole_model import find_checkpoint
 from ..configs.read import load_config
 from ..configs.summary import ConfigSummary, summarise
 from ..predict.file_predictor import build_model
-from ..predict.fold import has_bad_weights
 from .compare import Comparison, compare_predictions, raw_difference
 from .formats import check_installed, save, write
 from .geometry import Geometry, read_geometry
@@ -80,7 +79,7 @@ def export(
             config's work folder.
         to: `onnx`, `openvino`, `torch-export` or `executorch`.
         out: Folder; the file is named after the config.
-        is_raw: Scores, boxes and logits come out in place of final boxes and masks. By default
+        is_raw: Scores, boxes and logits come out instead of final boxes and masks. By default
             only where the format cannot suppress boxes.
         int8: Write an 8-bit file too, and measure both.
         size: `(height, width)` of the image that the file takes; by default the config's.
@@ -108,7 +107,7 @@ def export(
     geometry = read_geometry(cfg, size)
     graph = ExportGraph(model, geometry).eval()
     batch_size = None if dynamic_batch else 1
-    metadata = describe(graph, geometry, summary, batch_size=batch_size, is_raw=is_raw)
+    metadata = describe(graph, summary, batch_size=batch_size, is_raw=is_raw)
     images, notes = _check_images(cfg, summary, geometry, num_images)
     Path(out).mkdir(parents=True, exist_ok=True)
     name = Path(config).stem + ('_raw' if is_raw and to in ('onnx', 'openvino') else '')
@@ -118,8 +117,13 @@ def export(
         comparison = compare(cfg, model, geometry, raw_path, path, images)
         result = Exported(osp.join(out, osp.basename(path)), metadata, comparison, None, notes)
         if int8 and not result.problems():
-            result.quantised = _quantise(cfg, saved, to, metadata, geometry, path, num_calibration)
-            result.quantised.path = osp.join(out, osp.basename(result.quantised.path))
+            calibration = training_images(cfg, summary, num_calibration, geometry)
+            int8_path = osp.splitext(path)[0] + '_int8' + SUFFIXES[to]
+            write(
+                QUANTISERS[to](saved, replace(metadata, precision='int8'), calibration), int8_path
+            )
+            result.quantised = measure(cfg, path, int8_path, calibration[0])
+            result.quantised.path = osp.join(out, osp.basename(int8_path))
         if not result.problems():
             for file in os.listdir(folder):
                 if not file.startswith('check_'):
@@ -152,9 +156,9 @@ def check_trained(model: nn.Module, checkpoint: str) -> None:
     Raises:
         UserError: If a weight is not finite or no batch norm has ever seen an image.
     """
-    bad = has_bad_weights(model)
-    if bad:
-        raise UserError(f'{checkpoint} is broken: {bad} has NaN or infinite values')
+    for name, value in model.state_dict().items():
+        if not torch.isfinite(value).all():
+            raise UserError(f'{checkpoint} is broken: {name} has NaN or infinite values')
     norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
     if norms and not any(torch.count_nonzero(norm.running_mean) for norm in norms):
         raise UserError(
@@ -173,22 +177,6 @@ def _check_images(
         return drawn_images(count, geometry), [f'compared on generated images: {reason}']
 
 
-def _quantise(
-    cfg: Config,
-    model: object,
-    to: str,
-    metadata: Metadata,
-    geometry: Geometry,
-    path: str,
-    num_images: int,
-) -> Quantised:
-    images = training_images(cfg, summarise(cfg), num_images, geometry)
-    int8_path = osp.splitext(path)[0] + '_int8' + SUFFIXES[to]
-    int8_model = QUANTISERS[to](model, replace(metadata, precision='int8'), images)
-    write(int8_model, int8_path)
-    return measure(cfg, path, int8_path, images[0])
-
-
 def compare(
     cfg: Config,
     model: nn.Module,
@@ -201,7 +189,7 @@ def compare(
 
     Args:
         cfg: The config.
-        model: The PyTorch model as it was loaded.
+        model: The PyTorch model, not folded.
         geometry: Of the export.
         raw_path: A file with the raw outputs of the export.
         path: The export.

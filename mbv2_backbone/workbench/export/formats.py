@@ -24,11 +24,7 @@ _PACKAGES = {
 
 
 def check_installed(to: str, *, int8: bool = False) -> None:
-    """Refuse a format whose packages, to write it and to run it, are not all there.
-
-    Args:
-        to: The format, of `runtimes.SUFFIXES`.
-        int8: Whether it is written in 8 bits, too.
+    """Refuse a format whose packages, to write it and to run it, are not all installed.
 
     Raises:
         UserError: It says what to install.
@@ -57,15 +53,11 @@ def save(
         The model that was written, if its format is ONNX or OpenVINO, and a file with the raw
         outputs of the same network: itself, or one whose name starts with `check_`.
     """
-    if to == 'torch-export':
-        from .to_torch import save_torch_export
+    if to in ('torch-export', 'executorch'):
+        from .to_torch import save_executorch, save_torch_export
 
-        save_torch_export(graph, metadata, path)
-        return None, path
-    if to == 'executorch':
-        from .to_torch import save_executorch
-
-        save_executorch(graph, metadata, path)
+        write_program = save_torch_export if to == 'torch-export' else save_executorch
+        write_program(graph, metadata, path)
         return None, path
     from .to_onnx import export_onnx, with_final_outputs
 
@@ -95,7 +87,7 @@ def in_format(
 
 
 def write(model: onnx.ModelProto | openvino.Model, path: str) -> None:
-    """Write an ONNX model (`.onnx`) or an OpenVINO model (`.xml`, and `.bin` beside it)."""
+    """Write an ONNX model (`.onnx`) or an OpenVINO model (`.xml`, and `.bin` next to it)."""
     if path.endswith('.onnx'):
         import onnx
 

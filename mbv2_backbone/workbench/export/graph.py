@@ -106,32 +106,15 @@ class BoxOutput(nn.Module):
         return torch.cat(flat, 1)
 
 
-class MaskOutput(nn.Module):
-    """A decode head of mmseg up to logits at the size of the input.
+def mask_logits(head: nn.Module, features: Sequence[Tensor], geometry: Geometry) -> Tensor:
+    """Return logits `(N, num_classes, H, W)` of a decode head at the input's size, as mmseg does.
 
-    Args:
-        head: The decode head.
-        geometry: Sizes of the export.
-    """
-
-    def __init__(self, head: nn.Module, geometry: Geometry) -> None:
-        super().__init__()
-        self.head = head
-        self.geometry = geometry
-
-    def forward(self, features: Sequence[Tensor]) -> Tensor:
-        """Return logits `(N, num_classes, H, W)`."""
-        return to_input_size(self.head(features), self.geometry, self.head.align_corners)
-
-
-def to_input_size(logits: Tensor, geometry: Geometry, align_corners: bool) -> Tensor:
-    """Resize logits `(N, C, h, w)` of a decode head to the input image, as mmseg does.
-
-    First to what the network saw, then, without the padding, to the image.
+    They are resized to what the network saw, then, without the padding, to the image.
     """
     height, width = geometry.resized_size
-    mode = dict(mode='bilinear', align_corners=align_corners)
-    logits = F.interpolate(logits, size=geometry.network_size, **mode)[..., :height, :width]
+    mode = dict(mode='bilinear', align_corners=head.align_corners)
+    logits = F.interpolate(head(features), size=geometry.network_size, **mode)
+    logits = logits[..., :height, :width]
     if geometry.input_size == geometry.resized_size:
         return logits
     return F.interpolate(logits, size=geometry.input_size, **mode)
@@ -153,16 +136,15 @@ class ExportGraph(nn.Module):
         super().__init__()
         heads_of(model)
         self.model = folded(model)
-        box_head, mask_head = heads_of(self.model)
+        self.geometry = geometry
+        box_head, self.mask_head = heads_of(self.model)
         self.preprocess = Preprocess(model.data_preprocessor, geometry)
-        self.box_output = self.mask_output = None
+        self.box_output = None
         if box_head is not None:
             with torch.no_grad():
                 features = self.model.extract_feat(torch.zeros(1, 3, *geometry.network_size))
                 features = box_features(self.model, features)
             self.box_output = BoxOutput(box_head, features, geometry)
-        if mask_head is not None:
-            self.mask_output = MaskOutput(mask_head, geometry)
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """Map `(N, H, W, 3)` uint8 RGB to the raw outputs (see `Metadata.output_names`)."""
@@ -170,8 +152,8 @@ class ExportGraph(nn.Module):
         outputs: tuple[Tensor, ...] = ()
         if self.box_output is not None:
             outputs += self.box_output(box_features(self.model, features))
-        if self.mask_output is not None:
-            outputs += (self.mask_output(features),)
+        if self.mask_head is not None:
+            outputs += (mask_logits(self.mask_head, features, self.geometry),)
         return outputs
 
 
@@ -201,21 +183,15 @@ def heads_of(model: nn.Module) -> tuple[nn.Module | None, nn.Module | None]:
 
 
 def describe(
-    graph: ExportGraph,
-    geometry: Geometry,
-    summary: ConfigSummary,
-    *,
-    batch_size: int | None,
-    is_raw: bool,
+    graph: ExportGraph, summary: ConfigSummary, *, batch_size: int | None, is_raw: bool
 ) -> Metadata:
     """Write down what an exported graph holds.
 
     Args:
         graph: The graph.
-        geometry: Its sizes.
         summary: Of the config; it names the classes.
         batch_size: Images of a call; `None` is any number.
-        is_raw: Whether boxes come out before suppression, and logits in place of masks.
+        is_raw: Whether boxes come out before suppression, and logits instead of masks.
 
     Raises:
         UserError: If the head's `test_cfg` asks for what cannot be exported.
@@ -226,8 +202,8 @@ def describe(
         detection = Detection(
             **_names(summary.box_classes()), **rules, level_sizes=graph.box_output.level_sizes
         )
-    if graph.mask_output is not None:
-        head = graph.mask_output.head
+    head = graph.mask_head
+    if head is not None:
         segmentation = Segmentation(
             **_names(summary.mask_classes()), align_corners=head.align_corners
         )
@@ -238,10 +214,10 @@ def describe(
         if head.out_channels == 1:
             raise UserError('a decode head of one channel with a threshold is not exported')
     return Metadata(
-        input_size=geometry.input_size,
-        fit=geometry.fit,
-        within=geometry.within,
-        pad_value=geometry.pad_value,
+        input_size=graph.geometry.input_size,
+        fit=graph.geometry.fit,
+        within=graph.geometry.within,
+        pad_value=graph.geometry.pad_value,
         batch_size=batch_size,
         is_raw=is_raw,
         precision='float32',

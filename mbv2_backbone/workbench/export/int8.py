@@ -11,11 +11,11 @@ from __future__ import annotations
 import os.path as osp
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...common.messages import UserError
 from ...deploy.metadata import Metadata
 
 if TYPE_CHECKING:
@@ -41,13 +41,14 @@ def quantise_onnx(
 
     from .to_onnx import set_metadata
 
+    inputs = ({'image': batch} for batch in _batches(images, metadata.batch_size or 1))
     with tempfile.TemporaryDirectory() as folder:
         source, target = osp.join(folder, 'float32.onnx'), osp.join(folder, 'int8.onnx')
         onnx.save(onnx.shape_inference.infer_shapes(model), source)
         ortq.quantize_static(
             source,
             target,
-            _reader(ortq.CalibrationDataReader, images, metadata.batch_size or 1),
+            SimpleNamespace(get_next=lambda: next(inputs, None)),
             quant_format=ortq.QuantFormat.QDQ,
             activation_type=ortq.QuantType.QUInt8,
             weight_type=ortq.QuantType.QInt8,
@@ -60,18 +61,6 @@ def quantise_onnx(
         result = onnx.load(target)
     set_metadata(result, metadata)
     return result
-
-
-def _reader(base: type, images: Sequence[np.ndarray], batch_size: int) -> object:
-    class Reader(base):
-        def __init__(self) -> None:
-            self._inputs = _batches(images, batch_size)
-
-        def get_next(self) -> dict[str, np.ndarray] | None:
-            batch = next(self._inputs, None)
-            return None if batch is None else {'image': batch}
-
-    return Reader()
 
 
 def _batches(images: Sequence[np.ndarray], batch_size: int) -> Iterator[np.ndarray]:
@@ -107,12 +96,8 @@ def quantise_openvino(
     model: openvino.Model, metadata: Metadata, images: Sequence[np.ndarray]
 ) -> openvino.Model:
     """Quantise an OpenVINO model with NNCF; arguments as for `quantise_onnx`."""
-    try:
-        import nncf
-    except ImportError as error:
-        raise UserError(
-            f'--int8 for openvino needs nncf, which cannot be imported ({error}): pip install nncf'
-        ) from error
+    import nncf
+
     from .to_openvino import set_metadata
 
     operations = model.get_ordered_ops()

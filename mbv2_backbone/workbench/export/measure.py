@@ -26,7 +26,7 @@ _METRICS = ('bbox_mAP', 'mAP', 'mIoU')
 
 @dataclass
 class Quantised:
-    """The file in 8 bits beside the one in float32.
+    """The file in 8 bits, compared with the one in float32.
 
     Attributes:
         path: Of the 8-bit file.
@@ -57,13 +57,7 @@ class Quantised:
 
 
 def measure(cfg: Config, float_path: str, int8_path: str, image: np.ndarray) -> Quantised:
-    """Evaluate both files with the metrics of the config, and time them in turn.
-
-    Args:
-        cfg: The config.
-        float_path: The file in float32.
-        int8_path: The file in 8 bits.
-        image: `(H, W, 3)` uint8 RGB, to time them on.
+    """Evaluate both files with the metrics of the config; time them on `(H, W, 3)` uint8 RGB.
 
     Raises:
         UserError: If the data is missing or the evaluators give no metric that is known here.

@@ -14,20 +14,15 @@ from torch.nn import functional as F
 from ...deploy.predictor import Prediction
 from ...det.targets import decode
 from ..configs.plan import apply_steps
+from ..drawing.painter import mask_tensor
 from ..predict.exported_model import keep_image_size
 from ..predict.file_predictor import array_pipeline
 from .geometry import Geometry
-from .graph import box_features, heads_of, to_input_size
+from .graph import box_features, heads_of, mask_logits
 
 
 class Reference:
-    """The unfolded model with the config's own test pipeline and data preprocessor.
-
-    Args:
-        cfg: The config.
-        model: The model in eval mode.
-        geometry: Sizes of the export that is checked.
-    """
+    """The unfolded model, in eval mode, with the config's own test pipeline and preprocessor."""
 
     def __init__(self, cfg: Config, model: nn.Module, geometry: Geometry) -> None:
         self.model = model
@@ -70,9 +65,7 @@ class Reference:
             outputs['scores'] = logits.softmax(-1)[..., :-1]
             outputs['boxes'] = boxes * boxes.new_tensor([width / old[1], height / old[0]] * 2)
         if mask_head is not None:
-            outputs['logits'] = to_input_size(
-                mask_head(features), self.geometry, mask_head.align_corners
-            )
+            outputs['logits'] = mask_logits(mask_head, features, self.geometry)
         return {name: value.numpy() for name, value in outputs.items()}
 
     @torch.no_grad()
@@ -85,12 +78,9 @@ class Reference:
 
 def as_prediction(sample: object) -> Prediction:
     """Return an mmdet or mmseg data sample as what `Predictor` gives."""
-    found = sample.get('pred_instances')
     boxes, scores, labels = np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, int)
-    if found is not None:
-        boxes, scores = found.bboxes.numpy(), found.scores.numpy()
-        labels = found.labels.numpy()
-    mask, areas = None, sample.get('pred_sem_seg')
-    if areas is not None:
-        mask = areas.get('sem_seg', areas.get('data')).squeeze(0).numpy()
-    return Prediction(boxes, scores, labels, (), mask)
+    if 'pred_instances' in sample:
+        found = sample.pred_instances.numpy()
+        boxes, scores, labels = found.bboxes, found.scores, found.labels
+    mask = mask_tensor(sample, 'pred_sem_seg')
+    return Prediction(boxes, scores, labels, (), None if mask is None else mask.numpy())

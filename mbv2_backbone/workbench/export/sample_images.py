@@ -23,19 +23,7 @@ def training_images(
 ) -> list[np.ndarray]:
     """Return images as the training pipeline of a config makes them, before normalisation.
 
-    Its crops, flips and colours are the same in every run.
-
-    Args:
-        cfg: The config.
-        summary: Of the config.
-        count: Images at most; evenly spread over the data.
-        geometry: What the images are resized or padded to, where they have another size.
-
-    Returns:
-        `(H, W, 3)` uint8 RGB each.
-
-    Raises:
-        UserError: If the data is not there.
+    Its crops, flips and colours are the same in every run. See `test_images` for the rest.
     """
     check_data(summary, ('train',))
     set_random_seed(0)
@@ -83,18 +71,11 @@ def _spread(total: int, count: int) -> list[int]:
 
 
 def drawn_images(count: int, geometry: Geometry) -> list[np.ndarray]:
-    """Draw scenes in place of data that is not there."""
+    """Draw scenes instead of data that is not there."""
     rng = np.random.default_rng(0)
     return [placed(draw_scene(rng, 192)[0], geometry) for _ in range(count)]
 
 
 def placed(image: np.ndarray, geometry: Geometry) -> np.ndarray:
     """Bring an image `(H, W, 3)` uint8 to an export's input size."""
-    array, _ = place(
-        image,
-        geometry.input_size,
-        fit=geometry.fit,
-        within=geometry.within,
-        pad_value=geometry.pad_value,
-    )
-    return array
+    return place(image, geometry)[0]

@@ -15,22 +15,20 @@ from onnx import ModelProto, helper
 from ...deploy.metadata import Metadata
 from .graph import ExportGraph
 from .onnx_nms import num_final_boxes, suppression_nodes
+from .to_torch import example_inputs
 
 OPSET = 20
 
 
 def export_onnx(graph: ExportGraph, metadata: Metadata) -> ModelProto:
     """Export a graph with its raw outputs; `metadata.is_raw` must say so."""
-    height, width = metadata.input_size
-    batch = metadata.batch_size or 2
-    example = torch.zeros(batch, height, width, 3, dtype=torch.uint8)
-    shapes = None if metadata.batch_size else {'image': {0: torch.export.Dim('batch')}}
+    inputs, shapes = example_inputs(metadata)
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter('ignore')
         path = osp.join(folder, 'model.onnx')
         torch.onnx.export(
             graph,
-            (example,),
+            inputs,
             path,
             dynamo=True,
             verbose=False,
@@ -48,21 +46,16 @@ def export_onnx(graph: ExportGraph, metadata: Metadata) -> ModelProto:
 
 
 def with_final_outputs(model: ModelProto, metadata: Metadata) -> ModelProto:
-    """Return a copy of a raw model that ends in final boxes and masks.
+    """Return a copy of a model of `export_onnx` that ends in final boxes and masks.
 
     Args:
-        model: What `export_onnx` made.
+        model: With its raw outputs.
         metadata: Of the result; `is_raw` is false.
     """
     model = deepcopy(model)
-    raw_names = ('scores', 'boxes')  # the final ones take these names
-    for node in model.graph.node:
-        for i, name in enumerate(node.output):
-            if name in raw_names:
-                node.output[i] = f'raw_{name}'
-        for i, name in enumerate(node.input):
-            if name in raw_names:
-                node.input[i] = f'raw_{name}'
+    raw_names = ('scores', 'boxes')  # the final outputs have these names
+    for names in (names for node in model.graph.node for names in (node.input, node.output)):
+        names[:] = [f'raw_{name}' if name in raw_names else name for name in names]
     _add_final_outputs(model, metadata)
     set_metadata(model, metadata)
     onnx.checker.check_model(model, full_check=True)
@@ -70,13 +63,13 @@ def with_final_outputs(model: ModelProto, metadata: Metadata) -> ModelProto:
 
 
 def set_metadata(model: ModelProto, metadata: Metadata) -> None:
-    """Write the metadata into a model, in place of any."""
+    """Write the metadata into a model, instead of any that it has."""
     del model.metadata_props[:]
     helper.set_model_props(model, metadata.to_strings())
 
 
 def _drop_notes(model: ModelProto) -> None:
-    """Drop the source lines that torch writes beside each node; paths of this machine."""
+    """Drop the source lines that torch writes at each node; paths of this machine."""
     model.doc_string = ''
     model.producer_name = 'mbv2_backbone'
     for node in model.graph.node:

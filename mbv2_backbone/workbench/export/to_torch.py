@@ -6,17 +6,20 @@ import json
 
 import torch
 
-from ...common.messages import UserError
 from ...deploy.metadata import Metadata
 from ...deploy.runtimes import METADATA_FILE, sidecar
 from .graph import ExportGraph
 
 
+def example_inputs(metadata: Metadata) -> tuple[tuple[torch.Tensor], dict | None]:
+    """Return inputs to trace a graph with, and which of their sizes the file leaves open."""
+    example = torch.zeros(metadata.batch_size or 2, *metadata.input_size, 3, dtype=torch.uint8)
+    return (example,), None if metadata.batch_size else {'image': {0: torch.export.Dim('batch')}}
+
+
 def _program(graph: ExportGraph, metadata: Metadata) -> torch.export.ExportedProgram:
-    batch = metadata.batch_size or 2
-    example = torch.zeros(batch, *metadata.input_size, 3, dtype=torch.uint8)
-    shapes = None if metadata.batch_size else {'image': {0: torch.export.Dim('batch')}}
-    return torch.export.export(graph.eval(), (example,), dynamic_shapes=shapes)
+    inputs, shapes = example_inputs(metadata)
+    return torch.export.export(graph.eval(), inputs, dynamic_shapes=shapes)
 
 
 def save_torch_export(graph: ExportGraph, metadata: Metadata, path: str) -> None:
@@ -26,19 +29,10 @@ def save_torch_export(graph: ExportGraph, metadata: Metadata, path: str) -> None
 
 
 def save_executorch(graph: ExportGraph, metadata: Metadata, path: str) -> None:
-    """Write a `.pte` file for XNNPACK with the raw outputs, the metadata in a `.json` beside it.
+    """Write a `.pte` file for XNNPACK with the raw outputs, its metadata in a `.json` next to it."""
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from executorch.exir import to_edge_transform_and_lower
 
-    Raises:
-        UserError: If executorch is not installed.
-    """
-    try:
-        from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
-        from executorch.exir import to_edge_transform_and_lower
-    except ImportError as error:
-        raise UserError(
-            f'--to executorch needs executorch, which cannot be imported ({error}): '
-            f'pip install executorch'
-        ) from error
     lowered = to_edge_transform_and_lower(
         _program(graph, metadata), partitioner=[XnnpackPartitioner()]
     )

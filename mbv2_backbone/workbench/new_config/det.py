@@ -27,59 +27,39 @@ def det_settings(
     size: int,
     width: float,
     pretrained: str | None,
+    class_weight: tuple[float, ...] | None = None,
 ) -> dict[str, Any]:
-    """Return the settings of a detector's config below its classes, in their order."""
-    return (
-        dict(
-            size=(size, size),
-            norm_cfg=NORM,
-            model=_model(priors, width=width, pretrained=pretrained),
+    """Return the settings of a config below its classes, in their order.
+
+    They are those of a joint model where `class_weight` weights the classes of its masks, else of
+    a detector.
+    """
+    is_joint = class_weight is not None
+    output_stride = 16 if is_joint else 32
+    model = _model(priors, width=width, pretrained=pretrained, output_stride=output_stride)
+    if is_joint:
+        model['decode_head'] = dict(
+            in_channels=build_architecture(width).taps['layer7'].channels,
+            channels=make_divisible(256 * width),
+            num_classes=Name('len(seg_classes)'),
+            loss_decode=dict(type='mmseg.PixelCrossEntropyLoss', class_weight=class_weight),
         )
-        | _pipelines(with_seg=False)
-        | _loaders(image_set, schedule)
-        | _evaluators(image_set, [])
-        | epoch_schedule(schedule, 'coco/bbox_mAP')
-        | dict(custom_hooks=_hooks(is_joint=False))
-    )
-
-
-def joint_settings(
-    image_set: ImageSet,
-    priors: Priors,
-    schedule: Schedule,
-    *,
-    size: int,
-    class_weight: tuple[float, ...],
-    width: float,
-    pretrained: str | None,
-) -> dict[str, Any]:
-    """Return the settings of a joint model's config below its classes, in their order."""
-    model = _model(priors, width=width, pretrained=pretrained, output_stride=16)
-    model['decode_head'] = dict(
-        in_channels=build_architecture(width).taps['layer7'].channels,
-        channels=make_divisible(256 * width),
-        num_classes=Name('len(seg_classes)'),
-        loss_decode=dict(type='mmseg.PixelCrossEntropyLoss', class_weight=class_weight),
-    )
     settings = (
-        dict(
-            seg_classes=image_set.mask_classes,
-            size=(size, size),
-            norm_cfg=NORM,
-            model=model,
-        )
-        | _pipelines(with_seg=True)
+        (dict(seg_classes=image_set.mask_classes) if is_joint else {})
+        | dict(size=(size, size), norm_cfg=NORM, model=model)
+        | _pipelines(with_seg=is_joint)
         | _loaders(image_set, schedule)
-        | _evaluators(image_set, [dict(type='JointIoUMetric')])
+        | _evaluators(image_set, [dict(type='JointIoUMetric')] if is_joint else [])
         | epoch_schedule(schedule, 'coco/bbox_mAP')
-        | dict(custom_hooks=_hooks(is_joint=True))
+        | dict(custom_hooks=_hooks(is_joint=is_joint))
     )
-    _add_masks(settings, image_set)
+    if is_joint:
+        _add_masks(settings, image_set)
     return settings
 
 
 def _model(
-    priors: Priors, *, width: float, pretrained: str | None, output_stride: int = 32
+    priors: Priors, *, width: float, pretrained: str | None, output_stride: int
 ) -> dict[str, Any]:
     known = build_architecture(width).taps
     channels = max(_MIN_NECK_CHANNELS, make_divisible(_NECK_CHANNELS * width))

@@ -24,6 +24,7 @@ _MIN_SIZE = 96
 _SMALL_BOX = 16  # pixels of the input
 _ZOOMS = (0.85, 1.0, 1.2)  # boxes have several scales in training
 _MAX_WEIGHT = 10.0  # of a class of pixels
+_IOU_THR = 0.5  # from which on a prior matches a box
 _MAX_BOXES = 2000  # recall is measured on
 _MAX_LEVELS, _PAPERS_LEVELS = 5, 6
 
@@ -168,32 +169,25 @@ def plan_priors(
     size: int,
     *,
     strides: Sequence[int] = (8, 16, 32),
-    iou_thr: float = 0.5,
 ) -> Priors:
-    """Fit priors to the boxes of a set.
+    """Fit priors to the boxes of a dataset.
 
     Args:
         records: Of the images to train on.
         size: Side of the square input.
         strides: Of the backbone's maps.
-        iou_thr: From which IoU on a prior counts for the recall.
     """
-    boxes = input_boxes(records, size)
+    rows = [box for record in records for box in record.relative_boxes]
+    boxes = np.array(rows, np.float32).reshape(-1, 4) * size  # xyxy in pixels of the input
     wh = np.concatenate([(boxes[:, 2:] - boxes[:, :2]) * zoom for zoom in _ZOOMS]).clip(max=size)
     some = boxes[np.random.default_rng(0).permutation(len(boxes))[:_MAX_BOXES]]
 
     def recall_of(shapes: list, levels: list) -> float:
         some_boxes = torch.from_numpy(some)
-        return prior_recall(some_boxes, shapes, (size, size), levels, iou_thr=iou_thr)
+        return prior_recall(some_boxes, shapes, (size, size), levels, iou_thr=_IOU_THR)
 
     levels = feature_sizes((size, size), strides, _MAX_LEVELS)
-    shapes = fit_shapes(wh, (size, size), levels, iou_thr=iou_thr)
+    shapes = fit_shapes(wh, (size, size), levels, iou_thr=_IOU_THR)
     papers = feature_sizes((size, size), (16, 32), _PAPERS_LEVELS)
     default = recall_of([level.tolist() for level in ssdlite_shapes(len(papers))], papers)
     return Priors(shapes, recall_of(shapes, levels), default)
-
-
-def input_boxes(records: Sequence[Record], size: int) -> np.ndarray:
-    """Return the boxes that count, in pixels of a square input: `(N, 4)` float32 xyxy."""
-    rows = [box for record in records for box in record.relative_boxes]
-    return np.array(rows, np.float32).reshape(-1, 4) * size

@@ -28,11 +28,7 @@ def held_out_splits(image_set: ImageSet) -> tuple[str, str]:
 
 
 def readable_set(image_set: ImageSet) -> None:
-    """Refuse a set that no dataset of ours reads.
-
-    Raises:
-        UserError: With the command that turns it into one of COCO's layout.
-    """
+    """Refuse a folder that no dataset class of ours reads, with the command that converts it."""
     root = image_set.root
     if image_set.layout == 'coco':
         return
@@ -76,7 +72,7 @@ def held_out_settings(image_set: ImageSet, kind: str, make: Callable[[str], Any]
     """Return the settings `val_<kind>` and `test_<kind>`.
 
     Args:
-        image_set: The set.
+        image_set: The dataset.
         kind: `dataloader` or `evaluator`.
         make: Takes the name of a split. Where both use the same one it is called once.
     """
@@ -102,6 +98,7 @@ def one_suffix(items: Sequence[Labelled]) -> str:
     suffixes = sorted({item.path.suffix for item in items})
     if len(suffixes) != 1:
         raise UserError(
-            f'the images end in {", ".join(suffixes)}; mmseg reads only one suffix; save all images with the same one'
+            f'the images end in {", ".join(suffixes)}; mmseg reads only one suffix; save all '
+            f'images with the same one'
         )
     return suffixes[0]

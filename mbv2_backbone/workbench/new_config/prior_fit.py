@@ -100,7 +100,10 @@ def fit_shapes(
     Returns:
         For each level its shapes, relative to the input's shorter side.
     """
-    least = [_smallest_on(level, input_size, iou_thr) for level in levels]
+    strides = [
+        max(side / cells for side, cells in zip(input_size, level, strict=True)) for level in levels
+    ]
+    least = [smallest_matched(stride, iou_thr) for stride in strides]
     for index in range(1, len(levels)):
         if levels[index] == levels[index - 1]:  # with dilation: the larger half goes to the second
             least[index] *= sqrt(2)
@@ -119,11 +122,6 @@ def fit_shapes(
         relative = cluster_shapes(own, count) / min(input_size)
         shapes.append([(round(float(w), 3), round(float(h), 3)) for w, h in relative])
     return shapes
-
-
-def _smallest_on(level: Size, input_size: Size, iou_thr: float) -> float:
-    stride = max(side / cells for side, cells in zip(input_size, level, strict=True))
-    return smallest_matched(stride, iou_thr)
 
 
 def prior_recall(

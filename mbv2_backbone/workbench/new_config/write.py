@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os.path as osp
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,8 @@ from ..data.find import find_set
 from ..data.names import read_class_file
 from ..data.records import ImageSet
 from .code import assign
-from .det import det_settings, joint_settings
+from .det import det_settings
 from .fitting import (
-    Priors,
     Schedule,
     det_size,
     plan_class_weights,
@@ -55,7 +55,7 @@ class Wishes:
     """What the user wants other than by default.
 
     Attributes:
-        layout: Of the set, where the folder holds several.
+        layout: Of the dataset, where the folder holds several.
         size: Side of a detector's square input, or the longer side of a segmentor's.
         width: Width multiplier of the backbone.
         passes: Over the images to train on.
@@ -88,7 +88,7 @@ class NewConfig:
         report: What the check of its data found.
         facts: What was chosen, a line each.
         checkpoint: Where training leaves the last checkpoint.
-        split_files: New files below the folder of the set, which hold its splits.
+        split_files: New files below the folder of the dataset, which hold its splits.
     """
 
     path: Path
@@ -101,20 +101,21 @@ class NewConfig:
 def write_config(
     folder: str, task: str, *, out: str | None = None, force: bool = False, wishes: Wishes
 ) -> NewConfig:
-    """Check a set and write a config that trains on it.
+    """Check a dataset and write a config that trains on it.
 
     Args:
-        folder: Of the set.
+        folder: Of the dataset.
         task: `det`, `seg` or `both`.
         out: The config; by default one in `configs` that is called after the folder.
         force: Replace a config that is there.
         wishes: What is not to be as by default.
 
     Raises:
-        UserError: If there is a config already, the set does not fit the task, something in it
+        UserError: If there is a config already, the dataset does not fit the task, something in it
             would stop training, or a file cannot be written; nothing is written then.
     """
-    path = Path(out or osp.join('configs', f'{_HEADS[task]}_mbv2_{_slug(folder)}.py'))
+    name = re.sub(r'\W+', '_', Path(folder).resolve().name).strip('_').lower() or 'set'
+    path = Path(out or osp.join('configs', f'{_HEADS[task]}_mbv2_{name}.py'))
     if path.exists() and not force:
         raise UserError(f'{path} is there already; give another --out, or --force to replace it')
     image_set = find_set(folder, layout=wishes.layout, task=task)
@@ -143,10 +144,6 @@ def _write(text: str, path: Path, split_files: Mapping[Path, bytes]) -> None:
                 write_atomically(content, file)
     except OSError as error:
         raise UserError(f'cannot write {path} and what it needs: {error}') from error
-
-
-def _slug(folder: str) -> str:
-    return re.sub(r'\W+', '_', Path(folder).resolve().name).strip('_').lower() or 'set'
 
 
 def _check_fits(image_set: ImageSet, task: str) -> None:
@@ -187,12 +184,14 @@ def _check_joint_masks(image_set: ImageSet) -> None:
                 is_coloured = mask.mode in COLOUR_MODES
             if is_coloured:
                 raise UserError(
-                    f'a joint model reads indices in masks, and {item.mask} stores the classes as colours; '
-                    f'save masks as indices 0, 1, … in the order of the classes'
+                    f'a joint model reads indices in masks, and {item.mask} stores the classes as '
+                    f'colours; save masks as indices 0, 1, … in the order of the classes'
                 )
 
 
-def _choose(report: Report, task: str, wishes: Wishes) -> tuple[Any, list[str], Schedule]:
+def _choose(
+    report: Report, task: str, wishes: Wishes
+) -> tuple[Callable[[], dict[str, Any]], list[str], Schedule]:
     """Choose sizes, priors or weights of classes, and the schedule.
 
     Returns:
@@ -212,19 +211,18 @@ def _choose(report: Report, task: str, wishes: Wishes) -> tuple[Any, list[str], 
     if task == 'seg':
         size_wh = seg_size(image_sizes, wishes.size)
         schedule = _schedule(task, len(records), max(size_wh), wishes)
-        common['size_wh'] = size_wh
         facts = [f'input {size_wh[0]}x{size_wh[1]}', *facts, _describe(schedule)]
-        return (lambda: seg_settings(image_set, schedule, **common)), facts, schedule
+        make = partial(seg_settings, image_set, schedule, size_wh=size_wh, **common)
+        return make, facts, schedule
     size = wishes.size or det_size(image_sizes, relative_wh(records))
-    is_joint = task == 'both'
-    priors = plan_priors(records, size, strides=(8, 16, 16) if is_joint else (8, 16, 32))
+    priors = plan_priors(records, size, strides=(8, 16, 16) if task == 'both' else (8, 16, 32))
     schedule = _schedule(task, len(records), size, wishes)
-    facts = [f'input {size}x{size}', _describe_priors(priors), *facts, _describe(schedule)]
-
-    def make() -> dict[str, Any]:
-        make_settings = joint_settings if is_joint else det_settings
-        return make_settings(image_set, priors, schedule, size=size, **common)
-
+    described = (
+        f'priors on {len(priors.shapes)} maps: recall {priors.recall:.3f} at IoU 0.5 '
+        f'(the default priors: {priors.default_recall:.3f})'
+    )
+    facts = [f'input {size}x{size}', described, *facts, _describe(schedule)]
+    make = partial(det_settings, image_set, priors, schedule, size=size, **common)
     return make, facts, schedule
 
 
@@ -237,13 +235,6 @@ def _describe(schedule: Schedule) -> str:
     return f'{schedule.max_iters} iterations of {schedule.batch_size} images'
 
 
-def _describe_priors(priors: Priors) -> str:
-    return (
-        f'priors on {len(priors.shapes)} maps: recall {priors.recall:.3f} at IoU 0.5 '
-        f'(the default priors: {priors.default_recall:.3f})'
-    )
-
-
 def _text(
     image_set: ImageSet, task: str, settings: dict[str, Any], facts: list[str], path: Path
 ) -> str:
@@ -254,7 +245,8 @@ def _text(
     root = str(image_set.root)
     header = [
         f'{_TITLES[task]} on {root}: {len(classes)} classes,',
-        f'{counts[0]} training images, {counts[1]} validation images. Written by tools/new_config.py.',
+        f'{counts[0]} training images, {counts[1]} validation images. '
+        f'Written by tools/new_config.py.',
         *facts,
         f'python tools/train.py {path}',
     ]
@@ -267,7 +259,8 @@ def _text(
         **settings,
     }
     comment = ''.join(f'# {line}\n' for line in header)
-    return comment + ''.join(_spaced(assign(name, value)) for name, value in parts.items())
+    code = [assign(name, value) for name, value in parts.items()]
+    return comment + ''.join(f'\n{c}' if c.count('\n') > 2 else c for c in code)
 
 
 def _base(name: str, path: Path) -> str:
@@ -279,7 +272,3 @@ def _base(name: str, path: Path) -> str:
     if folder == osp.realpath(folder):
         own = osp.relpath(own, folder)
     return own.replace('\\', '/')
-
-
-def _spaced(code: str) -> str:
-    return f'\n{code}' if code.count('\n') > 2 else code

@@ -13,13 +13,7 @@ from ..drawing.painter import mask_labels
 
 
 class CocoRows:
-    """Turns predictions into rows.
-
-    Args:
-        box_classes: Names of the labels of the boxes.
-        mask_classes: Names of the labels of the masks.
-        score_thr: Boxes below it are left out.
-    """
+    """Turns predictions into rows, without the boxes whose score is below a threshold."""
 
     def __init__(
         self, box_classes: Sequence[str], mask_classes: Sequence[str], *, score_thr: float
@@ -67,11 +61,7 @@ class CocoRows:
 class RowFile:
     """A JSON array that is written row by row, so that its length costs no memory.
 
-    Until it is complete it stands beside its place as `<name>.part`; a run that is cut off leaves
-    its rows there.
-
-    Args:
-        path: Of the file.
+    Until it is complete it is called `<name>.part`; a run that is cut off leaves its rows there.
 
     Attributes:
         count: Rows so far.

@@ -26,21 +26,12 @@ class ExportedModel(BaseModel):
 
     Args:
         path: What `tools/export.py` wrote.
-        runtime: As for `Predictor`.
-        threads: As for `Predictor`.
         data_preprocessor: Not used: the file normalises. mmengine's runner passes the config's.
     """
 
-    def __init__(
-        self,
-        *,
-        path: str,
-        runtime: str | None = None,
-        threads: int | None = None,
-        data_preprocessor: dict | None = None,  # noqa: ARG002
-    ) -> None:
+    def __init__(self, *, path: str, data_preprocessor: dict | None = None) -> None:  # noqa: ARG002
         super().__init__()
-        self.predictor = Predictor(path, runtime=runtime, threads=threads)
+        self.predictor = Predictor(path)
 
     def forward(self, *_args: Any, **_kwargs: Any) -> None:
         """Refuse: there is no torch module behind an exported file."""
@@ -96,19 +87,14 @@ def use_exported(cfg: Config, path: str, summary: ConfigSummary) -> None:
             config.
     """
     metadata = Predictor(path).metadata
-    tasks = {
-        'bbox_head': ('boxes', metadata.detection),
-        'decode_head': ('masks', metadata.segmentation),
-    }
-    for head, (what, given) in tasks.items():
+    for head, what, given, classes in (
+        ('bbox_head', 'boxes', metadata.detection, summary.boxes),
+        ('decode_head', 'masks', metadata.segmentation, summary.masks),
+    ):
         if (head in cfg.model) != (given is not None):
             does = 'gives' if given else 'gives no'
             asks = 'has' if head in cfg.model else 'has no'
             raise UserError(f'{path} {does} {what}, but the model of the config {asks} {head}')
-    for given, classes in (
-        (metadata.detection, summary.boxes),
-        (metadata.segmentation, summary.masks),
-    ):
         if given and classes and tuple(given.classes) != classes.names:
             raise UserError(
                 f'{path} knows the classes {", ".join(given.classes[:6])}, the data of the config '
@@ -116,7 +102,7 @@ def use_exported(cfg: Config, path: str, summary: ConfigSummary) -> None:
             )
     cfg.model = ConfigDict(type='ExportedModel', _scope_='mmengine', path=path)
     cfg.load_from = None
-    # The others are for training and for weights that the file has no more.
+    # The others are for training and for weights that the file no longer has.
     cfg.custom_hooks = [h for h in cfg.get('custom_hooks') or [] if h['type'] == 'PictureHook']
     # No loader processes: OpenVINO's threads do not survive a fork.
     cfg.test_dataloader.num_workers = 0

@@ -1,4 +1,4 @@
-"""A model with its test pipeline, for images in place of a dataset."""
+"""A model with its test pipeline, for images instead of a dataset."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ..configs.machine import detect_machine, to_memory_format
 from ..configs.plan import apply_steps
 from ..configs.read import inner_dataset, type_name
 from ..configs.summary import summarise
-from ..drawing.painter import build_painter
+from ..drawing.painter import Painter
 from .background import in_background
 from .coco_rows import CocoRows
 from .exported_model import exported_steps
@@ -36,7 +36,7 @@ _AHEAD = 4  # images that are decoded, and predictions that are made, before the
 
 
 class FilePredictor:
-    """A model with its test pipeline, for arrays in place of a dataset.
+    """A model with its test pipeline, for arrays instead of a dataset.
 
     Args:
         cfg: The config.
@@ -56,8 +56,9 @@ class FilePredictor:
         if machine.device == 'cpu':
             pack_convolutions(self.model)
         self.pipeline = array_pipeline(source)
-        self.painter = build_painter(summary, score_thr=score_thr)
-        self.rows = CocoRows(self.painter.box_classes, self.painter.classes, score_thr=score_thr)
+        boxes, masks = summary.box_classes(), summary.mask_classes()
+        self.painter = Painter(boxes=boxes, masks=masks, score_thr=score_thr)
+        self.rows = CocoRows(boxes.names, masks.names, score_thr=score_thr)
         print(machine)
 
     @torch.inference_mode()

@@ -38,11 +38,3 @@ def folded(model: nn.Module, *, strict: bool = True) -> nn.Module:
             f'use mmcv ConvModules in the order conv, norm, act'
         )
     return model.requires_grad_(False)
-
-
-def has_bad_weights(model: nn.Module) -> str | None:
-    """Return the name of the first weight or statistic that is not finite, if there is one."""
-    for name, value in model.state_dict().items():
-        if not torch.isfinite(value).all():
-            return name
-    return None

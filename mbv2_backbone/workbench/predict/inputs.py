@@ -13,6 +13,7 @@ from ...annotations.images import IMAGE_SUFFIXES
 from ...common.messages import UserError
 
 VIDEO_SUFFIXES = ('.mp4', '.avi', '.mov', '.mkv', '.webm')
+_SUFFIXES = (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES)
 
 
 @dataclass(frozen=True)
@@ -40,27 +41,21 @@ def find_sources(inputs: Sequence[str]) -> list[Source]:
     for given in inputs:
         root = Path(given)
         if root.is_dir():
-            paths = sorted(p for p in root.rglob('*') if _kind(p) is not None)
+            paths = sorted(p for p in root.rglob('*') if p.suffix.lower() in _SUFFIXES)
             names = [str(p.relative_to(root).with_suffix('')) for p in paths]
         else:
             matches = [given] if root.is_file() else sorted(glob.glob(given, recursive=True))
-            paths = [Path(p) for p in matches if _kind(Path(p)) is not None]
+            paths = [Path(p) for p in matches if Path(p).suffix.lower() in _SUFFIXES]
             names = [p.stem for p in paths]
         if not paths:
             raise UserError(
                 f'no image or video at {given}; give files, folders or globs with one of '
-                f'{" ".join(IMAGE_SUFFIXES + VIDEO_SUFFIXES)}'
+                f'{" ".join(_SUFFIXES)}'
             )
         for path, name in zip(paths, names, strict=True):
-            sources.setdefault(str(path), Source(str(path), name, _kind(path) == 'video'))
+            is_video = path.suffix.lower() in VIDEO_SUFFIXES
+            sources.setdefault(str(path), Source(str(path), name, is_video))
     return _with_unique_names(list(sources.values()))
-
-
-def _kind(path: Path) -> str | None:
-    suffix = path.suffix.lower()
-    if suffix in IMAGE_SUFFIXES:
-        return 'image'
-    return 'video' if suffix in VIDEO_SUFFIXES else None
 
 
 def _with_unique_names(sources: list[Source]) -> list[Source]:

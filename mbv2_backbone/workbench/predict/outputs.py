@@ -47,35 +47,28 @@ class Summary:
     notes: list[str] = field(default_factory=list)
 
 
+@dataclass(kw_only=True)
 class PredictionRun:
     """One call of `predict`: what it writes, and what was done so far.
 
-    Args:
+    Attributes:
         predictor: Predicts on the images.
         out: Output folder.
         rows: Takes the rows of the predictions.
         batch_size: Images at a time.
-        draw: Whether pictures are written.
+        draw: Whether drawings are written.
         inspector: Looks at what the backbone computes for each image; `None` for nothing.
     """
 
-    def __init__(
-        self,
-        predictor: FilePredictor,
-        out: Path,
-        rows: RowFile,
-        *,
-        batch_size: int,
-        draw: bool,
-        inspector: FeatureInspector | None,
-    ) -> None:
-        self.predictor = predictor
-        self.out = out
-        self.batch_size = batch_size
-        self.draw = draw
-        self.inspector = inspector
-        self.rows = rows
-        self.summary = Summary(predictions=str(rows.path))
+    predictor: FilePredictor
+    out: Path
+    rows: RowFile
+    batch_size: int
+    draw: bool
+    inspector: FeatureInspector | None
+
+    def __post_init__(self) -> None:
+        self.summary = Summary(predictions=str(self.rows.path))
 
     def predict_stills(self, sources: Sequence[Source], ids: dict[str, int]) -> None:
         """Predict on images and write what is asked for each."""
@@ -99,7 +92,7 @@ class PredictionRun:
             cv2.imwrite(self._path(f'{name}.jpg'), painter.prediction(image, sample))
         labels = mask_labels(sample, 'pred_sem_seg')
         if labels is not None:
-            write_palette_png(Path(self._path(f'masks/{name}.png')), labels, painter.palette)
+            write_palette_png(Path(self._path(f'masks/{name}.png')), labels, painter.masks.palette)
         if self.inspector is not None:
             from .features.figures import write_pictures
 
@@ -121,7 +114,10 @@ class PredictionRun:
         begin = time.perf_counter()
         clip = None
         try:
-            for i, (seconds, frame, sample) in enumerate(self._predicted(video, source.name)):
+            found = self.predictor.stream(video, self.batch_size)
+            what, total = f'Predicting {source.name}', video.num_frames or None
+            frames = track(found, what, total=total, unit='frames')
+            for i, (seconds, frame, sample) in enumerate(frames):
                 rows = self.predictor.rows(sample, first_id + i, source.path)
                 self.rows.add(row | dict(frame=i) for row in rows)
                 if self.draw:
@@ -140,14 +136,6 @@ class PredictionRun:
         else:
             self.summary.unreadable.append(source.path)
         return video.count
-
-    def _predicted(
-        self, video: Video, name: str
-    ) -> Iterator[tuple[float, np.ndarray, BaseDataElement]]:
-        """Yield the time, the frame and the prediction of each frame."""
-        found = self.predictor.stream(video, self.batch_size)
-        total = video.num_frames or None
-        return track(found, f'Predicting {name}', total=total, unit='frames')
 
     def finish(self) -> Summary:
         """Tell what was done.

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-from mmengine.config import Config
 
 from ...common.messages import UserError
 from ...deploy.runtimes import is_exported
@@ -17,9 +14,6 @@ from .file_predictor import FilePredictor
 from .inputs import Source, find_sources, image_ids
 from .outputs import PredictionRun, Summary
 from .video import check_can_write
-
-if TYPE_CHECKING:
-    from .features.inspector import FeatureInspector
 
 
 def predict(
@@ -36,7 +30,7 @@ def predict(
 ) -> Summary:
     """Predict on images, folders, globs and videos.
 
-    Below `out` come the pictures (`<name>.jpg`, videos as `<name>.mp4`), for segmentation the
+    Below `out` come the drawings (`<name>.jpg`, videos as `<name>.mp4`), for segmentation the
     label maps (`masks/<name>.png`), and `predictions.json`.
 
     Args:
@@ -48,7 +42,7 @@ def predict(
         score_thr: Boxes below it are neither drawn nor written; in [0, 1].
         batch_size: Images at a time; by default 1 for segmentation alone, whose images differ in
             size, else 8.
-        draw: Whether pictures are written.
+        draw: Whether drawings are written.
         features: Whether `<name>.taps.png` and `<name>.classes.png` show what the backbone
             computes for each image.
         cfg_options: `key=value` overrides of the config.
@@ -69,14 +63,19 @@ def predict(
     stills = [source for source in sources if not source.is_video]
     ids = image_ids(stills)
     next_id = max(ids.values(), default=-1) + 1
+    inspector = None
+    if features:
+        from .features.inspector import FeatureInspector
+
+        inspector = FeatureInspector(cfg, checkpoint, score_thr=score_thr)
     with RowFile(Path(out, 'predictions.json')) as rows:
         run = PredictionRun(
-            predictor,
-            Path(out),
-            rows,
+            predictor=predictor,
+            out=Path(out),
+            rows=rows,
             batch_size=batch_size or (1 if predictor.task == 'seg' else 8),
             draw=draw,
-            inspector=_inspector(cfg, checkpoint, score_thr) if features else None,
+            inspector=inspector,
         )
         run.predict_stills(stills, ids)
         for source in sources:
@@ -94,9 +93,3 @@ def _check_features(checkpoint: str, sources: Sequence[Source]) -> None:
     videos = [source.path for source in sources if source.is_video]
     if videos:
         raise UserError(f'--features works on images only; remove the video {videos[0]}')
-
-
-def _inspector(cfg: Config, checkpoint: str, score_thr: float) -> FeatureInspector:
-    from .features.inspector import FeatureInspector
-
-    return FeatureInspector(cfg, checkpoint, score_thr=score_thr)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...annotations.overlaps import pairwise_iou
+from ...annotations.overlaps import match_one_to_one, pairwise_iou
 
 SCORE_THR = 0.3
 IOU_THR = 0.5
@@ -36,31 +36,23 @@ class Boxes:
         return Boxes(self.xyxy[kept], self.labels[kept], self.scores[kept])
 
 
-def match_boxes(found: Boxes, truth: Boxes, iou_thr: float = IOU_THR) -> np.ndarray:
+def match_boxes(found: Boxes, truth: Boxes) -> np.ndarray:
     """Pair detections with the truth, one to one.
 
-    Pairs of one class come first, those that overlap most before others; what is left then is
-    paired across classes.
+    Pairs of one class come first, those that overlap most before others; the rest is paired across
+    classes.
 
     Returns:
         `(len(found),)`: the index of the box of the truth, or -1.
     """
     iou = pairwise_iou(found.xyxy, truth.xyxy)
-    rows, columns = np.nonzero(iou >= iou_thr)
-    is_other = found.labels[rows] != truth.labels[columns]
-    matched = np.full(len(found), -1)
-    taken = np.zeros(len(truth), bool)
-    for i in np.lexsort((-iou[rows, columns], is_other)):
-        row, column = rows[i], columns[i]
-        if matched[row] < 0 and not taken[column]:
-            matched[row] = column
-            taken[column] = True
-    return matched
+    is_other = found.labels[:, None] != truth.labels
+    return match_one_to_one(iou >= IOU_THR, -iou, is_other)
 
 
 @dataclass(frozen=True)
 class Match:
-    """The detections of an image above a score, beside its truth.
+    """The detections of an image above a score, and its truth.
 
     Attributes:
         found: The detections that count.
@@ -93,13 +85,13 @@ class Match:
         return 2 * int(self.is_right.sum()) / total if total else 1.0
 
 
-def match_image(found: Boxes, truth: Boxes, score_thr: float = SCORE_THR) -> Match:
+def match_image(found: Boxes, truth: Boxes) -> Match:
     """Match the detections of an image.
 
-    Boxes that are not counted are nobody's fault: a detection that lies on one by half is left
-    out, unless it is matched with a box that counts.
+    A detection that lies by half on a box that is not counted is not counted either, unless it is
+    matched with one that is.
     """
-    found = found.where(found.scores >= score_thr)
+    found = found.where(found.scores >= SCORE_THR)
     counted, ignored = truth.where(truth.scores > 0), truth.where(truth.scores == 0)
     matched = match_boxes(found, counted)
     covered = pairwise_iou(found.xyxy, ignored.xyxy, over_first=True).max(axis=1, initial=0)

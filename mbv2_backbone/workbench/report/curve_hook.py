@@ -14,25 +14,20 @@ CURVES_FILE = 'curves.png'
 class CurveHook(Hook):
     """Draws `<work_dir>/curves.png` after each validation and at the end of the training."""
 
-    def after_val_epoch(
-        self,
-        runner: Runner,
-        metrics: dict[str, float] | None = None,  # noqa: ARG002
-    ) -> None:
-        """Draw what there is."""
-        _draw_curves(runner)
-
+    @master_only
     def after_train(self, runner: Runner) -> None:
-        """Draw all of it."""
-        _draw_curves(runner)
+        """Draw what has been logged so far."""
+        try:
+            from .curves import draw_curves
+            from .logs import read_scalars
+            from .style import save_figure
 
+            figure = draw_curves(read_scalars(runner.work_dir))
+            if figure is not None:
+                save_figure(figure, osp.join(runner.work_dir, CURVES_FILE))
+        except Exception as error:  # whatever is wrong with a plot must not end a training
+            runner.logger.warning(f'{CURVES_FILE} was not drawn: {type(error).__name__}: {error}')
 
-@master_only
-def _draw_curves(runner: Runner) -> None:
-    try:
-        from .curves import save_curves
-        from .logs import read_scalars
-
-        save_curves(read_scalars(runner.work_dir), osp.join(runner.work_dir, CURVES_FILE))
-    except Exception as error:  # whatever is wrong with a picture must not end a training
-        runner.logger.warning(f'{CURVES_FILE} was not drawn: {type(error).__name__}: {error}')
+    def after_val_epoch(self, runner: Runner, metrics: object = None) -> None:  # noqa: ARG002
+        """Draw what has been logged so far."""
+        self.after_train(runner)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .logs import curve, keys_of
-from .style import LINES, save_figure
+from .style import LINES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,11 +19,7 @@ _NO_METRICS = ('time', 'data_time', 'memory')
 
 
 def panels(rows: Sequence[dict]) -> list[tuple[str, list[str], bool]]:
-    """Say what is drawn together: a title, the names of the figures, whether by logarithm.
-
-    Args:
-        rows: As `read_scalars` returns them.
-    """
+    """Say what of `read_scalars` is drawn together: title, names, whether on a log axis."""
     training = keys_of(rows, is_val=False)
     found = [('loss', [key for key in training if 'loss' in key], True)]
     metrics: dict[str, list[str]] = {}
@@ -35,16 +30,6 @@ def panels(rows: Sequence[dict]) -> list[tuple[str, list[str], bool]]:
     found += [(f'validation {group}'.strip(), keys, False) for group, keys in metrics.items()]
     found.append(('learning rate', [key for key in training if key.endswith('lr')], False))
     return [(title, keys[:MAX_LINES], by_log) for title, keys, by_log in found if keys]
-
-
-def save_curves(rows: Sequence[dict], path: str | Path) -> None:
-    """Draw losses, metrics of the validations and learning rates into a PNG.
-
-    Without figures nothing is written.
-    """
-    figure = draw_curves(rows)
-    if figure is not None:
-        save_figure(figure, path)
 
 
 def draw_curves(rows: Sequence[dict]) -> Figure | None:

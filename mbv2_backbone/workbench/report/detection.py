@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -61,19 +61,14 @@ class BoxCollector:
             lambda: RankedImage(sample.img_path, tuple(sample.ori_shape[:2]), rank, facts, match),
         )
 
-    def gathered(self) -> dict:
-        """Return what other processes need of this one."""
-        names = ('confusion', 'extremes', 'num_found', 'all_found')
-        return {name: getattr(self, name) for name in names}
-
-    def merge(self, others: Iterable[dict]) -> None:
+    def merge(self, others: Sequence[BoxCollector]) -> None:
         """Take in what other processes collected."""
+        self.extremes.merge(other.extremes for other in others)
         for other in others:
-            self.confusion += other['confusion']
-            self.extremes.merge([other['extremes']])
-            self.num_found += other['num_found']
+            self.confusion += other.confusion
+            self.num_found += other.num_found
             if self.all_found is not None:
-                self.all_found |= other['all_found']
+                self.all_found |= other.all_found
 
     def report(
         self,

@@ -48,11 +48,15 @@ class ReportHook(Hook):
         self.seconds = dict.fromkeys(('data', 'model', 'metric', 'report'), 0.0)
         with self._or_no_report(runner):
             if self.task != 'seg':
-                self.boxes = _box_collector(runner, self.summary.box_classes().names)
+                samples = samples_of(runner.test_dataloader.dataset)
+                self.boxes = BoxCollector(
+                    self.summary.box_classes().names,
+                    {sample['img_path']: truth_of(sample) for sample in samples},
+                    keep_all=_metric_with(runner, 'precision') is None,
+                )
             if self.task != 'det':
-                ignored = getattr(_mask_metric(runner), 'ignore_index', 255)
-                classes = self.summary.mask_classes()
-                self.masks = MaskCollector(classes.names, classes.palette, ignore_index=ignored)
+                ignored = getattr(_metric_with(runner, 'ignore_index'), 'ignore_index', 255)
+                self.masks = MaskCollector(self.summary.mask_classes(), ignore_index=ignored)
         evaluator = runner.test_loop.evaluator
         evaluator.process = self._timed(evaluator.process)
         self.mark = time.perf_counter()
@@ -112,8 +116,7 @@ class ReportHook(Hook):
     def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Gather from all processes, and write."""
         del runner.test_loop.evaluator.process  # the class has the one without the clock
-        own = None if self.is_off else [collector.gathered() for collector in self._collectors]
-        everyone = gather_object(own)
+        everyone = gather_object(None if self.is_off else self._collectors)
         if not is_main_process() or None in everyone:  # the process that failed has said why
             return
         with self._or_no_report(runner):
@@ -133,41 +136,29 @@ class ReportHook(Hook):
         runner.logger.info(f'Report: {path} ({megabytes:.1f} MB, drawn in {taken:.1f} s)')
 
     def _parts(self, runner: Runner, metrics: dict[str, float]) -> list[Part]:
-        parts = []
+        prefix = getattr(_metric_with(runner, 'ignore_index'), 'prefix', None)
+        start = '' if self.task == 'seg' else f'{prefix}/'
+        of_masks = {key: value for key, value in metrics.items() if key.startswith(start)}
+        reports = []
         if self.boxes is not None:
-            evaluators = runner.test_loop.evaluator.metrics
-            metric = next((m for m in evaluators if hasattr(m, 'precision')), None)
+            metric = _metric_with(runner, 'precision')
             report = self.boxes.report(
-                metrics={k: v for k, v in metrics.items() if not self._is_of_masks(runner, k)},
+                metrics={key: value for key, value in metrics.items() if key not in of_masks},
                 precision=getattr(metric, 'precision', None),
                 iou_thrs=getattr(metric, 'iou_thrs', ()),
             )
-            parts.append(Part(report, *self.boxes.extremes.worst_and_best()))
+            reports.append(report)
         if self.masks is not None:
-            report = self.masks.report(
-                metrics={k: v for k, v in metrics.items() if self._is_of_masks(runner, k)},
-                prefix=getattr(_mask_metric(runner), 'prefix', None),
-            )
-            parts.append(Part(report, *self.masks.extremes.worst_and_best()))
-        return parts
-
-    def _is_of_masks(self, runner: Runner, key: str) -> bool:
-        prefix = getattr(_mask_metric(runner), 'prefix', None)
-        return self.task == 'seg' or (bool(prefix) and key.startswith(f'{prefix}/'))
+            reports.append(self.masks.report(metrics=of_masks, prefix=prefix))
+        return [
+            Part(report, *collector.extremes.worst_and_best())
+            for report, collector in zip(reports, self._collectors, strict=True)
+        ]
 
 
-def _box_collector(runner: Runner, classes: Sequence[str]) -> BoxCollector:
-    dataset = runner.test_dataloader.dataset
-    return BoxCollector(
-        classes,
-        {sample['img_path']: truth_of(sample) for sample in samples_of(dataset)},
-        keep_all=not any(hasattr(m, 'precision') for m in runner.test_loop.evaluator.metrics),
-    )
-
-
-def _mask_metric(runner: Runner) -> BaseMetric | None:
+def _metric_with(runner: Runner, attribute: str) -> BaseMetric | None:
     metrics = runner.test_loop.evaluator.metrics
-    return next((metric for metric in metrics if hasattr(metric, 'ignore_index')), None)
+    return next((metric for metric in metrics if hasattr(metric, attribute)), None)
 
 
 def speed_of(seconds: dict[str, float], num_images: int, num_processes: int) -> dict:
@@ -175,17 +166,17 @@ def speed_of(seconds: dict[str, float], num_images: int, num_processes: int) -> 
 
     Args:
         seconds: In the main process: `data` for loading, `model`, `metric` and `report`.
-        num_images: Of the data set, in all processes.
+        num_images: Of the dataset, in all processes.
         num_processes: That shared them.
     """
     share = num_images / num_processes
     total = sum(seconds[key] for key in ('data', 'model', 'metric'))
-    return dict(
+    speed = dict(
         images=num_images,
         processes=num_processes,
         images_per_s=round(num_images / total, 2) if total else None,
-        data_ms=round(1e3 * seconds['data'] / share, 3) if share else None,
-        model_ms=round(1e3 * seconds['model'] / share, 3) if share else None,
-        metric_ms=round(1e3 * seconds['metric'] / share, 3) if share else None,
-        report_ms=round(1e3 * seconds['report'] / share, 3) if share else None,
     )
+    return speed | {
+        f'{key}_ms': round(1e3 * seconds[key] / share, 3) if share else None
+        for key in ('data', 'model', 'metric', 'report')
+    }

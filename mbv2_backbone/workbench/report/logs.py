@@ -38,11 +38,9 @@ def read_scalars(work_dir: str | Path) -> list[dict]:
 
 
 def curve(rows: Sequence[dict], key: str) -> tuple[list, list]:
-    """Return the iterations of a figure and its values; those that are not finite are left out.
+    """Return the iterations of a figure, such as `loss` or `coco/bbox_mAP`, and its finite values.
 
-    Args:
-        rows: As `read_scalars` returns them.
-        key: Of the figure, such as `loss` or `coco/bbox_mAP`.
+    `rows` are those of `read_scalars`.
     """
     points = [(row['iter'], row[key]) for row in rows if key in row and isfinite(row[key])]
     return [x for x, _ in points], [y for _, y in points]
@@ -80,7 +78,7 @@ def _read(path: Path) -> list[dict]:
 
 
 def _before(resumed: Sequence[dict], rows: Sequence[dict]) -> list[dict]:
-    """Return the rows of a log up to the place where a later one goes on.
+    """Return the rows of a log up to the place where a later one continues.
 
     Steps of training are iterations; those of validations may be epochs. So each is compared with
     its like.

@@ -1,4 +1,4 @@
-"""Images of the report: ground truth beside prediction, small enough for one file."""
+"""Images of the report: ground truth next to prediction, small enough for one file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .segmentation import from_png
 from .style import BLUE, PURPLE, VERMILION
 
 PANEL_SIDE = 400
-ALL_BYTES = 3_900_000  # of the pictures of a report: a third more in base64, below 5.5 MB
+ALL_BYTES = 3_900_000  # of the images of a report: a third more in base64, below 5.5 MB
 _QUALITIES = (80, 60, 40, 20)
 _GAP = 6
 
@@ -24,12 +24,9 @@ _GAP = 6
 def compare_boxes(
     image: RankedImage, classes: Sequence[str], *, has_truth: bool
 ) -> np.ndarray | None:
-    """Draw the true boxes beside the detections; blue is right, vermilion is missed or wrong.
+    """Draw true boxes and detections side by side; blue is right, vermilion is missed or wrong.
 
-    Args:
-        image: What is drawn.
-        classes: Names of the labels.
-        has_truth: Whether the test set has boxes. If not, all detections are of one colour.
+    Where the test split has no boxes, all detections are of one colour.
 
     Returns:
         `(H, W, 3)` uint8 BGR; `None` if the file cannot be read any more.
@@ -51,7 +48,7 @@ def compare_boxes(
 
 
 def compare_masks(image: RankedImage, palette: Sequence[Sequence[int]]) -> np.ndarray | None:
-    """Draw the true mask beside the predicted one; without a truth the image stands there.
+    """Draw the true and the predicted mask side by side; without a truth only the image.
 
     Returns:
         `(H, W, 3)` uint8 BGR; `None` if the file cannot be read any more.
@@ -64,10 +61,10 @@ def compare_masks(image: RankedImage, palette: Sequence[Sequence[int]]) -> np.nd
     )
 
 
-def encode(picture: np.ndarray, max_bytes: int) -> bytes:
-    """Encode a picture as WebP, as well as it fits into a number of bytes."""
+def encode(image: np.ndarray, max_bytes: int) -> bytes:
+    """Encode an image as WebP, as well as it fits into a number of bytes."""
     for quality in _QUALITIES:
-        data = cv2.imencode('.webp', picture, [cv2.IMWRITE_WEBP_QUALITY, quality])[1].tobytes()
+        data = cv2.imencode('.webp', image, [cv2.IMWRITE_WEBP_QUALITY, quality])[1].tobytes()
         if len(data) <= max_bytes:
             break
     return data

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 NUM_SHOWN = 24
+_RANK = attrgetter('rank')
 
 
 @dataclass(frozen=True)
@@ -17,7 +19,7 @@ class RankedImage:
         path: Of the file.
         size_hw: Height and width that the boxes or masks belong to.
         rank: The lower, the worse the prediction.
-        facts: What is said below the picture.
+        facts: What is said below the image.
         content: What is drawn.
     """
 
@@ -53,9 +55,9 @@ class Extremes:
             return
         image = make()
         if is_bad:
-            self._worst = sorted([*self._worst, image], key=_rank)[: self.limit]
+            self._worst = sorted([*self._worst, image], key=_RANK)[: self.limit]
         if is_good:
-            self._best = sorted([*self._best, image], key=_rank, reverse=True)[: self.limit]
+            self._best = sorted([*self._best, image], key=_RANK, reverse=True)[: self.limit]
 
     def merge(self, others: Iterable[Extremes]) -> None:
         """Take in what other processes kept."""
@@ -68,11 +70,7 @@ class Extremes:
 
         Of few images, each is in the half that it belongs to.
         """
-        ranked = sorted({id(i): i for i in self._worst + self._best}.values(), key=_rank)
+        ranked = sorted({id(i): i for i in self._worst + self._best}.values(), key=_RANK)
         num_worst = min(self.limit, (len(ranked) + 1) // 2)
         num_best = min(self.limit, len(ranked) - num_worst)
         return ranked[:num_worst], ranked[len(ranked) - num_best :][::-1]
-
-
-def _rank(image: RankedImage) -> tuple[float, ...]:
-    return image.rank

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
@@ -11,6 +11,7 @@ from mmengine.structures import BaseDataElement
 from torch import Tensor
 
 from ...annotations.images import decode_image
+from ..configs.summary import Classes
 from ..drawing.painter import mask_tensor
 from .ranking import Extremes, RankedImage
 
@@ -46,23 +47,15 @@ class MaskCollector:
     """Collects of each image what the report says of its masks.
 
     Args:
-        classes: Names of the labels.
-        palette: Their colours, RGB.
+        classes: Of the masks.
         ignore_index: Of pixels that are not counted.
     """
 
-    def __init__(
-        self,
-        classes: Sequence[str],
-        palette: Sequence[Sequence[int]],
-        *,
-        ignore_index: int = 255,
-    ) -> None:
-        self.classes = classes
-        self.palette = palette
+    def __init__(self, classes: Classes, *, ignore_index: int) -> None:
+        self.classes, self.palette = classes.names, classes.palette
         self.ignore_index = ignore_index
         self.has_truth = False
-        self.confusion = np.zeros((len(classes),) * 2, np.int64)
+        self.confusion = np.zeros((len(self.classes),) * 2, np.int64)
         self.extremes = Extremes()
 
     def add(self, sample: BaseDataElement) -> None:
@@ -87,20 +80,16 @@ class MaskCollector:
                 rank,
                 facts,
                 # Masks are kept as PNG: a hundredth of their size.
-                tuple(None if mask is None else _to_png(mask) for mask in (truth, predicted)),
+                tuple(mask if mask is None else _to_png(mask) for mask in (truth, predicted)),
             ),
         )
 
-    def gathered(self) -> dict:
-        """Return what other processes need of this one."""
-        return dict(confusion=self.confusion, extremes=self.extremes, has_truth=self.has_truth)
-
-    def merge(self, others: Iterable[dict]) -> None:
+    def merge(self, others: Sequence[MaskCollector]) -> None:
         """Take in what other processes collected."""
+        self.extremes.merge(other.extremes for other in others)
         for other in others:
-            self.confusion += other['confusion']
-            self.extremes.merge([other['extremes']])
-            self.has_truth |= other['has_truth']
+            self.confusion += other.confusion
+            self.has_truth |= other.has_truth
 
     def report(self, *, metrics: Mapping[str, float], prefix: str | None) -> dict:
         """Return the figures of the report; all can be written as JSON.

@@ -25,19 +25,15 @@ _VIEW_SIDE = 1600  # of the mask that the page draws; the screen shows no more
 
 
 def answer(predictor: FilePredictor, data: bytes) -> dict:
-    """Predict on a picture.
-
-    Args:
-        predictor: The model.
-        data: The bytes of an image file.
+    """Predict on the bytes of an image file.
 
     Returns:
-        `width` and `height` of the picture; `boxes`, each with `label`, `score` and `xyxy` in
+        `width` and `height` of the image; `boxes`, each with `label`, `score` and `xyxy` in
         pixels, by falling score; `mask`, a gray PNG of the labels as a data URL, and `areas`, the
-        share of the picture of each label in it, or `None`; `milliseconds` of the prediction.
+        share of the image of each label in it, or `None`; `milliseconds` of the prediction.
 
     Raises:
-        UserError: If it is no image, or too large.
+        UserError: If it is not an image, or too large.
     """
     image = decode(data)
     begin = time.perf_counter()

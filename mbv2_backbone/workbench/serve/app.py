@@ -21,6 +21,7 @@ from ...common.messages import UserError
 from .answer import MAX_BYTES, answer, too_large
 
 if TYPE_CHECKING:
+    from ..configs.summary import Classes
     from ..predict.file_predictor import FilePredictor
 
 _PAGE = Path(__file__).parent / 'page'
@@ -37,15 +38,15 @@ def build_app(
         score_thr: Where the threshold stands at first.
         hosts: Names that it may be asked by, as `server.allowed_hosts` returns them.
     """
-    # A single thread: one picture at a time, whoever asks.
+    # A single thread: one image at a time, whoever asks.
     worker = ThreadPoolExecutor(1)
     painter = predictor.painter
     about = dict(
         name=name,
         threshold=score_thr,
         max_bytes=MAX_BYTES,
-        boxes=_coloured(painter.box_classes, painter.box_palette),
-        masks=_coloured(painter.classes, painter.palette),
+        boxes=_coloured(painter.boxes),
+        masks=_coloured(painter.masks),
     )
 
     async def describe(_request: Request) -> JSONResponse:
@@ -80,9 +81,9 @@ def _is_foreign(request: Request) -> bool:
 
 
 async def _read(request: Request) -> bytes:
-    """Read the picture; what is sent beyond the limit is thrown away.
+    """Read the image; what is sent beyond the limit is read, too, but not kept.
 
-    It is read, still: a browser whose upload is cut off does not show the answer.
+    A browser whose upload is cut off does not show the answer.
     """
     data = bytearray()
     size = 0
@@ -95,8 +96,6 @@ async def _read(request: Request) -> bytes:
     return bytes(data)
 
 
-def _coloured(names: list[str], colours: list[list[int]]) -> list[dict]:
-    return [
-        dict(name=name, colour=[int(v) for v in colour])
-        for name, colour in zip(names, colours, strict=False)
-    ]
+def _coloured(classes: Classes) -> list[dict]:
+    pairs = zip(classes.names, classes.palette, strict=False)
+    return [dict(name=name, colour=[int(v) for v in colour]) for name, colour in pairs]

@@ -18,6 +18,7 @@ from mbv2_backbone.workbench.checks.config_data import (
     count_samples,
     judge_broken,
 )
+from mbv2_backbone.workbench.checks.finding import Finding
 from mbv2_backbone.workbench.configs.read import load_config
 from mbv2_backbone.workbench.configs.summary import summarise
 from mbv2_backbone.workbench.doctor.examine import examine_config
@@ -55,6 +56,7 @@ OFFICIAL = {
 
 def only(findings, level, *parts):
     """The one finding of a check: its level, and parts of what it says with the fix."""
+    findings = [findings] if isinstance(findings, Finding) else findings
     assert [finding.level for finding in findings] == [level], findings
     text = str(findings[0])
     for part in parts:
@@ -97,7 +99,7 @@ def test_a_stack_that_does_not_go_together(versions, said):
 
 def test_parts_of_two_stacks():
     mixed = {k: v for k, v in FORKS.items() if k != 'onedl-mmdetection'} | {'mmdet': '3.3.0'}
-    only(check_stack(mixed), 'error', 'parts of two stacks', 'pip uninstall -y mmdet')
+    only(check_stack(mixed), 'error', 'packages of two stacks', 'pip uninstall -y mmdet')
     both = check_stack(FORKS | OFFICIAL)
     assert [finding.level for finding in both] == ['error'] * 4
     without = {k: v for k, v in FORKS.items() if k != 'onedl-mmdetection'}
@@ -115,7 +117,7 @@ def test_torchvision_of_another_torch():
 
 
 def test_compiled_operators_of_another_torch(tmp_path):
-    only(check_compiled_ops(None, '2.15.0'), 'ok', 'stand in')
+    only(check_compiled_ops(None, '2.15.0'), 'ok', 'torchvision replaces them')
     broken = tmp_path / '_ext.so'
     broken.write_bytes(b'\x7fELF of another torch')
     only(check_compiled_ops(broken, '2.15.0'), 'error', str(broken), '2.15.0', 'pip uninstall')
@@ -183,7 +185,7 @@ def test_the_guess_of_time():
     schedule = dict(batch_size=10, max_iters=None, epochs=20)
     text = str(guess_time(times, workers=0, **schedule))
     assert '50 s an epoch of 1000 images, 17 min in all' in text
-    assert 'a guess' in text
+    assert 'estimated from' in text
     text = str(guess_time(times, workers=4, **schedule))
     assert '30 s an epoch' in text
     assert 'bound by computing' in text
@@ -247,7 +249,7 @@ def test_the_tool_on_a_healthy_config(sample_set, tmp_path):
     )
     assert result.returncode == 0, result.stdout + result.stderr[-3000:]
     assert 'can train: 0 errors' in result.stdout
-    assert 'a guess from' in result.stdout
+    assert 'estimated from' in result.stdout
     assert f'torch {installed_versions()["torch"]}' in result.stdout
     assert 'train: 24 images' in result.stdout
 

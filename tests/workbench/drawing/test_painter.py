@@ -6,6 +6,7 @@ import torch
 from mmengine.structures import InstanceData, PixelData
 from mmseg.structures import SegDataSample
 
+from mbv2_backbone.workbench.configs.summary import Classes
 from mbv2_backbone.workbench.drawing.painter import Painter
 from mbv2_backbone.workbench.drawing.pixels import draw_boxes, overlay
 
@@ -36,7 +37,7 @@ def test_a_name_stays_inside_of_the_image_and_the_best_box_on_top():
 def test_only_boxes_above_the_threshold_are_drawn():
     from mmdet.structures import DetDataSample
 
-    painter = Painter((), (), box_classes=('a', 'b'), box_palette=(RED, BLUE), score_thr=0.5)
+    painter = Painter(boxes=Classes(('a', 'b'), (RED, BLUE)), masks=Classes(), score_thr=0.5)
     found = InstanceData(
         bboxes=np.array([[10, 30, 40, 60], [60, 30, 90, 60]], np.float32),
         scores=np.array([0.9, 0.4], np.float32),
@@ -58,7 +59,8 @@ def test_overlay_and_legend():
     assert drawn[0, 15].tolist() == pytest.approx([45 + 11, 45 + 5.5, 45 + 137.5], abs=1)
     assert (drawn[:, 20:] == 100).all()
     sample = SegDataSample(pred_sem_seg=PixelData(data=torch.tensor(labels % 255)[None]))
-    painter = Painter(('one', 'a rather long name', 'two'), [(0, 0, 0), (250, 10, 20), (1, 2, 3)])
+    names, palette = ('one', 'a rather long name', 'two'), [(0, 0, 0), (250, 10, 20), (1, 2, 3)]
+    painter = Painter(boxes=Classes(), masks=Classes(names, palette))
     picture = painter.prediction(image, sample)
     assert (picture[:20, 30:] == 255).all()  # wider than the image: the name must fit
     assert (picture[20:] == (20, 10, 250)).all(axis=-1).any()

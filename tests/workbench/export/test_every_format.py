@@ -99,5 +99,5 @@ def test_what_an_interrupted_copy_leaves_is_refused(exported, tmp_path, to):
 @pytest.mark.slow
 def test_an_executorch_file_needs_its_metadata(exported, tmp_path):
     path = Path(exported('executorch', *BY_FORMAT['executorch']).path)
-    with pytest.raises(UserError, match=r'json beside it'):
+    with pytest.raises(UserError, match=r'json next to it'):
         Predictor(shutil.copy(path, tmp_path))

@@ -38,7 +38,7 @@ class Case:
         self.geometry = read_geometry(self.cfg, size)
         self.graph = ExportGraph(self.model, self.geometry).eval()
         names = summarise(self.cfg)
-        raw = describe(self.graph, self.geometry, names, batch_size=batch_size, is_raw=True)
+        raw = describe(self.graph, names, batch_size=batch_size, is_raw=True)
         final = replace(raw, is_raw=False)
         self.folder = folder
         self.raw_onnx = export_onnx(self.graph, raw)
@@ -203,8 +203,8 @@ def test_what_cannot_be_exported_is_named(det, seg):
         graph = ExportGraph(det.model, det.geometry)
         graph.box_output.head.test_cfg = dict(graph.box_output.head.test_cfg, **{key: value})
         with pytest.raises(UserError, match=message):
-            describe(graph, det.geometry, summarise(det.cfg), batch_size=1, is_raw=True)
+            describe(graph, summarise(det.cfg), batch_size=1, is_raw=True)
     graph = ExportGraph(seg.model, seg.geometry)
     graph.model.test_cfg = dict(mode='slide')
     with pytest.raises(UserError, match='mode=whole'):
-        describe(graph, seg.geometry, summarise(seg.cfg), batch_size=1, is_raw=True)
+        describe(graph, summarise(seg.cfg), batch_size=1, is_raw=True)

@@ -125,7 +125,7 @@ def exported_predictors(
 
     geometry = read_geometry(cfg)
     graph = ExportGraph(model, geometry).eval()
-    metadata = describe(graph, geometry, summarise(cfg), batch_size=batch_size, is_raw=False)
+    metadata = describe(graph, summarise(cfg), batch_size=batch_size, is_raw=False)
     calibration = [placed(image, geometry) for image in images]
     predictors = {}
     with quiet(), tempfile.TemporaryDirectory() as folder:

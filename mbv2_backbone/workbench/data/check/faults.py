@@ -24,12 +24,7 @@ _IF_MEANT = 'nothing if this is intended'
 
 
 def find_faults(image_set: ImageSet, masks: Mapping[Path, MaskFacts]) -> list[Finding]:
-    """Find what is wrong with the files of a set; an `error` would stop training.
-
-    Args:
-        image_set: Whose records have been read.
-        masks: What is known of its masks, by path.
-    """
+    """Find what is wrong with the files of a dataset; an `error` would stop training."""
     findings = [Finding('error', text, 'see above') for text in image_set.problems]
     findings += [Finding('warning', text, _IF_MEANT) for text in image_set.notes]
     if image_set.unlabelled:

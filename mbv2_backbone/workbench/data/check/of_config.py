@@ -14,26 +14,19 @@ from ..records import Annotation, ImageSet, Labelled
 
 def config_splits(summary: ConfigSummary) -> tuple[str, ...]:
     """Return `train`, `val`, and `test` where it is not the same data as `val`."""
-    data = {split: _identity(summary, split) for split in ('train', 'val', 'test')}
+    keys = ('data_root', 'ann_file', 'data_prefix')
+    data = {
+        split: [[one.config.get(key) for key in keys] for one in datasets]
+        for split, datasets in summary.datasets.items()
+    }
     splits = [split for split, identity in data.items() if identity]
     if data['test'] == data['val'] and 'test' in splits:
         splits.remove('test')
     return tuple(splits)
 
 
-def _identity(summary: ConfigSummary, split: str) -> list:
-    keys = ('data_root', 'ann_file', 'data_prefix')
-    return [[one.config.get(key) for key in keys] for one in summary.datasets[split]]
-
-
 def set_of_config(summary: ConfigSummary, path: Path, splits: tuple[str, ...]) -> ImageSet:
-    """Build the datasets of a config and take their images, without those they leave out.
-
-    Args:
-        summary: Of a config whose data can be read.
-        path: Of the config.
-        splits: From `config_splits`.
-    """
+    """Build the datasets of a config whose data can be read, and take the images they use."""
     image_set = ImageSet(path, 'config')
     for split in splits:
         items = []

@@ -61,14 +61,7 @@ def count_split(
     masks: Mapping[Path, MaskFacts],
     mask_classes: Mapping[int, str],
 ) -> SplitStats:
-    """Count what is in a split.
-
-    Args:
-        records: Of its images.
-        classes: Of its boxes.
-        masks: What is known of the masks, by path.
-        mask_classes: Name of each value in the masks that counts.
-    """
+    """Count the images of a split, their boxes, and the pixels of their masks by `mask_classes`."""
     labels = Counter(label for record in records for label in record.labels)
     areas = np.array([(x2 - x1) * (y2 - y1) for r in records for x1, y1, x2, y2 in r.boxes])
     sizes = Counter('x'.join(map(str, r.size_wh)) for r in records if all(r.size_wh))
@@ -106,7 +99,7 @@ def _pixel_shares(facts: Sequence[MaskFacts], names: Mapping[int, str]) -> dict[
 
 
 def describe(stats: Mapping[str, SplitStats]) -> str:
-    """Lay the numbers out in columns, one a split."""
+    """Lay the numbers out in columns, one per split."""
     has_boxes = any(split.boxes for split in stats.values())
     blocks = [_block('images', stats, _image_counts)]
     if has_boxes:

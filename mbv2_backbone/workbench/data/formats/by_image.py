@@ -4,19 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from itertools import chain
 from pathlib import Path
 
 from ....common.messages import UserError
-from ..names import (
-    byte_order_problems,
-    images_in,
-    list_files,
-    note_unlisted,
-    read_classes,
-    read_lists,
-    split_folders,
-)
+from ..names import images_in, read_classes, read_lists, split_folders
 from ..records import Annotation, ImageSet, Labelled, Size, Source
 
 Folders = list[tuple[str | None, Path, Path]]  # split (None if lists tell it), images, annotations
@@ -51,14 +42,10 @@ def read_by_image(
     image_set = ImageSet(root, layout, classes or tuple(sorted(named)))
     for split, images, folder in folders:
         by_stem = images_in(images)
-        lists = list_files(root, 'Main') if split is None else {}
-        image_set.problems += byte_order_problems(lists.values())
-        members = read_lists(lists)
-        annotated = [path.stem for path in paths if path.parent == folder and path.stem in by_stem]
-        if members:
-            note_unlisted(image_set, annotated, chain.from_iterable(members.values()))
-        else:
-            members = {split or 'all': [path.stem for path in paths if path.parent == folder]}
+        own = [path.stem for path in paths if path.parent == folder]
+        annotated = [stem for stem in own if stem in by_stem]
+        lists, members = read_lists(image_set, 'Main', annotated) if split is None else ({}, {})
+        members = members or {split or 'all': own}
         for name, stems in members.items():
             image_set.sources[name] = Source(images, lists.get(name))
             image_set.splits[name] = [

@@ -87,7 +87,9 @@ def read_coco(root: Path, files: Sequence[Path]) -> ImageSet:
         folder = _image_folder(root, path, data['images'])
         image_set.sources[split] = Source(folder, path)
         image_set.splits[split] = _coco_items(data, folder, path, image_set)
-    _note_unlisted(image_set)
+    listed = {item.path for item in image_set.images}
+    for folder in {source.images for source in image_set.sources.values()}:
+        image_set.unlabelled += [p for p in images_in(folder).values() if p not in listed]
     return image_set
 
 
@@ -121,7 +123,7 @@ def _coco_items(data: dict, folder: Path, path: Path, image_set: ImageSet) -> li
 def _coco_annotation(image: dict, annotations: Sequence[dict], names: dict, _: Size) -> Annotation:
     objects = []
     for item in annotations:
-        if item.get('ignore', False):  # mmdet leaves these out
+        if item.get('ignore', False):  # mmdet skips these
             continue
         box = as_box(item.get('bbox'))
         objects.append(
@@ -134,9 +136,3 @@ def _coco_annotation(image: dict, annotations: Sequence[dict], names: dict, _: S
             )
         )
     return Annotation(objects, (image['width'], image['height']))
-
-
-def _note_unlisted(image_set: ImageSet) -> None:
-    listed = {item.path for split in image_set.splits.values() for item in split}
-    for folder in {source.images for source in image_set.sources.values()}:
-        image_set.unlabelled += [p for p in images_in(folder).values() if p not in listed]

@@ -2,18 +2,9 @@
 
 from __future__ import annotations
 
-from itertools import chain
 from pathlib import Path
 
-from ..names import (
-    byte_order_problems,
-    images_in,
-    list_files,
-    note_unlisted,
-    read_classes,
-    read_lists,
-    split_folders,
-)
+from ..names import images_in, read_classes, read_lists, split_folders
 from ..records import ImageSet, Labelled, Source
 from .by_image import Folders
 
@@ -60,13 +51,9 @@ def read_masks(root: Path, folders: Folders) -> ImageSet:
     image_set.mask_classes, image_set.mask_palette = read_classes(root)
     for split, images, masks in folders:
         by_stem, mask_by_stem = images_in(images), _masks_in(masks)
-        lists = list_files(root, 'Segmentation') if split is None else {}
-        image_set.problems += byte_order_problems(lists.values())
-        members = read_lists(lists)
         masked = [stem for stem in by_stem if stem in mask_by_stem]
-        if members:
-            note_unlisted(image_set, masked, chain.from_iterable(members.values()))
-        elif split is None:
+        lists, members = ({}, {}) if split else read_lists(image_set, 'Segmentation', masked)
+        if split is None and not members:
             members = {'all': masked}
             image_set.unlabelled += [p for s, p in by_stem.items() if s not in mask_by_stem]
         for name, stems in (members or {split: list(by_stem)}).items():

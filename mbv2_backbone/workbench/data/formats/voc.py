@@ -32,11 +32,11 @@ def write_voc_files(
     """Write the files that VOC itself has.
 
     Args:
-        root: Folder of the set.
+        root: Folder of the dataset.
         classes: Names of the labels.
         splits: The images.
-        folder: What the annotations call the set.
-        is_segmented: Whether the images have masks; they are listed for segmentation, too, then.
+        folder: What the annotations call the dataset.
+        is_segmented: Whether the images have masks; then they are listed for segmentation, too.
     """
     members = {split: [Path(photo.name).stem for photo in splits[split]] for split in splits}
     if {'train', 'val'} <= members.keys():

@@ -49,7 +49,11 @@ def yolo_files(root: Path) -> YoloFiles | None:
             else:
                 missing.setdefault(split, []).append(name)
     if not places and not missing:
-        places = {split: [path] for split, path in _folders(root).items() if _has_labels(path)}
+        places = {
+            split: [path]
+            for split, path in _folders(root).items()
+            if any(_label_file(image).is_file() for image in images_in(path).values())
+        }
     return YoloFiles(config.get('names'), places, missing) if places or missing else None
 
 
@@ -86,10 +90,6 @@ def _resolve(root: Path, base: str, name: str) -> Path | None:
     """Find what a YAML file calls a split; Roboflow writes `../train/images` for its own folder."""
     paths = [root / base / name, root / name, root / name.removeprefix('../'), Path(name)]
     return next((path for path in paths if path.exists()), None)
-
-
-def _has_labels(images: Path) -> bool:
-    return any(_label_file(path).is_file() for path in images_in(images).values())
 
 
 def _label_file(image: Path) -> Path:
@@ -132,7 +132,7 @@ def _judge_missing(image_set: ImageSet, missing: Mapping[str, Sequence[str]]) ->
         text = f'`{split}: {", ".join(names)}` in the YAML file of {image_set.root} is not there'
         if split != 'test':
             raise UserError(f'{text}; correct the path of its images')
-        image_set.notes.append(f'{text}; left out')
+        image_set.notes.append(f'{text}; skipped')
 
 
 def _images_of(root: Path, place: Path) -> list[Path]:
@@ -229,7 +229,7 @@ def _yolo_notes(splits: Splits, num_ignored: int, polygons: Sequence[Item]) -> l
     notes = []
     if num_ignored:
         notes.append(
-            f'{num_ignored} difficult object(s) or crowd(s) are left out, as by the converters of '
+            f'{num_ignored} difficult object(s) or crowd(s) are skipped, as by the converters of '
             f'Ultralytics: YOLO has no such flag'
         )
     notes += [

@@ -7,9 +7,10 @@ import stat
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from os import PathLike
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
 from ....common.files import sha256_of_file
 from ....common.messages import UserError
@@ -17,7 +18,7 @@ from ....common.messages import UserError
 MAX_RATIO = 200  # of unpacked to packed bytes; images and annotations stay far below
 MIN_SUSPECT_BYTES = 2**26
 MAX_ENTRIES = 5_000_000
-_CHUNK = 2**20
+T = TypeVar('T')
 
 
 def extract(
@@ -29,7 +30,7 @@ def extract(
 ) -> Path:
     """Unpack a zip or tar archive, all of it or nothing.
 
-    It is unpacked beside the folder, and moved there when it is whole. Files that are there
+    It is unpacked next to the folder, and moved there when it is whole. Files that are there
     already are replaced by those of the archive.
 
     Args:
@@ -46,8 +47,12 @@ def extract(
             is no file, folder or link inside, or if it would unpack to too much.
     """
     archive, folder = Path(archive), Path(folder)
-    if sha256 is not None:
-        _check_hash(archive, sha256)
+    digest = sha256_of_file(archive) if sha256 else None
+    if sha256 and digest != sha256.lower():
+        raise UserError(
+            f'{archive} has the SHA-256 {digest}, expected {sha256}; it was changed on the way or '
+            f'on the server: fetch it again'
+        )
     if max_bytes is None:
         max_bytes = max(MIN_SUSPECT_BYTES, MAX_RATIO * archive.stat().st_size)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -69,81 +74,50 @@ def extract(
     return folder
 
 
-def _check_hash(archive: Path, expected: str) -> None:
-    digest = sha256_of_file(archive)
-    if digest != expected.lower():
-        raise UserError(
-            f'{archive} has the SHA-256 {digest}, expected {expected}; it was changed '
-            f'on the way or on the server: fetch it again'
-        )
-
-
-def _extract_zip(path: Path, target: Path, limit: int) -> None:
-    left = limit
+def _extract_zip(path: Path, target: Path, max_bytes: int) -> None:
     with zipfile.ZipFile(path) as archive:
-        for entry in _limited(path, archive.infolist()):
-            _check_name(path, entry.filename)
+        entries = ((entry, entry.filename, entry.file_size) for entry in archive.infolist())
+        for entry in _checked(path, entries, max_bytes):
             kind = stat.S_IFMT(entry.external_attr >> 16)
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
                 raise UserError(f'{path} holds {entry.filename!r}, a link or device; refused')
-            to = target / entry.filename
-            if entry.is_dir():
-                to.mkdir(parents=True, exist_ok=True)
-                continue
-            to.parent.mkdir(parents=True, exist_ok=True)
-            with archive.open(entry) as source:
-                left = _copy(path, source.read, to, left)
+            archive.extract(entry, target)
 
 
-def _extract_tar(path: Path, target: Path, limit: int) -> None:
-    left = limit
+def _extract_tar(path: Path, target: Path, max_bytes: int) -> None:
     with tarfile.open(path) as archive:
-        for entry in _limited(path, archive):
-            _check_name(path, entry.name)
+        entries = ((entry, entry.name, entry.size) for entry in archive)
+        for entry in _checked(path, entries, max_bytes):
+            if entry.isfile() and (target / entry.name).is_symlink():
+                raise UserError(f'{path} writes {entry.name!r} through a link; refused')
             try:
-                tarfile.data_filter(entry, str(target))
+                archive.extract(entry, target, filter='data')
             except tarfile.FilterError as error:
                 raise UserError(f'{path} is refused: {error}') from error
-            if entry.isfile():
-                to = target / entry.name
-                to.parent.mkdir(parents=True, exist_ok=True)
-                left = _copy(path, archive.extractfile(entry).read, to, left)
-            else:
-                archive.extract(entry, target, filter='data')
 
 
-def _limited(path: Path, entries: object) -> Iterator:
-    for count, entry in enumerate(entries):
+def _checked(path: Path, entries: Iterable[tuple[T, str, int]], max_bytes: int) -> Iterator[T]:
+    """Yield entries whose names and stated sizes are harmless; Python writes no more than these.
+
+    Args:
+        path: Of the archive.
+        entries: Each with its name and its size in bytes.
+        max_bytes: Of all of them.
+    """
+    for count, (entry, name, size) in enumerate(entries):
         if count >= MAX_ENTRIES:
             raise UserError(f'{path} holds more than {MAX_ENTRIES} entries; refused')
+        inside = PurePosixPath(name.replace('\\', '/'))
+        has_drive = name[1:2] == ':'
+        if inside.is_absolute() or '..' in inside.parts or has_drive or '\0' in name:
+            raise UserError(f'{path} holds {name!r}, which would be written outside; refused')
+        max_bytes -= size
+        if max_bytes < 0:
+            raise UserError(
+                f'{path} unpacks to too much for its size, as a bomb does; if you trust it, give '
+                f'max_bytes'
+            )
         yield entry
-
-
-def _check_name(path: Path, name: str) -> None:
-    inside = PurePosixPath(name.replace('\\', '/'))
-    has_drive = name[1:2] == ':'
-    if inside.is_absolute() or '..' in inside.parts or has_drive or '\0' in name:
-        raise UserError(f'{path} holds {name!r}, which would be written outside; refused')
-
-
-def _copy(path: Path, read: Callable[[int], bytes], to: Path, left: int) -> int:
-    """Write what is read, as far as the limit goes, which what an archive states may exceed.
-
-    Returns:
-        The bytes that may still be written.
-    """
-    if to.is_symlink():
-        raise UserError(f'{path} writes {to.name!r} through a link; refused')
-    with to.open('wb') as file:
-        while chunk := read(_CHUNK):
-            left -= len(chunk)
-            if left < 0:
-                raise UserError(
-                    f'{path} unpacks to too much for its size, as a bomb does; if you trust it, '
-                    f'give max_bytes'
-                )
-            file.write(chunk)
-    return left
 
 
 def merge(source: Path, folder: Path) -> None:

@@ -40,7 +40,7 @@ class Archive:
         addresses: Where it can be had; tried in this order.
         size: In bytes; about that where there is no `sha256`.
         unpacked: Bytes that it takes while it is unpacked and after, about.
-        folder: Where its files go, inside the folder of all data sets.
+        folder: Where its files go, inside the folder of all datasets.
         inside: The folder in the archive whose content goes there, all if empty; may have a `*`.
         sha256: The hash of the file, where one is published.
         lists: Lists of names, one a line, and the number of names in them.

@@ -24,17 +24,17 @@ _OWN_FILES = 'archives'
 def fetch(
     name: str, out: str | PathLike[str], *, mirror: str = '', keep_archives: bool = False
 ) -> bool:
-    """Make a data set be there as the configs expect it.
+    """Download what is missing of a dataset to where the configs expect it.
 
-    What is in place is left as it is. A file that the user has put into `<out>/archives` is used
-    and stays there. Downloads and their unpacking happen in `<out>/fetching-<name>`; what an
-    interrupted call has left there is used by the next one. One process at a time writes to a
-    folder; the lock file beside it stays, as removing it would let two in.
+    A file that the user has put into `<out>/archives` is used and stays there. Downloads and their
+    unpacking happen in `<out>/fetching-<name>`; what an interrupted call has left there is used by
+    the next one. One process at a time writes to a folder; the lock file next to it stays, as
+    removing it would let two in.
 
     Args:
         name: Of `catalogue.CATALOGUE`.
-        out: The folder of all data sets, `data` in the configs.
-        mirror: Where the archives lie under their names, in place of the published addresses.
+        out: The folder of all datasets, `data` in the configs.
+        mirror: Where the archives lie under their names, instead of the published addresses.
         keep_archives: Move the downloads to `<out>/archives`, do not delete them.
 
     Returns:
@@ -96,7 +96,7 @@ def _add_all(missing: Sequence[Archive], job: _Job) -> None:
             _add(archive, missing[count:], job)
         shutil.rmtree(job.work)
     finally:
-        with suppress(OSError):  # what the next call can go on with stays
+        with suppress(OSError):  # what the next call can use stays
             job.work.rmdir()
 
 
@@ -231,15 +231,10 @@ def _unpack(archive: Archive, path: Path, job: _Job) -> None:
     root = next(scratch.glob(archive.inside), None) if archive.inside else scratch
     if root is None:
         raise UserError(f'{path} has no folder {archive.inside}; it is another archive')
-    if archive.content_sha256 and not _is_as_published(archive, root):
+    expected = archive.content_sha256
+    if expected and not (is_complete(archive, root) and hash_of_content(archive, root) == expected):
         raise UserError(f'{path} does not hold the files that were published; fetch it again')
     folder = job.out / archive.folder
     archive.install(root, folder)
     if not is_complete(archive, folder):
         raise UserError(f'files are missing in {folder} after unpacking {path}; fetch it again')
-
-
-def _is_as_published(archive: Archive, folder: Path) -> bool:
-    return (
-        is_complete(archive, folder) and hash_of_content(archive, folder) == archive.content_sha256
-    )

@@ -6,7 +6,6 @@ how many others there are.
 
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,26 +13,27 @@ import numpy as np
 
 from ....common.files import folder_replaced_whole, is_free
 from ....common.messages import UserError
-from .sample_files import Instance, write_set
+from ....common.progress import track
+from .sample_files import write_set
 from .scenes import CLASSES, PALETTE, draw_scene
 
 SPLITS = ('train', 'val')
 MIN_SIZE = 64
 
 MARKER = 'sample.json'
-_VERSION = 3  # raised when the drawing changes, so that an older set is not taken for this one
+_VERSION = 3  # raised when the drawing changes, so that older images are not taken for these
 
 
 @dataclass(frozen=True)
 class SampleSummary:
-    """What a generated set holds; the keys are the splits, and the class names for boxes.
+    """What a generated dataset holds; the keys are the splits, and the class names for boxes.
 
     Args:
-        root: Folder of the set.
+        root: Folder of the dataset.
         images: Number of images.
         empty: Number of images without an object.
         boxes: Number of boxes of each class.
-        is_new: False if the set was there already and nothing was drawn.
+        is_new: False if it was there already and nothing was drawn.
     """
 
     root: Path
@@ -62,40 +62,27 @@ def generate_sample(
     size: int = 192,
     seed: int = 0,
     force: bool = False,
-    track: Callable[[Sequence], Iterable] = iter,
 ) -> SampleSummary:
-    """Draw the sample set, or return at once if it is there already.
+    """Draw the sample dataset, or return at once if it is there already.
 
-    The set is drawn in a folder beside ``out_dir`` and renamed, so a folder that holds
-    ``sample.json`` is complete. Boxes are the tight boxes of the visible pixels.
+    It is drawn in a folder next to ``out_dir`` and renamed, so a folder that holds ``sample.json``
+    is complete. Boxes are the tight boxes of the visible pixels.
 
     Args:
-        out_dir: Folder of the set.
+        out_dir: Folder of the dataset.
         num_train: Number of training images.
         num_val: Number of held-out images; they do not depend on ``num_train``.
         size: Height and width of the images in pixels.
-        seed: The same seed gives the same set.
-        force: Draw again and replace the set that is there.
-        track: Wraps the list of images to draw, for a progress bar.
+        seed: The same seed gives the same dataset.
+        force: Draw again and replace the dataset that is there.
 
     Raises:
         UserError: For a number out of range, or if ``out_dir`` holds something else.
     """
-    for name, value, least in (
-        ('num_train', num_train, 1),
-        ('num_val', num_val, 1),
-        ('size', size, MIN_SIZE),
-        ('seed', seed, 0),
-    ):
-        if value < least:
-            raise UserError(f'{name} must be at least {least}, got {value}')
-    parameters = {
-        'version': _VERSION,
-        'num_train': num_train,
-        'num_val': num_val,
-        'size': size,
-        'seed': seed,
-    }
+    parameters = dict(version=_VERSION, num_train=num_train, num_val=num_val, size=size, seed=seed)
+    for name, least in dict(num_train=1, num_val=1, size=MIN_SIZE, seed=0).items():
+        if parameters[name] < least:
+            raise UserError(f'{name} must be at least {least}, got {parameters[name]}')
     root = Path(out_dir)
     target = root.resolve()
     found = _find(target, parameters, force=force)
@@ -104,7 +91,10 @@ def generate_sample(
 
     with folder_replaced_whole(target) as drawn:
         jobs = [(split, index) for split in SPLITS for index in range(parameters[f'num_{split}'])]
-        scenes = (_scene_of(split, index, seed=seed, size=size) for split, index in track(jobs))
+        scenes = (
+            (split, *draw_scene(np.random.default_rng([seed, SPLITS.index(split), index]), size))
+            for split, index in track(jobs, 'Drawing', unit='images')
+        )
         contents = write_set(drawn, scenes, classes=CLASSES, palette_rgb=PALETTE)
         marker = {'parameters': parameters, 'contents': contents}
         (drawn / MARKER).write_text(json.dumps(marker, indent=2) + '\n', encoding='utf-8')
@@ -112,14 +102,14 @@ def generate_sample(
 
 
 def _find(target: Path, parameters: dict[str, int], *, force: bool) -> dict | None:
-    """Return the contents of the set at ``target`` if it is the one asked for and may stay."""
+    """Return the contents of what is at ``target`` if it is what was asked for and may stay."""
     if is_free(target):
         return None
     marker = _read_marker(target / MARKER)
     if marker is None:
         raise UserError(
-            f'{target} exists and is not a sample dataset (it has no {MARKER} of ours), so it is left '
-            'alone; choose another folder, or move it away'
+            f'{target} exists and is not a sample dataset (it has no {MARKER} of ours), so it is '
+            'left alone; choose another folder, or move it away'
         )
     if force:
         return None
@@ -142,10 +132,3 @@ def _read_marker(path: Path) -> dict | None:
         return None
     is_ours = isinstance(marker, dict) and marker.keys() == {'parameters', 'contents'}
     return marker if is_ours else None
-
-
-def _scene_of(
-    split: str, index: int, *, seed: int, size: int
-) -> tuple[str, np.ndarray, list[Instance]]:
-    rng = np.random.default_rng([seed, SPLITS.index(split), index])
-    return split, *draw_scene(rng, size)

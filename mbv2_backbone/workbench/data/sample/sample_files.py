@@ -1,4 +1,4 @@
-"""The sample set's files: images, masks, and annotations in the COCO and PASCAL VOC layouts."""
+"""The sample dataset's files: images, masks, and annotations in the COCO and PASCAL VOC layouts."""
 
 from __future__ import annotations
 
@@ -36,10 +36,7 @@ class Instance:
     @property
     def box_xywh(self) -> tuple[int, int, int, int]:
         """Tight box of the visible pixels, in pixels from 0."""
-        columns = np.flatnonzero(self.mask.any(axis=0))
-        rows = np.flatnonzero(self.mask.any(axis=1))
-        x, y = int(columns[0]), int(rows[0])
-        return x, y, int(columns[-1]) - x + 1, int(rows[-1]) - y + 1
+        return cv2.boundingRect(self.mask.astype(np.uint8))
 
     @property
     def item(self) -> Item:
@@ -88,7 +85,8 @@ def write_set(
     for split, image_rgb, instances in scenes:
         photos = splits.setdefault(split, [])
         path = images / f'{split}_{len(photos):05d}.jpg'
-        _write_jpeg(path, image_rgb)
+        _, jpeg = cv2.imencode('.jpg', image_rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])
+        path.write_bytes(jpeg.tobytes())
         labels = label_map(image_rgb.shape[:2], instances)
         write_palette_png(masks / f'{path.stem}.png', labels, [BACKGROUND, *palette_rgb])
         items = [instance.item for instance in instances]
@@ -100,11 +98,6 @@ def write_set(
         'empty': {split: sum(not p.items for p in photos) for split, photos in splits.items()},
         'boxes': {split: _count_boxes(photos, classes) for split, photos in splits.items()},
     }
-
-
-def _write_jpeg(path: Path, image_rgb: np.ndarray) -> None:
-    _, jpeg = cv2.imencode('.jpg', image_rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])
-    path.write_bytes(jpeg.tobytes())
 
 
 def _count_boxes(photos: Iterable[Photo], classes: Sequence[str]) -> dict[str, int]:

@@ -51,7 +51,8 @@ def draw_picture(
         labels = cv2.resize(picture.label_map, size_wh, interpolation=cv2.INTER_NEAREST)
         image = overlay(image, labels, masks.palette)
     shapes = [_scaled(shape, scale) for shape in picture.shapes]
-    shapes.sort(key=lambda shape: -_area(shape.box))  # small ones are drawn last, on top
+    # Small ones are drawn last, on top.
+    shapes.sort(key=lambda shape: -np.prod(np.subtract(shape.box[2:], shape.box[:2])))
     image = _fill_polygons(image, shapes, boxes)
     canvas = Image.fromarray(np.ascontiguousarray(image[..., ::-1]))
     draw = ImageDraw.Draw(canvas)
@@ -65,10 +66,6 @@ def _scaled(shape: Item, scale: tuple[float, float]) -> Item:
     box = np.asarray(shape.box, np.float64) * (*scale, *scale)
     outline = [(np.reshape(part, (-1, 2)) * scale).ravel() for part in shape.outline]
     return replace(shape, box=box.tolist(), outline=outline)
-
-
-def _area(xyxy: Sequence[float]) -> float:
-    return (xyxy[2] - xyxy[0]) * (xyxy[3] - xyxy[1])
 
 
 def _fill_polygons(image: np.ndarray, shapes: Sequence[Item], boxes: Classes) -> np.ndarray:
@@ -138,10 +135,9 @@ def _free_place(
     top, bottom = round(xyxy[1]), round(xyxy[3])
     for y in (top - height, top, bottom - height, bottom):
         place = (left, y, left + width, y + height)
-        if y >= 0 and place[3] <= size_wh[1] and not any(_overlap(place, t) for t in taken):
+        is_free = all(
+            t[2] <= left or place[2] <= t[0] or t[3] <= y or place[3] <= t[1] for t in taken
+        )
+        if y >= 0 and place[3] <= size_wh[1] and is_free:
             return place
     return None
-
-
-def _overlap(one: Sequence[int], other: Sequence[int]) -> bool:
-    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]

@@ -74,7 +74,7 @@ def contact_sheet(
     height = max(height for _, height in sizes)
     rows = [
         np.concatenate([_draw_group(g, tile, height, boxes, masks) for g in row], axis=1)
-        for row in _in_rows(groups, columns)
+        for row in (groups[i : i + columns] for i in range(0, len(groups), columns))
     ]
     width = max(row.shape[1] for row in rows)
     rows = [_padded(row, width) for row in rows]
@@ -93,10 +93,6 @@ def contact_sheet(
     width = max(width, title_width, legend.shape[1])
     sheet = np.concatenate([_padded(part, width) for part in (*strips, *rows, legend)])
     return np.pad(sheet, ((_GAP, _GAP), (_GROUP_GAP, 0), (0, 0)), constant_values=255)
-
-
-def _in_rows(groups: Sequence[Group], columns: int) -> list[Sequence[Group]]:
-    return [groups[i : i + columns] for i in range(0, len(groups), columns)]
 
 
 def _padded(part: np.ndarray, width: int) -> np.ndarray:

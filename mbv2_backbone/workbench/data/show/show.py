@@ -32,7 +32,7 @@ def show(
     """Write a contact sheet of a folder or of a config's data as PNG.
 
     Args:
-        source: Folder of a set, or a config file.
+        source: Folder of a dataset, or a config file.
         out: The PNG file.
         split: Which images.
         num: How many of them to pick.
@@ -43,7 +43,8 @@ def show(
         Height and width of the sheet.
 
     Raises:
-        UserError: If there are no such images, or the file cannot be written.
+        UserError: If there are no such images, one or its mask cannot be read, or the file cannot
+            be written.
     """
     if not Path(source).exists():
         raise UserError(f'expected a dataset folder or a config file, found nothing at {source}')
@@ -62,14 +63,11 @@ def show(
     return sheet.shape[:2]
 
 
-def folder_sheet(folder: str, *, split: str = 'train', num: int = 16, seed: int = 0) -> np.ndarray:
+def folder_sheet(folder: str, *, split: str, num: int, seed: int) -> np.ndarray:
     """Draw images of a folder with their labels.
 
     Returns:
         `(H, W, 3)` uint8 BGR.
-
-    Raises:
-        UserError: If the folder has no such split, or an image or mask cannot be read.
     """
     image_set = find_set(folder, task='both', keep_splits=True)
     splits = image_set.splits

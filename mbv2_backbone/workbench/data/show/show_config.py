@@ -30,27 +30,14 @@ _MAX_REFUSALS = 50  # draws that a pipeline may reject in a row, such as crops w
 
 
 def config_sheet(
-    path: str,
-    *,
-    split: str = 'train',
-    num: int = 16,
-    seed: int = 0,
-    overrides: Sequence[str] | None = None,
+    path: str, *, split: str, num: int, seed: int, overrides: Sequence[str] | None
 ) -> np.ndarray:
     """Draw images of a config's data with their labels; those of `train` augmented, too.
 
-    Args:
-        path: The config file.
-        split: `train`, `val` or `test`.
-        num: How many images to pick.
-        seed: The same seed gives the same sheet.
-        overrides: `key=value` for the config.
+    Arguments and errors are those of `show.show`.
 
     Returns:
         `(H, W, 3)` uint8 BGR.
-
-    Raises:
-        UserError: If the data is missing or broken.
     """
     cfg = load_config(path, overrides)
     summary = summarise(cfg)

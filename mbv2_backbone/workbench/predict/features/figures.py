@@ -32,15 +32,7 @@ _DPI = 100
 def write_pictures(
     inspection: Inspection, image: np.ndarray, sample: BaseDataElement, painter: Painter, stem: str
 ) -> None:
-    """Write `<stem>.taps.png` and `<stem>.classes.png`.
-
-    Args:
-        inspection: Of the image.
-        image: `(H, W, 3)` uint8 BGR.
-        sample: The prediction for it.
-        painter: Draws the prediction.
-        stem: Path without suffix; the folder is made.
-    """
+    """Write `<stem>.taps.png` and `<stem>.classes.png` of an image `(H, W, 3)` uint8 BGR."""
     Path(stem).parent.mkdir(parents=True, exist_ok=True)
     _tap_figure(inspection, image).savefig(f'{stem}.taps.png')
     _class_figure(inspection, image, sample, painter).savefig(f'{stem}.classes.png')
@@ -107,8 +99,8 @@ def _draw_class(
     sample: BaseDataElement,
     painter: Painter,
 ) -> AxesImage:
-    names = painter.box_classes if found.field == 'pred_instances' else painter.classes
-    panels[0].set_title(f'{names[found.label]} ({_FIELDS[found.field]})', fontsize=11)
+    classes = painter.boxes if found.field == 'pred_instances' else painter.masks
+    panels[0].set_title(f'{classes.names[found.label]} ({_FIELDS[found.field]})', fontsize=11)
     _show_image(panels[0], painter.draw(image, _only(sample, found), 'pred'))
     for axes, (name, values) in zip(panels[1:], found.maps.items(), strict=True):
         has_part = bool(values.any())

@@ -15,9 +15,10 @@ from torch import Tensor
 from ....arch import FeatureInfo
 from ....backbone import MobileNetV2Backbone
 from ....common.messages import UserError
+from ....det.head import SSDLiteHead
 from ...configs.read import task_of
 from ..file_predictor import array_pipeline, build_model
-from .activation import class_activation, mask_scores, scaled_to_one
+from .activation import box_scores, class_activation, mask_scores, scaled_to_one
 
 MAX_CLASSES = 4  # of boxes, and as many of masks
 
@@ -75,8 +76,6 @@ class FeatureInspector:
         self.model = build_model(cfg, checkpoint).requires_grad_(False)
         _check(self.model.backbone, MobileNetV2Backbone)
         if self.task != 'seg':
-            from ....det.head import SSDLiteHead
-
             _check(self.model.bbox_head, SSDLiteHead)
 
     def __call__(self, image: np.ndarray) -> Inspection:
@@ -102,8 +101,6 @@ class FeatureInspector:
         model, scores = self.model, {}
         of_neck = model.neck(feats) if model.with_neck and self.task != 'joint' else feats
         if self.task != 'seg':
-            from .activation import box_scores
-
             levels = model.det_feats(feats) if self.task == 'joint' else of_neck
             scores['pred_instances'] = box_scores(
                 model.bbox_head, levels, sample.metainfo, score_thr=self.score_thr

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import random
+import shutil
 import stat
 import subprocess
 import sys
@@ -123,6 +124,24 @@ def test_bombs_are_refused(tmp_path):
         make_zip(tmp_path / 'y.zip', {'a': bytes(1000), 'b': bytes(1000)}), 'bomb', max_bytes=1999
     )
     extract(tmp_path / 'y.zip', tmp_path / 'out', max_bytes=2000)
+
+
+def test_a_zip_that_states_less_than_it_holds_writes_no_more_than_that(tmp_path, monkeypatch):
+    path = make_zip(tmp_path / 'x.zip', {'a': bytes(10_000)})
+    stated = (100).to_bytes(4, 'little')
+    path.write_bytes(path.read_bytes().replace((10_000).to_bytes(4, 'little'), stated))
+    written = []
+    copy = shutil.copyfileobj
+
+    def copying(source, target):
+        try:
+            copy(source, target)
+        finally:
+            written.append(target.tell())
+
+    monkeypatch.setattr(shutil, 'copyfileobj', copying)
+    refused(path, 'damaged', max_bytes=1000)
+    assert written == [pytest.approx(0, abs=100)]
 
 
 def test_a_wrong_hash_and_damaged_archives_are_refused(tmp_path):

@@ -14,6 +14,7 @@ from mmseg.datasets.transforms import LoadAnnotations
 from PIL import Image
 from pycocotools.coco import COCO
 
+from mbv2_backbone.workbench.data.sample import sample
 from mbv2_backbone.workbench.data.sample.sample import generate_sample
 from mbv2_backbone.workbench.data.sample.scenes import CLASSES, PALETTE
 
@@ -199,18 +200,19 @@ def test_mmseg_reads_it(made, split):
             assert item['gt_seg_map'].max() <= len(CLASSES)
 
 
-def fail(jobs):
+def fail(*_args, **_kwargs):
     raise AssertionError('drew again')
 
 
-def interrupt(jobs):
+def interrupt(jobs, *_args, **_kwargs):
     yield jobs[0]
     raise KeyboardInterrupt
 
 
-def test_set_that_is_there_is_not_drawn_again(tmp_path):
+def test_set_that_is_there_is_not_drawn_again(tmp_path, monkeypatch):
     first = generate_sample(tmp_path / 'set', num_train=2, num_val=1, size=64)
-    again = generate_sample(tmp_path / 'set', num_train=2, num_val=1, size=64, track=fail)
+    monkeypatch.setattr(sample, 'track', fail)
+    again = generate_sample(tmp_path / 'set', num_train=2, num_val=1, size=64)
     assert (first.is_new, again.is_new) == (True, False)
     assert (again.root, again.images, again.empty, again.boxes) == (
         first.root,
@@ -225,7 +227,7 @@ def test_other_set_needs_force(tmp_path, change):
     first = {'num_train': 2, 'num_val': 1, 'size': 64, 'seed': 0}
     generate_sample(tmp_path / 'set', **first)
     before = contents(tmp_path)
-    with pytest.raises(ValueError, match=r'another sample set .*--force'):
+    with pytest.raises(ValueError, match=r'another sample dataset .*--force'):
         generate_sample(tmp_path / 'set', **first | change)
     assert contents(tmp_path) == before
     changed = generate_sample(tmp_path / 'set', **first | change, force=True)
@@ -238,7 +240,7 @@ def test_other_set_needs_force(tmp_path, change):
 @pytest.mark.parametrize('force', [False, True])
 def test_foreign_folder_is_left_alone(tmp_path, name, force):
     (tmp_path / name).write_text('{"mine": 1}')
-    with pytest.raises(ValueError, match='is not a sample set'):
+    with pytest.raises(ValueError, match='is not a sample dataset'):
         generate_sample(tmp_path, num_train=1, num_val=1, size=64, force=force)
     assert contents(tmp_path) == {name: b'{"mine": 1}'}
 
@@ -248,19 +250,19 @@ def test_empty_folder_is_used(tmp_path):
     assert (tmp_path / 'sample.json').is_file()
 
 
-def test_interrupted_drawing_leaves_nothing(tmp_path):
+def test_interrupted_drawing_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(sample, 'track', interrupt)
     with pytest.raises(KeyboardInterrupt):
-        generate_sample(tmp_path / 'set', num_train=2, num_val=1, size=64, track=interrupt)
+        generate_sample(tmp_path / 'set', num_train=2, num_val=1, size=64)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_interrupted_replacement_keeps_the_old_set(tmp_path):
+def test_interrupted_replacement_keeps_the_old_set(tmp_path, monkeypatch):
     generate_sample(tmp_path / 'set', num_train=2, num_val=1, size=64)
     before = contents(tmp_path)
+    monkeypatch.setattr(sample, 'track', interrupt)
     with pytest.raises(KeyboardInterrupt):
-        generate_sample(
-            tmp_path / 'set', num_train=3, num_val=1, size=64, force=True, track=interrupt
-        )
+        generate_sample(tmp_path / 'set', num_train=3, num_val=1, size=64, force=True)
     assert contents(tmp_path) == before
 
 

@@ -1,0 +1,122 @@
+"""Imports go down, nothing imports in a circle, and names tell files apart."""
+
+import shutil
+
+import pytest
+from helpers.paths import ROOT
+from measure import structure
+
+MIRRORED = ('mbv2_backbone/det', 'mbv2_backbone/seg')
+MAX_DOORS = 15
+MAX_LINES = 23_500
+
+
+@pytest.fixture(scope='module')
+def found():
+    return structure.arrows(ROOT)
+
+
+def test_no_import_goes_up(found):
+    assert [str(arrow) for arrow in structure.upward(found)] == []
+
+
+def test_no_files_and_no_folders_import_in_a_circle(found):
+    assert structure.circles(found) == []
+    assert structure.folder_circles(found) == []
+
+
+def test_the_package_has_few_doors_and_few_lines():
+    assert len(structure.doors(ROOT)) <= MAX_DOORS
+    assert structure.lines(ROOT) <= MAX_LINES
+
+
+def test_no_two_files_have_one_name_but_those_that_det_and_seg_mirror():
+    repeated = structure.repeated_names(ROOT)
+    expected = {
+        name: [f'{folder}/{name}' for folder in MIRRORED]
+        for name, paths in repeated.items()
+        if [path.rpartition('/')[0] for path in paths] == list(MIRRORED)
+    }
+    assert repeated == expected
+
+
+@pytest.fixture
+def copy(tmp_path):
+    """The Python files of the package, to put a wrong import into."""
+    for path in structure.python_files(ROOT):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / path, tmp_path / path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ('file', 'line', 'target'),
+    [
+        ('common/files.py', 'from ..workbench import run', 'workbench/run.py'),
+        ('common/files.py', 'from mbv2_backbone.det.head import SSDLiteHead', 'det/head.py'),
+        ('arch.py', 'def late():\n    from . import blocks', 'blocks.py'),
+        ('arch.py', 'def late():\n    import mbv2_backbone.backbone', 'backbone.py'),
+        ('det/head.py', 'if TYPE_CHECKING:\n    from ..seg import losses', 'seg/losses.py'),
+        (
+            'weights/load.py',
+            "import_module('mbv2_backbone.workbench.timing')",
+            'workbench/timing.py',
+        ),
+        (
+            'deploy/nms.py',
+            "importlib.import_module('mbv2_backbone.workbench.run')",
+            'workbench/run.py',
+        ),
+    ],
+    ids=['top', 'by name', 'in a function', 'whole path', 'for types', 'by string', 'attribute'],
+)
+def test_an_import_the_wrong_way_is_named(copy, file, line, target):
+    path = copy / 'mbv2_backbone' / file
+    path.write_text(f'{path.read_text()}\n{line}\n')
+    (wrong,) = structure.upward(structure.arrows(copy))
+    assert str(wrong) == f'mbv2_backbone/{file} -> mbv2_backbone/{target}'
+
+
+def test_an_import_of_a_tool_is_named(copy):
+    path = copy / 'mbv2_backbone/workbench/run.py'
+    path.write_text(f'{path.read_text()}\nfrom measure.speed import plan\n')
+    (wrong,) = structure.upward(structure.arrows(copy))
+    assert wrong.target == 'tools/measure/speed/plan.py'
+
+
+def test_circles_are_named(copy):
+    package = copy / 'mbv2_backbone'
+    for here, there in (('timing', 'environment'), ('environment', 'timing')):
+        path = package / 'workbench' / f'{here}.py'
+        path.write_text(f'{path.read_text()}\nfrom . import {there}\n')
+    expected = [[f'mbv2_backbone/workbench/{name}.py' for name in ('environment', 'timing')]]
+    assert structure.circles(structure.arrows(copy)) == expected
+    # Files of two folders that do not import in a circle; the folders do.
+    path = package / 'workbench/configs/palettes.py'
+    path.write_text(f'{path.read_text()}\nfrom ..train import signals\n')
+    circles = structure.folder_circles(structure.arrows(copy))
+    assert [f'mbv2_backbone/workbench/{name}' for name in ('configs', 'train')] in circles
+
+
+def test_a_new_door_stands_on_no_floor_until_it_is_given_one(copy):
+    (copy / 'mbv2_backbone/attic.py').write_text('from . import arch\n')
+    with pytest.raises(ValueError, match='attic to FLOORS'):
+        structure.upward(structure.arrows(copy))
+    assert 'attic.py' in structure.doors(copy)
+
+
+def test_names_are_counted_across_folders(copy):
+    (copy / 'mbv2_backbone/common/run.py').write_text('')
+    assert list(structure.repeated_names(copy)['run.py']) == [
+        'mbv2_backbone/common/run.py',
+        'mbv2_backbone/workbench/run.py',
+    ]
+
+
+def test_the_report_has_each_figure(copy):
+    path = copy / 'mbv2_backbone/arch.py'
+    path.write_text(f'{path.read_text()}\nfrom . import blocks\n')
+    text = structure.report(copy)
+    assert f'{structure.lines(copy):,} lines' in text
+    assert 'mbv2_backbone/arch.py -> mbv2_backbone/blocks.py' in text
+    assert 'mbv2_backbone/arch.py <-> mbv2_backbone/blocks.py' in text

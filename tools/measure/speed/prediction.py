@@ -24,7 +24,6 @@ from mbv2_backbone.deploy.runtimes import RUNTIMES
 from mbv2_backbone.workbench.configs.machine import Machine
 from mbv2_backbone.workbench.configs.read import task_of
 from mbv2_backbone.workbench.predict.file_predictor import FilePredictor, array_pipeline
-from mbv2_backbone.workbench.timing import Call
 
 from .exported import exported_predictors
 from .inputs import Size, picture
@@ -37,6 +36,7 @@ from .peers import (
     torchvision_detector,
     torchvision_segmentor,
 )
+from .timing import Call
 
 PHOTO_SIZE = (480, 640)  # of the images that a detector gets
 _SETTLE_IMAGES = 4

@@ -13,11 +13,11 @@ from typing import TypeVar
 from mbv2_backbone.common.messages import UserError
 from mbv2_backbone.workbench.configs.machine import detect_machine, keep_freed_memory
 from mbv2_backbone.workbench.configs.read import load_config
-from mbv2_backbone.workbench.timing import Call
 
 from .conditions import set_threads
 from .inputs import Size
 from .peers import MENDED_NORM, NO_WEIGHTS
+from .timing import Call
 from .training import ours_step, peer_step
 
 NOTES = (

@@ -11,12 +11,12 @@ from measure.speed import pipelines, prediction
 from measure.speed import results as report
 from measure.speed.evaluation import evaluation_calls
 from measure.speed.exported import EXPORTED_RUNTIMES
+from measure.speed.timing import time_in_turn
 from measure.speed.work import WORK
 from mmengine.registry import DefaultScope
 
 from mbv2_backbone.common.messages import UserError
 from mbv2_backbone.workbench.configs.machine import detect_machine
-from mbv2_backbone.workbench.timing import time_in_turn
 
 pytestmark = pytest.mark.runtime
 

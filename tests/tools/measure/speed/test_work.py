@@ -50,7 +50,7 @@ def test_work_on_every_task(work, name, peers):
     assert reference['times_as_fast']['median'] == 1
     assert json.loads(json.dumps(result))['versions']['torch'] == torch.__version__
     if work == 'predict' and 'mmdet' in peers:
-        assert "mmdet's SSDHead is mended" in text
+        assert "mmdet's SSDHead is fixed" in text
 
 
 def test_data_of_a_joint_config_has_no_peer():

@@ -95,8 +95,8 @@ def add_check(commands: argparse._SubParsersAction) -> None:
     check = commands.add_parser(
         'check',
         help='summarise a dataset and find what would prevent training',
-        description='Count images, boxes and sizes of a dataset, and find what would prevent training; '
-        'then the exit code is 1.',
+        description='Count images, boxes and sizes of a dataset, and find what would prevent '
+        'training; then the exit code is 1.',
     )
     check.add_argument('source', metavar='FOLDER_OR_CONFIG', help='dataset folder or model config')
     check.add_argument(

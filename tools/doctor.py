@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Check installation, machine and data for what prevents training; exit code 1 if anything is found.
+"""Check installation, machine and data for what prevents training; exit code 1 if there is any.
 
 Examples:
     python tools/doctor.py

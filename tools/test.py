@@ -21,7 +21,8 @@ def parse_args() -> argparse.Namespace:
         type=float,
         default=(),
         metavar='SCALE',
-        help='test-time augmentation at these scales (1 is the size of the config), each also flipped',
+        help='test-time augmentation at these scales (1 is the size of the config), each also '
+        'flipped',
     )
     parser.add_argument(
         '--no-report', action='store_true', help='write no report.html into WORK_DIR/report'

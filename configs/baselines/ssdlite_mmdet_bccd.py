@@ -14,7 +14,7 @@ data_root = 'data/BCCD/'
 data_help = 'Get it with: python tools/data.py fetch bccd (8 MB)'
 classes = ('RBC', 'WBC', 'Platelets')
 
-model = dict(bbox_head=dict(type='MendedSSDHead', num_classes=len(classes)))
+model = dict(bbox_head=dict(type='FixedSSDHead', num_classes=len(classes)))
 
 voc = dict(
     type='CheckedVOCDataset',

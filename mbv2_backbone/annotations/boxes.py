@@ -112,7 +112,7 @@ def read_voc(data: bytes) -> tuple[tuple[int, int] | None, list[Object]]:
         Width and height, or `None` where the file does not say or says 0; the objects.
 
     Raises:
-        UserError: If it is empty or no XML.
+        UserError: If it is empty or not XML.
     """
     if not data.strip():
         raise UserError('is empty')
@@ -185,7 +185,7 @@ def check_coco(data: Any) -> None:
     for entry in data.get('annotations', []):
         for key in ('image_id', 'category_id'):
             if not _is_id(entry.get(key)):
-                raise UserError(f'has an annotation {entry["id"]!r} without a {key}')
+                raise UserError(f'has an annotation {entry["id"]!r} without {key}')
 
 
 def _check_ids(part: str, entries: list[dict]) -> None:
@@ -203,7 +203,7 @@ def _refuse_doubles(what: str, values: Iterable[Any]) -> None:
     doubles = [value for value, n in Counter(map(_hashable, values)).items() if n > 1]
     if doubles:
         shown = ', '.join(map(repr, doubles[:5])) + (', …' if len(doubles) > 5 else '')
-        raise UserError(f'has more than one {what} {shown}; each must be there once')
+        raise UserError(f'has several {what} {shown}; each must occur once')
 
 
 def _hashable(value: Any) -> Any:

@@ -53,7 +53,7 @@ class CheckedCocoDataset(CheckedDatasetMixin, CocoDataset):
         lost = [item['id'] for item in annotations if item['image_id'] not in coco.imgs]
         if lost:
             warn(
-                f'{self.ann_file}: {len(lost)} annotation(s) of images that it does not list are '
+                f'{self.ann_file}: {len(lost)} annotation(s) for images that it does not list are '
                 f'skipped, such as id {lost[0]}; add these images or remove the annotations'
             )
         classes = list(self.metainfo['classes'])

@@ -24,9 +24,9 @@ def test_coco_files_that_would_mislead_are_refused(tmp_path):
             coco(tmp_path, data, classes=classes)
         assert 'a.json' in str(info.value)
 
-    refused('', 'is no JSON')
-    refused('{"images": [', 'is no JSON')
-    refused('[' * 100_000, 'is no JSON')
+    refused('', 'is not a COCO JSON file')
+    refused('{"images": [', 'is not a COCO JSON file')
+    refused('[' * 100_000, 'is not a COCO JSON file')
     refused([], 'list')
     refused(dict(good, images=None), 'no list `images`')
     refused(dict(good, images=[]), 'names no image')
@@ -35,7 +35,7 @@ def test_coco_files_that_would_mislead_are_refused(tmp_path):
     refused(dict(good, categories=[cat, dict(dog, id=1)]), 'several categories with the id 1')
     refused(dict(good, categories=[cat, dict(cat, id=2)]), "several categories named 'cat'")
     refused(dict(good, images=[dict(good['images'][0], width=0)]), 'width of a.jpg is 0')
-    refused(dict(good, annotations=[dict(id=1, bbox=[1, 1, 2, 2])]), 'without a image_id')
+    refused(dict(good, annotations=[dict(id=1, bbox=[1, 1, 2, 2])]), 'without image_id')
     refused(dict(good, categories=[cat, dog]), 'another order', classes=('dog', 'cat'))
     coco(tmp_path, dict(good, categories=[cat, dog]), classes=('cat', 'dog'))
 
@@ -148,7 +148,7 @@ def test_voc_files_that_cannot_be_read_are_refused_together(tmp_path):
     xmls = dict(empty_file='', cut_off='<annotation><object>', sound='<annotation/>')
     with pytest.raises(UserError, match='3 annotation file') as info:
         voc(tmp_path, xmls, [*xmls, 'missing'])
-    for part in ('empty_file.xml is empty', 'cut_off.xml is no XML', 'missing.xml does not exist'):
+    for part in ('empty_file.xml is empty', 'cut_off.xml is not XML', 'missing.xml does not exist'):
         assert part in str(info.value)
     with pytest.raises(UserError, match='names no image'):
         voc(tmp_path, {})

@@ -28,7 +28,7 @@ from mbv2_backbone.workbench.train.robust import make_robust
 from mbv2_backbone.workbench.train.signals import Stop, StopHook
 
 RANDOM_TRAINING = """
-custom_imports = dict(imports=['mbv2_backbone.det', 'resume_util', 'distributed_util'])
+custom_imports = dict(imports=['mbv2_backbone.det', 'helpers.resume', 'helpers.distributed'])
 randomness = dict(seed=3)
 train_dataloader.update(num_workers=2, persistent_workers=True)
 train_dataloader['dataset']['pipeline'] = [

@@ -36,7 +36,7 @@ custom_hooks = [dict(type='FrozenNorms'), dict(type='KeepGradients')]
 CUT = """
 import sys
 import mbv2_backbone
-from resume_util import SignalHook, toy_config, train_toy
+from helpers.resume import SignalHook, toy_config, train_toy
 from mbv2_backbone.compat.prepare import end_joined_process, join_cpu_processes
 from mbv2_backbone.weights.whole_model import newest_resumable
 

@@ -59,8 +59,8 @@ def copy(tmp_path):
         ('det/head.py', 'if TYPE_CHECKING:\n    from ..seg import losses', 'seg/losses.py'),
         (
             'weights/load.py',
-            "import_module('mbv2_backbone.workbench.timing')",
-            'workbench/timing.py',
+            "import_module('mbv2_backbone.workbench.run')",
+            'workbench/run.py',
         ),
         (
             'deploy/nms.py',
@@ -86,10 +86,10 @@ def test_an_import_of_a_tool_is_named(copy):
 
 def test_circles_are_named(copy):
     package = copy / 'mbv2_backbone'
-    for here, there in (('timing', 'environment'), ('environment', 'timing')):
-        path = package / 'workbench' / f'{here}.py'
+    for here, there in (('progress', 'code_layout'), ('code_layout', 'progress')):
+        path = package / 'common' / f'{here}.py'
         path.write_text(f'{path.read_text()}\nfrom . import {there}\n')
-    expected = [[f'mbv2_backbone/workbench/{name}.py' for name in ('environment', 'timing')]]
+    expected = [[f'mbv2_backbone/common/{name}.py' for name in ('code_layout', 'progress')]]
     assert structure.circles(structure.arrows(copy)) == expected
     # Files of two folders that do not import in a circle; the folders do.
     path = package / 'workbench/configs/palettes.py'

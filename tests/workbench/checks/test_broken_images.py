@@ -27,7 +27,7 @@ UNUSUAL = {
     'gray.jpg': 'are grayscale, read as 8-bit colour',
     'cmyk.jpg': 'are CMYK, read as 8-bit colour',
     'png16.jpg': 'are of 16 bits, read as 8-bit colour',
-    'raw.jpg': 'are not turned as their EXIF data says',
+    'raw.jpg': 'are not rotated as their EXIF data says',
     'tiny.jpg': 'are less than 8 pixels wide or high',
 }
 
@@ -113,7 +113,7 @@ def hook_for(folder, max_share):
 def test_too_many_broken_images_are_refused_before_the_first_step(tmp_path):
     sizes = faulty_images(tmp_path)
     runner = runner_with(coco(tmp_path, coco_file(sizes)))
-    with pytest.raises(UserError, match=r'4 of 11 images .* max_broken_images=0.3'):
+    with pytest.raises(UserError, match=r'4 of 11 training images .* max_broken_images=0.3'):
         hook_for(tmp_path, 0.3).before_train(runner)
     assert (tmp_path / 'broken_images.txt').read_text().count('\n') == 4
 
@@ -129,7 +129,7 @@ def test_a_broken_image_to_evaluate_on_is_refused(tmp_path):
 
 def test_too_many_broken_images_found_while_training_end_the_run(faulty, tmp_path):
     _, config = faulty
-    with pytest.raises(UserError, match=r'of 38 images .* max_broken_images=0.05'):
+    with pytest.raises(UserError, match=r'of 38 training images .* max_broken_images=0.05'):
         train(str(config), work_dir=str(tmp_path), cfg_options=['check_images=False'])
 
 

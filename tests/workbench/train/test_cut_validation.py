@@ -21,7 +21,7 @@ from mbv2_backbone.weights.whole_model import newest_resumable
 KILLED_IN_VALIDATION = """
 import os, sys
 import mbv2_backbone
-from resume_util import VALIDATION, KillInValidation, toy_config, train_toy
+from helpers.resume import VALIDATION, KillInValidation, toy_config, train_toy
 
 for case in sys.argv[1:]:
     folder, by_epoch, length, after = case.split(',')

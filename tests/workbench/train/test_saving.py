@@ -89,7 +89,7 @@ ON_A_FULL_DISK = """
 import os, shutil, sys
 import mbv2_backbone
 from mmengine.hooks import Hook
-from resume_util import toy_config, train_toy
+from helpers.resume import toy_config, train_toy
 from mbv2_backbone.workbench.checks.broken_images import BrokenImages
 from mbv2_backbone.workbench.train.tracking import add_tracking
 
@@ -204,7 +204,7 @@ def test_the_best_checkpoint_is_replaced_and_kept_on_a_full_disk(tmp_path):
 KILLED_WHILE_WRITING = """
 import os, signal, sys
 import mbv2_backbone
-from resume_util import toy_config, train_toy
+from helpers.resume import toy_config, train_toy
 sync, calls = os.fsync, []
 def fsync(number):
     sync(number)
@@ -256,7 +256,7 @@ def test_a_spoilt_newest_checkpoint_is_skipped_and_named(tmp_path, spoil):
     assert newest_resumable(tmp_path, told.append) == f'{tmp_path}/epoch_1.pth'
     assert len(told) == 1
     assert 'epoch_2.pth' in told[0]
-    assert f'Going on from {tmp_path}/epoch_1.pth' in told[0]
+    assert f'Resuming from {tmp_path}/epoch_1.pth' in told[0]
     assert not (tmp_path / 'epoch_2.pth.ran').exists()
     with pytest.raises(UserError, match='epoch_2'):
         check_resumable(str(tmp_path / 'epoch_2.pth'))
@@ -272,5 +272,5 @@ def test_without_checkpoints_a_run_begins(tmp_path):
 
 def test_weights_alone_are_not_gone_on_from(tmp_path):
     torch.save(dict(state_dict=dict(a=torch.ones(2))), tmp_path / 'weights.pth')
-    with pytest.raises(UserError, match='no state of a training'):
+    with pytest.raises(UserError, match='no training state'):
         check_resumable(str(tmp_path / 'weights.pth'))

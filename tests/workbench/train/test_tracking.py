@@ -16,6 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from mbv2_backbone.common.messages import UserError
 from mbv2_backbone.workbench.checks.broken_images import RECORD
+from mbv2_backbone.workbench.report.curve_hook import CurveHook
 from mbv2_backbone.workbench.report.logs import curve, read_scalars
 from mbv2_backbone.workbench.train import tracking
 from mbv2_backbone.workbench.train.tracking import (
@@ -173,7 +174,7 @@ def test_a_picture_that_cannot_be_drawn_is_a_warning(monkeypatch, tmp_path):
         raise ValueError('no font')
 
     monkeypatch.setattr('mbv2_backbone.workbench.report.logs.read_scalars', fail)
-    tracking.CurveHook().after_train(run)
+    CurveHook().after_train(run)
     assert warnings == ['curves.png was not drawn: ValueError: no font']
 
 

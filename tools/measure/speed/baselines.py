@@ -16,7 +16,7 @@ from .peers import torchvision_detector
 
 
 @MODELS.register_module()
-class MendedSSDHead(SSDHead):
+class FixedSSDHead(SSDHead):
     """mmdet's `SSDHead` that can predict; nothing else is changed.
 
     The stock one skips its parent's constructor and lacks `loss_cls`, which predicting looks at.

@@ -17,10 +17,10 @@ from mmengine.registry import DefaultScope
 from mbv2_backbone.common.messages import UserError
 from mbv2_backbone.det.metrics import FastCocoMetric, installed_backends
 from mbv2_backbone.workbench.configs.read import walk
-from mbv2_backbone.workbench.timing import Call
 
 from .inputs import BOXES_PER_IMAGE, random_boxes
 from .models import class_counts, quiet
+from .timing import Call
 
 IMAGE_SIZE = (480, 640)
 

@@ -24,9 +24,9 @@ from mbv2_backbone.workbench.export.geometry import read_geometry
 from mbv2_backbone.workbench.export.graph import ExportGraph, describe
 from mbv2_backbone.workbench.export.int8 import QUANTISERS
 from mbv2_backbone.workbench.export.sample_images import placed
-from mbv2_backbone.workbench.timing import Call
 
 from .models import quiet
+from .timing import Call
 
 # Names of the command line: the runtime, the format that it runs, and whether in 8 bits.
 EXPORTED_RUNTIMES = {

@@ -13,12 +13,12 @@ from torch import nn
 from mbv2_backbone.workbench.configs.machine import Machine
 from mbv2_backbone.workbench.predict.fold import folded
 from mbv2_backbone.workbench.predict.packed import pack_convolutions
-from mbv2_backbone.workbench.timing import Call
 
 from .exported import runtime_call
 from .inputs import Size
 from .models import settle_batch_norm
 from .peers import folded_sequentials, timm_backbone, torchvision_backbone
+from .timing import Call
 
 
 def backbone_calls(

@@ -22,11 +22,11 @@ MMSEG_CONFIG = 'mobilenet_v2/mobilenet-v2-d8_deeplabv3_4xb2-80k_cityscapes-512x1
 PEERS = ('mmdet', 'mmseg', 'torchvision', 'timm')
 DOES = dict(mmdet='boxes', mmseg='masks')
 
-MENDED_HEAD = (
+FIXED_HEAD = (
     "mmdet's SSDHead is fixed: it skips its parent's constructor and lacks `loss_cls`, without "
     'which it cannot predict; set to None'
 )
-MENDED_NORM = "mmseg's SyncBN is replaced by BN: it runs in distributed training only"
+FIXED_NORM = "mmseg's SyncBN is replaced by BN: it runs in distributed training only"
 NO_WEIGHTS = 'all models have random weights'
 
 
@@ -90,7 +90,7 @@ def fix(model: nn.Module) -> list[str]:
     head = getattr(model, 'bbox_head', None)
     if head is not None and type(head).__name__ == 'SSDHead' and not hasattr(head, 'loss_cls'):
         head.loss_cls = None
-        return [MENDED_HEAD]
+        return [FIXED_HEAD]
     return []
 
 

@@ -17,11 +17,11 @@ from mbv2_backbone.common.messages import UserError
 from mbv2_backbone.workbench.checks.before_run import check_data
 from mbv2_backbone.workbench.configs.read import datasets_of, task_of, type_name
 from mbv2_backbone.workbench.configs.summary import summarise
-from mbv2_backbone.workbench.timing import Call
 
 from .inputs import BOXES_PER_IMAGE, picture, random_boxes, random_mask
 from .models import class_counts, input_size, quiet, set_size
 from .peers import MMDET_CONFIG, stock_config
+from .timing import Call
 
 FILE_SIZE = (480, 640)
 _JPEG_QUALITY = 90

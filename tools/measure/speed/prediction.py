@@ -24,19 +24,19 @@ from mbv2_backbone.deploy.runtimes import RUNTIMES
 from mbv2_backbone.workbench.configs.machine import Machine
 from mbv2_backbone.workbench.configs.read import task_of
 from mbv2_backbone.workbench.predict.file_predictor import FilePredictor, array_pipeline
-from mbv2_backbone.workbench.timing import Call
 
 from .exported import exported_predictors
 from .inputs import Size, picture
 from .models import build_random, class_counts, set_candidates, settle_batch_norm
 from .peers import (
-    MENDED_NORM,
+    FIXED_NORM,
     NO_WEIGHTS,
-    mend,
+    fix_head,
     peer_config,
     torchvision_detector,
     torchvision_segmentor,
 )
+from .timing import Call
 
 PHOTO_SIZE = (480, 640)  # of the images that a detector gets
 _SETTLE_IMAGES = 4
@@ -96,8 +96,8 @@ def prediction_calls(
         if peer == 'torchvision':
             calls[peer] = _torchvision(cfg, machine, images, shown, size, candidates)
         else:
-            calls[peer], mended = _toolbox(peer, cfg, machine, images, shown, size, candidates)
-            notes += mended
+            calls[peer], fixed = _toolbox(peer, cfg, machine, images, shown, size, candidates)
+            notes += fixed
     if 'torchvision' in peers and task != 'seg':
         notes.append('torchvision uses the thresholds of our test_cfg instead of its own')
     calls |= exported_calls(exported, shown, threads)
@@ -188,7 +188,7 @@ def _toolbox(
     def call() -> object:
         return model.test_step(_packed(pipeline, shown))
 
-    return call, mend(model) if peer == 'mmdet' else [MENDED_NORM]
+    return call, fix_head(model) if peer == 'mmdet' else [FIXED_NORM]
 
 
 def _packed(pipeline: Compose, images: Sequence[np.ndarray]) -> dict:

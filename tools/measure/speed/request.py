@@ -11,11 +11,11 @@ from mmengine.config import Config
 from mbv2_backbone.common.messages import UserError
 from mbv2_backbone.workbench.configs.machine import Machine, detect_machine
 from mbv2_backbone.workbench.configs.read import load_config
-from mbv2_backbone.workbench.timing import Call, time_in_turn
 
 from .conditions import synchronizer
 from .peers import check_peers, default_peers
 from .results import make_result, timed_rows
+from .timing import Call, time_in_turn
 
 
 def load_request(args: Namespace) -> tuple[Config, Machine]:

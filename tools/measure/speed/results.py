@@ -11,9 +11,9 @@ from pathlib import Path
 from mbv2_backbone.common.messages import UserError
 from mbv2_backbone.workbench.configs.machine import Machine
 from mbv2_backbone.workbench.environment import versions
-from mbv2_backbone.workbench.timing import quartiles, times_as_fast
 
 from .conditions import describe
+from .timing import quartiles, times_as_fast
 
 
 def timed_rows(

@@ -12,12 +12,12 @@ from mmengine.config import Config
 from mbv2_backbone.workbench.configs.machine import Machine, to_memory_format
 from mbv2_backbone.workbench.predict.fold import folded
 from mbv2_backbone.workbench.predict.packed import pack_convolutions
-from mbv2_backbone.workbench.timing import quartiles, time_in_turn
 
 from .conditions import synchronizer
 from .forward import build_backbone
 from .inputs import Size
 from .models import quiet, settle_batch_norm
+from .timing import quartiles, time_in_turn
 
 WIDTHS = (0.35, 0.5, 0.75, 1.0, 1.4)
 BATCHES = (1, 2, 4, 8)

@@ -18,11 +18,11 @@ from mbv2_backbone.workbench.configs.machine import detect_machine, fit_machine
 from mbv2_backbone.workbench.configs.plan import apply_steps
 from mbv2_backbone.workbench.configs.read import datasets_of, load_config, task_of
 from mbv2_backbone.workbench.data.sample.sample import generate_sample
-from mbv2_backbone.workbench.timing import Call
 
 from .child import child_environment
 from .models import input_size
 from .peers import peer_config
+from .timing import Call
 
 _FIRST_ITERATION = re.compile(r'(Epoch|Iter)\(train\).*loss: ')
 _LIMIT = 600  # seconds that a first iteration may take

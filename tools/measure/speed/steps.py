@@ -13,11 +13,11 @@ from typing import TypeVar
 from mbv2_backbone.common.messages import UserError
 from mbv2_backbone.workbench.configs.machine import detect_machine, keep_freed_memory
 from mbv2_backbone.workbench.configs.read import load_config
-from mbv2_backbone.workbench.timing import Call
 
 from .conditions import set_threads
 from .inputs import Size
-from .peers import MENDED_NORM, NO_WEIGHTS
+from .peers import FIXED_NORM, NO_WEIGHTS
+from .timing import Call
 from .training import ours_step, peer_step
 
 NOTES = (
@@ -97,8 +97,8 @@ class StepProcess:
             return self._pool.submit(function, self._job).result()
         except BrokenProcessPool as error:
             raise UserError(
-                f'the process of {self._job.who} died, perhaps because memory ran out; try a smaller '
-                f'--batch-size than {self._job.batch_size}'
+                f'the process of {self._job.who} died, perhaps because memory ran out; try a '
+                f'smaller --batch-size than {self._job.batch_size}'
             ) from error
 
 
@@ -149,7 +149,7 @@ def training_calls(
     calls |= {name: prepare(peer_job) for name, peer_job in jobs.items()}
     notes = [*NOTES]
     if 'mmseg' in peers:
-        notes.append(MENDED_NORM)
+        notes.append(FIXED_NORM)
     if own_processes:
         notes.append(OWN_PROCESSES)
     return calls, notes

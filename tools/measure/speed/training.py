@@ -10,11 +10,11 @@ from torch.nn import functional as F
 from mbv2_backbone.workbench.configs.machine import Machine, fit_machine, to_memory_format
 from mbv2_backbone.workbench.configs.plan import apply_steps
 from mbv2_backbone.workbench.configs.read import task_of
-from mbv2_backbone.workbench.timing import Call
 
 from .inputs import Size, training_batch
 from .models import build_optimizer, build_random, class_counts, set_size
 from .peers import peer_config, torchvision_detector, torchvision_segmentor
+from .timing import Call
 
 
 def ours_step(

@@ -17,8 +17,8 @@ from measure.speed.models import (
 )
 from measure.speed.peers import (
     check_peers,
+    fix_head,
     folded_sequentials,
-    mend,
     peer_config,
     stock_config,
     timm_backbone,
@@ -151,12 +151,12 @@ def test_timm_has_the_widths_it_has():
         timm_backbone(0.25)
 
 
-def test_mmdets_head_is_mended_and_ours_left_alone():
+def test_mmdets_head_is_fixed_and_ours_left_alone():
     cfg = config('ssdlite_mbv2_coco')
     theirs = build_random(peer_config('mmdet', cfg, SIZE), 'mmdet')
-    assert len(mend(theirs)) == 1
+    assert len(fix_head(theirs)) == 1
     assert theirs.bbox_head.loss_cls is None
-    assert mend(build_random(cfg)) == []
+    assert fix_head(build_random(cfg)) == []
 
 
 @pytest.mark.parametrize('task', ['det', 'seg', 'joint'])

@@ -11,12 +11,12 @@ from measure.speed import pipelines, prediction
 from measure.speed import results as report
 from measure.speed.evaluation import evaluation_calls
 from measure.speed.exported import EXPORTED_RUNTIMES
+from measure.speed.timing import time_in_turn
 from measure.speed.work import WORK
 from mmengine.registry import DefaultScope
 
 from mbv2_backbone.common.messages import UserError
 from mbv2_backbone.workbench.configs.machine import detect_machine
-from mbv2_backbone.workbench.timing import time_in_turn
 
 pytestmark = pytest.mark.runtime
 
@@ -50,7 +50,7 @@ def test_work_on_every_task(work, name, peers):
     assert reference['times_as_fast']['median'] == 1
     assert json.loads(json.dumps(result))['versions']['torch'] == torch.__version__
     if work == 'predict' and 'mmdet' in peers:
-        assert "mmdet's SSDHead is mended" in text
+        assert "mmdet's SSDHead is fixed" in text
 
 
 def test_data_of_a_joint_config_has_no_peer():

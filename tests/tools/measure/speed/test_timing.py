@@ -4,8 +4,7 @@ import time
 
 import numpy as np
 import pytest
-
-from mbv2_backbone.workbench.timing import quartiles, time_in_turn, times_as_fast
+from measure.speed.timing import quartiles, time_in_turn, times_as_fast
 
 
 def test_calls_take_turns_and_warm_up_is_not_counted():

@@ -20,10 +20,9 @@ from ...deploy.image import Placement
 from ...deploy.metadata import Metadata
 from ...deploy.predictor import Predictor
 from ...deploy.runtimes import SUFFIXES
-from ...weights.whole_model import find_checkpoint
+from ...weights.whole_model import build_model, find_checkpoint
 from ..configs.read import load_config
 from ..configs.summary import summarise
-from ..predict.file_predictor import build_model
 from .compare import Comparison, compare_predictions, raw_difference
 from .formats import check_installed, save, write
 from .geometry import Geometry, read_geometry

@@ -2,11 +2,10 @@
 """Count how often something that a tool works on comes back to a file that it had left.
 
 Three travellers are followed through our files as the tool runs, by the calls that take them as an
-argument: a whole config on its way to a Runner of mmengine, a checkpoint on its way to a prediction,
+argument: a whole config on its way to mmengine's Runner, a checkpoint on its way to a prediction,
 and the folder of a dataset on its way to a new config. Their own methods do not count. A stay in a
 file ends where another of our files is called with the traveller; a return is a stay in a file that
-it had left. A place in the code that calls the same function again counts once. A training ends
-where the Runner, built and ready, would begin.
+it had left. A call that is repeated counts once. A training ends where the Runner would begin.
 
 Examples:
     python tools/measure/journeys.py

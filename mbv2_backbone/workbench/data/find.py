@@ -15,12 +15,14 @@ from .formats.mask_folders import add_masks, mask_folders, name_values, read_mas
 from .formats.voc import read_voc_file, voc_folders
 from .formats.yolo import read_yolo, yolo_files
 from .made_split import note_outdated
-from .names import note_unlisted, split_by_name
+from .names import split_by_name, split_folders
 from .records import ImageSet
 
-# For each layout what looks for it, and what reads what was found; the first one is taken.
-_READERS: dict[str, tuple[Callable[[Path], Any], Callable[[Path, Any], ImageSet]]] = {
-    'coco': (coco_files, read_coco),
+# For each layout what looks for it, in a folder and its folders of splits, and what reads what was
+# found; the first one is taken.
+_Look = Callable[[Path, dict[str, Path]], Any]
+_READERS: dict[str, tuple[_Look, Callable[[Path, Any], ImageSet]]] = {
+    'coco': (lambda root, _: coco_files(root), read_coco),
     'voc': (voc_folders, partial(read_by_image, 'voc', '.xml', read_voc_file)),
     'yolo': (yolo_files, read_yolo),
     'labelme': (
@@ -60,7 +62,8 @@ def find_set(
         raise UserError(f'no folder at {folder}; give one with images and annotations')
     if layout not in (None, *LAYOUTS):
         raise UserError(f'unknown layout {layout!r}; there are {", ".join(LAYOUTS)}')
-    files = {name: look(root) for name, (look, _) in _READERS.items()}
+    splits = split_folders(root)
+    files = {name: look(root, splits) for name, (look, _) in _READERS.items()}
     found = tuple(name for name in _READERS if files[name])
     if not found or layout not in (None, *found):
         holds = (
@@ -96,7 +99,7 @@ def _settle_splits(image_set: ImageSet, *, keep: bool) -> None:
                 del splits[name], sources[name]
         else:
             _split_by_name(image_set)
-    note_unlisted(image_set, annotated, [str(item.path) for item in image_set.images])
+    image_set.note_unlisted(annotated, [str(item.path) for item in image_set.images])
 
 
 def _split_by_name(image_set: ImageSet) -> None:

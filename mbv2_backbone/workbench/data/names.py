@@ -89,7 +89,7 @@ def read_lists(
     image_set.problems += byte_order_problems(lists.values())
     names = {split: list(dict.fromkeys(read_names(path))) for split, path in lists.items()}
     if names:
-        note_unlisted(image_set, annotated, chain.from_iterable(names.values()))
+        image_set.note_unlisted(annotated, chain.from_iterable(names.values()))
     return lists, names
 
 
@@ -107,15 +107,6 @@ def names_in(text: str) -> list[str]:
     if all(map(_FLAG.search, lines)):
         return [_FLAG.sub('', line) for line in lines]
     return lines
-
-
-def note_unlisted(image_set: ImageSet, names: Iterable[str], listed: Iterable[str]) -> None:
-    """Add the names of annotated images that are in no list to the notes of a dataset."""
-    others = sorted(set(names).difference(listed))
-    if others:
-        image_set.notes.append(
-            f'{len(others)} annotated image(s) are in no list, such as {others[0]}'
-        )
 
 
 def byte_order_problems(paths: Iterable[Path]) -> list[str]:

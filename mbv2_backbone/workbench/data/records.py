@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -218,6 +219,44 @@ class ImageSet:
         """Indices and colours in masks that are ignored."""
         colours = [self.mask_palette[i] for i in self.void_classes] if self.mask_palette else []
         return [*self.void_classes, *colours]
+
+    @property
+    def value_names(self) -> dict[int | tuple[int, ...], str]:
+        """The class of each value in masks, an index or a colour, that is not ignored."""
+        names = {i: n for i, n in enumerate(self.mask_classes) if i not in self.void_classes}
+        colours = {i: tuple(colour) for i, colour in enumerate(self.mask_palette)}
+        return names | {colours[i]: name for i, name in names.items() if i in colours}
+
+    @property
+    def held_out(self) -> tuple[str, str]:
+        """The splits to validate and to test on, the same one where there is one.
+
+        Raises:
+            UserError: If neither `val` nor `test` has a labelled image.
+        """
+        there = [
+            split
+            for split in ('val', 'test')
+            if any(item.record.boxes or item.mask for item in self.splits.get(split, ()))
+        ]
+        if not there:
+            raise UserError(f'{self.root} has no labelled images for validation or testing')
+        return there[0], there[-1]
+
+    def below(self, path: Path, *, is_folder: bool = False) -> str:
+        """Return a path as it stands behind `data_root` in a config."""
+        relative = os.path.relpath(path, self.root).replace('\\', '/')
+        if relative == '.':
+            return ''
+        return f'{relative}/' if is_folder else relative
+
+    def note_unlisted(self, names: Iterable[str], listed: Iterable[str]) -> None:
+        """Add the names of annotated images that are in no list to the notes."""
+        others = sorted(set(names).difference(listed))
+        if others:
+            self.notes.append(
+                f'{len(others)} annotated image(s) are in no list, such as {others[0]}'
+            )
 
 
 @dataclass(frozen=True)

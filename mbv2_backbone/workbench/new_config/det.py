@@ -11,7 +11,7 @@ from ..data.records import ImageSet
 from .code import Name
 from .fitting import Priors, Schedule
 from .parts import NORM, backbone, epoch_schedule
-from .paths import below_root, held_out_settings, held_out_splits
+from .paths import held_out_settings
 
 _TAPS = ('layer4.expand', 'layer6.expand', 'conv2')  # of stride 8, 16 and 32
 _NECK_CHANNELS = 128
@@ -139,14 +139,14 @@ def _loaders(image_set: ImageSet, schedule: Schedule) -> dict[str, Any]:
         dataset = dict(_delete_=True) | files | {'': Name('images')}
         return dict(batch_size=schedule.batch_size, dataset=dataset)
 
-    return settings | held_out_settings(image_set, 'dataloader', held_out)
+    return settings | held_out_settings(image_set.held_out, 'dataloader', held_out)
 
 
 def _files(image_set: ImageSet, split: str) -> dict[str, Any]:
     source = image_set.sources[split]
-    files: dict[str, Any] = dict(ann_file=below_root(image_set, source.annotations))
+    files: dict[str, Any] = dict(ann_file=image_set.below(source.annotations))
     if image_set.layout == 'coco':
-        files['data_prefix'] = dict(img=below_root(image_set, source.images, is_folder=True))
+        files['data_prefix'] = dict(img=image_set.below(source.images, is_folder=True))
     return files
 
 
@@ -156,7 +156,7 @@ def _add_masks(settings: dict[str, Any], image_set: ImageSet) -> None:
     Raises:
         UserError: If a mask is not where mmdet looks for it.
     """
-    val, test = held_out_splits(image_set)
+    val, test = image_set.held_out
     for loader, split in (('train', 'train'), ('val', val), ('test', test)):
         dataset = settings[f'{loader}_dataloader']
         if isinstance(dataset, Name):
@@ -170,7 +170,7 @@ def _add_masks(settings: dict[str, Any], image_set: ImageSet) -> None:
                     f'joint model needs one for each image'
                 )
         files = dataset['dataset'].get('dataset', dataset['dataset'])
-        files['data_prefix']['seg'] = below_root(image_set, source.masks, is_folder=True)
+        files['data_prefix']['seg'] = image_set.below(source.masks, is_folder=True)
     settings['images']['seg_map_suffix'] = '.png'
 
 
@@ -178,11 +178,11 @@ def _evaluators(image_set: ImageSet, others: Sequence[dict]) -> dict[str, Any]:
     def evaluators(split: str) -> Any:
         boxes = dict(type='CocoMetric', metric='bbox', classwise=True)
         if image_set.layout == 'coco':
-            path = below_root(image_set, image_set.sources[split].annotations)
+            path = image_set.below(image_set.sources[split].annotations)
             boxes['ann_file'] = Name(f'data_root + {path!r}')
         return [boxes, *others] if others else dict(_delete_=True) | boxes
 
-    return held_out_settings(image_set, 'evaluator', evaluators)
+    return held_out_settings(image_set.held_out, 'evaluator', evaluators)
 
 
 def _hooks(*, is_joint: bool) -> list[dict]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os.path as osp
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,22 +11,52 @@ from ..data.made_split import made_files
 from ..data.records import ImageSet, Labelled, Source
 from .code import Name
 
-HELD_OUT = ('val', 'test')
+
+def check_fits(image_set: ImageSet, task: str) -> None:
+    """Refuse a dataset that does not have what a task needs, or where no class reads it."""
+    has_masks = any(item.mask for item in image_set.images)
+    if task != 'seg':
+        if image_set.layout == 'masks':
+            raise UserError(f'{image_set.root} holds masks but no boxes; try --task seg')
+        _check_readable(image_set)
+    if task == 'both' and image_set.layout != 'coco':
+        raise UserError(
+            f'a joint model reads boxes in COCO layout; {image_set.root} is {image_set.layout}. '
+            f'python tools/data.py convert {image_set.root} OUT --to coco'
+        )
+    if task != 'det' and not has_masks:
+        raise UserError(
+            f'{image_set.root} holds no masks: expected PNG files of the names of the images, in '
+            f'a folder such as masks or SegmentationClass; found: {", ".join(image_set.found)}'
+        )
+    if task == 'seg' and image_set.layout != 'masks':
+        raise UserError(
+            f'a segmentor reads images and masks, not the layout {image_set.layout}; leave '
+            f'--layout out, or set it to masks'
+        )
+    if task == 'both':
+        _check_joint_masks(image_set)
 
 
-def held_out_splits(image_set: ImageSet) -> tuple[str, str]:
-    """Return which splits to validate and to test on, the same one where there is one."""
-    there = [
-        split
-        for split in HELD_OUT
-        if any(item.record.boxes or item.mask for item in image_set.splits.get(split, ()))
-    ]
-    if not there:
-        raise UserError(f'{image_set.root} has no labelled images for validation or testing')
-    return there[0], there[-1]
+def _check_joint_masks(image_set: ImageSet) -> None:
+    from PIL import Image
+
+    from ...annotations.masks import COLOUR_MODES
+
+    if image_set.void_classes:
+        raise UserError('a joint model ignores the value 255 in masks only; write void as 255')
+    for item in image_set.images if image_set.mask_palette else ():
+        if item.mask and item.mask.is_file():
+            with Image.open(item.mask) as mask:
+                is_coloured = mask.mode in COLOUR_MODES
+            if is_coloured:
+                raise UserError(
+                    f'a joint model reads indices in masks, and {item.mask} stores the classes as '
+                    f'colours; save masks as indices 0, 1, … in the order of the classes'
+                )
 
 
-def readable_set(image_set: ImageSet) -> None:
+def _check_readable(image_set: ImageSet) -> None:
     """Refuse a folder that no dataset class of ours reads, with the command that converts it."""
     root = image_set.root
     if image_set.layout == 'coco':
@@ -68,25 +97,19 @@ def plan_split(image_set: ImageSet) -> dict[Path, bytes]:
     return new
 
 
-def held_out_settings(image_set: ImageSet, kind: str, make: Callable[[str], Any]) -> dict[str, Any]:
+def held_out_settings(
+    splits: tuple[str, str], kind: str, make: Callable[[str], Any]
+) -> dict[str, Any]:
     """Return the settings `val_<kind>` and `test_<kind>`.
 
     Args:
-        image_set: The dataset.
+        splits: To validate and to test on.
         kind: `dataloader` or `evaluator`.
         make: Takes the name of a split. Where both use the same one it is called once.
     """
-    val, test = held_out_splits(image_set)
+    val, test = splits
     name = f'val_{kind}'
     return {name: make(val), f'test_{kind}': Name(name) if test == val else make(test)}
-
-
-def below_root(image_set: ImageSet, path: Path, *, is_folder: bool = False) -> str:
-    """Return a path as it stands behind `data_root` in a config."""
-    relative = osp.relpath(path, image_set.root).replace('\\', '/')
-    if relative == '.':
-        return ''
-    return f'{relative}/' if is_folder else relative
 
 
 def one_suffix(items: Sequence[Labelled]) -> str:

@@ -9,7 +9,7 @@ from ..data.records import ImageSet
 from .code import Name
 from .fitting import Schedule, padded
 from .parts import NORM, backbone, iter_schedule
-from .paths import below_root, held_out_settings, one_suffix
+from .paths import held_out_settings, one_suffix
 
 
 def trained_classes(image_set: ImageSet) -> tuple[str, ...]:
@@ -129,16 +129,16 @@ def _loaders(image_set: ImageSet, schedule: Schedule) -> dict[str, Any]:
             dataset=_dataset(image_set, split) | files,
         )
 
-    return settings | held_out_settings(image_set, 'dataloader', held_out)
+    return settings | held_out_settings(image_set.held_out, 'dataloader', held_out)
 
 
 def _dataset(image_set: ImageSet, split: str) -> dict[str, Any]:
     source = image_set.sources[split]
     prefix = dict(
-        img_path=below_root(image_set, source.images),
-        seg_map_path=below_root(image_set, source.masks),
+        img_path=image_set.below(source.images),
+        seg_map_path=image_set.below(source.masks),
     )
     lists = {}
     if source.annotations:
-        lists['ann_file'] = below_root(image_set, source.annotations)
+        lists['ann_file'] = image_set.below(source.annotations)
     return lists | {'data_prefix': prefix, '': Name('images')}

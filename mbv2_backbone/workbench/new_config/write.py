@@ -30,7 +30,7 @@ from .fitting import (
     plan_schedule,
     seg_size,
 )
-from .paths import held_out_splits, plan_split, readable_set
+from .paths import check_fits, plan_split
 from .seg import seg_settings, trained_classes
 
 _HEADS = dict(det='ssdlite', seg='deeplabv3', both='ssdlite-deeplabv3')
@@ -122,7 +122,7 @@ def write_config(
     if wishes.class_file:
         names = read_class_file(Path(wishes.class_file))
         image_set.mask_classes, image_set.mask_palette = names
-    _check_fits(image_set, task)
+    check_fits(image_set, task)
     report = check_set(image_set)
     if report.stops_training:
         raise UserError(f'this dataset cannot be used for training yet:\n\n{report}')
@@ -144,49 +144,6 @@ def _write(text: str, path: Path, split_files: Mapping[Path, bytes]) -> None:
                 write_atomically(content, file)
     except OSError as error:
         raise UserError(f'cannot write {path} and what it needs: {error}') from error
-
-
-def _check_fits(image_set: ImageSet, task: str) -> None:
-    has_masks = any(item.mask for item in image_set.images)
-    if task != 'seg':
-        if image_set.layout == 'masks':
-            raise UserError(f'{image_set.root} holds masks but no boxes; try --task seg')
-        readable_set(image_set)
-    if task == 'both' and image_set.layout != 'coco':
-        raise UserError(
-            f'a joint model reads boxes in COCO layout; {image_set.root} is {image_set.layout}. '
-            f'python tools/data.py convert {image_set.root} OUT --to coco'
-        )
-    if task != 'det' and not has_masks:
-        raise UserError(
-            f'{image_set.root} holds no masks: expected PNG files of the names of the images, in '
-            f'a folder such as masks or SegmentationClass; found: {", ".join(image_set.found)}'
-        )
-    if task == 'seg' and image_set.layout != 'masks':
-        raise UserError(
-            f'a segmentor reads images and masks, not the layout {image_set.layout}; leave '
-            f'--layout out, or set it to masks'
-        )
-    if task == 'both':
-        _check_joint_masks(image_set)
-
-
-def _check_joint_masks(image_set: ImageSet) -> None:
-    from PIL import Image
-
-    from ...annotations.masks import COLOUR_MODES
-
-    if image_set.void_classes:
-        raise UserError('a joint model ignores the value 255 in masks only; write void as 255')
-    for item in image_set.images if image_set.mask_palette else ():
-        if item.mask and item.mask.is_file():
-            with Image.open(item.mask) as mask:
-                is_coloured = mask.mode in COLOUR_MODES
-            if is_coloured:
-                raise UserError(
-                    f'a joint model reads indices in masks, and {item.mask} stores the classes as '
-                    f'colours; save masks as indices 0, 1, … in the order of the classes'
-                )
 
 
 def _choose(
@@ -240,7 +197,7 @@ def _text(
 ) -> str:
     """Lay out the config."""
     classes = trained_classes(image_set) if task == 'seg' else image_set.classes
-    val, _ = held_out_splits(image_set)
+    val, _ = image_set.held_out
     counts = [len(image_set.splits[split]) for split in ('train', val)]
     root = str(image_set.root)
     header = [

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ....common.progress import track
 from ..find import find_set
 from ..records import ImageSet
-from .faults import find_faults, find_overlap, value_names
+from .faults import find_faults, find_overlap
 from .stats import SplitStats, count_split, describe
 
 if TYPE_CHECKING:
@@ -123,8 +123,8 @@ def _read_all(image_set: ImageSet) -> dict[Path, MaskFacts]:
 
 
 def _count(image_set: ImageSet, masks: Mapping[Path, MaskFacts]) -> dict[str, SplitStats]:
-    names = value_names(image_set)
+    classes, names = image_set.classes, image_set.value_names
     return {
-        split: count_split([item.record for item in items], image_set.classes, masks, names)
+        split: count_split([item.record for item in items], classes, masks, names)
         for split, items in image_set.splits.items()
     }

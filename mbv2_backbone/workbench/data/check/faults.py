@@ -99,14 +99,6 @@ def _check_masks(image_set: ImageSet, masks: Mapping[Path, MaskFacts]) -> list[F
     return [Finding('error', '\n'.join(lines), wrong[0][1].remedy)]
 
 
-def value_names(image_set: ImageSet) -> dict[int | tuple[int, ...], str]:
-    """Return the class of each value in masks, an index or a colour, that is not ignored."""
-    indices = [i for i, _ in enumerate(image_set.mask_classes) if i not in image_set.void_classes]
-    colours = {i: tuple(colour) for i, colour in enumerate(image_set.mask_palette)}
-    names = {i: image_set.mask_classes[i] for i in indices}
-    return names | {colours[i]: names[i] for i in indices if i in colours}
-
-
 def find_overlap(splits: Mapping[str, Sequence[Labelled]]) -> list[Finding]:
     """Find images of the same content in several splits."""
     by_size = defaultdict(set)

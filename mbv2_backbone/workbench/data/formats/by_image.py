@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
 from ....common.messages import UserError
-from ..names import images_in, read_classes, read_lists, split_folders
+from ..names import images_in, read_classes, read_lists
 from ..records import Annotation, ImageSet, Labelled, Size, Source
 
 Folders = list[tuple[str | None, Path, Path]]  # split (None if lists tell it), images, annotations
 
 
-def folders_with(pattern: str, root: Path) -> Folders:
+def folders_with(pattern: str, root: Path, splits: Mapping[str, Path]) -> Folders:
     """Return the folders that hold annotation files of a pattern next to their images."""
-    folders = [(None, root), *split_folders(root).items()]
+    folders = [(None, root), *splits.items()]
     return [
         (split, folder, folder)
         for split, folder in folders

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from ..names import images_in, read_classes, read_lists, split_folders
@@ -13,9 +14,8 @@ _MASKS = ('SegmentationClass', 'masks', 'mask', 'labels', 'annotations', 'labelm
 _ENDS = ('annot', '_masks', '_labels', '_annotations')  # CamVid has train and trainannot
 
 
-def mask_folders(root: Path) -> Folders:
+def mask_folders(root: Path, splits: Mapping[str, Path]) -> Folders:
     """Return where images and masks are: side by side, or split inside of that, or reversed."""
-    splits = split_folders(root)
     groups = [
         [(None, root / i, root / m) for i in _IMAGES for m in _MASKS],
         [
@@ -76,7 +76,7 @@ def add_masks(image_set: ImageSet) -> None:
     """Give the images of a dataset with boxes the masks that lie in the same folder, in place."""
     masks = {
         (images, stem): path
-        for _, images, folder in mask_folders(image_set.root)
+        for _, images, folder in mask_folders(image_set.root, split_folders(image_set.root))
         for stem, path in _masks_in(folder).items()
     }
     if not masks:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -82,11 +82,11 @@ def _add(parent: ElementTree.Element, **fields: object) -> None:
         ElementTree.SubElement(parent, name).text = str(value)
 
 
-def voc_folders(root: Path) -> Folders:
+def voc_folders(root: Path, splits: Mapping[str, Path]) -> Folders:
     """Return where a dataset in VOC's layout has its images and its XML files."""
     if any((root / 'Annotations').glob('*.xml')):
         return [(None, root / 'JPEGImages', root / 'Annotations')]
-    return folders_with('*.xml', root)
+    return folders_with('*.xml', root, splits)
 
 
 def read_voc_file(path: Path) -> Annotation:

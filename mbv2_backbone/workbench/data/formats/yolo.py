@@ -35,7 +35,7 @@ class YoloFiles:
     missing: dict[str, list[str]]
 
 
-def yolo_files(root: Path) -> YoloFiles | None:
+def yolo_files(root: Path, splits: Mapping[str, Path]) -> YoloFiles | None:
     """Return where the images of each split are; `None` where nothing is in YOLO's layout."""
     config = _read_yaml(root)
     base = str(config.get('path') or '.')
@@ -51,17 +51,17 @@ def yolo_files(root: Path) -> YoloFiles | None:
     if not places and not missing:
         places = {
             split: [path]
-            for split, path in _folders(root).items()
+            for split, path in _folders(root, splits).items()
             if any(_label_file(image).is_file() for image in images_in(path).values())
         }
     return YoloFiles(config.get('names'), places, missing) if places or missing else None
 
 
-def _folders(root: Path) -> dict[str, Path]:
+def _folders(root: Path, splits: Mapping[str, Path]) -> dict[str, Path]:
     """Return the folders that may have the images, where no YAML file tells them."""
     folders = split_folders(root / 'images')
     if not folders:
-        folders = {split: path / 'images' for split, path in split_folders(root).items()}
+        folders = {split: path / 'images' for split, path in splits.items()}
     return folders or {'all': root / 'images'}
 
 

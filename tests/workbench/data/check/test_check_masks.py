@@ -10,7 +10,6 @@ from PIL import Image
 
 from mbv2_backbone.workbench.checks.mask_values import MaskFacts
 from mbv2_backbone.workbench.data.check.check import check_folder
-from mbv2_backbone.workbench.data.check.faults import value_names
 from mbv2_backbone.workbench.data.check.stats import count_split
 from mbv2_backbone.workbench.data.records import ImageSet, Record
 
@@ -95,7 +94,7 @@ def test_shares_of_indices_and_of_colours_add_up():
     records = [Record(Path('i.jpg'), SIZE, mask=path) for path in facts]
     image_set = ImageSet(Path(), 'masks')
     image_set.mask_classes, image_set.mask_palette = ('road', 'sky'), ((1, 2, 3), (9, 9, 9))
-    names = value_names(image_set)
+    names = image_set.value_names
     assert count_split(records[:1], (), facts, names).pixels == dict(road=0.3, sky=0.7)
     assert count_split(records[1:], (), facts, names).pixels == dict(road=0.5, sky=0.5)
     assert count_split(records, (), facts, names).pixels == dict(road=0.4, sky=0.6)

@@ -1,4 +1,9 @@
-import mbv2_backbone  # noqa: F401, I001  (before any toolbox, as users do)
+# ruff: noqa: I001
+import os
+
+# Tests run as the tools do; compat/test_plain_import.py tests an import in another program.
+os.environ.setdefault('MBV2_BACKBONE_FAST_START', '1')
+import mbv2_backbone  # noqa: F401  (before any toolbox, as users do)
 
 import logging
 

@@ -48,8 +48,17 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def start_fast() -> None:
+    """Have this process and those that it starts load heavy packages on first use only.
+
+    Call it before the package is imported. A 0 that the user has set stays.
+    """
+    os.environ.setdefault('MBV2_BACKBONE_FAST_START', '1')
+
+
 def run(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> None:
     """Call a tool; errors that the user can fix end with one message and exit code 2."""
+    start_fast()
     if 'local_rank' in args:
         os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     from mbv2_backbone.common.messages import UserError

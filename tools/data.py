@@ -20,6 +20,13 @@ import sys
 
 from common import run
 
+SAMPLE_FOLDERS = {
+    'images': 'JPEGImages',
+    'COCO boxes and polygons': 'annotations',
+    'VOC boxes': 'Annotations',
+    'VOC masks': 'SegmentationClass',
+    'VOC lists': 'ImageSets',
+}
 DATA_SETS = ('voc2007', 'voc2012', 'voc12aug', 'coco2017', 'bccd', 'camvid')
 
 
@@ -213,8 +220,8 @@ def draw_sample(args: argparse.Namespace) -> None:
     except OSError as error:
         raise UserError(f'cannot write the sample dataset to {args.out}: {error}') from error
     print(f'{"generated" if summary.is_new else "already there:"} {summary.root}')
-    for content, path in summary.paths.items():
-        print(f'  {content:24} {path}')
+    for content, folder in SAMPLE_FOLDERS.items():
+        print(f'  {content:24} {summary.root / folder}')
     names = list(next(iter(summary.boxes.values())))
     print(f'{"":8}' + ''.join(f'{title:>10}' for title in ('images', 'empty', *names, 'boxes')))
     for split, boxes in summary.boxes.items():

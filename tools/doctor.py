@@ -9,6 +9,8 @@ Examples:
 import argparse
 import sys
 
+from common import start_fast
+
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
@@ -44,4 +46,6 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == '__main__':
-    main(parse_args())
+    arguments = parse_args()
+    start_fast()
+    main(arguments)

@@ -9,28 +9,20 @@ from pathlib import Path
 
 from ..common.own_configs import PREFIX, config_path
 
-_DISTRIBUTIONS = {
-    'mmdet': ('mmdet', 'onedl-mmdetection'),
-    'mmseg': ('mmsegmentation', 'onedl-mmsegmentation'),
-}
 
+def find_mmseg_configs() -> None:
+    """Have mmengine look for the module mmseg where no distribution is called `mmsegmentation`.
 
-def name_distributions() -> None:
-    """Tell mmengine which distribution holds mmdet and mmseg.
-
-    Reason: `_base_ = 'mmseg::…'` looks for the distribution `mmsegmentation`; the maintained forks
-    are called onedl-mmdetection and onedl-mmsegmentation.
+    Reason: `_base_ = 'mmseg::…'` looks for the distribution `mmsegmentation`; the maintained fork
+    is called onedl-mmsegmentation, and a source tree on the path is no distribution. The configs of
+    mmdet are found: its module has the name that mmengine looks for.
     Versions: mmengine 0.10.7, onedl-mmengine 0.10.12.
-    Delete when: onedl-mmengine maps modules to the onedl distributions.
+    Delete when: onedl-mmengine maps the module to onedl-mmsegmentation.
     """
     from mmengine.config.utils import MODULE2PACKAGE
 
-    for module, names in _DISTRIBUTIONS.items():
-        installed = [name for name in names if _distribution(name) is not None]
-        if installed:
-            MODULE2PACKAGE[module] = installed[0]
-        elif find_spec(module) is not None:
-            MODULE2PACKAGE[module] = module  # a source tree on the path, without metadata
+    if _distribution(MODULE2PACKAGE['mmseg']) is None and find_spec('mmseg') is not None:
+        MODULE2PACKAGE['mmseg'] = 'mmseg'
 
 
 def _distribution(name: str) -> importlib.metadata.Distribution | None:
@@ -43,13 +35,15 @@ def _distribution(name: str) -> importlib.metadata.Distribution | None:
 def replace_pkg_resources() -> None:
     """Let mmengine find installed packages through importlib.metadata.
 
-    Reason: `_base_ = 'mmdet::…'` asks pkg_resources, which setuptools no longer contains.
+    Reason: `_base_ = 'mmdet::…'` asks pkg_resources, which setuptools no longer contains. Where it
+    is there, mmengine's own functions stay.
     Versions: mmengine 0.10.7 with setuptools >= 82 or without setuptools.
     Delete when: mmengine 0.10.7 is no longer supported; onedl-mmengine 0.10.12 does not need it.
     """
     from mmengine.utils import package_utils
 
-    if 'pkg_resources' not in package_utils.get_installed_path.__code__.co_names:
+    needs_it = 'pkg_resources' in package_utils.get_installed_path.__code__.co_names
+    if not needs_it or find_spec('pkg_resources') is not None:
         return
     for new in (is_installed, get_installed_path):
         _replace_in_mmengine(getattr(package_utils, new.__name__), new)

@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import find_spec, spec_from_file_location
 from pathlib import Path
 from types import CodeType, ModuleType
@@ -23,7 +23,8 @@ import torch
 
 from . import packages as compat_packages
 
-FAST_START = 'MBV2_BACKBONE_FAST_START'  # 0 in the environment: start as the toolboxes do
+# In the environment; our tools set it to 1 for themselves and the processes that they start.
+FAST_START = 'MBV2_BACKBONE_FAST_START'
 _TOOLBOXES = ('mmdet', 'mmseg')
 
 
@@ -31,28 +32,39 @@ def prepare() -> None:
     """Make mmcv, mmdet and mmseg usable as they were installed; safe to call again.
 
     Imports neither mmdet nor mmseg, and mmcv.ops only if a toolbox was imported before and has to
-    be fixed.
+    be fixed. Changes nothing else of other packages (`tests/compat/test_plain_import.py` lists what
+    it changes), except in a process of our tools, which starts fast.
 
     Raises:
         RuntimeError: a module that was imported earlier cannot be fixed.
     """
-    start_fast()
+    if _is_process_of_a_tool():
+        start_fast()
     provide_ext()
     fix_early_imports()
-    compat_packages.name_distributions()
+    compat_packages.find_mmseg_configs()
     compat_packages.replace_pkg_resources()
     compat_packages.find_own_configs()
     allow_checkpoint_classes()
+
+
+def _is_process_of_a_tool() -> bool:
+    """Return whether a tool of ours runs in this process, or started it.
+
+    `python -m mbv2_backbone` imports the package before the tool can set the variable; while
+    Python does that, the first argument is `-m`.
+    """
+    is_started_as_module = sys.argv[:1] == ['-m'] and __package__.partition('.')[0] in sys.orig_argv
+    return os.environ.get(FAST_START, '1' if is_started_as_module else '0') == '1'
 
 
 @functools.cache
 def start_fast() -> None:
     """Load heavy packages on first use, and spare mmengine's Runner what it does not need.
 
-    Reason, versions and when to delete: see `lazy_imports` and `startup`.
+    Reason, versions and when to delete: see `startup` and `lazy_imports`, which also says what
+    replaces it on Python 3.15, where Python itself can import lazily.
     """
-    if os.environ.get(FAST_START) == '0':
-        return
     from . import lazy_imports
 
     lazy_imports.install()  # before mmengine's files that startup imports
@@ -64,7 +76,7 @@ def start_fast() -> None:
 
 
 class _ExtFinder(MetaPathFinder):
-    """Finds `mmcv._ext` in `mmcv_ext.py`; last on `sys.meta_path`, it yields to a compiled one."""
+    """Finds `mmcv._ext` in `mmcv_ext.py`."""
 
     def __init__(self) -> None:
         self.early_modules = [
@@ -88,14 +100,15 @@ def _ext_finder() -> _ExtFinder | None:
 
 
 def provide_ext() -> None:
-    """Let `mmcv._ext` be found in `mmcv_ext.py` where mmcv has no compiled extension.
+    """Let `mmcv._ext` be found in `mmcv_ext.py`, unless mmcv has a compiled extension.
 
     Reason: `import mmcv.ops`, and with it `mmdet.models`, needs the compiled extension, which has
     no wheel for current torch and does not build with torch >= 2.13.
     Versions: mmcv and mmcv-lite 2.1.0, onedl-mmcv 2.3.6.
     Delete when: a wheel of mmcv with ops installs with pip alone on current torch.
     """
-    if _ext_finder() is None:
+    mmcv = find_spec('mmcv')  # not find_spec('mmcv._ext'), which imports mmcv without the ops
+    if not PathFinder.find_spec('mmcv._ext', mmcv.submodule_search_locations) and not _ext_finder():
         sys.meta_path.append(_ExtFinder())
 
 

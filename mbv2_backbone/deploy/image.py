@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from os import PathLike, fspath
-from typing import Protocol
 
 import numpy as np
 
 from ..common.messages import UserError
+from .metadata import InputRules
 
 _BLOCK = 1 << 16  # pixels that are computed at a time, which bounds the memory
 
@@ -17,7 +17,7 @@ def read_image(path: str | PathLike) -> np.ndarray:
     """Read a file as `(H, W, 3)` uint8 RGB, turned as its EXIF data says. Needs Pillow.
 
     Raises:
-        UserError: If there is no Pillow, no such file, or it is no whole image.
+        UserError: If there is no Pillow, no such file, or it is not a whole image.
     """
     try:
         from PIL import Image, ImageOps, UnidentifiedImageError
@@ -70,15 +70,6 @@ def resize(image: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
     return cv2.resize(image, size_hw[::-1])
 
 
-class Rules(Protocol):
-    """How an image is brought to the network's input; see `Metadata` for the fields."""
-
-    input_size: tuple[int, int]
-    fit: str
-    within: tuple[int, int] | None
-    pad_value: tuple[int, int, int]
-
-
 @dataclass(frozen=True)
 class Placement:
     """Where an image lies in the network's input.
@@ -124,7 +115,7 @@ class Placement:
         )
 
 
-def place(image: np.ndarray, rules: Rules) -> tuple[np.ndarray, Placement]:
+def place(image: np.ndarray, rules: InputRules) -> tuple[np.ndarray, Placement]:
     """Bring an image `(H, W, 3)` uint8 to the size of the network's input.
 
     Returns:

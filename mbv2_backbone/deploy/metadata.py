@@ -18,7 +18,7 @@ class Detection:
 
     Attributes:
         classes: Names, by label.
-        palette: A colour (RGB, 0 to 255) a class, or `None`.
+        palette: A colour (RGB, 0 to 255) per class, or `None`.
         score_thr: A score must be above it.
         iou_thr: Of two boxes of a class that overlap more, the better one is kept.
         nms_pre: Pairs of box and class that a level may give to the suppression; -1 is all.
@@ -44,7 +44,7 @@ class Segmentation:
 
     Attributes:
         classes: Names, by value.
-        palette: A colour (RGB, 0 to 255) a class, or `None`.
+        palette: A colour (RGB, 0 to 255) per class, or `None`.
         align_corners: Whether the corners of the logits lie on those of the image, when they are
             resized to it; else their cells cover equal parts of it.
     """
@@ -54,9 +54,9 @@ class Segmentation:
     align_corners: bool
 
 
-@dataclass(frozen=True)
-class Metadata:
-    """What is written into every exported file.
+@dataclass(frozen=True, kw_only=True)
+class InputRules:
+    """How an image of any size is brought to the one that an exported file takes.
 
     Attributes:
         input_size: `(height, width)` of the image that the file takes, in pixels.
@@ -64,8 +64,21 @@ class Metadata:
             ratio kept, then padded at the right and below).
         within: With `pad`, the longest and the shortest side that an image is resized to, in
             pixels; `None` only makes smaller what is too large.
-        pad_value: RGB of the padding, 0 to 255.
-        batch_size: Images of a call; `None` is any number.
+        pad_value: With `pad`, RGB of the padding, 0 to 255.
+    """
+
+    input_size: tuple[int, int]
+    fit: str
+    within: tuple[int, int] | None
+    pad_value: tuple[int, int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metadata(InputRules):
+    """What is written into every exported file.
+
+    Attributes:
+        batch_size: Images per call; `None` is any number.
         is_raw: Scores and boxes before suppression come out, and logits without a mask.
         precision: `float32` or `int8`.
         detection: `None` if the file gives no boxes.
@@ -73,10 +86,6 @@ class Metadata:
         format: Version of this description.
     """
 
-    input_size: tuple[int, int]
-    fit: str
-    within: tuple[int, int] | None
-    pad_value: tuple[int, int, int]
     batch_size: int | None
     is_raw: bool
     precision: str
@@ -102,7 +111,7 @@ class Metadata:
         return names
 
     def to_strings(self) -> dict[str, str]:
-        """Return one JSON text a field, for the key-value stores of the file formats."""
+        """Return one JSON text per field, for the key-value stores of the file formats."""
         return {'task': json.dumps(self.task)} | {
             key: json.dumps(value) for key, value in asdict(self).items()
         }

@@ -43,7 +43,7 @@ def check_program(path: str | PathLike[str]) -> None:
 
     Raises:
         UserError: It names what would run.
-        zipfile.BadZipFile: It is no archive.
+        zipfile.BadZipFile: It is not an archive.
     """
     with zipfile.ZipFile(path) as archive:
         try:

@@ -9,6 +9,8 @@ from os import PathLike
 from pathlib import Path
 
 import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS
 from torch import nn
 
 from ..common.messages import UserError, first_names
@@ -100,6 +102,13 @@ def find_checkpoint(name: str, work_dir: str | PathLike[str]) -> str:
 def _newest(work_dir: str | PathLike[str], pattern: str) -> str | None:
     files = sorted(Path(work_dir).glob(pattern), key=lambda path: path.stat().st_mtime)
     return str(files[-1]) if files else None
+
+
+def build_model(cfg: Config, checkpoint: str) -> nn.Module:
+    """Build a config's model in eval mode and fill all of it from a checkpoint."""
+    model = MODELS.build(cfg.model)
+    load_weights(model, checkpoint)
+    return model.eval()
 
 
 def check_resumable(path: str) -> None:

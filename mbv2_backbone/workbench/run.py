@@ -15,7 +15,7 @@ from ..compat.prepare import join_cpu_processes
 from ..deploy.runtimes import is_exported
 from ..weights.runner import refuse_code_in_checkpoints
 from ..weights.whole_model import check_covers, find_checkpoint, read_state_dict
-from .checks.before_run import check_classes, check_data, check_masks
+from .checks.before_run import check_before_run, is_first_process
 from .checks.broken_images import forget_broken_images, replace_broken, watch_images
 from .configs.compiling import compile_networks, compile_options, leave_out_compile
 from .configs.evaluators import draw_into, dump_into, use_own_metrics
@@ -81,7 +81,12 @@ def train(
     cfg = load_config(config, cfg_options, work_dir=work_dir, explain=tell)
     summary = summarise(cfg)
     machine = detect_machine(amp=amp, channels_last=channels_last)
-    start = find_start(cfg, resume)
+    start = find_start(
+        resume,
+        summary.work_dir,
+        load_from=cfg.get('load_from'),
+        is_resumed=bool(cfg.get('resume')),
+    )
     steps = training_plan(
         summary, machine, start=start, launcher=launcher, track=track, auto_scale_lr=auto_scale_lr
     )
@@ -89,16 +94,17 @@ def train(
     if explain:
         return
     options = compile_options(cfg)
-    _check(planned, summary, ('train', 'val'))
-    forget_broken_images(planned)
+    check_before_run(planned, summary, ('train', 'val'))
+    if is_first_process(launcher):
+        forget_broken_images(summary.work_dir)
     make_stores(track, summary.work_dir)
-    runner = _build_runner(planned, cfg, machine)
+    runner = _build_runner(planned, portable(cfg, planned, task=summary.task), machine)
     if options is not None:
         model = bare_model(runner.model)
         runner.logger.info(f'Compiling {", ".join(compile_networks(model, options))}')
     for note in start.notes:
         runner.logger.warning(note)
-    if remark := tracking_remark(planned):
+    if remark := tracking_remark(planned.visualizer):
         runner.logger.info(remark)
     runner.register_hook(CurveHook(), priority='VERY_LOW')
     with stop_signals() as stop:
@@ -121,8 +127,8 @@ def training_plan(
     """Return all that a training changes in its config; see `train`."""
     return [
         *_common_steps(summary, machine, launcher),
-        replace_broken(),
         watch_images(),
+        replace_broken(),
         add_tracking(track),
         *([scale_lr()] if auto_scale_lr else []),
         make_robust(),
@@ -184,8 +190,8 @@ def evaluate(
     machine = detect_machine(amp=False, channels_last=channels_last)
     steps = [
         *_common_steps(summary, machine, launcher),
-        replace_broken(),
         watch_images(),
+        replace_broken(),
         *([] if is_file else [start_from(Start(checkpoint))]),
         *([draw_into(show_dir, summary)] if show_dir else []),
         *([dump_into(out, summary)] if out else []),
@@ -195,8 +201,8 @@ def evaluate(
     planned = apply_steps(cfg, steps, tell)
     if explain:
         return {}
-    _check(planned, summary, ('test',))
-    runner = _build_runner(planned, cfg, machine)
+    check_before_run(planned, summary, ('test',))
+    runner = _build_runner(planned, portable(cfg, planned, task=summary.task), machine)
     if report:
         from .report.hook import ReportHook
 
@@ -218,19 +224,13 @@ def _common_steps(summary: ConfigSummary, machine: Machine, launcher: str) -> li
     ]
 
 
-def _check(planned: Config, summary: ConfigSummary, splits: Sequence[str]) -> None:
-    check_classes(planned, summary, splits)
-    check_data(summary, splits)
-    check_masks(planned, summary, splits)
-
-
-def _build_runner(planned: Config, loaded: Config, machine: Machine) -> Runner:
+def _build_runner(planned: Config, recorded: Config, machine: Machine) -> Runner:
     refuse_code_in_checkpoints()
     if machine.device == 'cpu':
         keep_freed_memory()
         if planned.launcher == 'pytorch':
             join_cpu_processes(planned)
-    runner = build_runner(planned, portable(loaded, planned))
+    runner = build_runner(planned, recorded)
     if is_model_wrapper(runner.model):
         # torch shares out gradients by the memory format that the weights have when they are
         # wrapped; changed later, it would permute the gradients of the first step.

@@ -1,8 +1,17 @@
+import json
+import os
+import subprocess
+import sys
+
 import numpy as np
+import pytest
 import torch
 from helpers.paths import ROOT
 from helpers.process import run_python
 from mmengine.visualization import Visualizer
+
+from mbv2_backbone.compat import fast_start, lazy_imports
+from mbv2_backbone.compat.prepare import FAST_START
 
 CONFIG = ROOT / 'configs' / 'ssdlite_mbv2_sample.py'
 TRAIN_A_STEP = f"""
@@ -27,8 +36,65 @@ HEAVY = (
 )  # fmt: skip
 
 
+ON = {FAST_START: '1'}
+# A config tells how the process that reads it was started, and that of a data loader's worker.
+PROBE = """
+import json
+import multiprocessing
+import sys
+
+from mmengine.config import Config
+
+look = "__import__('mbv2_backbone') and __import__('sys').meta_path[0].__module__"
+pool = multiprocessing.get_context('spawn').Pool(1)
+told = [eval(look), pool.apply(eval, (look,)), Config.pretty_text.fget.__module__]
+pool.terminate()
+print('PROBE', json.dumps([told, [name for name in heavy if name in sys.modules]]), flush=True)
+"""
+TORCHRUN = ('-m', 'torch.distributed.run', '--nproc_per_node=1', '--standalone')
+
+
+def probe(folder, *command, **settings):
+    """Return what a tool and its worker say of their start, and which heavy modules it loaded."""
+    config = folder / 'probe.py'
+    config.write_text(f'heavy = {HEAVY}\n{PROBE}')
+    env = dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1') | settings
+    if not settings:
+        del env[FAST_START]
+    done = subprocess.run(
+        [sys.executable, *map(str, command), str(config)],
+        cwd=folder, env=env, capture_output=True, text=True,
+    )  # fmt: skip
+    (line,) = [row for row in done.stdout.splitlines() if row.startswith('PROBE ')] or [done.stderr]
+    return json.loads(line.removeprefix('PROBE '))
+
+
+@pytest.mark.parametrize(
+    'command',
+    [
+        (ROOT / 'tools/train.py',),
+        (ROOT / 'tools/doctor.py',),
+        ('-m', 'mbv2_backbone', 'train'),
+        (*TORCHRUN, ROOT / 'tools/train.py'),
+    ],
+    ids=['tool', 'doctor', 'module', 'torchrun'],
+)
+def test_the_processes_of_our_tools_start_fast(command, tmp_path):
+    (tool, worker, layout), heavy = probe(tmp_path, *command)
+    assert tool == worker == lazy_imports.__name__
+    assert layout == fast_start.__name__
+    assert not heavy
+
+
+def test_a_tool_starts_as_the_toolboxes_do_where_that_is_asked_for(tmp_path):
+    told, heavy = probe(tmp_path, ROOT / 'tools/train.py', **{FAST_START: '0'})
+    assert not any('mbv2_backbone' in module for module in told)
+    assert 'torch.distributed.fsdp' in heavy
+
+
 def test_a_training_step_loads_nothing_heavy_and_all_of_it_works_when_used():
-    run_python(f"""
+    run_python(
+        f"""
 {TRAIN_A_STEP}
 loaded = [name for name in {HEAVY} if name in sys.modules]
 assert not loaded, loaded
@@ -64,19 +130,14 @@ visualizer.draw_bboxes(torch.tensor([[5, 5, 30, 30]]))
 assert visualizer.get_image().shape == picture.shape and visualizer.get_image().any()
 import matplotlib.axes
 assert isinstance(visualizer.ax_save._make()[2], matplotlib.axes.Axes)
-""")
-
-
-def test_what_is_switched_off_stays_as_it_was(monkeypatch):
-    monkeypatch.setenv('MBV2_BACKBONE_FAST_START', '0')
-    run_python("""
-import sys, mbv2_backbone, mmengine.optim
-assert 'torch.distributed.optim' in sys.modules
-""")
+""",
+        **ON,
+    )
 
 
 def test_training_steps_are_those_of_torch_before_and_after_the_compiler_loads():
-    run_python("""
+    run_python(
+        """
 import importlib, sys, torch
 def train(steps, make):
     torch.manual_seed(0)
@@ -108,7 +169,9 @@ for a, b, c in zip(light, mixed, full):
 for name in ('add_param_group', 'zero_grad'):
     function = getattr(torch.optim.Optimizer, name).__wrapped__
     assert getattr(function, '__dynamo_disable')._torchdynamo_disable, name
-""")
+""",
+        **ON,
+    )
 
 
 def test_a_visualizer_knows_its_resolution_before_it_draws():

@@ -52,7 +52,9 @@ def test_a_compiled_extension_is_used_and_no_toolbox_imported(tmp_path):
 import sys
 import mmcv
 mmcv.__path__.append({str(tmp_path)!r})
+finders = list(sys.meta_path)
 import mbv2_backbone
+assert sys.meta_path == finders
 loaded = [name for name in sys.modules if name.startswith(('mmdet', 'mmseg', 'mmcv.ops'))]
 assert not loaded, loaded
 import mmcv._ext
@@ -138,22 +140,35 @@ class Head(RoIPool):
             compat.prepare()
 
 
-@pytest.mark.parametrize('with_pkg_resources', [True, False])
-@pytest.mark.parametrize(
-    'base',
-    [
-        'mmdet::_base_/default_runtime.py',
-        'mmdet::ssd/ssdlite_mobilenetv2-scratch_8xb24-600e_coco.py',
-        'mmseg::_base_/default_runtime.py',
-        'mmseg::mobilenet_v2/mobilenet-v2-d8_fcn_4xb2-80k_cityscapes-512x1024.py',
-    ],
+BASES = (
+    'mmdet::_base_/default_runtime.py',
+    'mmdet::ssd/ssdlite_mobilenetv2-scratch_8xb24-600e_coco.py',
+    'mmseg::_base_/default_runtime.py',
+    'mmseg::mobilenet_v2/mobilenet-v2-d8_fcn_4xb2-80k_cityscapes-512x1024.py',
 )
-def test_bases_of_the_toolboxes_resolve(base, with_pkg_resources, tmp_path, monkeypatch):
-    if not with_pkg_resources:
-        monkeypatch.setitem(sys.modules, 'pkg_resources', None)
+
+
+@pytest.mark.parametrize('base', BASES)
+def test_bases_of_the_toolboxes_resolve(base, tmp_path):
     path = tmp_path / 'config.py'
     path.write_text(f'_base_ = {base!r}')
     assert Config.fromfile(path).default_scope == base[:5]
+
+
+def test_bases_of_the_toolboxes_resolve_without_pkg_resources(tmp_path):
+    for index, base in enumerate(BASES):
+        (tmp_path / f'{index}_{base[:5]}.py').write_text(f'_base_ = {base!r}')
+    run_python(f"""
+import sys
+sys.modules['pkg_resources'] = None
+import mbv2_backbone
+from pathlib import Path
+from mmengine.config import Config
+paths = sorted(Path({str(tmp_path)!r}).glob('*.py'))
+assert len(paths) == {len(BASES)}
+for path in paths:
+    assert Config.fromfile(path).default_scope == path.stem[-5:]
+""")
 
 
 def test_installed_path_of_what_is_not_installed():

@@ -309,9 +309,9 @@ def planned_and_recorded(path, tmp_path, **flags):
     """As a training makes them, up to the Runner."""
     loaded = load_config(str(path), work_dir=str(tmp_path))
     machine = detect_machine(**dict(dict(amp=False, channels_last=None), **flags))
-    plan = training_plan(summarise(loaded), machine, start=find_start(loaded, None))
+    plan = training_plan(summarise(loaded), machine, start=find_start(None, str(tmp_path)))
     planned = apply_steps(loaded, plan)
-    return planned, portable(loaded, planned)
+    return planned, portable(loaded, planned, task=summarise(loaded).task)
 
 
 def names_of_our_tools():
@@ -364,7 +364,7 @@ def test_mixed_precision_is_recorded_as_mmengines_where_that_can_run(tmp_path, m
     assert planned.optim_wrapper.type == 'Bf16OptimWrapper'
     assert recorded.optim_wrapper.type == 'OptimWrapper'
     monkeypatch.setattr(portable_module.torch.cuda, 'is_available', lambda: True)
-    wrapper = portable(load_config(str(config)), planned).optim_wrapper
+    wrapper = portable(load_config(str(config)), planned, task='det').optim_wrapper
     assert wrapper.pop('optimizer') == planned.optim_wrapper.optimizer
     wrapper.pop('_scope_', None)
     assert wrapper == dict(type='AmpOptimWrapper', dtype='bfloat16', loss_scale=1.0)

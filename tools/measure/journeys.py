@@ -1,15 +1,16 @@
 #!/usr/bin/env python
-"""Count how often a run of a tool leaves one of our files for another, and comes back.
+"""Count how often something that a tool works on comes back to a file that it had left.
 
-A return is a place in the code from which a function of another of our files is called: what a
-reader who follows the run has to leave and to come back to. A place that is passed many times
-counts once; calls of libraries, and from them, count as nothing. A training ends where mmengine's
-Runner, built and ready, would begin.
+Three travellers are followed through our files as the tool runs, by the calls that take them as an
+argument: a whole config on its way to a Runner of mmengine, a checkpoint on its way to a prediction,
+and the folder of a dataset on its way to a new config. Their own methods do not count. A stay in a
+file ends where another of our files is called with the traveller; a return is a stay in a file that
+it had left. A place in the code that calls the same function again counts once. A training ends
+where the Runner, built and ready, would begin.
 
 Examples:
     python tools/measure/journeys.py
     python tools/measure/journeys.py --root ANOTHER_CHECKOUT --each
-    python tools/measure/journeys.py --run tools/doctor.py configs/ssdlite_mbv2_sample.py
 """
 
 from __future__ import annotations
@@ -32,40 +33,76 @@ SMALL = (
     'train_dataloader.batch_size=4',
     'val_dataloader.dataset.indices=4',
 )
+TRAVELLERS = ('config', 'checkpoint', 'folder')
 
 
 class Journey:
-    """Records the calls between the files of a checkout, as `sys.setprofile` tells them.
+    """Records a traveller's stays in the files of a checkout, as `sys.setprofile` tells them.
+
+    Args:
+        root: The checkout.
+        traveller: One of `TRAVELLERS`.
+        place: Path of the checkpoint, or of the folder.
 
     Attributes:
-        places: `(file, line, file)`: from where to where; relative to the checkout.
+        stays: The files, each with the function that it was entered by.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, traveller: str, place: str) -> None:
         self._roots = (f'{root / "mbv2_backbone"}{os.sep}', f'{root / "tools"}{os.sep}')
         self._start = len(str(root)) + 1
-        self.places: dict[tuple[str, int, str], str] = {}
+        self._is_it = dict(
+            config=self._is_config, checkpoint=self._is_checkpoint, folder=self._is_folder
+        )[traveller]
+        self._place = place
+        self._seen: set[tuple] = set()
+        self.stays: list[tuple[str, str]] = []
 
     def __call__(self, frame: FrameType, event: str, _arg: object) -> None:
-        """Note a call from one of our files to another."""
-        caller = frame.f_back
-        if event != 'call' or caller is None:
+        """Note a call that takes the traveller along."""
+        code = frame.f_code
+        if event != 'call' or not code.co_filename.startswith(self._roots):
             return
-        here, there = caller.f_code.co_filename, frame.f_code.co_filename
-        is_ours = here.startswith(self._roots) and there.startswith(self._roots)
-        if here != there and is_ours and frame.f_code.co_name != '<module>':
-            place = (here[self._start :], caller.f_lineno, there[self._start :])
-            self.places.setdefault(place, frame.f_code.co_name)
+        names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+        # What a comprehension iterates over is no argument of a function.
+        if code.co_name.startswith('<') or not any(
+            name != 'self' and self._is_it(frame.f_locals.get(name)) for name in names
+        ):
+            return
+        caller = frame.f_back
+        call = (caller.f_code, caller.f_lineno, code)
+        file = code.co_filename[self._start :]
+        if call not in self._seen and (not self.stays or self.stays[-1][0] != file):
+            self.stays.append((file, code.co_name))
+        self._seen.add(call)
 
     @property
-    def files(self) -> list[str]:
-        """The files that were entered, in order of their names."""
-        return sorted({file for here, _, there in self.places for file in (here, there)})
+    def num_returns(self) -> int:
+        """The number of stays in a file that had been left."""
+        return len(self.stays) - len({file for file, _ in self.stays})
+
+    @staticmethod
+    def _is_config(value: object) -> bool:
+        return type(value).__name__ == 'Config'
+
+    def _is_checkpoint(self, value: object) -> bool:
+        """Say whether a value is the path, the weights that were read, or the model with them."""
+        if isinstance(value, (str, os.PathLike)):
+            return os.fspath(value) == self._place
+        if isinstance(value, dict) and value:
+            return type(next(iter(value.values()))).__name__ == 'Tensor' or 'state_dict' in value
+        return any(kind.__name__ == 'BaseModel' for kind in type(value).__mro__)
+
+    def _is_folder(self, value: object) -> bool:
+        """Say whether a value is the folder, or the dataset that was found in it."""
+        if isinstance(value, (str, os.PathLike)):
+            return os.fspath(value).rstrip(os.sep) == self._place
+        return type(value).__name__ == 'ImageSet'
 
 
-def follow(root: Path, command: Sequence[str]) -> Journey:
-    """Run a tool in this process and return its journey."""
-    journey = Journey(root)
+def follow(root: Path, traveller: str, place: str, command: Sequence[str]) -> Journey:
+    """Run a tool in this process and return its traveller's journey."""
+    journey = Journey(root, traveller, place)
     sys.argv = list(command)
     sys.path[:0] = [str(root / 'tools'), str(root)]
     os.chdir(root)
@@ -85,32 +122,32 @@ def follow(root: Path, command: Sequence[str]) -> Journey:
     return journey
 
 
-def journeys(root: Path, folder: Path) -> dict[str, list[str]]:
-    """Return the three journeys that are counted; the sample set and a checkpoint are made."""
-    checkpoint = folder / 'epoch_1.pth'
-    sample = root / 'data' / 'sample'
+def commands(root: Path, folder: Path) -> dict[str, tuple[str, list[str]]]:
+    """Return for each traveller where it is and the tool; what the tools need is made."""
+    checkpoint, sample = str(folder / 'epoch_1.pth'), root / 'data' / 'sample'
     if not sample.is_dir():
-        _quietly(root, 'tools/data.py', 'sample')
+        _run(root, 'tools/data.py', 'sample')
     train = ['tools/train.py', CONFIG, '--work-dir', str(folder), '--cfg-options', *SMALL]
-    _quietly(root, *train)
+    _run(root, *train)
     image = str(next((sample / 'JPEGImages').glob('val_*.jpg')))
-    return {
-        'config to Runner': train,
-        'checkpoint to prediction': [
-            *('tools/predict.py', CONFIG, str(checkpoint), image, '--out', str(folder / 'out')),
-        ],
-        'folder to new config': [
-            *('tools/new_config.py', '--data', str(sample), '--task', 'det'),
-            *('--out', str(folder / 'mine.py')),
-        ],
-    }
-
-
-def _quietly(root: Path, *command: str) -> None:
-    environment = os.environ | dict(PYTHONPATH=str(root))
-    subprocess.run(
-        [sys.executable, *command], cwd=root, env=environment, check=True, stdout=subprocess.DEVNULL
+    predict = ['tools/predict.py', CONFIG, checkpoint, image, '--out', str(folder / 'out')]
+    new = ['tools/new_config.py', '--data', str(sample), '--task', 'det']
+    return dict(
+        config=('', train),
+        checkpoint=(checkpoint, predict),
+        folder=(str(sample), [*new, '--out', str(folder / 'mine.py')]),
     )
+
+
+def _run(root: Path, *command: str) -> str:
+    """Run a script of the checkout; return what it says on standard error."""
+    environment = os.environ | dict(PYTHONPATH=str(root))
+    done = subprocess.run(
+        [sys.executable, *command], cwd=root, env=environment, capture_output=True, text=True
+    )
+    if done.returncode:
+        sys.exit(f'{command[0]} failed:\n{done.stderr}')
+    return done.stderr
 
 
 def parse_args() -> argparse.Namespace:
@@ -118,39 +155,30 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('--root', type=Path, default=ROOT, help='a checkout (default: this one)')
-    parser.add_argument('--each', action='store_true', help='name each place')
-    parser.add_argument('--run', nargs=argparse.REMAINDER, help='a tool of it with its arguments')
+    parser.add_argument('--each', action='store_true', help='name each stay')
+    parser.add_argument('--follow', nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
 def main(args: argparse.Namespace) -> None:
     root = args.root.resolve()
-    if args.run:
-        journey = follow(root, args.run)
-        print(f'{len(journey.places)} returns, {len(journey.files)} files', file=sys.stderr)
-        if args.each:
-            for (here, line, there), name in sorted(journey.places.items()):
-                print(f'  {here}:{line} -> {there} {name}', file=sys.stderr)
+    if args.follow:
+        traveller, place, *command = args.follow
+        journey = follow(root, traveller, place, command)
+        files = {file for file, _ in journey.stays}
+        print(f'JOURNEY {journey.num_returns} returns, {len(files)} files', file=sys.stderr)
+        for file, function in journey.stays:
+            print(f'JOURNEY   {file} {function}', file=sys.stderr)
         return
     with tempfile.TemporaryDirectory() as folder:
-        for name, command in journeys(root, Path(folder)).items():
-            each = ['--each'] if args.each else []
-            call = [sys.executable, __file__, '--root', str(root), *each, '--run', *command]
-            environment = os.environ | dict(PYTHONPATH=str(root))
-            done = subprocess.run(
-                call,
-                env=environment,
-                check=True,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-            lines = [
-                line
-                for line in done.stderr.splitlines()
-                if line.startswith('  ') or 'returns' in line
+        for traveller, (place, command) in commands(root, Path(folder)).items():
+            call = [__file__, '--root', str(root), '--follow', traveller, place, *command]
+            told = [
+                line.removeprefix('JOURNEY ')
+                for line in _run(root, *call).splitlines()
+                if line.startswith('JOURNEY')
             ]
-            print(f'{name}: ' + '\n'.join(lines))
+            print(f'{traveller}: ' + '\n'.join(told if args.each else told[:1]))
 
 
 if __name__ == '__main__':

@@ -24,6 +24,22 @@ if TYPE_CHECKING:
 _RANK_OF_LAUNCHER = dict(pytorch='RANK', slurm='SLURM_PROCID', mpi='OMPI_COMM_WORLD_RANK')
 
 
+def check_before_run(cfg: Config, summary: ConfigSummary, splits: Sequence[str]) -> None:
+    """Refuse to start if classes, files or masks are not what the config needs.
+
+    Args:
+        cfg: The config.
+        summary: Of the config.
+        splits: Any of `train`, `val`, `test`.
+
+    Raises:
+        UserError: It says what is wrong and what to do.
+    """
+    check_classes(cfg, summary, splits)
+    check_data(summary, splits)
+    check_masks(cfg, summary, splits)
+
+
 def check_data(summary: ConfigSummary, splits: Sequence[str]) -> None:
     """Refuse to start when files that the datasets name are missing.
 
@@ -107,7 +123,11 @@ def check_masks(cfg: Config, summary: ConfigSummary, splits: Sequence[str]) -> N
     Raises:
         UserError: It names the files, what is wrong with them, and what to do.
     """
-    if summary.task == 'det' or not cfg.get('check_masks', True) or not is_first_process(cfg):
+    if (
+        summary.task == 'det'
+        or not cfg.get('check_masks', True)
+        or not is_first_process(cfg.get('launcher'))
+    ):
         return
     from .mask_values import mask_problem, scan_masks  # detection does without mmseg
 
@@ -140,10 +160,10 @@ def check_masks(cfg: Config, summary: ConfigSummary, splits: Sequence[str]) -> N
         raise UserError('\n'.join(text))
 
 
-def is_first_process(cfg: Config) -> bool:
+def is_first_process(launcher: str | None) -> bool:
     """Tell whether this is the one process of several that speaks and writes."""
     # The checks come before the processes join, so mmengine.dist does not know yet.
-    return int(os.environ.get(_RANK_OF_LAUNCHER.get(cfg.get('launcher'), ''), 0)) == 0
+    return int(os.environ.get(_RANK_OF_LAUNCHER.get(launcher, ''), 0)) == 0
 
 
 def _ignore_index(cfg: Config) -> int:

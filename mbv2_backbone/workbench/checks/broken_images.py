@@ -18,7 +18,6 @@ from ...common.files import append_line
 from ...common.messages import UserError, first_lines, warn
 from ..configs.plan import step
 from ..configs.read import datasets_of
-from .before_run import is_first_process
 from .image_files import check_samples, samples_of
 
 RECORD = 'broken_images.txt'
@@ -110,10 +109,9 @@ def decode_problem(path: str) -> str | None:
     return None if can_be_decoded(path) else 'cannot be decoded'
 
 
-def forget_broken_images(cfg: Config) -> None:
+def forget_broken_images(work_dir: str) -> None:
     """Delete the record of broken images of an earlier run in the same work folder."""
-    if is_first_process(cfg):
-        Path(cfg.work_dir, RECORD).unlink(missing_ok=True)
+    Path(work_dir, RECORD).unlink(missing_ok=True)
 
 
 @step('image checks', 'Broken images are named before the first iteration, and counted.')

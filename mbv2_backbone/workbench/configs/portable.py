@@ -12,7 +12,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from .palettes import fill_palettes
-from .read import task_of, type_name, walk
+from .read import type_name, walk
 
 # What a run chose and a stock process understands. All else that our steps write into a config
 # needs what only our tools register, and is not taken over.
@@ -35,7 +35,7 @@ _OWN_CONSTRUCTOR = 'MergedOptimWrapperConstructor'
 _PARTS = ('mbv2_backbone.det', 'mbv2_backbone.seg', 'mbv2_backbone.joint')
 
 
-def portable(loaded: Config, planned: Config) -> Config:
+def portable(loaded: Config, planned: Config, *, task: str) -> Config:
     """Return what a run records of its config.
 
     It is the config as it was loaded, with what the run chose that a stock process can build:
@@ -44,6 +44,7 @@ def portable(loaded: Config, planned: Config) -> Config:
     Args:
         loaded: The config as `load_config` returns it.
         planned: The same after all that our tools write into it; the Runner is built from it.
+        task: `det`, `seg` or `joint`.
     """
     recorded = deepcopy(loaded)
     for key in _CHOSEN:
@@ -55,7 +56,7 @@ def portable(loaded: Config, planned: Config) -> Config:
                 _take_over(loader, planned[f'{split}_dataloader'], key)
     if planned.get('optim_wrapper'):
         recorded.optim_wrapper = _stock_wrapper(planned.optim_wrapper)
-    if task_of(recorded) != 'det':
+    if task != 'det':
         recorded = fill_palettes().change(recorded)
     _import_what_is_used(recorded)
     return recorded

@@ -26,34 +26,38 @@ class Start:
     notes: tuple[str, ...] = ()
 
 
-def find_start(cfg: Config, resume: str | None) -> Start:
+def find_start(
+    resume: str | None, work_dir: str, *, load_from: str | None = None, is_resumed: bool = False
+) -> Start:
     """Choose where a training starts.
 
     The file is read as a test, so that nothing that is damaged or carries code comes further.
 
     Args:
-        cfg: The config; its `resume` and `load_from` count where `resume` is `None`.
         resume: `auto` for the newest good checkpoint in the work folder, or a checkpoint.
+        work_dir: The work folder.
+        load_from: The config's; it counts where `resume` is `None`.
+        is_resumed: The config's `resume`; as `load_from`.
 
     Raises:
         UserError: If a checkpoint cannot be used.
     """
-    if resume is None and cfg.get('resume'):
-        resume = cfg.get('load_from') or 'auto'
+    if resume is None and is_resumed:
+        resume = load_from or 'auto'
     if resume == 'auto':
         notes: list[str] = []
-        path = newest_resumable(cfg.work_dir, warn=notes.append)
+        path = newest_resumable(work_dir, warn=notes.append)
         if path is None:
-            note = f'There is no checkpoint in {cfg.work_dir} to continue from; this is a new run.'
-            return Start(cfg.get('load_from'), notes=(note,))
+            note = f'There is no checkpoint in {work_dir} to continue from; this is a new run.'
+            return Start(load_from, notes=(note,))
         return Start(path, is_resumed=True, notes=tuple(notes))
     if resume is not None:
         if '://' not in resume:
             check_resumable(resume)
         return Start(resume, is_resumed=True)
-    if cfg.get('load_from') and '://' not in cfg.load_from:
-        read_state_dict(cfg.load_from)
-    return Start(cfg.get('load_from'))
+    if load_from and '://' not in load_from:
+        read_state_dict(load_from)
+    return Start(load_from)
 
 
 @step('start', 'Weights, or a whole run to continue, come from this checkpoint.')

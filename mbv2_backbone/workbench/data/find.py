@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ...common.messages import UserError
+from .formats.by_image import folders_with, read_by_image
 from .formats.coco import coco_files, read_coco
-from .formats.labelme import labelme_folders, read_labelme
+from .formats.labelme import read_labelme
 from .formats.mask_folders import add_masks, mask_folders, name_values, read_masks
-from .formats.voc import read_voc_set, voc_folders
+from .formats.voc import read_voc_file, voc_folders
 from .formats.yolo import read_yolo, yolo_files
 from .made_split import note_outdated
 from .names import note_unlisted, split_by_name
@@ -19,9 +21,12 @@ from .records import ImageSet
 # For each layout what looks for it, and what reads what was found; the first one is taken.
 _READERS: dict[str, tuple[Callable[[Path], Any], Callable[[Path, Any], ImageSet]]] = {
     'coco': (coco_files, read_coco),
-    'voc': (voc_folders, read_voc_set),
+    'voc': (voc_folders, partial(read_by_image, 'voc', '.xml', read_voc_file)),
     'yolo': (yolo_files, read_yolo),
-    'labelme': (labelme_folders, read_labelme),
+    'labelme': (
+        partial(folders_with, '*.json'),
+        partial(read_by_image, 'labelme', '.json', read_labelme),
+    ),
     'masks': (mask_folders, read_masks),
 }
 LAYOUTS = tuple(_READERS)
@@ -41,7 +46,7 @@ def find_set(
     hash of the images' names takes about a fifth to validate on.
 
     Args:
-        folder: With a set in COCO, VOC, YOLO or LabelMe layout, or with images and masks.
+        folder: With a dataset in COCO, VOC, YOLO or LabelMe layout, or with images and masks.
         layout: Which to read, where the folder holds several.
         task: `det`, `seg` or `both`, which tells what to prefer then: `seg` takes masks, the
             others boxes, in the order of `LAYOUTS`. `det` leaves masks alone.

@@ -62,7 +62,7 @@ def note_outdated(image_set: ImageSet) -> None:
     named = f': {len(later)} annotated image(s) are in no list, such as {later[0]}' if later else ''
     image_set.notes.append(
         f'{folder} does not match the split of the current dataset{named}; delete it and write the '
-        f'config anew'
+        f'config again'
     )
 
 

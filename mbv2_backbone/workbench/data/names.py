@@ -59,6 +59,15 @@ def images_in(folder: Path) -> dict[str, Path]:
     return {p.stem: p for p in sorted(folder.iterdir()) if p.suffix.lower() in IMAGE_SUFFIXES}
 
 
+def read_names(path: Path) -> list[str]:
+    """Read the names in a list.
+
+    Raises:
+        UserError: If it cannot be read.
+    """
+    return names_in(read_text(path))
+
+
 def read_lists(
     image_set: ImageSet, folder: str, annotated: Iterable[str]
 ) -> tuple[dict[str, Path], dict[str, list[str]]]:
@@ -78,7 +87,7 @@ def read_lists(
         if path.stem.lower() in _SPLITS
     }
     image_set.problems += byte_order_problems(lists.values())
-    names = {split: list(dict.fromkeys(names_in(read_text(path)))) for split, path in lists.items()}
+    names = {split: list(dict.fromkeys(read_names(path))) for split, path in lists.items()}
     if names:
         note_unlisted(image_set, annotated, chain.from_iterable(names.values()))
     return lists, names

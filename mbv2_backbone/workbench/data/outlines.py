@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from math import isfinite
 from typing import Any
 
@@ -101,12 +100,6 @@ def bounds_of(outline: Outline) -> tuple[float, float, float, float]:
     return (*points.min(0).tolist(), *points.max(0).tolist())
 
 
-def corners_of(box: Sequence[float]) -> list[float]:
-    """Return a box xyxy as a polygon."""
-    x1, y1, x2, y2 = box
-    return [x1, y1, x2, y1, x2, y2, x1, y2]
-
-
 def join_parts(outline: Outline) -> list[float]:
     """Make one polygon of several, through bridges without area between the nearest points."""
     parts = [np.asarray(part, np.float64).reshape(-1, 2) for part in outline]
@@ -117,8 +110,3 @@ def join_parts(outline: Outline) -> list[float]:
         detour = np.concatenate([part[k:], part[: k + 1]])
         joined = np.concatenate([joined[: i + 1], detour, joined[i:]])
     return joined.ravel().tolist()
-
-
-def pairs(polygon: Sequence[float]) -> Iterator[tuple[float, float]]:
-    """Yield the points of a flat polygon."""
-    return zip(polygon[::2], polygon[1::2], strict=True)

@@ -31,10 +31,7 @@ class Findings:
 def collect(image_set: ImageSet, findings: Findings, *, one_folder: bool) -> dict[str, list[Photo]]:
     """Read a dataset; what is wrong with it goes into the findings.
 
-    Args:
-        image_set: The dataset.
-        findings: Is added to.
-        one_folder: Whether images of all splits get names for one folder.
+    With `one_folder`, the names of the images differ over all splits, not within each.
 
     Returns:
         The images of each split that can be read; a dataset without splits is all `train`.

@@ -42,10 +42,10 @@ class Record:
         stated_wh: Width and height that the annotation states, if it does.
         boxes: Corners xyxy in pixels from 0, right and lower edge excluded, cut at the edges of
             the image; only sound boxes.
-        labels: Index into the set's `classes` for each box.
+        labels: Index into the dataset's `classes` for each box.
         is_ignored: Whether each box is difficult (VOC) or a crowd (COCO).
-        mask: File of the image's mask, if the set has masks.
-        has_boxes: Whether the set is one of boxes, even if the image has none.
+        mask: File of the image's mask, if the dataset has masks.
+        has_boxes: Whether the dataset is one of boxes, even if the image has none.
         dropped: The boxes that cannot be trained on, as they stand in the file, and why.
         problems: What is wrong with the files of the image or of its annotation.
     """
@@ -74,12 +74,12 @@ class Record:
 
 @dataclass
 class Labelled:
-    """One image of a set; its files are read when they are first asked for.
+    """One image of a dataset; its files are read when they are first asked for.
 
     Attributes:
         path: Of the image.
         read: Takes width and height of the image; returns the annotation. Raises `UserError`.
-        classes: Of the set.
+        classes: Of the dataset.
         annotation: The file with its boxes, if there is one.
         mask: The file with its mask, if there is one.
     """
@@ -247,7 +247,7 @@ class Photo:
 
     Attributes:
         path: Of the file.
-        name: Of the file in the converted set.
+        name: Of the file in the converted dataset.
         size_wh: Width and height that the boxes are for.
         items: Its objects.
     """

@@ -134,7 +134,7 @@ def resized(image: np.ndarray, size_wh: tuple[int, int]) -> np.ndarray:
 
 
 def letter_font(size_hw: tuple[int, int]) -> ImageFont.FreeTypeFont:
-    """Return a font whose letters fit pictures of a size."""
+    """Return a font whose letters fit images of a size."""
     import matplotlib  # comes with mmengine, and its font has the letters of most class names
 
     path = osp.join(matplotlib.get_data_path(), 'fonts', 'ttf', 'DejaVuSans.ttf')

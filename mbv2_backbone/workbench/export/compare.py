@@ -102,32 +102,26 @@ def raw_difference(
 def compare_predictions(
     result: Comparison, ours: Sequence[Prediction], theirs: Sequence[Prediction]
 ) -> None:
-    """Add the boxes and masks of some images to a comparison, in place."""
+    """Add the boxes and masks of some images to a comparison, in place.
+
+    Boxes of one class that overlap by `LEAST_IOU` or more are paired, closest score first.
+    """
     for given, expected in zip(ours, theirs, strict=True):
-        pairs = match_boxes(given, expected)
+        overlap = iou(given.boxes, expected.boxes)
+        is_pair = (overlap >= LEAST_IOU) & (given.labels[:, None] == expected.labels)
+        distance = np.abs(given.scores.astype(np.float64)[:, None] - expected.scores)
+        matched = match_one_to_one(is_pair, distance)
+        pairs = np.flatnonzero(matched >= 0), matched[matched >= 0]
+        num_pairs = len(pairs[0])
         result.num_boxes += len(expected.scores)
-        result.num_matched += len(pairs)
-        result.num_extra += len(given.scores) - len(pairs)
-        for i, j, overlap in pairs:
-            difference = abs(float(given.scores[i]) - float(expected.scores[j]))
-            result.score_difference = max(result.score_difference, difference)
-            result.least_iou = min(result.least_iou, overlap)
+        result.num_matched += num_pairs
+        result.num_extra += len(given.scores) - num_pairs
+        difference = float(distance[pairs].max(initial=0))
+        result.score_difference = max(result.score_difference, difference)
+        result.least_iou = min(result.least_iou, float(overlap[pairs].min(initial=1)))
         if expected.mask is not None:
             result.num_equal_pixels += int((given.mask == expected.mask).sum())
             result.num_pixels += expected.mask.size
-
-
-def match_boxes(given: Prediction, expected: Prediction) -> list[tuple[int, int, float]]:
-    """Pair boxes of one class that overlap by `LEAST_IOU` or more, closest score first.
-
-    Returns:
-        For each pair the index in `given`, that in `expected`, and their IoU.
-    """
-    overlap = iou(given.boxes, expected.boxes)
-    is_pair = (overlap >= LEAST_IOU) & (given.labels[:, None] == expected.labels[None])
-    distance = np.abs(given.scores[:, None] - expected.scores[None])
-    matched = match_one_to_one(is_pair, distance)
-    return [(i, j, float(overlap[i, j])) for i, j in enumerate(matched.tolist()) if j >= 0]
 
 
 def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -15,15 +15,14 @@ from mmengine.config import Config
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ...common.messages import UserError
+from ...common.messages import UserError, first_line
 from ...deploy.image import Placement
 from ...deploy.metadata import Metadata
 from ...deploy.predictor import Predictor
 from ...deploy.runtimes import SUFFIXES
-from ...weights.whole_model import find_checkpoint
+from ...weights.whole_model import build_model, find_checkpoint
 from ..configs.read import load_config
-from ..configs.summary import ConfigSummary, summarise
-from ..predict.file_predictor import build_model
+from ..configs.summary import summarise
 from .compare import Comparison, compare_predictions, raw_difference
 from .formats import check_installed, save, write
 from .geometry import Geometry, read_geometry
@@ -108,7 +107,12 @@ def export(
     graph = ExportGraph(model, geometry).eval()
     batch_size = None if dynamic_batch else 1
     metadata = describe(graph, summary, batch_size=batch_size, is_raw=is_raw)
-    images, notes = _check_images(cfg, summary, geometry, num_images)
+    notes = []
+    try:
+        images = test_images(cfg, summary, num_images, geometry)
+    except UserError as error:
+        images = drawn_images(num_images, geometry)
+        notes.append(f'compared on generated images: {first_line(error)}')
     Path(out).mkdir(parents=True, exist_ok=True)
     name = Path(config).stem + ('_raw' if is_raw and to in ('onnx', 'openvino') else '')
     with tempfile.TemporaryDirectory(dir=out, prefix='.export-') as folder:
@@ -165,16 +169,6 @@ def check_trained(model: nn.Module, checkpoint: str) -> None:
             f'{checkpoint} is not trained: no batch norm has seen an image; '
             f'train it with tools/train.py first'
         )
-
-
-def _check_images(
-    cfg: Config, summary: ConfigSummary, geometry: Geometry, count: int
-) -> tuple[list[np.ndarray], list[str]]:
-    try:
-        return test_images(cfg, summary, count, geometry), []
-    except UserError as error:
-        reason = str(error).split('\n')[0]
-        return drawn_images(count, geometry), [f'compared on generated images: {reason}']
 
 
 def compare(

@@ -8,6 +8,7 @@ import numpy as np
 from mmengine.config import Config
 
 from ...common.messages import UserError
+from ...deploy.metadata import InputRules
 from ..configs.read import inner_dataset, type_name
 
 Size = tuple[int, int]
@@ -15,26 +16,24 @@ _LOADING = ('LoadImageFromFile', 'LoadImageAsAnnotated', 'LoadAnnotations', 'Loa
 _PACKING = ('PackDetInputs', 'PackSegInputs')
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Geometry:
     """Sizes of an export, `(height, width)` in pixels.
 
     Attributes:
-        input_size: Of the image that the file takes.
+        rules: How an image is brought to the size that the file takes.
         resized_size: What the file resizes it to.
         network_size: What the file pads that to, at the right and below; the network sees it.
-        fit: How other images are brought to `input_size`: `stretch` or `pad`.
-        within: With `pad`, the longest and the shortest side that an image is resized to, its
-            ratio kept; `None` only makes smaller what is too large.
-        pad_value: With `pad`, RGB of the padding, 0 to 255.
     """
 
-    input_size: Size
+    rules: InputRules
     resized_size: Size
     network_size: Size
-    fit: str = 'stretch'
-    within: tuple[int, int] | None = None
-    pad_value: tuple[int, int, int] = (0, 0, 0)
+
+    @property
+    def input_size(self) -> Size:
+        """Of the image that the file takes."""
+        return self.rules.input_size
 
 
 def read_geometry(cfg: Config, size: Size | None = None) -> Geometry:
@@ -54,7 +53,8 @@ def read_geometry(cfg: Config, size: Size | None = None) -> Geometry:
     keeps_ratio = resize is not None and resize.get('keep_ratio', False)
     if size is None and padded is not None and (resize is None or keeps_ratio):
         within = (max(scale), min(scale)) if scale else None
-        return Geometry(padded, padded, padded, 'pad', within, _pad_colour(cfg))
+        rules = InputRules(input_size=padded, fit='pad', within=within, pad_value=_pad_colour(cfg))
+        return Geometry(rules=rules, resized_size=padded, network_size=padded)
     if size is None and resize is None:
         raise UserError(
             'the test pipeline has no Resize, so the export needs a size: --size HEIGHT WIDTH'
@@ -77,7 +77,8 @@ def read_geometry(cfg: Config, size: Size | None = None) -> Geometry:
             f'an image of {size} is resized to {resized}, more than the {network} that the config '
             f'pads to; give a smaller --size, or override model.data_preprocessor.test_cfg'
         )
-    return Geometry(size, resized, network)
+    rules = InputRules(input_size=size, fit='stretch', within=None, pad_value=(0, 0, 0))
+    return Geometry(rules=rules, resized_size=resized, network_size=network)
 
 
 def _resize_step(cfg: Config) -> dict | None:

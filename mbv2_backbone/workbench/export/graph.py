@@ -190,7 +190,7 @@ def describe(
     Args:
         graph: The graph.
         summary: Of the config; it names the classes.
-        batch_size: Images of a call; `None` is any number.
+        batch_size: Images per call; `None` is any number.
         is_raw: Whether boxes come out before suppression, and logits instead of masks.
 
     Raises:
@@ -214,10 +214,7 @@ def describe(
         if head.out_channels == 1:
             raise UserError('a decode head of one channel with a threshold is not exported')
     return Metadata(
-        input_size=graph.geometry.input_size,
-        fit=graph.geometry.fit,
-        within=graph.geometry.within,
-        pad_value=graph.geometry.pad_value,
+        **vars(graph.geometry.rules),
         batch_size=batch_size,
         is_raw=is_raw,
         precision='float32',

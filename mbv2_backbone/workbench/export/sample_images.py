@@ -78,4 +78,4 @@ def drawn_images(count: int, geometry: Geometry) -> list[np.ndarray]:
 
 def placed(image: np.ndarray, geometry: Geometry) -> np.ndarray:
     """Bring an image `(H, W, 3)` uint8 to an export's input size."""
-    return place(image, geometry)[0]
+    return place(image, geometry.rules)[0]

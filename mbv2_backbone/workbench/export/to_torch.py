@@ -29,7 +29,7 @@ def save_torch_export(graph: ExportGraph, metadata: Metadata, path: str) -> None
 
 
 def save_executorch(graph: ExportGraph, metadata: Metadata, path: str) -> None:
-    """Write a `.pte` file for XNNPACK with the raw outputs, its metadata in a `.json` next to it."""
+    """Write a `.pte` file for XNNPACK with the raw outputs, and its metadata as `.json`."""
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.exir import to_edge_transform_and_lower
 

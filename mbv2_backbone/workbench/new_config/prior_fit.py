@@ -70,7 +70,7 @@ def cluster_shapes(wh: np.ndarray, count: int) -> np.ndarray:
     """
     different = np.unique(wh, axis=0)
     sides = np.sqrt(different.prod(-1))
-    # Evenly over the sizes, so that a few small boxes beside many large ones get a shape, too.
+    # Evenly over the sizes, so that a few small boxes among many large ones get a shape, too.
     wanted = np.linspace(sides.min(), sides.max(), min(count, len(different)) + 2)[1:-1]
     shapes = different[np.unique([np.abs(sides - side).argmin() for side in wanted])]
     for _ in range(_ROUNDS):

@@ -12,11 +12,10 @@ from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import MODELS
 from mmengine.structures import BaseDataElement
-from torch import nn
 
 from ...common.messages import UserError
 from ...deploy.runtimes import is_exported
-from ...weights.whole_model import load_weights
+from ...weights.whole_model import build_model
 from ..configs.machine import detect_machine, to_memory_format
 from ..configs.plan import apply_steps
 from ..configs.read import inner_dataset, type_name
@@ -50,8 +49,11 @@ class FilePredictor:
         self.task = summary.task
         is_file = is_exported(checkpoint)
         source = apply_steps(cfg, exported_steps(checkpoint, summary)) if is_file else cfg
-        model = build_model(source, checkpoint)
-        self.model = (model if is_file else folded(model, strict=False)).to(machine.device)
+        if is_file:
+            self.model = MODELS.build(source.model).eval().to(machine.device)
+        else:
+            model = build_model(cfg, checkpoint)
+            self.model = folded(model, strict=False).to(machine.device)
         to_memory_format(self.model, machine)
         if machine.device == 'cpu':
             pack_convolutions(self.model)
@@ -81,17 +83,6 @@ class FilePredictor:
             samples = self([image for _, image in batch])
             for (key, image), sample in zip(batch, samples, strict=True):
                 yield key, image, sample
-
-
-def build_model(cfg: Config, checkpoint: str) -> nn.Module:
-    """Build a config's model in eval mode and fill all of it from a checkpoint.
-
-    An exported file, to which `cfg` was fitted by `exported_steps`, brings its own weights.
-    """
-    model = MODELS.build(cfg.model)
-    if not is_exported(checkpoint):
-        load_weights(model, checkpoint)
-    return model.eval()
 
 
 def array_pipeline(cfg: Config) -> Compose:

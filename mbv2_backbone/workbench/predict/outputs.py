@@ -35,7 +35,7 @@ class Summary:
         num_images: Images and video frames predicted on.
         num_predictions: Rows in `predictions.json`.
         unreadable: Files that could not be read.
-        video_fps: Frames a second reached, by video.
+        video_fps: Frames per second reached, by video.
         notes: What else a user should know of the videos.
     """
 

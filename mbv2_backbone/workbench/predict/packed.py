@@ -10,7 +10,7 @@ from torch import Tensor, nn
 class PackedConv(nn.Module):
     """A convolution, and the ReLU6 after it, in one call, with weights laid out once.
 
-    torch lays weights out anew in each call and makes a pass of its own over memory for the
+    torch lays weights out again in each call and makes a pass of its own over memory for the
     activation. The layout is chosen for the size of the first input; other sizes give the same.
 
     Args:

@@ -15,7 +15,7 @@ _PLAUSIBLE_FPS = (1, 240)  # files without a frame rate state their clock in its
 _DEFAULT_FPS = 25.0
 _CLOCK = Fraction(1, 90_000)  # seconds, the clock of MPEG
 _H264 = 'libx264'
-# Nearly the pictures that went in, at a third of the time of x264's default.
+# Nearly the frames that went in, at a third of the time of x264's default.
 _H264_OPTIONS = dict(crf='20', preset='veryfast')
 
 
@@ -26,7 +26,7 @@ class Video:
         path: A video file that OpenCV reads.
 
     Attributes:
-        fps: Frames a second, on average.
+        fps: Frames per second, on average.
         num_frames: How many the file says it has; 0 where it does not say.
         count: Frames read so far.
 
@@ -68,12 +68,12 @@ class Video:
 
 
 class ClipWriter:
-    """Writes pictures as an `.mp4` in H.264, which every player and browser shows, without sound.
+    """Writes frames as an `.mp4` in H.264, which every player and browser shows, without sound.
 
     Args:
         path: Of the clip.
-        fps: Frames a second.
-        size_hw: Of the pictures; where a side is odd, the clip is one pixel larger.
+        fps: Frames per second.
+        size_hw: Of the frames; where a side is odd, the clip is one pixel larger.
 
     Raises:
         UserError: If the clip cannot be written.
@@ -95,12 +95,12 @@ class ClipWriter:
         except OSError as error:
             raise UserError(f'cannot write the clip {path}: {error}') from error
 
-    def write(self, picture: np.ndarray, time: float) -> None:
-        """Add a picture `(H, W, 3)` uint8 BGR at a time in seconds; times must rise."""
+    def write(self, image: np.ndarray, time: float) -> None:
+        """Add a frame `(H, W, 3)` uint8 BGR at a time in seconds; times must rise."""
         import av
 
-        picture = np.ascontiguousarray(np.pad(picture, self._odd, mode='edge'))
-        frame = av.VideoFrame.from_ndarray(picture, format='bgr24')
+        image = np.ascontiguousarray(np.pad(image, self._odd, mode='edge'))
+        frame = av.VideoFrame.from_ndarray(image, format='bgr24')
         frame.pts, frame.time_base = round(time / _CLOCK), _CLOCK
         self._container.mux(self._stream.encode(frame))
 

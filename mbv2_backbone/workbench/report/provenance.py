@@ -19,13 +19,20 @@ from .logs import newest_log, read_scalars
 
 
 def origin_of(runner: Runner, checkpoint: str) -> dict:
-    """Return what a report says beside its figures; all can be written as JSON."""
+    """Return what a report says besides its figures; all can be written as JSON."""
+    found = versions()
+    commit = commit_of(Path(mbv2_backbone.__file__).parent)
+    if commit:
+        found['git commit'] = commit
+    has_gpu = torch.cuda.is_available()
+    found['device'] = torch.cuda.get_device_name() if has_gpu else f'CPU, {cpu_name()}'
+    found['system'] = platform.platform()
     return dict(
         title=runner.experiment_name.removesuffix(f'_{runner.timestamp}'),
         checkpoint=str(checkpoint),
         created=datetime.now().astimezone().isoformat(' ', timespec='seconds'),
         command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-        versions=_versions(),
+        versions=found,
         training=training_in(Path(checkpoint).parent, Path(runner.work_dir)),
         config=runner.cfg.pretty_text,
     )
@@ -38,17 +45,6 @@ def training_in(*folders: Path) -> dict:
         if log is not None:
             return dict(log=str(log), scalars=read_scalars(folder))
     return dict(log=None, scalars=[])
-
-
-def _versions() -> dict[str, str]:
-    found = versions()
-    commit = commit_of(Path(mbv2_backbone.__file__).parent)
-    if commit:
-        found['git commit'] = commit
-    has_gpu = torch.cuda.is_available()
-    found['device'] = torch.cuda.get_device_name() if has_gpu else f'CPU, {cpu_name()}'
-    found['system'] = platform.platform()
-    return found
 
 
 def commit_of(package: Path) -> str:

@@ -122,7 +122,7 @@ def _precision(report: dict) -> dict[str, list[float]]:
 
 
 def _shown(part: Part, max_bytes: int) -> dict:
-    """Draw the pictures of a part; return them as data URIs, with rows for the template."""
+    """Draw the images of a part; return them as data URIs, with rows for the template."""
     report = part.report
     galleries = {
         side: [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import time
 from io import BytesIO
+from math import inf
 from typing import TYPE_CHECKING
 
 import cv2
@@ -53,19 +54,20 @@ def decode(data: bytes) -> np.ndarray:
     """Decode an image `(H, W, 3)` uint8 BGR, turned as its EXIF data says.
 
     Raises:
-        UserError: If it is no image, or too large.
+        UserError: If it is not an image, or too large.
     """
     if len(data) > MAX_BYTES:
         raise too_large(len(data))
     try:
         with Image.open(BytesIO(data)) as header:
-            width, height = header.size
-    except Image.DecompressionBombError as error:  # above Pillow's own limit, which is higher
-        raise _too_many_pixels() from error
+            num_pixels = header.width * header.height
+    except Image.DecompressionBombError:  # above Pillow's own limit, which is higher
+        num_pixels = inf
     except Exception as error:  # on damaged files Pillow raises almost anything
         raise UserError('This file cannot be read as an image; use a JPEG or PNG.') from error
-    if width * height > MAX_PIXELS:
-        raise _too_many_pixels()
+    if num_pixels > MAX_PIXELS:
+        limit = MAX_PIXELS // 10**6
+        raise UserError(f'The image has more than {limit} million pixels; make it smaller.')
     image = decode_image(data)
     if image is None:
         raise UserError('The image is damaged or truncated; save it again.')
@@ -76,11 +78,6 @@ def too_large(size: int) -> UserError:
     """Return the error of a file of so many bytes."""
     limit = MAX_BYTES // 2**20
     return UserError(f'The file has {size / 2**20:.0f} MB, more than {limit}; make it smaller.')
-
-
-def _too_many_pixels() -> UserError:
-    limit = MAX_PIXELS // 10**6
-    return UserError(f'The image has more than {limit} million pixels; make it smaller.')
 
 
 def _boxes(sample: BaseDataElement) -> list[dict]:

@@ -13,7 +13,7 @@ from ...common.messages import UserError
 
 _LOCAL = ('127.0.0.1', 'localhost')
 _NEEDED = ('starlette', 'uvicorn')
-MAX_CONNECTIONS = 64  # beyond them the answer is 503: each may hold a picture that waits
+MAX_CONNECTIONS = 64  # beyond them the answer is 503: each may hold an image that waits
 
 
 def serve(

@@ -110,9 +110,9 @@ def _writes_events(backend: dict) -> bool:
     return type_name(backend).endswith('TensorboardVisBackend')
 
 
-def tracking_remark(cfg: Config) -> str:
-    """Return what is to be said about a planned config's TensorBoard events, if anything."""
-    if any(map(_writes_events, cfg.visualizer.get('vis_backends') or [])):
+def tracking_remark(visualizer: dict) -> str:
+    """Return a note if a planned visualizer writes no TensorBoard events, else nothing."""
+    if any(map(_writes_events, visualizer.get('vis_backends') or [])):
         return ''
     return 'No TensorBoard events are written; `pip install tensorboard` adds them.'
 

@@ -33,11 +33,11 @@ def test_problems_are_named(tmp_path):
     assert done.counts == {'train': (1, 0, 2)}
     text = '\n'.join(done.problems)
     for part in (
-        'a.jpg: box [100, 5, 6, 7] outside the image; left out',
-        'unknown class 77; left out',
-        'zero area; left out',
+        'a.jpg: box [100, 5, 6, 7] outside the image; dropped',
+        'unknown class 77; dropped',
+        'zero area; dropped',
         'box [30, 5, 20, 7] extends beyond the image; clipped',
-        'b.jpg does not exist; left out',
+        'b.jpg does not exist; dropped',
         'c.jpg cannot be read',
     ):
         assert part in text
@@ -60,7 +60,7 @@ def test_an_unknown_class_of_yolo_and_a_broken_xml_are_named(tmp_path):
     broken.write_text('<annotation')
     done = convert(tmp_path / 'voc', tmp_path / 'b', to='coco')
     assert done.counts['train'][0] == NUM['train'] - 1
-    assert any(broken.name in p and 'left out' in p for p in done.problems)
+    assert any(broken.name in p and 'is skipped' in p for p in done.problems)
 
 
 def test_a_photo_turned_by_exif_data(tmp_path):

@@ -193,7 +193,7 @@ def test_what_cannot_be_found(tmp_path):
     write_voc(tmp_path)
     with pytest.raises(UserError, match='it holds voc'):
         find_set(tmp_path, layout='coco')
-    with pytest.raises(UserError, match='no layout is called'):
+    with pytest.raises(UserError, match='unknown layout'):
         find_set(tmp_path, layout='pascal')
 
 

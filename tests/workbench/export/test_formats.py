@@ -12,6 +12,7 @@ from mmengine.dataset import pseudo_collate
 
 from mbv2_backbone.common.messages import UserError
 from mbv2_backbone.deploy import Predictor
+from mbv2_backbone.weights.whole_model import build_model
 from mbv2_backbone.workbench.configs.read import load_config
 from mbv2_backbone.workbench.configs.summary import summarise
 from mbv2_backbone.workbench.export.compare import Comparison, compare_predictions
@@ -19,7 +20,7 @@ from mbv2_backbone.workbench.export.geometry import read_geometry
 from mbv2_backbone.workbench.export.graph import ExportGraph, describe
 from mbv2_backbone.workbench.export.reference import Reference, as_prediction
 from mbv2_backbone.workbench.export.to_onnx import export_onnx, with_final_outputs
-from mbv2_backbone.workbench.predict.file_predictor import array_pipeline, build_model
+from mbv2_backbone.workbench.predict.file_predictor import array_pipeline
 from mbv2_backbone.workbench.predict.fold import folded
 
 pytestmark = pytest.mark.runtime

@@ -134,7 +134,7 @@ def test_backends_are_added_once(monkeypatch, tmp_path):
     cfg = Config(dict(work_dir=str(tmp_path), visualizer=dict(vis_backends=[stock])))
     for _ in range(2):
         cfg = add_tracking(['mlflow', 'mlflow']).change(cfg)
-        assert tracking_remark(cfg) == ''
+        assert tracking_remark(cfg.visualizer) == ''
     kinds = [backend['type'] for backend in cfg.visualizer.vis_backends]
     assert kinds == ['TensorboardVisBackend', 'MLflowVisBackend']
     by_class = Config(dict(work_dir=str(tmp_path), visualizer=dict(vis_backends=[])))
@@ -153,7 +153,7 @@ def test_without_tensorboard_one_line_says_so(monkeypatch, tmp_path):
     monkeypatch.setattr(tracking, 'find_spec', lambda _: None)
     cfg = Config(dict(work_dir=str(tmp_path)))
     cfg = add_tracking().change(cfg)
-    assert 'pip install tensorboard' in tracking_remark(cfg)
+    assert 'pip install tensorboard' in tracking_remark(cfg.visualizer)
     assert [b['type'] for b in cfg.visualizer.vis_backends] == ['LocalVisBackend']
 
 

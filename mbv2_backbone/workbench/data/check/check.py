@@ -64,12 +64,12 @@ class Report:
 
 
 def check_folder(folder: str | Path, *, layout: str | None = None, task: str = 'both') -> Report:
-    """Check the image set in a folder; see `find_set` for the arguments."""
+    """Check the dataset in a folder; see `find_set` for the arguments."""
     return check_set(find_set(folder, layout=layout, task=task))
 
 
 def check_set(image_set: ImageSet) -> Report:
-    """Read the headers of all images, all annotations and all masks of a set.
+    """Read the headers of all images, all annotations and all masks of a dataset.
 
     The values in masks that nothing names get names by their numbers, in place.
     """

@@ -13,8 +13,8 @@ from ..records import Annotation, ImageSet, Labelled, Size, Source
 Folders = list[tuple[str | None, Path, Path]]  # split (None if lists tell it), images, annotations
 
 
-def folders_with(root: Path, pattern: str) -> Folders:
-    """Return the folders that hold annotation files of a pattern beside their images."""
+def folders_with(pattern: str, root: Path) -> Folders:
+    """Return the folders that hold annotation files of a pattern next to their images."""
     folders = [(None, root), *split_folders(root).items()]
     return [
         (split, folder, folder)
@@ -24,13 +24,9 @@ def folders_with(root: Path, pattern: str) -> Folders:
 
 
 def read_by_image(
-    root: Path,
-    layout: str,
-    suffix: str,
-    folders: Folders,
-    read: Callable[[Path], Annotation],
+    layout: str, suffix: str, read: Callable[[Path], Annotation], root: Path, folders: Folders
 ) -> ImageSet:
-    """Read a set whose images have an annotation file each, of the same name.
+    """Read a dataset whose images have an annotation file each, of the same name.
 
     Classes are those of `classes.txt`, or all that the files name, sorted.
     """

@@ -53,7 +53,7 @@ def _coco_fields(item: Item) -> dict:
 
 
 def coco_files(root: Path) -> list[Path]:
-    """Return COCO's annotation files; LabelMe's JSON files lie beside images of their names."""
+    """Return COCO's annotation files; LabelMe's JSON files lie next to images of their names."""
     files = sorted(root.glob('annotations/*.json'))
     boxes = [path for path in files if path.stem.startswith('instances')]
     if files:
@@ -68,7 +68,7 @@ def coco_files(root: Path) -> list[Path]:
 
 
 def read_coco(root: Path, files: Sequence[Path]) -> ImageSet:
-    """Read a set in COCO's layout: one JSON file a split, or one of all images."""
+    """Read a dataset in COCO's layout: one JSON file per split, or one of all images."""
     image_set = ImageSet(root, 'coco', problems=byte_order_problems(files))
     for path in files:
         data = read_json(path)

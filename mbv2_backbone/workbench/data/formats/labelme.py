@@ -12,16 +12,14 @@ import numpy as np
 from ....annotations.boxes import Object
 from ....common.messages import UserError
 from ..names import read_json
-from ..outlines import pairs
-from ..records import Annotation, ImageSet, Item
-from .by_image import Folders, folders_with, read_by_image
+from ..records import Annotation, Item
 from .writing import Splits, images_of, moved_boxes, rounded, write_classes, write_json
 
 _LABELME = '5.5.0'  # the version whose format this is
 
 
 def write_labelme(root: Path, classes: Sequence[str], splits: Splits) -> list[str]:
-    """Write `<split>/*.json` beside the images."""
+    """Write `<split>/*.json` next to the images."""
     for split, photos in splits.items():
         folder = root / split
         folder.mkdir(parents=True, exist_ok=True)
@@ -50,7 +48,7 @@ def _labelme_shapes(item: Item, classes: Sequence[str], group: int) -> list[dict
     return [
         {
             'label': classes[item.label],
-            'points': [rounded(point) for point in pairs(part)],
+            'points': [rounded(point) for point in zip(part[::2], part[1::2], strict=True)],
             'group_id': group if len(item.outline) > 1 else None,
             'description': '',
             'shape_type': kind,
@@ -60,17 +58,12 @@ def _labelme_shapes(item: Item, classes: Sequence[str], group: int) -> list[dict
     ]
 
 
-def labelme_folders(root: Path) -> Folders:
-    """Return where a set in LabelMe's layout has its images and JSON files."""
-    return folders_with(root, '*.json')
+def read_labelme(path: Path) -> Annotation:
+    """Read the JSON file of an image; shapes become boxes.
 
-
-def read_labelme(root: Path, folders: Folders) -> ImageSet:
-    """Read a set in LabelMe's layout: a JSON file an image; shapes become boxes."""
-    return read_by_image(root, 'labelme', '.json', folders, _labelme_annotation)
-
-
-def _labelme_annotation(path: Path) -> Annotation:
+    Raises:
+        UserError: If LabelMe did not write it.
+    """
     data = read_json(path)
     shapes = data.get('shapes') if isinstance(data, dict) else None
     if not isinstance(shapes, list) or not all(isinstance(shape, dict) for shape in shapes):

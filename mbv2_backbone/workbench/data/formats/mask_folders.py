@@ -46,7 +46,7 @@ def _masks_in(folder: Path) -> dict[str, Path]:
 
 
 def read_masks(root: Path, folders: Folders) -> ImageSet:
-    """Read a set of images and masks; `classes.txt` names the values in the masks."""
+    """Read a dataset of images and masks; `classes.txt` names the values in the masks."""
     image_set = ImageSet(root, 'masks')
     image_set.mask_classes, image_set.mask_palette = read_classes(root)
     for split, images, masks in folders:
@@ -73,7 +73,7 @@ def read_masks(root: Path, folders: Folders) -> ImageSet:
 
 
 def add_masks(image_set: ImageSet) -> None:
-    """Give the images of a set with boxes the masks that lie in the same folder, in place."""
+    """Give the images of a dataset with boxes the masks that lie in the same folder, in place."""
     masks = {
         (images, stem): path
         for _, images, folder in mask_folders(image_set.root)
@@ -92,7 +92,7 @@ def add_masks(image_set: ImageSet) -> None:
 
 
 def name_values(image_set: ImageSet, box_classes: tuple[str, ...]) -> None:
-    """Name the values in the masks of a set that has boxes, too, in place.
+    """Name the values in the masks of a dataset that has boxes, too, in place.
 
     They are those of `classes.txt`, unless these are the classes of the boxes, which masks have
     behind their background.

@@ -8,8 +8,8 @@ from xml.etree import ElementTree
 
 from ....annotations.boxes import read_voc
 from ....common.messages import UserError
-from ..records import Annotation, ImageSet, Photo
-from .by_image import Folders, folders_with, read_by_image
+from ..records import Annotation, Photo
+from .by_image import Folders, folders_with
 from .writing import Splits, images_of, write_classes
 
 
@@ -29,14 +29,9 @@ def write_voc_files(
     folder: str = '',
     is_segmented: bool = False,
 ) -> None:
-    """Write the files that VOC itself has.
+    """Write the files that VOC itself has, in which the dataset is called `folder`.
 
-    Args:
-        root: Folder of the dataset.
-        classes: Names of the labels.
-        splits: The images.
-        folder: What the annotations call the dataset.
-        is_segmented: Whether the images have masks; then they are listed for segmentation, too.
+    Images with masks (`is_segmented`) are listed for segmentation, too.
     """
     members = {split: [Path(photo.name).stem for photo in splits[split]] for split in splits}
     if {'train', 'val'} <= members.keys():
@@ -88,18 +83,18 @@ def _add(parent: ElementTree.Element, **fields: object) -> None:
 
 
 def voc_folders(root: Path) -> Folders:
-    """Return where a set in VOC's layout has its images and its XML files."""
+    """Return where a dataset in VOC's layout has its images and its XML files."""
     if any((root / 'Annotations').glob('*.xml')):
         return [(None, root / 'JPEGImages', root / 'Annotations')]
-    return folders_with(root, '*.xml')
+    return folders_with('*.xml', root)
 
 
-def read_voc_set(root: Path, folders: Folders) -> ImageSet:
-    """Read a set in VOC's layout: an XML file an image."""
-    return read_by_image(root, 'voc', '.xml', folders, _voc_annotation)
+def read_voc_file(path: Path) -> Annotation:
+    """Read the XML file of an image.
 
-
-def _voc_annotation(path: Path) -> Annotation:
+    Raises:
+        UserError: If it is broken.
+    """
     try:
         stated_wh, objects = read_voc(path.read_bytes())
     except (OSError, UserError) as error:

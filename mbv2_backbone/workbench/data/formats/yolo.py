@@ -12,7 +12,7 @@ from typing import Any
 from ....annotations.boxes import Object, UnknownClass
 from ....common.messages import UserError
 from ..names import images_in, read_classes, read_text, split_folders
-from ..outlines import corners_of, join_parts
+from ..outlines import join_parts
 from ..records import Annotation, ImageSet, Item, Labelled, Size, Source
 from .writing import Splits, images_of, moved_boxes
 
@@ -102,7 +102,7 @@ def _label_file(image: Path) -> Path:
 
 
 def read_yolo(root: Path, files: YoloFiles) -> ImageSet:
-    """Read a set in YOLO's layout; an image without a label file is one without objects.
+    """Read a dataset in YOLO's layout; an image without a label file is one without objects.
 
     Raises:
         UserError: If `data.yaml` names what is not there, or its names are no names.
@@ -127,7 +127,7 @@ def read_yolo(root: Path, files: YoloFiles) -> ImageSet:
 
 
 def _judge_missing(image_set: ImageSet, missing: Mapping[str, Sequence[str]]) -> None:
-    """Refuse a set without what it names; exports name a `test` that was never made."""
+    """Refuse a dataset without what it names; exports name a `test` that was never made."""
     for split, names in missing.items():
         text = f'`{split}: {", ".join(names)}` in the YAML file of {image_set.root} is not there'
         if split != 'test':
@@ -188,7 +188,7 @@ def _object(words: Sequence[str], classes: Sequence[str], image_wh: Size) -> Obj
 def write_yolo(root: Path, classes: Sequence[str], splits: Splits) -> list[str]:
     """Write `labels/<split>/*.txt` and `data.yaml`.
 
-    Rows are polygons where any object of the set has an outline, as Ultralytics' reader wants
+    Rows are polygons where any object of the dataset has an outline, as Ultralytics' reader needs
     boxes or polygons throughout; a box is then a polygon of four corners.
     """
     import yaml
@@ -216,7 +216,8 @@ def _box_row(item: Item, size_wh: tuple[int, int]) -> str:
 
 
 def _polygon_row(item: Item, size_wh: tuple[int, int]) -> str:
-    points = join_parts(item.outline) if item.outline else corners_of(item.box)
+    x1, y1, x2, y2 = item.box
+    points = join_parts(item.outline) if item.outline else [x1, y1, x2, y1, x2, y2, x1, y2]
     return _row(item.label, points, size_wh)
 
 

@@ -44,7 +44,7 @@ def extract(
 
     Raises:
         UserError: If the hash differs, the archive is damaged, an entry would leave the folder or
-            is no file, folder or link inside, or if it would unpack to too much.
+            is not a file, folder or link inside, or if it would unpack to too much.
     """
     archive, folder = Path(archive), Path(folder)
     digest = sha256_of_file(archive) if sha256 else None
@@ -97,13 +97,7 @@ def _extract_tar(path: Path, target: Path, max_bytes: int) -> None:
 
 
 def _checked(path: Path, entries: Iterable[tuple[T, str, int]], max_bytes: int) -> Iterator[T]:
-    """Yield entries whose names and stated sizes are harmless; Python writes no more than these.
-
-    Args:
-        path: Of the archive.
-        entries: Each with its name and its size in bytes.
-        max_bytes: Of all of them.
-    """
+    """Yield entries with harmless names and sizes; Python writes no more than an entry states."""
     for count, (entry, name, size) in enumerate(entries):
         if count >= MAX_ENTRIES:
             raise UserError(f'{path} holds more than {MAX_ENTRIES} entries; refused')

@@ -14,7 +14,7 @@ from pathlib import Path
 from ....common.downloads import download, size_so_far
 from ....common.files import sha256_of_file
 from ....common.messages import UserError
-from ..names import names_in
+from ..names import read_names
 from .archives import extract
 from .catalogue import CATALOGUE, Archive
 
@@ -104,7 +104,7 @@ def is_complete(archive: Archive, folder: Path) -> bool:
     """Return whether all that an archive adds to a folder is there."""
     return (
         all(
-            (folder / path).is_file() and len(_names(folder / path)) >= number
+            (folder / path).is_file() and len(read_names(folder / path)) >= number
             for path, number in archive.lists.items()
         )
         and all(path.is_file() for path in _listed_files(archive, folder))
@@ -114,13 +114,9 @@ def is_complete(archive: Archive, folder: Path) -> bool:
     )
 
 
-def _names(path: Path) -> list[str]:
-    return names_in(path.read_text(encoding='utf-8'))
-
-
 def _listed_files(archive: Archive, folder: Path) -> Iterator[Path]:
     for path in archive.lists:
-        for name in _names(folder / path):
+        for name in read_names(folder / path):
             yield from (folder / template.format(name) for template in archive.files)
 
 

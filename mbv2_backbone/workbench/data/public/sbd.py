@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ....common.files import folder_replaced_whole
 from ....common.progress import track
-from ..names import names_in
+from ..names import read_names
 
 _LISTS = 'ImageSets/Segmentation'
 
@@ -24,9 +24,8 @@ def add_sbd(sbd: Path, voc: Path) -> None:
         sbd: `benchmark_RELEASE/dataset`, with `cls/*.mat`, `train.txt` and `val.txt`.
         voc: `VOCdevkit/VOC2012`, with `SegmentationClass` and `ImageSets/Segmentation`.
     """
-    train, val = (_read_names(voc / _LISTS / f'{split}.txt') for split in ('train', 'val'))
-    of_sbd = _read_names(sbd / 'train.txt') | _read_names(sbd / 'val.txt')
-    aug = of_sbd - train - val
+    train, val = (set(read_names(voc / _LISTS / f'{split}.txt')) for split in ('train', 'val'))
+    aug = {*read_names(sbd / 'train.txt'), *read_names(sbd / 'val.txt')} - train - val
     with folder_replaced_whole(voc / 'SegmentationClassAug') as masks:
         for name in track(sorted(aug), 'Converting masks', unit='masks'):
             _convert_mask(sbd / 'cls' / f'{name}.mat', masks / f'{name}.png')
@@ -34,10 +33,6 @@ def add_sbd(sbd: Path, voc: Path) -> None:
             shutil.copyfile(voc / 'SegmentationClass' / f'{name}.png', masks / f'{name}.png')
     _write_names(voc / _LISTS / 'aug.txt', aug)
     _write_names(voc / _LISTS / 'trainaug.txt', aug | train)
-
-
-def _read_names(path: Path) -> set[str]:
-    return set(names_in(path.read_text(encoding='utf-8')))
 
 
 def _write_names(path: Path, names: Iterable[str]) -> None:

@@ -42,17 +42,6 @@ class SampleSummary:
     boxes: dict[str, dict[str, int]]
     is_new: bool
 
-    @property
-    def paths(self) -> dict[str, Path]:
-        """Where the loaders look."""
-        return {
-            'images': self.root / 'JPEGImages',
-            'COCO boxes and polygons': self.root / 'annotations',
-            'VOC boxes': self.root / 'Annotations',
-            'VOC masks': self.root / 'SegmentationClass',
-            'VOC lists': self.root / 'ImageSets',
-        }
-
 
 def generate_sample(
     out_dir: str | os.PathLike,

@@ -55,12 +55,12 @@ def contact_sheet(
     boxes: Classes,
     masks: Classes,
 ) -> np.ndarray:
-    """Draw a contact sheet; its legend counts what the first picture of each group shows.
+    """Draw a contact sheet; its legend counts what the first image of each group shows.
 
     Args:
         groups: At least one.
         title: Stands at the top.
-        captions: Stand above the pictures of each group, in their order.
+        captions: Stand above the images of each group, in their order.
         boxes: Classes of the objects.
         masks: Classes of the label maps.
 

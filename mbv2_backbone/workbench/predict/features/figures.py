@@ -150,7 +150,7 @@ def _only(sample: BaseDataElement, found: ClassMaps) -> BaseDataElement:
         boxes = sample.pred_instances
         return type(sample)(pred_instances=boxes[boxes.labels == found.label])
     masks = sample.pred_sem_seg
-    # 255 is no class, and so has no colour.
+    # 255 is not a class, and so has no colour.
     alone = {name: labels.where(labels == found.label, 255) for name, labels in masks.items()}
     return type(sample)(pred_sem_seg=type(masks)(**alone))
 

@@ -16,8 +16,9 @@ from ....arch import FeatureInfo
 from ....backbone import MobileNetV2Backbone
 from ....common.messages import UserError
 from ....det.head import SSDLiteHead
+from ....weights.whole_model import build_model
 from ...configs.read import task_of
-from ..file_predictor import array_pipeline, build_model
+from ..file_predictor import array_pipeline
 from .activation import box_scores, class_activation, mask_scores, scaled_to_one
 
 MAX_CLASSES = 4  # of boxes, and as many of masks

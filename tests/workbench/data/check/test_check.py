@@ -66,7 +66,7 @@ def test_broken_images_to_train_on_stop_it_if_there_are_many(voc):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     report = check_folder(voc)
     assert not report.stops_training  # training goes on with one of thirty
-    assert 't3.jpg is cut off' in texts(report, 'warning')
+    assert 't3.jpg is truncated or damaged' in texts(report, 'warning')
     (voc / 'JPEGImages/t4.jpg').unlink()
     report = check_folder(voc)
     assert report.stops_training
@@ -98,7 +98,10 @@ def test_every_kind_of_broken_image_is_told(tmp_path):
         (tmp_path / f'annotations/{split}.json').write_text(json.dumps(data))
     text = texts(check_folder(tmp_path), 'error')
     for name, problem in dict(
-        truncated='is cut off', zero='is empty', text='cannot be read', missing='does not exist'
+        truncated='is truncated or damaged',
+        zero='is empty',
+        text='cannot be read',
+        missing='does not exist',
     ).items():
         assert f'{name}.jpg {problem}' in text
     assert 'sound.jpg' not in text
@@ -119,7 +122,7 @@ def test_an_annotation_that_cannot_be_read_stops(voc):
     (voc / 'Annotations/t0.xml').write_text('<annotation>')
     (voc / 'Annotations/v0.xml').unlink()
     report = check_folder(voc)
-    assert 't0.xml is no XML' in texts(report, 'error')
+    assert 't0.xml is not XML' in texts(report, 'error')
     assert 'v0.xml does not exist' in texts(report, 'error')
     assert '1 images have no annotation' in texts(report, 'warning')
 

@@ -66,7 +66,7 @@ def test_masks_of_black_and_white_only(tmp_path):
         Image.fromarray(np.eye(*SIZE[::-1], dtype=np.uint8) * 255).save(path)
     text = texts(check_folder(tmp_path), 'error')
     assert 'masks hold only 0 and 255, and 255 is ignored' in text
-    assert 'write objects as 1' in text
+    assert 'save objects as 1' in text
     Image.fromarray(np.eye(*SIZE[::-1], dtype=np.uint8)).save(path)
     assert not check_folder(tmp_path).stops_training
 

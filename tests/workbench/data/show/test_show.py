@@ -185,4 +185,4 @@ def test_the_tool(sample_set, tmp_path):
     assert done.returncode == 0, done.stderr
     height, width = cv2.imread(str(out)).shape[:2]
     assert f'wrote {out}, {width}x{height} pixels' in done.stdout
-    assert 'show CONFIG draws what augmentation makes' in done.stdout
+    assert '`show CONFIG` draws them after augmentation' in done.stdout

@@ -1,0 +1,102 @@
+"""Importing the package into a program of someone else changes nothing that it need not."""
+
+import json
+
+from helpers.process import run_python
+
+OWN_CONFIGS = 'bases `mbv2_backbone::…` resolve, and `mmengine.hub` finds them'
+NO_PKG_RESOURCES = 'bases `mmdet::…` and `mmseg::…` resolve where there is no pkg_resources'
+ALLOWED = {
+    'mmengine.config.config:Config._get_cfg_path': OWN_CONFIGS,
+    'mmengine.config.config:_get_package_and_cfg_path': OWN_CONFIGS,
+    'mmengine.config.utils:_get_package_and_cfg_path': OWN_CONFIGS,
+    'mmengine.hub.hub:_get_package_and_cfg_path': OWN_CONFIGS,
+    'mmengine.config.utils:MODULE2PACKAGE[mmseg]': 'bases `mmseg::…` resolve with the fork',
+    'torch._weights_only_unpickler:_marked_safe_globals_set': 'checkpoints of mmengine load',
+    'sys.meta_path: mbv2_backbone.compat.prepare._ExtFinder at the end': '`mmcv._ext` is found',
+}
+OF_OLD_MMENGINE = {
+    f'mmengine.{module}:{name}': NO_PKG_RESOURCES
+    for module in ('config.config', 'hub.hub', 'utils', 'utils.package_utils')
+    for name in ('get_installed_path', 'is_installed')
+}
+PRELUDE = """
+import inspect, json, sys
+from types import ModuleType
+import six  # mmdet imports it, and it has a finder of its own
+import torch, torchvision, mmengine
+import mmengine.config, mmengine.dataset, mmengine.hub, mmengine.logging, mmengine.model
+import mmengine.optim, mmengine.registry, mmengine.runner, mmengine.visualization
+PACKAGES = ('torch', 'torchvision', 'mmengine')
+
+def entries(place, scope, owner):
+    '''Everything that a module or one of its classes holds, by name.'''
+    for name, value in list(scope.items()):
+        yield place + name, value
+        yield from entries_of_a_function(place + name, value)
+        if inspect.isclass(value) and (value.__module__, value.__name__) == (owner, name):
+            yield from entries(f'{place}{name}.', vars(value), owner)
+
+def entries_of_a_function(place, value):
+    while inspect.isfunction(value) and str(value.__module__).partition('.')[0] in PACKAGES:
+        for name, attribute in list(vars(value).items()):
+            yield f'{place}.{name}', attribute
+        value, place = vars(value).get('__wrapped__'), f'{place}.__wrapped__'
+
+def snapshot():
+    found = {}
+    for name, module in list(sys.modules.items()):
+        if name.partition('.')[0] in PACKAGES:
+            found.update(entries(f'{name}:', vars(module), name))
+    for key, value in mmengine.config.utils.MODULE2PACKAGE.items():
+        found[f'mmengine.config.utils:MODULE2PACKAGE[{key}]'] = value
+    return found
+
+modules, before = set(sys.modules), snapshot()
+finders, hooks = list(sys.meta_path), list(sys.path_hooks)
+"""
+COMPARE = """
+after = snapshot()
+changes = [
+    name for name, value in after.items()
+    if before.get(name) is not value and name.partition(':')[0] in modules
+    and not isinstance(value, ModuleType)
+]
+changes += before.keys() - after.keys()
+assert sys.path_hooks == hooks
+for index, finder in enumerate(sys.meta_path):
+    if finder not in finders:
+        kind = type(finder)
+        place = 'at the end' if index >= len(finders) else f'at {index}'
+        changes.append(f'sys.meta_path: {kind.__module__}.{kind.__name__} {place}')
+assert [finder for finder in sys.meta_path if finder in finders] == finders
+print(json.dumps([len(before), changes]))
+"""
+
+
+FAST_START = {
+    'sys.meta_path: mbv2_backbone.compat.lazy_imports._Finder at 0',
+    'mmengine.config.config:Config.pretty_text',
+    'mmengine.registry.registry:Registry.get',
+    'mmengine.visualization.visualizer:Visualizer._initialize_fig',
+    'torch.optim.optimizer:Optimizer.zero_grad.__wrapped__.__dynamo_disable',
+    'torch.optim.sgd:SGD.step',
+}
+
+
+def changes(**settings):
+    """Return what importing the package and its heads changes, by name."""
+    code = f'{PRELUDE}import mbv2_backbone, mbv2_backbone.det, mbv2_backbone.seg\n{COMPARE}'
+    count, names = json.loads(run_python(code, **settings).splitlines()[-1])
+    assert count > 50_000
+    return set(names)
+
+
+def test_nothing_of_torch_torchvision_and_mmengine_changes_that_need_not():
+    unexpected = changes() - ALLOWED.keys() - OF_OLD_MMENGINE.keys()
+    assert not unexpected, sorted(unexpected)
+
+
+def test_the_comparison_sees_what_a_process_of_our_tools_changes():
+    names = changes(MBV2_BACKBONE_FAST_START='1')
+    assert names >= FAST_START, sorted(FAST_START - names)

@@ -123,10 +123,8 @@ class InvertedResidual(nn.Module):
         self.with_cp = with_cp
         self.has_shortcut = spec.stride == 1 and spec.in_channels == spec.out_channels
         mid_channels = spec.mid_channels
-        if spec.expand_ratio != 1:
-            self.expand_conv = conv(spec.in_channels, mid_channels, 1)
-        else:
-            self.expand_conv = None
+        expands = spec.expand_ratio != 1
+        self.expand_conv = conv(spec.in_channels, mid_channels, 1) if expands else None
         self.depthwise_conv = conv(
             mid_channels,
             mid_channels,

@@ -9,7 +9,7 @@ from math import isfinite
 from typing import Any
 from xml.etree import ElementTree
 
-from ..common.messages import UserError
+from ..common.messages import UserError, first_names
 
 Box = tuple[float, float, float, float]
 
@@ -200,11 +200,8 @@ def _is_id(value: Any) -> bool:
 
 
 def _refuse_doubles(what: str, values: Iterable[Any]) -> None:
-    doubles = [value for value, n in Counter(map(_hashable, values)).items() if n > 1]
+    counts = Counter(v if isinstance(v, (int, str)) else repr(v) for v in values)
+    doubles = [value for value, n in counts.items() if n > 1]
     if doubles:
-        shown = ', '.join(map(repr, doubles[:5])) + (', …' if len(doubles) > 5 else '')
+        shown = first_names(map(repr, doubles), 5)
         raise UserError(f'has several {what} {shown}; each must occur once')
-
-
-def _hashable(value: Any) -> Any:
-    return value if isinstance(value, (int, str)) else repr(value)

@@ -13,10 +13,10 @@ from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS
 
-from ...common.messages import MAX_NAMED, UserError, first_lines
+from ...common.messages import MAX_NAMED, UserError, first_lines, first_names
 from ..configs.palettes import file_palette
 from ..configs.read import type_name, walk
-from ..configs.summary import ConfigSummary, DatasetSummary
+from ..configs.summary import ConfigSummary
 
 if TYPE_CHECKING:
     from .mask_values import MaskRules
@@ -98,18 +98,14 @@ def check_classes(cfg: Config, summary: ConfigSummary, splits: Sequence[str]) ->
     for part, key in parts:
         heads = sorted({node['num_classes'] for node in walk(part) if 'num_classes' in node})
         for dataset in summary.of(splits):
-            _check_class_count(heads, dataset, key)
-
-
-def _check_class_count(heads: Sequence[int], dataset: DatasetSummary, key: str) -> None:
-    classes = dataset.metainfo.get(key)
-    wrong = [number for number in heads if classes and number != len(classes)]
-    if wrong:
-        raise UserError(
-            f'the head predicts {wrong[0]} classes, but the dataset {dataset.config["type"]} has '
-            f'{len(classes)} ({", ".join(classes[:6])}{", …" if len(classes) > 6 else ""}); '
-            f'put one `{key} = (...)` at the top level of the config, which drives both'
-        )
+            classes = dataset.metainfo.get(key)
+            wrong = [number for number in heads if classes and number != len(classes)]
+            if wrong:
+                raise UserError(
+                    f'the head predicts {wrong[0]} classes, but the dataset '
+                    f'{dataset.config["type"]} has {len(classes)} ({first_names(classes, 6)}); '
+                    f'put one `{key} = (...)` at the top level of the config, which drives both'
+                )
 
 
 def check_masks(cfg: Config, summary: ConfigSummary, splits: Sequence[str]) -> None:

@@ -261,7 +261,7 @@ def test_a_spoilt_newest_checkpoint_is_skipped_and_named(tmp_path, spoil):
     with pytest.raises(UserError, match='epoch_2'):
         check_resumable(str(tmp_path / 'epoch_2.pth'))
     truncate(tmp_path / 'epoch_1.pth')
-    with pytest.raises(UserError, match=r'epoch_2(.|\n)*epoch_1(.|\n)*begin anew'):
+    with pytest.raises(UserError, match=r'epoch_2(.|\n)*epoch_1(.|\n)*start again'):
         newest_resumable(tmp_path, told.append)
 
 

@@ -85,7 +85,7 @@ def peer_config(peer: str, cfg: Config, size: Size) -> Config:
     return theirs
 
 
-def fix(model: nn.Module) -> list[str]:
+def fix_head(model: nn.Module) -> list[str]:
     """Let a peer's model predict; return what was fixed."""
     head = getattr(model, 'bbox_head', None)
     if head is not None and type(head).__name__ == 'SSDHead' and not hasattr(head, 'loss_cls'):

@@ -63,7 +63,7 @@ def test_a_page_shows_names_as_text_and_has_no_reference_to_anything_outside(tmp
     assert '&lt;b&gt;&amp;' in page
     assert page.count('<script>') == page.count('</script>') == 1
     assert 'http' not in page.replace('http-equiv', '')
-    assert 'There is no log of a training' in page
+    assert 'No training log was found' in page
     assert (
         json.loads((tmp_path / 'report.json').read_text())['parts'][0]['classes'][0]['acc'] is None
     )

@@ -159,7 +159,7 @@ def test_a_test_set_without_annotations(detector, sample_set, tmp_path):
     page = (tmp_path / 'report' / 'report.html').read_text()
     assert 'The test set has no annotations' in page
     assert 'Some images' in page
-    assert 'There is no log of a training' in page
+    assert 'No training log was found' in page
     assert page.count('<figure>') == 8
     # Any letters may stand in pictures and in the config.
     said = re.sub(r'"data:[^"]*"', '', page.partition('<details>')[0])

@@ -144,7 +144,7 @@ def test_a_bad_file_gives_a_message_on_the_page(page, browser, picture, tmp_path
     browser.get(page.url)
     (tmp_path / 'text.png').write_text('no picture')
     message = upload(browser, tmp_path / 'text.png')
-    assert 'no image' in message.text
+    assert 'cannot be read as an image' in message.text
     assert 'error' in message.get_attribute('class')
     (tmp_path / 'large.png').write_bytes(bytes(MAX_BYTES + 2**20))
     assert '33 MB' in upload(browser, tmp_path / 'large.png').text

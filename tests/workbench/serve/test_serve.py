@@ -68,8 +68,8 @@ def test_the_server_finds_what_predict_finds(page, joint, picture, tmp_path):
 
 
 def test_what_is_no_picture_or_too_large_is_named(page, picture):
-    assert 'no image' in page.refusal(b'hello')
-    assert 'no image' in page.refusal(b' ')
+    assert 'cannot be read as an image' in page.refusal(b'hello')
+    assert 'cannot be read as an image' in page.refusal(b' ')
     whole = picture.read_bytes()
     assert 'damaged' in page.refusal(whole[: len(whole) // 2])
     for pixels in (MAX_PIXELS, 4 * MAX_PIXELS):  # of the larger, Pillow does not tell the size
@@ -119,7 +119,7 @@ def test_requests_for_the_page_of_another_site_are_refused(page, picture):
     host = page.url.partition('//')[2]
     strangers = 'http://example.org', f'http://{host}0', 'http://127.0.0.1', 'null'
     for origin in strangers:
-        assert 'another site' in page.refusal(data, 403, Origin=origin)
+        assert 'other sites' in page.refusal(data, 403, Origin=origin)
     assert page.ask(data, Origin=page.url)['boxes']
 
 

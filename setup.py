@@ -8,6 +8,7 @@ from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
 CARRIED = ('configs', 'tools', 'model-index.yml')
+LEFT_OUT = shutil.ignore_patterns('__pycache__', 'measure')  # maintainers measure in a checkout
 
 
 class BuildWithMim(build_py):
@@ -25,7 +26,7 @@ class BuildWithMim(build_py):
             if self.editable_mode:
                 target.symlink_to(Path('..', '..', name))
             elif source.is_dir():
-                shutil.copytree(source, target, ignore=shutil.ignore_patterns('__pycache__'))
+                shutil.copytree(source, target, ignore=LEFT_OUT)
             else:
                 shutil.copy(source, target)
 

@@ -70,6 +70,11 @@ def run(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) ->
         # The registries of mmengine wrap what a constructor raises, in its own type.
         while cause is not None and isinstance(cause.__context__, UserError):
             cause = cause.__context__
+        if isinstance(error, ModuleNotFoundError) and error.name == 'measure':
+            cause = UserError(
+                'the measurements are not in the wheel; clone the repository and run '
+                f'python tools/{os.path.basename(sys.argv[0])} in the checkout'
+            )
         if not isinstance(cause, UserError):
             raise
         print(f'error: {cause}', file=sys.stderr)

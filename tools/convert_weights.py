@@ -72,7 +72,7 @@ def convert_file(args: argparse.Namespace) -> dict[str, tuple[float, float]] | N
     print(f'Wrote {args.dst} in the layout of {args.to}.')
     if not args.verify:
         return None
-    from measure.original_networks import compare_files
+    from original_networks import compare_files
 
     return compare_files(path, args.dst, prefix=args.prefix, allow_pickle=args.allow_pickle)
 

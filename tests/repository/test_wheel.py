@@ -82,7 +82,8 @@ def test_the_wheel_holds_package_configs_and_tools_and_nothing_else(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if '.dist-info/' not in name}
     source = wheel.parent / 'source'
-    carried = names_under(source, 'configs') | names_under(source, 'tools') | {'model-index.yml'}
+    tools = {name for name in names_under(source, 'tools') if not name.startswith('tools/measure/')}
+    carried = names_under(source, 'configs') | tools | {'model-index.yml'}
     expected = {f'mbv2_backbone/.mim/{name}' for name in carried}
     assert names == expected | names_under(source, 'mbv2_backbone') | {'mbv2_cli.py'}
 
@@ -102,8 +103,7 @@ def test_an_editable_install_links_to_the_checkout(tmp_path):
     (tmp_path / 'mbv2_backbone').mkdir()
     for name in ('setup.py', 'setup.cfg', 'pyproject.toml', 'README.md', 'model-index.yml'):
         shutil.copy(ROOT / name, tmp_path)
-    for name in ('__init__.py', 'installed.py', 'errors.py'):
-        shutil.copy(ROOT / 'mbv2_backbone' / name, tmp_path / 'mbv2_backbone')
+    shutil.copy(ROOT / 'mbv2_backbone/__init__.py', tmp_path / 'mbv2_backbone')
     for name in ('configs', 'tools'):
         (tmp_path / name).mkdir()
     shutil.copy(ROOT / 'mbv2_cli.py', tmp_path)
@@ -134,6 +134,20 @@ def test_help_and_version_of_the_command_load_no_torch(site, tmp_path):
     assert wrong.returncode == 2
     assert 'no tool trian' in wrong.stderr
     assert 'convert-weights' in wrong.stderr
+
+
+@pytest.mark.parametrize(
+    'command',
+    [('benchmark', 'table', 'speed.json'), ('accuracy', 'table', '.')],
+    ids=lambda command: command[0],
+)
+def test_measurements_say_in_one_line_that_they_are_in_a_checkout(site, tmp_path, command):
+    done = run(site, tmp_path, 'mbv2', *command)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith('error: ')
+    assert f'tools/{command[0]}.py' in line
+    assert 'checkout' in line
 
 
 CONFIGS_AND_HUB = """

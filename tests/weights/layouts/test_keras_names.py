@@ -9,7 +9,7 @@ import keras as keras_library
 import numpy as np
 import pytest
 import torch
-from measure.original_networks import file_taps, keras_taps
+from original_networks import file_taps, keras_taps
 
 from mbv2_backbone import MobileNetV2Backbone
 from mbv2_backbone.arch import TAP_NAMES

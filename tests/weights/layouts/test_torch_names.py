@@ -5,7 +5,7 @@ import timm as timm_library
 import torch
 import torchvision as torchvision_library
 from helpers.networks import images, randomise
-from measure.original_networks import TIMM_NAMES, torch_taps
+from original_networks import TIMM_NAMES, torch_taps
 
 from mbv2_backbone import MobileNetV2Backbone
 from mbv2_backbone.arch import TAP_NAMES, build_architecture

@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 import torch
+from tap_modules import TAP_MODULES
 from torch import Tensor, nn
 
 from mbv2_backbone.arch import STAGES, TAP_NAMES
@@ -24,8 +25,6 @@ from mbv2_backbone.weights.layouts import timm_names as timm
 from mbv2_backbone.weights.layouts import torchvision_names as torchvision
 from mbv2_backbone.weights.layouts.schema import Layout
 from mbv2_backbone.weights.load import load_into
-
-from .tap_modules import TAP_MODULES
 
 TIMM_NAMES = {
     0.35: 'mobilenetv2_035',

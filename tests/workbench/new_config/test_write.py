@@ -215,5 +215,5 @@ def test_a_set_that_cannot_be_trained_on(tmp_path):
     write_coco(tmp_path / 'set')
     for path in (tmp_path / 'set/pictures').iterdir():
         path.write_bytes(b'')
-    with pytest.raises(UserError, match='cannot be trained on yet'):
+    with pytest.raises(UserError, match='cannot be used for training yet'):
         write_config(str(tmp_path / 'set'), 'det', out=str(tmp_path / 'x.py'), wishes=Wishes())

@@ -57,16 +57,15 @@ def note_outdated(image_set: ImageSet) -> None:
     files = made_files(image_set)
     if all(path.is_file() and path.read_bytes() == text for path, text in files.values()):
         return
-    listed = {name for path, _ in files.values() if path.is_file() for name in _names_in(path)}
+    listed: set[str] = set()
+    for path, _ in files.values():
+        if path.is_file() and path.suffix == '.txt':
+            listed.update(path.read_text(encoding='utf-8').splitlines())
+        elif path.is_file():
+            listed.update(Path(image['file_name']).stem for image in read_json(path)['images'])
     later = sorted(item.path.name for item in image_set.images if item.path.stem not in listed)
     named = f': {len(later)} annotated image(s) are in no list, such as {later[0]}' if later else ''
     image_set.notes.append(
         f'{folder} does not match the split of the current dataset{named}; delete it and write the '
         f'config again'
     )
-
-
-def _names_in(path: Path) -> list[str]:
-    if path.suffix == '.txt':
-        return path.read_text(encoding='utf-8').splitlines()
-    return [Path(image['file_name']).stem for image in read_json(path)['images']]

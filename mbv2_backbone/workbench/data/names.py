@@ -60,11 +60,7 @@ def images_in(folder: Path) -> dict[str, Path]:
 
 
 def read_names(path: Path) -> list[str]:
-    """Read the names in a list.
-
-    Raises:
-        UserError: If it cannot be read.
-    """
+    """Read the names in a list by `read_text`."""
     return names_in(read_text(path))
 
 

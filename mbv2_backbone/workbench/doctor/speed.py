@@ -71,7 +71,7 @@ def measure_steps(cfg: Config, machine: Machine) -> StepTimes:
 def guess_time(
     times: StepTimes, *, workers: int, batch_size: int, max_iters: int | None, epochs: int | None
 ) -> Finding:
-    """Guess how long training takes; validation comes on top.
+    """Estimate how long training takes; validation comes on top.
 
     Args:
         times: As measured.

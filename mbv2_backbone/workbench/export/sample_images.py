@@ -43,11 +43,7 @@ def test_images(
 ) -> list[np.ndarray]:
     """Read test images of a config, at an export's input size.
 
-    Args:
-        cfg: The config.
-        summary: Of the config.
-        count: Images at most; evenly spread over the data.
-        geometry: What they are resized or padded to.
+    At most `count` images, evenly spread over the data, are resized or padded.
 
     Returns:
         `(H, W, 3)` uint8 RGB each.

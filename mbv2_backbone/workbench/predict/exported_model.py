@@ -42,7 +42,10 @@ class ExportedModel(BaseModel):
         images = [np.ascontiguousarray(x.numpy()[::-1].transpose(1, 2, 0)) for x in data['inputs']]
         found = self.predictor.predict(images)
         for sample, prediction in zip(data['data_samples'], found, strict=True):
-            _plain_boxes(sample)
+            for name in ('gt_instances', 'ignored_instances'):
+                boxes = sample.get(name, {}).get('bboxes')
+                if hasattr(boxes, 'tensor'):  # mmdet's data preprocessor turns them into tensors
+                    sample.get(name).bboxes = boxes.tensor
             self._fill(sample, prediction)
         return data['data_samples']
 
@@ -61,14 +64,6 @@ class ExportedModel(BaseModel):
             name = 'sem_seg' if metadata.detection else 'data'
             labels = torch.from_numpy(prediction.mask.astype(np.int64))
             sample.pred_sem_seg = PixelData(**{name: labels[None]})
-
-
-def _plain_boxes(sample: BaseDataElement) -> None:
-    """Turn mmdet's box objects of the truth into tensors, as its data preprocessor does."""
-    for name in ('gt_instances', 'ignored_instances'):
-        boxes = sample.get(name, {}).get('bboxes')
-        if hasattr(boxes, 'tensor'):
-            sample.get(name).bboxes = boxes.tensor
 
 
 def exported_steps(path: str, summary: ConfigSummary) -> list[Step]:

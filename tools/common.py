@@ -53,7 +53,7 @@ def start_fast() -> None:
 
     Call it before the package is imported. A 0 that the user has set stays.
     """
-    os.environ.setdefault('MBV2_BACKBONE_FAST_START', '1')
+    os.environ['MBV2_BACKBONE_FAST_START'] = os.environ.get('MBV2_BACKBONE_FAST_START') or '1'
 
 
 def run(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> None:

@@ -35,15 +35,14 @@ def _distribution(name: str) -> importlib.metadata.Distribution | None:
 def replace_pkg_resources() -> None:
     """Let mmengine find installed packages through importlib.metadata.
 
-    Reason: `_base_ = 'mmdet::…'` asks pkg_resources, which setuptools no longer contains. Where it
-    is there, mmengine's own functions stay.
+    Reason: `_base_ = 'mmdet::…'` asks pkg_resources, which setuptools no longer contains, and which
+    mmengine loads anew at every question.
     Versions: mmengine 0.10.7 with setuptools >= 82 or without setuptools.
     Delete when: mmengine 0.10.7 is no longer supported; onedl-mmengine 0.10.12 does not need it.
     """
     from mmengine.utils import package_utils
 
-    needs_it = 'pkg_resources' in package_utils.get_installed_path.__code__.co_names
-    if not needs_it or find_spec('pkg_resources') is not None:
+    if 'pkg_resources' not in package_utils.get_installed_path.__code__.co_names:
         return
     for new in (is_installed, get_installed_path):
         _replace_in_mmengine(getattr(package_utils, new.__name__), new)

@@ -23,7 +23,8 @@ import torch
 
 from . import packages as compat_packages
 
-# In the environment; our tools set it to 1 for themselves and the processes that they start.
+# In the environment: 1 has whoever imports the package start fast, 0 nobody. Unset, the tools set it
+# to 1, for themselves and for the processes that they start.
 FAST_START = 'MBV2_BACKBONE_FAST_START'
 _TOOLBOXES = ('mmdet', 'mmseg')
 
@@ -32,30 +33,30 @@ def prepare() -> None:
     """Make mmcv, mmdet and mmseg usable as they were installed; safe to call again.
 
     Imports neither mmdet nor mmseg, and mmcv.ops only if a toolbox was imported before and has to
-    be fixed. Changes nothing else of other packages (`tests/compat/test_plain_import.py` lists what
-    it changes), except in a process of our tools, which starts fast.
+    be fixed. `tests/compat/test_plain_import.py` lists all that this changes in other packages; only
+    a process that is to start fast has more changed.
 
     Raises:
         RuntimeError: a module that was imported earlier cannot be fixed.
     """
-    if _is_process_of_a_tool():
+    if _is_to_start_fast():
         start_fast()
     provide_ext()
     fix_early_imports()
     compat_packages.find_mmseg_configs()
-    compat_packages.replace_pkg_resources()
+    if find_spec('pkg_resources') is None:
+        compat_packages.replace_pkg_resources()
     compat_packages.find_own_configs()
     allow_checkpoint_classes()
 
 
-def _is_process_of_a_tool() -> bool:
-    """Return whether a tool of ours runs in this process, or started it.
+def _is_to_start_fast() -> bool:
+    """Return whether the environment asks for it, or Python is starting `-m mbv2_backbone`.
 
-    `python -m mbv2_backbone` imports the package before the tool can set the variable; while
-    Python does that, the first argument is `-m`.
+    That imports the package before the tool can set the variable. Meanwhile `sys.argv[0]` is `-m`.
     """
-    is_started_as_module = sys.argv[:1] == ['-m'] and __package__.partition('.')[0] in sys.orig_argv
-    return os.environ.get(FAST_START, '1' if is_started_as_module else '0') == '1'
+    runs_package = sys.argv[:1] == ['-m'] and __package__.partition('.')[0] in sys.orig_argv
+    return (os.environ.get(FAST_START) or str(int(runs_package))) == '1'
 
 
 @functools.cache
@@ -73,6 +74,7 @@ def start_fast() -> None:
     startup.lay_out_configs()
     startup.defer_figure()
     startup.defer_dynamo()
+    compat_packages.replace_pkg_resources()
 
 
 class _ExtFinder(MetaPathFinder):

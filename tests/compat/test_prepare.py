@@ -4,7 +4,6 @@ import zipfile
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 
-import mmengine
 import numpy as np
 import pytest
 import torch
@@ -17,6 +16,7 @@ from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from mmengine.utils.dl_utils import mmcv_full_available
 
+from mbv2_backbone.compat import packages as compat_packages
 from mbv2_backbone.compat import prepare as compat
 
 USE_NMS = """
@@ -172,9 +172,9 @@ for path in paths:
 
 
 def test_installed_path_of_what_is_not_installed():
-    assert not mmengine.utils.is_installed('no-such-distribution')
+    assert not compat_packages.is_installed('no-such-distribution')
     with pytest.raises(importlib.metadata.PackageNotFoundError):
-        mmengine.utils.get_installed_path('no-such-distribution')
+        compat_packages.get_installed_path('no-such-distribution')
 
 
 class Model(BaseModel):

@@ -21,9 +21,9 @@ from .geometry import Geometry
 def training_images(
     cfg: Config, summary: ConfigSummary, count: int, geometry: Geometry
 ) -> list[np.ndarray]:
-    """Return images as the training pipeline of a config makes them, before normalisation.
+    """Return images from the training pipeline of a config, before normalisation.
 
-    Its crops, flips and colours are the same in every run. See `test_images` for the rest.
+    Random crops, flips and colours are the same in every run. See `test_images` for the rest.
     """
     check_data(summary, ('train',))
     set_random_seed(0)
@@ -45,15 +45,15 @@ def test_images(
 
     Args:
         cfg: The config.
-        summary: Of the config.
-        count: Images at most; evenly spread over the data.
-        geometry: What they are resized or padded to.
+        summary: Summary of the config.
+        count: Maximum number of images; evenly spread over the data.
+        geometry: Sizes that they are resized or padded to.
 
     Returns:
-        `(H, W, 3)` uint8 RGB each.
+        Images, each `(H, W, 3)` uint8 RGB.
 
     Raises:
-        UserError: If the data is not there.
+        UserError: If the data is missing.
     """
     check_data(summary, ('test',))
     dataset = DATASETS.build(dict(inner_dataset(cfg.test_dataloader.dataset), pipeline=[]))
@@ -71,11 +71,11 @@ def _spread(total: int, count: int) -> list[int]:
 
 
 def drawn_images(count: int, geometry: Geometry) -> list[np.ndarray]:
-    """Draw scenes instead of data that is not there."""
+    """Draw scenes as a substitute for missing data."""
     rng = np.random.default_rng(0)
     return [placed(draw_scene(rng, 192)[0], geometry) for _ in range(count)]
 
 
 def placed(image: np.ndarray, geometry: Geometry) -> np.ndarray:
-    """Bring an image `(H, W, 3)` uint8 to an export's input size."""
+    """Resize and pad an image `(H, W, 3)` uint8 to an export's input size."""
     return place(image, geometry.rules)[0]

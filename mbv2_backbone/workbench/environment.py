@@ -1,4 +1,4 @@
-"""Versions of the packages, and the name of the CPU, that a figure was measured with."""
+"""Versions of the packages, and the name of the CPU, used for a measurement."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 from .. import __version__
 
-# Import name and the distributions that may hold it.
+# Import name and the distributions that may provide it.
 _DISTRIBUTIONS = {
     'torchvision': ('torchvision',),
     'mmengine': ('onedl-mmengine', 'mmengine'),
@@ -24,7 +24,7 @@ _DISTRIBUTIONS = {
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of this package, Python and what the measurements compare."""
+    """Return the versions of this package, Python and the packages that measurements compare."""
     found = dict(
         mbv2_backbone=__version__, python=platform.python_version(), torch=torch.__version__
     )
@@ -40,7 +40,7 @@ def versions() -> dict[str, str]:
 
 
 def cpu_name() -> str:
-    """Return the name of the CPU as the system tells it."""
+    """Return the name of the CPU as the system reports it."""
     try:
         with open('/proc/cpuinfo', encoding='utf-8') as file:
             names = [line.split(':', 1)[1].strip() for line in file if 'model name' in line]

@@ -67,14 +67,14 @@ def train(
         auto_scale_lr: Scale the learning rate from the config's base batch size to the real one.
         resume: `auto` for the newest good checkpoint in `work_dir`, if there is any, or a
             checkpoint's path.
-        track: Trackers that get the figures, too: `wandb`, `mlflow`.
+        track: Trackers that get losses and metrics, too: `wandb`, `mlflow`.
         cfg_options: `key=value` overrides.
         launcher: `none`, `pytorch`, `slurm` or `mpi`.
-        explain: Print each step of the plan with what it changes in the config, and do no more.
+        explain: Only print each step of the plan with what it changes in the config.
 
     Raises:
-        UserError: If the config, the data or a checkpoint is not what it must be, or if too many
-            steps in a row are not finite.
+        UserError: If the config, the data or a checkpoint is invalid, or if too many steps in a
+            row are not finite.
         SystemExit: On Ctrl-C (130) or SIGTERM (143), once a checkpoint is saved.
     """
     tell = print if explain else None
@@ -124,7 +124,7 @@ def training_plan(
     track: Sequence[str] = (),
     auto_scale_lr: bool = False,
 ) -> list[Step]:
-    """Return all that a training changes in its config; see `train`."""
+    """Return the steps that change the config of a training; see `train`."""
     return [
         *_common_steps(summary, machine, launcher),
         watch_images(),
@@ -157,7 +157,7 @@ def evaluate(
     Args:
         config: Path of the config.
         checkpoint: Path of the checkpoint, which must cover the whole model, or of an exported
-            file; `best` or `last` of the work folder.
+            file; `best` or `last` of the work directory.
         work_dir: Where the log and the metrics go; default `work_dirs/<config name>`.
         out: A `.pkl` file for the predictions of a model with boxes, or a folder for the masks.
         show_dir: Folder for drawings of the predictions.
@@ -168,13 +168,13 @@ def evaluate(
         channels_last: Memory format; `None` chooses what fits the machine.
         cfg_options: `key=value` overrides.
         launcher: `none`, `pytorch`, `slurm` or `mpi`.
-        explain: As for `train`.
+        explain: See `train`.
 
     Returns:
-        The metrics; none where the plan is only explained.
+        The metrics; empty if the plan is only explained.
 
     Raises:
-        UserError: If the config, the data or the checkpoint is not what it must be.
+        UserError: If the config, the data or the checkpoint is invalid.
     """
     tell = print if explain else None
     tta = tta or bool(tta_scales)
@@ -232,8 +232,8 @@ def _build_runner(planned: Config, recorded: Config, machine: Machine) -> Runner
             join_cpu_processes(planned)
     runner = build_runner(planned, recorded)
     if is_model_wrapper(runner.model):
-        # torch shares out gradients by the memory format that the weights have when they are
-        # wrapped; changed later, it would permute the gradients of the first step.
+        # torch distributes gradients in the memory format that the weights have when they are
+        # wrapped; a later change would permute the gradients of the first step.
         model = runner.model.module
         to_memory_format(model, machine)
         runner.model = runner.wrap_model(planned.get('model_wrapper_cfg'), model)

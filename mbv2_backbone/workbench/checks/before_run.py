@@ -29,11 +29,11 @@ def check_before_run(cfg: Config, summary: ConfigSummary, splits: Sequence[str])
 
     Args:
         cfg: The config.
-        summary: Of the config.
+        summary: Summary of the config.
         splits: Any of `train`, `val`, `test`.
 
     Raises:
-        UserError: It says what is wrong and what to do.
+        UserError: If a check fails; says what is wrong and what to do.
     """
     check_classes(cfg, summary, splits)
     check_data(summary, splits)
@@ -44,12 +44,12 @@ def check_data(summary: ConfigSummary, splits: Sequence[str]) -> None:
     """Refuse to start when files that the datasets name are missing.
 
     Args:
-        summary: Its `data_help`, if any, is printed as the way to get the data.
+        summary: Summary of the config; the message shows its `data_help`, if any.
         splits: Any of `train`, `val`, `test`.
 
     Raises:
-        UserError: It shows the expected layout with what is there and what is not; or annotations
-            are a pickle.
+        UserError: If files are missing, with the expected layout and what exists; or if
+            annotations are a pickle.
     """
     paths: dict[str, bool] = {}
     for dataset in summary.of(splits):
@@ -78,7 +78,7 @@ def _refuse_pickles(dataset: dict) -> None:
 
 
 def expected_paths(dataset: dict) -> list[str]:
-    """Return the files and folders that a dataset config names, `data_root` joined in front."""
+    """Return the files and folders that a dataset config names, with `data_root` in front."""
     root = dataset.get('data_root') or ''
     parts = [dataset.get('ann_file') or '']
     parts += [prefix for prefix in (dataset.get('data_prefix') or {}).values() if prefix]
@@ -89,7 +89,7 @@ def check_classes(cfg: Config, summary: ConfigSummary, splits: Sequence[str]) ->
     """Refuse to start when a head and a dataset disagree on the number of classes.
 
     Raises:
-        UserError: It names both numbers and the option that fixes it.
+        UserError: If they disagree; names both numbers and the option that fixes it.
     """
     if summary.task == 'joint':
         parts = [(cfg.model.bbox_head, 'classes'), (cfg.model.decode_head, 'seg_classes')]
@@ -111,17 +111,17 @@ def check_classes(cfg: Config, summary: ConfigSummary, splits: Sequence[str]) ->
 def check_masks(cfg: Config, summary: ConfigSummary, splits: Sequence[str]) -> None:
     """Refuse to start when a segmentation mask cannot be trained on.
 
-    All masks are read once; what is found out is kept in the work dir, by the files' times and
-    sizes. The first process of several does it for all. `check_masks = False` in the config
-    skips it.
+    All masks are read once; the results are cached in the work directory by file time and size.
+    With several processes the first one checks for all. `check_masks = False` in the config
+    skips the check.
 
     Args:
         cfg: The config.
-        summary: Of the config.
+        summary: Summary of the config.
         splits: Any of `train`, `val`, `test`.
 
     Raises:
-        UserError: It names the files, what is wrong with them, and what to do.
+        UserError: If masks are invalid; names the files, what is wrong and what to do.
     """
     if (
         summary.task == 'det'
@@ -129,12 +129,12 @@ def check_masks(cfg: Config, summary: ConfigSummary, splits: Sequence[str]) -> N
         or not is_first_process(cfg.get('launcher'))
     ):
         return
-    from .mask_values import mask_problem, scan_masks  # detection does without mmseg
+    from .mask_values import mask_problem, scan_masks  # detection needs no mmseg
 
     ignore_index = _ignore_index(cfg)
     pairs: list[tuple[str, str]] = []
     rules: list[MaskRules] = []
-    backend = 'pillow' if summary.task == 'seg' else 'cv2'  # of the toolbox
+    backend = 'pillow' if summary.task == 'seg' else 'cv2'  # the toolboxes' defaults
     for one in summary.of(splits):
         config = one.config
         if _mask_loader(config) is None:
@@ -161,8 +161,8 @@ def check_masks(cfg: Config, summary: ConfigSummary, splits: Sequence[str]) -> N
 
 
 def is_first_process(launcher: str | None) -> bool:
-    """Tell whether this is the one process of several that speaks and writes."""
-    # The checks come before the processes join, so mmengine.dist does not know yet.
+    """Return whether this is the process that prints and writes for all."""
+    # The checks run before the processes join, so mmengine.dist cannot tell yet.
     return int(os.environ.get(_RANK_OF_LAUNCHER.get(launcher, ''), 0)) == 0
 
 
@@ -195,7 +195,7 @@ def _mask_loader(dataset: dict) -> dict | None:
 
 
 def _check_zero_label(config: dict, dataset: BaseDataset) -> None:
-    """Refuse `reduce_zero_label` where 0 is a class; LoveDA's own class has it for a reason."""
+    """Refuse `reduce_zero_label` if 0 is a class, unless the type defaults to it (LoveDA)."""
     classes = dataset.metainfo.get('classes') or ('',)
     if not config.get('reduce_zero_label') or classes[0] != 'background':
         return
@@ -213,7 +213,7 @@ def _check_zero_label(config: dict, dataset: BaseDataset) -> None:
 
 
 def _local_masks(config: dict, dataset: BaseDataset) -> list[tuple[str, str]]:
-    """Return the paths of masks and images; none of those that are not on this machine."""
+    """Return the paths of the masks, and of their images, that are on this machine."""
     if not len(dataset):
         raise UserError(
             f'{config["type"]} finds no image; check ann_file, img_suffix and the folders of\n  '

@@ -21,14 +21,14 @@ from ..configs.read import datasets_of
 from .image_files import check_samples, samples_of
 
 RECORD = 'broken_images.txt'
-MAX_BROKEN = 0.05  # of the images to train on
+MAX_BROKEN = 0.05  # share of the training images
 
 
 class BrokenImages:
-    """The images of a run that were found to be broken, in a file that all its processes share.
+    """The broken images that a run found, in a file that all its processes share.
 
     Args:
-        record: The file, a line per image: its path, a tab and what is wrong.
+        record: The file, with one line per image: its path, a tab and what is wrong.
     """
 
     def __init__(self, record: str) -> None:
@@ -36,7 +36,7 @@ class BrokenImages:
         self._unwritten: dict[str, str] = {}
 
     def add(self, path: str, problem: str) -> None:
-        """Note an image; if the disk is full, in this process only."""
+        """Record an image; if the disk is full, in this process only."""
         if path in self.problems():
             return
         try:
@@ -50,7 +50,7 @@ class BrokenImages:
             )
 
     def problems(self) -> dict[str, str]:
-        """Return what is wrong with the images noted so far, by path."""
+        """Return what is wrong with the images recorded so far, by path."""
         lines: list[str] = []
         if self.record.exists():
             lines = self.record.read_text(encoding='utf-8').splitlines()
@@ -58,16 +58,16 @@ class BrokenImages:
         return noted | self._unwritten
 
     def size(self) -> int:
-        """Return the bytes of the file, which tell at little cost whether images were added."""
+        """Return the file's size in bytes, a cheap way to see whether images were added."""
         return self.record.stat().st_size if self.record.exists() else 0
 
 
 @TRANSFORMS.register_module()
 class ReplaceBrokenImages:
-    """Runs a pipeline; a sample whose image or mask is broken gives way to another one.
+    """Runs a pipeline; a sample whose image or mask is broken is replaced by another one.
 
-    It goes into `record`, from which `BrokenImagesHook` names it once in the log of a run,
-    whichever process met it.
+    The broken file is added to `record`, from which `BrokenImagesHook` logs it once per run,
+    whichever process found it.
 
     Args:
         steps: The pipeline.
@@ -79,7 +79,7 @@ class ReplaceBrokenImages:
         self.broken = BrokenImages(record)
 
     def __call__(self, results: dict) -> dict | None:
-        """Return what the pipeline makes of a sample; `None` asks mmengine for another."""
+        """Return the pipeline's result for a sample; `None` asks mmengine for another sample."""
         paths = [results[key] for key in ('img_path', 'seg_map_path') if results.get(key)]
         try:
             return self.pipeline(results)
@@ -87,7 +87,7 @@ class ReplaceBrokenImages:
             problem = decode_problem(paths[0]) or str(error)
             path = paths[0]
         except Exception:
-            # Whatever a decoder raises; a fault of our own must not pass for one of the file.
+            # A decoder may raise anything; a bug of ours must not be blamed on the file.
             found = ((path, decode_problem(path)) for path in paths)
             path, problem = next((pair for pair in found if pair[1]), (None, None))
             if path is None:
@@ -100,7 +100,7 @@ class ReplaceBrokenImages:
 
 
 def decode_problem(path: str) -> str | None:
-    """Tell why an image or mask cannot be decoded; `None` if it can, or is not on this machine."""
+    """Return why an image or mask cannot be decoded; `None` if it can or is not on this machine."""
     if '://' in path:
         return None
     facts = read_image_facts(path)
@@ -110,13 +110,13 @@ def decode_problem(path: str) -> str | None:
 
 
 def forget_broken_images(work_dir: str) -> None:
-    """Delete the record of broken images of an earlier run in the same work folder."""
+    """Delete the record of broken images of an earlier run in the same work directory."""
     Path(work_dir, RECORD).unlink(missing_ok=True)
 
 
 @step('image checks', 'Broken images are named before the first iteration, and counted.')
 def watch_images(cfg: Config) -> None:
-    """Let a run check the headers of its images, in place.
+    """Make a run check the headers of its images; changes `cfg` in place.
 
     `max_broken_images` in the config is the share of training images that may be broken, by
     default 0.05. `check_images = False` skips the check before the first iteration.
@@ -135,18 +135,18 @@ def watch_images(cfg: Config) -> None:
 def replace_broken(cfg: Config, folder: str | None = None) -> None:
     """Wrap the training pipelines of a config in `ReplaceBrokenImages`, in place.
 
-    Those that mmdet's `PipelineSwitchHook` puts in their place later are among them.
+    This includes the pipelines that mmdet's `PipelineSwitchHook` switches to later.
 
     Args:
         cfg: The config.
-        folder: Of the record of broken images; by default the work folder.
+        folder: Folder of the record of broken images; by default the work directory.
     """
     record = osp.join(folder or cfg.work_dir, RECORD)
     switches = [h for h in cfg.get('custom_hooks') or [] if h.get('switch_pipeline')]
     owners = [(dataset, 'pipeline') for dataset in datasets_of(cfg, ('train',))]
     for owner, key in [*owners, *((switch, 'switch_pipeline') for switch in switches)]:
         steps = owner.get(key) or []
-        if steps and steps[0].get('type') == 'ReplaceBrokenImages':  # the config of another run
+        if steps and steps[0].get('type') == 'ReplaceBrokenImages':  # wrapped for another run
             steps = steps[0]['steps']
         if steps:
             owner[key] = [dict(type='ReplaceBrokenImages', steps=steps, record=record)]
@@ -156,13 +156,13 @@ def replace_broken(cfg: Config, folder: str | None = None) -> None:
 class BrokenImagesHook(Hook):
     """Checks the images before the first iteration, and ends a run with too many broken ones.
 
-    Images to evaluate on must all be whole: a figure for fewer of them would be another figure.
+    Evaluation images must all be readable: metrics of fewer images would not be comparable.
 
     Args:
         record: File that names the broken images of the run.
-        max_share: Of the images to train on, that may be broken; in [0, 1].
-        check_first: Whether to read the headers of all images first. What is found out is kept in
-            the folder of `record`, by the files' times and sizes.
+        max_share: Share of the training images that may be broken; in [0, 1].
+        check_first: Whether to read the headers of all images first. The results are cached in
+            the folder of `record`, by file time and size.
     """
 
     priority = 'VERY_HIGH'
@@ -177,7 +177,7 @@ class BrokenImagesHook(Hook):
         self._named: set[str] = set()
 
     def before_train(self, runner: Runner) -> None:
-        """Check the images to train and to validate on.
+        """Check the training and validation images.
 
         Raises:
             UserError: If too many are broken.
@@ -193,7 +193,7 @@ class BrokenImagesHook(Hook):
             self._refuse_any(samples_of(runner.val_loop.dataloader.dataset))
 
     def before_test(self, runner: Runner) -> None:
-        """Check the images to test on.
+        """Check the test images.
 
         Raises:
             UserError: If one is broken.
@@ -208,10 +208,10 @@ class BrokenImagesHook(Hook):
         data_batch: dict | None = None,
         outputs: dict | None = None,
     ) -> None:
-        """Look whether the loaders found broken images.
+        """Check whether the loader workers found broken images.
 
         Raises:
-            UserError: If there are too many by now.
+            UserError: If there are now too many.
         """
         del runner, batch_idx, data_batch, outputs
         if is_main_process() and self.broken.size() != self._seen_size:

@@ -25,7 +25,7 @@ SPLITS = ('train', 'val')
 def check_config_data(
     cfg: Config, summary: ConfigSummary, splits: Sequence[str] = SPLITS
 ) -> list[Finding]:
-    """Check classes, paths, annotations, images and masks of the data of a config."""
+    """Check the classes, paths, annotations, images and masks of a config's data."""
     findings = []
     checks = {
         'the classes of heads and datasets agree': partial(check_classes, cfg),
@@ -74,7 +74,7 @@ def _check_split(cfg: Config, summary: ConfigSummary, split: str) -> list[Findin
 
 
 def check_boxes(split: str, dataset: Any) -> list[Finding]:
-    """Name the boxes that no loss can use; a `CheckedDatasetMixin` drops them."""
+    """Report the boxes that no loss can use; a `CheckedDatasetMixin` drops them."""
     dropped = getattr(dataset, 'dropped_boxes', None)
     is_checked = dropped is not None
     if not is_checked:
@@ -100,7 +100,7 @@ def check_boxes(split: str, dataset: Any) -> list[Finding]:
 
 
 def count_samples(split: str, samples: Sequence[dict]) -> list[Finding]:
-    """Count images and annotations."""
+    """Count the images and annotations of a split."""
     text = f'{split}: {len(samples)} images'
     labels = [box['bbox_label'] for sample in samples for box in sample.get('instances', [])]
     masks = sum(bool(sample.get('seg_map_path')) for sample in samples)
@@ -119,13 +119,13 @@ def count_samples(split: str, samples: Sequence[dict]) -> list[Finding]:
 def judge_broken(
     split: str, broken: dict[str, str], num_images: int, max_share: float
 ) -> list[Finding]:
-    """Say whether a run would continue with the broken images that there are.
+    """Report whether a run would continue despite its broken images.
 
     Args:
         split: `train` or `val`.
-        broken: What is wrong, by path.
-        num_images: Of the split.
-        max_share: That may be broken.
+        broken: What is wrong with each broken image, by path.
+        num_images: Number of images in the split.
+        max_share: Share of the images that may be broken.
     """
     if not broken:
         return [Finding('ok', f'{split}: every image can be read')]

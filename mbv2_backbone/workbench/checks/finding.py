@@ -13,7 +13,7 @@ class Finding:
     """One line of the report.
 
     Attributes:
-        level: `error` is what keeps a config from training.
+        level: `error` if it keeps a config from training.
         what: What was found.
         fix: The command or other action that fixes it; empty if all is well.
     """

@@ -22,10 +22,10 @@ def check_samples(samples: Sequence[dict], cache: Path) -> tuple[dict[str, str],
 
     Args:
         samples: From `samples_of`; images that are not on this machine are skipped.
-        cache: JSON file for what is found out.
+        cache: JSON file that caches the results.
 
     Returns:
-        What is wrong with the broken images, by path; what is unusual about others.
+        What is wrong with the broken images, by path; what is unusual about other images.
     """
     local = {s['img_path']: s for s in samples if '://' not in s['img_path']}
     facts = scan_files(
@@ -40,7 +40,7 @@ def check_samples(samples: Sequence[dict], cache: Path) -> tuple[dict[str, str],
 
 
 def judge_all(samples: Iterable[tuple[dict, ImageFacts]]) -> tuple[dict[str, str], list[str]]:
-    """Compare images with their annotations; see `check_samples` for what is returned."""
+    """Compare images with their annotations; returns the same as `check_samples`."""
     broken, unusual = {}, defaultdict(list)
     for sample, fact in samples:
         path = sample['img_path']
@@ -57,9 +57,9 @@ def judge_all(samples: Iterable[tuple[dict, ImageFacts]]) -> tuple[dict[str, str
 
 
 def samples_of(dataset: Any) -> list[dict]:
-    """Return what is known of each image of a dataset, without loading it.
+    """Return the data info of each image of a dataset, without loading it.
 
-    Datasets that are not mmengine's know nothing.
+    Datasets that are not mmengine's have none.
     """
     if isinstance(dataset, BaseDataset):
         samples = (dataset.get_data_info(i) for i in range(len(dataset)))
@@ -70,15 +70,15 @@ def samples_of(dataset: Any) -> list[dict]:
 
 
 def judge(facts: ImageFacts, sample: dict) -> tuple[str, str]:
-    """Say what is wrong and what is unusual about an image.
+    """Return what is wrong and what is unusual about an image.
 
     Args:
-        facts: Of the file.
+        facts: Facts about the file.
         sample: With `width`, `height` and `instances` if annotations state them.
 
     Returns:
-        What is wrong, so that it cannot be trained on; what is unusual, and what is made of it.
-        Both empty for most images.
+        Why it cannot be trained on; what is unusual about it, and how it is handled. Both are
+        empty for most images.
     """
     if facts.error:
         return facts.error, ''

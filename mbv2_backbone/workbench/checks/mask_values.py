@@ -28,21 +28,21 @@ from ...annotations.masks import (
 )
 from .scan import scan_files
 
-# More values than labels exist: one of them is wrong, and it is among those that are kept.
+# More values than there are labels, so one of the kept values must be wrong.
 _MAX_VALUES = 300
 
 
 @dataclass(frozen=True)
 class MaskFacts:
-    """What a mask file holds, whatever the classes are.
+    """The contents of a mask file, independent of the classes.
 
     Attributes:
         format: PIL's name of the file format, such as `PNG`.
         mode: PIL's name of the kind of pixels, such as `P` for palette indices.
         size_wh: Width and height of the mask in pixels.
-        image_wh: Width and height of its image, turned as its EXIF data says; zeros for a broken
-            image, which is none of the mask's business.
-        counts: Pixels by value: an index, or a colour RGB or RGBA.
+        image_wh: Width and height of its image, rotated as its EXIF data says; zeros for a broken
+            image, which is not the mask's fault.
+        counts: Number of pixels of each value: an index, or an RGB or RGBA colour.
         error: Why the mask cannot be read; the rest is empty then.
     """
 
@@ -56,10 +56,10 @@ class MaskFacts:
 
 @dataclass(frozen=True)
 class MaskRules:
-    """What the masks of a dataset may hold.
+    """What the masks of a dataset may contain.
 
     Attributes:
-        num_classes: Labels from 0 to below it are trained on.
+        num_classes: Labels from 0 to `num_classes - 1` are trained on.
         coding: How the labels are coded.
         ignore_index: Label that the loss ignores.
         reads_colours: Whether `LoadLabelMap` reads them; mmseg's `LoadAnnotations` reads indices
@@ -74,22 +74,22 @@ class MaskRules:
     backend: str = 'pillow'
 
     def allows(self, label: int) -> bool:
-        """Tell whether the loss takes a label."""
+        """Return whether the loss accepts a label."""
         return 0 <= label < self.num_classes or label == self.ignore_index
 
 
 def scan_masks(pairs: Sequence[tuple[str, str]], cache: Path) -> list[MaskFacts]:
-    """Read all masks, or what an earlier scan found out about those that have not changed.
+    """Read all masks, or use the cached results of those that have not changed.
 
     Args:
         pairs: Paths of a mask and its image.
-        cache: JSON file for what is found out; made with its folder.
+        cache: JSON file that caches the results; created with its folder.
     """
     return scan_files(pairs, read_facts, cache, kind=MaskFacts, what='Checking masks', unit='masks')
 
 
 def read_facts(mask: str, image: str) -> MaskFacts:
-    """Read what is to be known of a mask, and the size of its image."""
+    """Read the facts about a mask, and the size of its image."""
     if not os.path.isfile(mask):
         return MaskFacts(error='does not exist')
     try:
@@ -112,12 +112,12 @@ def _count_values(image: Image.Image) -> Counter[Value]:
     if image.mode in INDEX_MODES:
         values, numbers = np.unique(np.asarray(image), return_counts=True)
         return Counter(dict(zip(values.tolist(), numbers.tolist(), strict=True)))
-    image.load()  # a broken file is found here, whatever its pixels are
+    image.load()  # this raises for a broken file, whatever its pixel mode
     return Counter()
 
 
 def mask_problem(facts: MaskFacts, rules: MaskRules) -> Problem | None:
-    """Tell why a mask cannot be trained on; `None` for a sound mask."""
+    """Return why a mask cannot be trained on; `None` for a valid mask."""
     if facts.error:
         return Problem(facts.error, 'fix the file, or remove the image from the list')
     problem = format_problem(facts.format, facts.mode)
@@ -181,7 +181,7 @@ def _colour_problem(facts: MaskFacts, rules: MaskRules) -> Problem | None:
 
 
 def _ranges(values: Sequence[int]) -> str:
-    """Write sorted numbers shortly.
+    """Write sorted numbers as ranges.
 
     Example:
         >>> _ranges([0, 1, 2, 5])

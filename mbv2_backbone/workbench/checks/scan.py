@@ -26,24 +26,24 @@ def scan_files(
     what: str,
     unit: str,
 ) -> list[Facts]:
-    """Read files, or take what an earlier scan found out about those that have not changed.
+    """Read files, or use the cached results of those that have not changed.
 
     Args:
-        groups: Paths that belong together, such as a mask and its image; the first one names them.
-        read: Takes the paths of a group.
-        cache: JSON file for what is found out; made with its folder.
+        groups: Paths that belong together, such as a mask and its image; the first one is the key.
+        read: Called with the paths of a group.
+        cache: JSON file that caches the results; created with its folder.
         kind: What `read` returns, a dataclass of numbers, texts and tuples.
-        what: Names the progress bar.
-        unit: What a group is, behind the rate.
+        what: Title of the progress bar.
+        unit: Unit of the progress bar, such as `images`.
 
     Returns:
-        What was read of each group.
+        The result of `read` for each group.
     """
     known = _read_cache(cache, kind)
     stamps = {group: [_stamp(path) for path in group] for group in groups}
     todo = [g for g in stamps if None in stamps[g] or known.get(g[0], [None])[0] != stamps[g]]
     if todo:
-        # Reading waits for disks and networks, decoding leaves Python's lock.
+        # Reading waits for disks and networks; decoding releases the GIL.
         pool = ThreadPoolExecutor(max(4, os.cpu_count() or 1))
         try:
             results = pool.map(lambda group: read(*group), todo)
@@ -74,7 +74,7 @@ def _read_cache(path: Path, kind: type) -> dict[str, list]:
             name: [stamp, kind(**{key: _as_tuple(value) for key, value in facts.items()})]
             for name, (stamp, facts) in stored.items()
         }
-    except (OSError, ValueError, TypeError, KeyError):  # absent, cut off or of another version
+    except (OSError, ValueError, TypeError, KeyError):  # missing, truncated or of another version
         return {}
 
 

@@ -14,20 +14,20 @@ from ...common.messages import UserError
 from .plan import step
 
 NETWORKS = ('backbone', 'neck', 'bbox_head', 'decode_head')
-_COMPILERS = dict(darwin='clang++', win32='cl')  # where it is not g++
+_COMPILERS = dict(darwin='clang++', win32='cl')  # the default is g++
 
 
 @step('compile', 'The networks alone are compiled; mmengine would compile the whole step.')
 def leave_out_compile(cfg: Config) -> None:
-    """Take `compile` out of a config; mmengine's whole step would have graph breaks, in place."""
+    """Remove `compile` from a config in place; mmengine's whole step would have graph breaks."""
     cfg.pop('compile', None)
 
 
 def compile_options(cfg: Config) -> dict | None:
-    """Return what `compile` in a config asks for.
+    """Return the options that a config's `compile` sets.
 
     Returns:
-        Keyword arguments of `torch.compile`, or `None` where `compile` is missing or false.
+        Keyword arguments of `torch.compile`, or `None` if `compile` is missing or false.
 
     Raises:
         UserError: If the compiler that torch's default backend calls is missing.
@@ -50,13 +50,13 @@ def _has_compiler() -> bool:
 
 
 def compile_networks(model: nn.Module, options: dict) -> list[str]:
-    """Compile what has weights; targets and losses, which differ in size each step, stay eager.
+    """Compile the parts with weights; targets and losses, whose sizes vary by step, stay eager.
 
-    The keys of the state dict stay as they are.
+    The keys of the state dict do not change.
 
     Args:
         model: A detector, a segmentor or the joint model.
-        options: As for `torch.compile`.
+        options: Keyword arguments of `torch.compile`.
 
     Returns:
         The names of the compiled parts.

@@ -14,7 +14,7 @@ from .summary import ConfigSummary
 
 @step('metrics', 'Our metrics give the figures of the stock ones faster, and more of them.')
 def use_own_metrics(cfg: Config) -> None:
-    """Let our metrics stand for the stock ones, whose figures they give and more, in place."""
+    """Replace the stock metrics with ours, which give the same numbers and more, in place."""
     for split in ('val', 'test'):
         for metric in walk(cfg.get(f'{split}_evaluator')):
             kind = metric.get('type')
@@ -30,7 +30,7 @@ def use_own_metrics(cfg: Config) -> None:
 
 @step('drawings', 'Predictions are drawn into the folder of --show-dir.')
 def draw_into(cfg: Config, folder: str, summary: ConfigSummary) -> None:
-    """Let drawings of the predictions be written into a folder, in place."""
+    """Make a test write drawings of the predictions to a folder; changes `cfg` in place."""
     if summary.task != 'det':
         hook = dict(type='PictureHook', folder=folder, image_root=image_root(summary))
         cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), hook]
@@ -44,7 +44,7 @@ def draw_into(cfg: Config, folder: str, summary: ConfigSummary) -> None:
 
 @step('predictions', 'Predictions are written to the file or the folder of --out.')
 def dump_into(cfg: Config, out: str, summary: ConfigSummary) -> None:
-    """Let predictions be written into a `.pkl` file or, as masks, into a folder, in place."""
+    """Make a test write predictions to a `.pkl` file or, as masks, to a folder; in place."""
     evaluators = cfg.test_evaluator
     evaluators = list(evaluators) if isinstance(evaluators, (list, tuple)) else [evaluators]
     task, is_pickle = summary.task, out.endswith(('.pkl', '.pickle'))
@@ -63,7 +63,7 @@ def dump_into(cfg: Config, out: str, summary: ConfigSummary) -> None:
 
 
 def image_root(summary: ConfigSummary) -> str:
-    """Return the folder that all test images are below."""
+    """Return the common parent folder of all test images."""
     folders = []
     for dataset in summary.datasets['test']:
         prefix = dataset.config.get('data_prefix') or {}

@@ -33,7 +33,7 @@ FUSED_OPTIMIZERS = ('SGD', 'Adam', 'AdamW')  # torch updates all weights in one 
 
 @OPTIM_WRAPPERS.register_module()
 class Bf16OptimWrapper(OptimWrapper):
-    """Mixed precision in bfloat16, on CPU and CUDA alike; it needs no loss scaling.
+    """Mixed precision in bfloat16, on CPU and CUDA; it needs no loss scaling.
 
     mmengine's `AmpOptimWrapper` refuses to run without a GPU.
     """
@@ -48,15 +48,15 @@ class Bf16OptimWrapper(OptimWrapper):
 
 @dataclass(frozen=True)
 class Machine:
-    """What a run uses; printed as one line.
+    """The hardware settings of a run; printed as one line.
 
     Attributes:
         device: `cuda` or `cpu`.
-        backend: Of torch.distributed: `nccl` or `gloo`.
+        backend: Backend of torch.distributed: `nccl` or `gloo`.
         precision: `float32`, `bfloat16` or `float16` (with loss scaling).
         channels_last: Whether weights and activations are kept in that memory format.
-        num_processes: Processes that train together.
-        max_workers: Loader processes of each process at most.
+        num_processes: Number of processes that train together.
+        max_workers: Maximum number of loader workers per process.
     """
 
     device: str
@@ -91,8 +91,8 @@ def cpu_count() -> int:
 
 
 def cores_of_process() -> int:
-    """Return this process's share of the cores, where several train on one node."""
-    if 'LOCAL_WORLD_SIZE' in os.environ:  # torchrun's processes share what it may use
+    """Return this process's share of the cores if several processes train on one node."""
+    if 'LOCAL_WORLD_SIZE' in os.environ:  # torchrun's processes share its cores
         return max(1, cpu_count() // int(os.environ['LOCAL_WORLD_SIZE']))
     # Slurm may have bound each task to its own cores already.
     tasks = int(os.environ.get('SLURM_NTASKS_PER_NODE', 1))
@@ -100,12 +100,12 @@ def cores_of_process() -> int:
 
 
 def detect_machine(*, amp: bool | None = None, channels_last: bool | None = None) -> Machine:
-    """Choose what fits this machine.
+    """Choose the settings that fit this machine.
 
     Args:
-        amp: Mixed precision. By default on for GPUs that compute in bfloat16, else off. Asked
-            for, it is bfloat16 where the device has it and float16 with loss scaling elsewhere.
-        channels_last: By default on.
+        amp: Mixed precision; by default on for GPUs that compute in bfloat16, else off. If on,
+            it is bfloat16 if the device supports it, else float16 with loss scaling.
+        channels_last: Use the channels_last memory format; by default on.
     """
     has_cuda = torch.cuda.is_available()
     has_bf16 = not has_cuda or torch.cuda.get_device_capability() >= (8, 0)
@@ -123,23 +123,23 @@ def detect_machine(*, amp: bool | None = None, channels_last: bool | None = None
 
 @step('processes', 'How the processes of a run are started, and how they join.')
 def launch(cfg: Config, launcher: str, machine: Machine) -> None:
-    """Write the launcher and what several processes need into a config, in place.
+    """Write the launcher and the settings for several processes into a config, in place.
 
     Args:
         cfg: The config.
         launcher: `none`, `pytorch`, `slurm` or `mpi`.
-        machine: What the run uses.
+        machine: The hardware settings of the run.
     """
     cfg.launcher = launcher
     if launcher == 'pytorch' and machine.device == 'cpu':
         cfg.setdefault('model_wrapper_cfg', cpu_wrapper(cfg))
-    # Under a fixed name a second run in one process would draw into the folder of the first.
+    # With a fixed name, a second run in one process would draw into the first run's folder.
     cfg.get('visualizer', {}).pop('name', None)
 
 
 @step('machine', 'Device, processes, precision and loader workers are those that fit this machine.')
 def fit_machine(cfg: Config, machine: Machine) -> None:
-    """Write a machine's choices into a config, in place."""
+    """Write a machine's settings into a config, in place."""
     cfg.setdefault('default_hooks', {})['runtime_info'] = dict(type='DeferredRuntimeInfoHook')
     optimizer = cfg.get('optim_wrapper', {}).get('optimizer', {})
     if optimizer.get('type') in FUSED_OPTIMIZERS and not optimizer.get('foreach'):
@@ -169,21 +169,21 @@ def fit_machine(cfg: Config, machine: Machine) -> None:
 
 
 def bare_model(model: nn.Module) -> nn.Module:
-    """Return the model inside of what wraps it for several processes, if anything does."""
+    """Return the model without its wrapper for several processes, if it has one."""
     return model.module if is_model_wrapper(model) else model
 
 
 def to_memory_format(model: nn.Module, machine: Machine) -> None:
-    """Put the weights into the machine's memory format; activations follow them."""
+    """Convert the weights to the machine's memory format; activations follow them."""
     if machine.channels_last:
         model.to(memory_format=torch.channels_last)
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep what is freed for the next step instead of giving it back to the kernel.
+    """Make glibc keep freed memory for the next step instead of returning it to the kernel.
 
-    A training step on a CPU frees and takes hundreds of large buffers; by default each is mapped
-    and zeroed anew, and the step is bound by page faults. Other C libraries are left alone.
+    A training step on a CPU frees and allocates hundreds of large buffers; by default each is
+    mapped and zeroed again, and page faults limit the speed. Other C libraries are not changed.
     """
     if not sys.platform.startswith('linux'):
         return
@@ -197,13 +197,13 @@ def keep_freed_memory() -> None:
 class DeferredRuntimeInfoHook(RuntimeInfoHook):
     """mmengine's `RuntimeInfoHook` that reads the losses only when they are logged.
 
-    The stock hook calls `.item()` on every loss after every step, and so waits for the GPU each
-    time. The logged values are the same; of several processes, whose images differ, they are the
-    mean.
+    The stock hook calls `.item()` on every loss after every step, which waits for the GPU each
+    time. The logged values are the same; with several processes, whose images differ, they are
+    the mean.
     """
 
     def before_train(self, runner: Runner) -> None:
-        """Prepare; see mmengine."""
+        """Set up the pending losses; see mmengine."""
         super().before_train(runner)
         self._pending: list[tuple[str, torch.Tensor]] = []
         loggers = [hook for hook in runner.hooks if isinstance(hook, LoggerHook)]
@@ -216,7 +216,7 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
         data_batch: dict | None = None,  # noqa: ARG002
         outputs: dict[str, Any] | None = None,
     ) -> None:
-        """Keep the losses of a step; hand all over when the logger is due."""
+        """Keep the losses of a step; pass all of them on when the logger is due."""
         for name, value in (outputs or {}).items():
             scalar = torch.as_tensor(value).detach().float().reshape(())
             self._pending.append((f'train/{name}', scalar))
@@ -228,7 +228,7 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
             self._flush(runner)
 
     def before_val(self, runner: Runner) -> None:
-        """Hand over what is left, then see mmengine."""
+        """Pass on the remaining losses; see mmengine."""
         self._flush(runner)
         super().before_val(runner)
 
@@ -245,9 +245,9 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class MergedOptimWrapperConstructor(DefaultOptimWrapperConstructor):
-    """mmengine's constructor, with all parameters of the same settings in one group.
+    """mmengine's constructor, with one group for all parameters that have the same settings.
 
-    With `paramwise_cfg` mmengine makes a group of every parameter, and an optimizer takes its
+    With `paramwise_cfg` mmengine makes one group per parameter, and an optimizer processes its
     groups one by one. The settings, and so the training, stay the same.
     """
 
@@ -260,7 +260,7 @@ class MergedOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     ) -> None:
         """Add the groups of a module and of those inside it to `params`, in place."""
         super().add_params(params, module, prefix, is_dcn_module)
-        if prefix:  # of a module inside; the outermost one merges
+        if prefix:  # a nested module; the outermost one merges
             return
         merged: dict[tuple, dict] = {}
         for group in params:

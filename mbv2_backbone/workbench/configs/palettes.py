@@ -16,8 +16,8 @@ Palette = Sequence[Sequence[int]]
 def class_palette(dataset: dict) -> Palette:
     """Return a colour for each class, as mmseg's datasets do.
 
-    Where the config picks some classes of a dataset, they keep their colours. Classes without a
-    palette get the random one of mmseg.
+    If the config selects some classes of a dataset, they keep their colours. Classes without a
+    palette get mmseg's random one.
     """
     meta = metainfo_of(dataset)
     classes, palette = meta['classes'], meta.get('palette') or ()
@@ -31,14 +31,14 @@ def class_palette(dataset: dict) -> Palette:
 
 
 def random_palette(size: int) -> Palette:
-    """Return the random colours that mmseg gives to classes without any."""
+    """Return the random colours that mmseg gives to classes without a palette."""
     return np.random.RandomState(42).randint(0, 255, (size, 3)).tolist()
 
 
 def file_palette(dataset: dict) -> Palette | None:
-    """Return the colours of the classes in the files of a dataset, in the order of its indices.
+    """Return the class colours in the mask files of a dataset, in the order of its indices.
 
-    They are those of the dataset's class: a config that picks some classes does not change files.
+    They come from the dataset's Python class: selecting classes in a config changes no files.
     """
     own, meta = metainfo_of(dict(type=dataset['type'])), metainfo_of(dataset)
     return meta.get('seg_palette') or own.get('palette') or meta.get('palette')
@@ -46,7 +46,7 @@ def file_palette(dataset: dict) -> Palette | None:
 
 @step('palettes', 'Our loader of label maps tells classes by the colours of their dataset.')
 def fill_palettes(cfg: Config) -> None:
-    """Give the palette of its dataset to each `LoadLabelMap` without one, in place."""
+    """Give each `LoadLabelMap` without a palette that of its dataset, in place."""
     for dataset in datasets_of(cfg):
         for transform in walk(dataset.get('pipeline')):
             if type_name(transform).endswith('LoadLabelMap') and transform.get('palette') is None:

@@ -1,4 +1,4 @@
-"""A run is planned: named steps that change a config, applied in order."""
+"""Plan a run as named steps that change a config and are applied in order."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Step:
     """One change that our tools make to a config before something is built from it.
 
     Attributes:
-        name: A few words.
+        name: A short name.
         reason: One sentence that says what the step is for.
-        change: Returns the changed config; the one that it takes stays as it is.
+        change: Returns the changed config; its argument is not modified.
     """
 
     name: str
@@ -32,12 +32,12 @@ class Step:
 def step(
     name: str, reason: str
 ) -> Callable[[Callable[Concatenate[Config, P], None]], Callable[P, Step]]:
-    """Decorate a function that changes a config in place: it becomes the maker of a step.
+    """Decorate a function that changes a config in place, so that it returns a `Step` instead.
 
-    The maker takes what the function takes after the config; the step changes a copy.
+    The decorated function takes the arguments after the config; the step changes a copy.
 
     Example:
-        >>> @step('workers', 'Loading takes as many processes as are asked for.')
+        >>> @step('workers', 'Loading uses the number of workers that was asked for.')
         ... def use_workers(cfg, number):
         ...     cfg.num_workers = number
         >>> use_workers(4).change(Config(dict(num_workers=2))).num_workers
@@ -63,9 +63,9 @@ def apply_steps(cfg: Config, steps: Sequence[Step], explain: Explain | None = No
     """Apply steps in order.
 
     Args:
-        cfg: Stays as it is.
-        steps: What is applied.
-        explain: Is called with a text for each step: its name, its reason and what it changed.
+        cfg: The config; it is not modified.
+        steps: The steps.
+        explain: Called with a text for each step: its name, its reason and what it changed.
 
     Returns:
         The planned config.
@@ -81,7 +81,7 @@ def apply_steps(cfg: Config, steps: Sequence[Step], explain: Explain | None = No
 
 
 def differences(before: Config, after: Config) -> Iterator[str]:
-    """Yield a line for each value that differs: `+` is new, `-` is gone, `~` is another.
+    """Yield a line for each value that differs: `+` is new, `-` is removed, `~` is changed.
 
     Example:
         >>> list(differences(Config(dict(a=1, b=[1])), Config(dict(b=[1, 2], a=3))))
@@ -98,7 +98,7 @@ def differences(before: Config, after: Config) -> Iterator[str]:
 
 
 def _leaves(node: Any, prefix: str = '') -> Iterator[tuple[str, Any]]:
-    """Yield the dotted key and the value of everything that holds no further values."""
+    """Yield the dotted key and the value of everything that contains no further values."""
     items: Sequence[tuple] = ()
     if isinstance(node, dict):
         items = list(node.items())

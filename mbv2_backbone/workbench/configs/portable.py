@@ -14,8 +14,8 @@ from mmengine.runner import Runner
 from .palettes import fill_palettes
 from .read import type_name, walk
 
-# What a run chose and a stock process understands. All else that our steps write into a config
-# needs what only our tools register, and is not taken over.
+# Choices of a run that a stock process understands. Everything else that our steps write into
+# a config needs types that only our tools register, and is not copied.
 _CHOSEN = (
     'work_dir',
     'launcher',
@@ -36,14 +36,14 @@ _PARTS = ('mbv2_backbone.det', 'mbv2_backbone.seg', 'mbv2_backbone.joint')
 
 
 def portable(loaded: Config, planned: Config, *, task: str) -> Config:
-    """Return what a run records of its config.
+    """Return the config that a run records.
 
-    It is the config as it was loaded, with what the run chose that a stock process can build:
-    folders, processes, loaders, optimizer, precision and the start.
+    It is the loaded config with those choices of the run that a stock process can build: folders,
+    processes, loaders, optimizer, precision and the start.
 
     Args:
         loaded: The config as `load_config` returns it.
-        planned: The same after all that our tools write into it; the Runner is built from it.
+        planned: The same after all changes by our tools; the Runner is built from it.
         task: `det`, `seg` or `joint`.
     """
     recorded = deepcopy(loaded)
@@ -70,7 +70,7 @@ def _take_over(target: Config | ConfigDict, source: Config | ConfigDict, key: st
 
 
 def _stock_wrapper(wrapper: ConfigDict) -> ConfigDict:
-    """Name mmengine's own optimizer wrapper; its mixed precision needs a GPU."""
+    """Return the config of mmengine's own optimizer wrapper; its mixed precision needs a GPU."""
     wrapper = deepcopy(wrapper)
     if wrapper.get('constructor') == _OWN_CONSTRUCTOR:
         del wrapper['constructor']
@@ -82,15 +82,15 @@ def _stock_wrapper(wrapper: ConfigDict) -> ConfigDict:
 
 
 def _import_what_is_used(cfg: Config) -> None:
-    """Name in `custom_imports` what our tools import anyway and a stock process does not."""
+    """Add to `custom_imports` the modules that our tools import but a stock process does not."""
     imports = dict(cfg.get('custom_imports') or {})
     names = imports.get('imports') or []
     names = [names] if isinstance(names, str) else list(names)
     used = sorted({type_name(node) for node in walk(cfg._cfg_dict) if 'type' in node})
-    # What is named already comes first, and a package before what is in it.
+    # Names already listed come first, and a package comes before its modules.
     parts = sorted(filter(_is_part, sys.modules), key=lambda name: (name not in names, name))
     homes = [next((part for part in parts if _has(part, kind)), None) for kind in used]
-    # First of all the package: the toolboxes that the others import need its preparation.
+    # This package comes first: it prepares the toolboxes that the other modules import.
     wanted = dict.fromkeys(['mbv2_backbone', *names, *filter(None, homes)])
     cfg.custom_imports = dict(imports, imports=list(wanted))
 
@@ -100,19 +100,19 @@ def _is_part(module: str) -> bool:
 
 
 def _has(module: str, kind: str) -> bool:
-    """Tell whether importing a module is how to get a type: it offers it, or defines it."""
+    """Return whether importing a module provides a type: it exports or defines it."""
     content = vars(sys.modules[module])
     offered = content.get('__all__', ())
     return kind in offered or getattr(content.get(kind), '__module__', None) == module
 
 
 def build_runner(planned: Config, recorded: Config) -> Runner:
-    """Build the Runner from one config, and let it write another into files and checkpoints.
+    """Build the Runner from one config, but make it write another to files and checkpoints.
 
     Args:
-        planned: What is run.
-        recorded: What the Runner holds as its `cfg`, which it writes into the work folder, into
-            checkpoints and to its visualizer as soon as it is built.
+        planned: The config to run.
+        recorded: The Runner's `cfg`, which it writes to the work directory, to checkpoints and
+            to its visualizer as soon as it is built.
     """
     kind = RUNNERS.get(planned.get('runner_type', 'Runner'))
 

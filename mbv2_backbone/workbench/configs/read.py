@@ -26,13 +26,13 @@ def load_config(
     work_dir: str | None = None,
     explain: Explain | None = None,
 ) -> Config:
-    """Read a config file, apply `key=value` overrides and spread its `classes`.
+    """Read a config file, apply `key=value` overrides and copy its `classes` to heads and datasets.
 
     Args:
-        path: A `.py`, `.json` or `.yaml` config, or the name of one of this project's.
-        overrides: What followed `--cfg-options`.
-        work_dir: Instead of the config's own.
-        explain: As for `apply_steps`.
+        path: A `.py`, `.json` or `.yaml` config, or the name of one of this project's configs.
+        overrides: The values of `--cfg-options`.
+        work_dir: Replaces the config's own.
+        explain: See `apply_steps`.
 
     Raises:
         UserError: If there is no such file, it cannot be read, or it describes no model.
@@ -75,7 +75,7 @@ def _parse_overrides(overrides: Sequence[str]) -> dict:
 
 
 def _move_data(node: Any, old: str, new: str) -> None:
-    """Replace the data root at the front of every path in a config, in place."""
+    """Replace the data root at the start of every path in a config, in place."""
     items = node.items() if isinstance(node, dict) else enumerate(node)
     for key, value in list(items):
         if isinstance(value, (dict, list)):
@@ -98,11 +98,11 @@ def task_of(cfg: Config) -> str:
 
 @step('classes', 'One list of classes at the top drives every head and every dataset.')
 def spread_classes(cfg: Config) -> None:
-    """Let one top-level `classes` (and `palette`) drive the heads and the datasets.
+    """Copy a top-level `classes` (and `palette`) to the heads and the datasets, in place.
 
     Without a top-level `classes` nothing is changed. Evaluators take their classes from the
     dataset. In a joint model `seg_classes` (and `seg_palette`) are those of the masks; by default
-    a background and then `classes`.
+    `background` followed by `classes`.
     """
     classes = cfg.get('classes')
     if classes is None:
@@ -123,7 +123,7 @@ def spread_classes(cfg: Config) -> None:
 
 
 def _spread_seg_classes(cfg: Config) -> dict:
-    """Let the classes of a joint model's masks drive its decode head; return their metainfo."""
+    """Copy the mask classes of a joint model to its decode head; return their metainfo."""
     names = _class_names(cfg.get('seg_classes') or ('background', *cfg.classes), 'seg_classes')
     metainfo = dict(seg_classes=names)
     if cfg.get('seg_palette') is not None:
@@ -144,9 +144,9 @@ def _class_names(names: Sequence[str], key: str) -> tuple[str, ...]:
 
 @step('output stride', 'The heads follow the output stride of the backbone.')
 def match_output_stride(cfg: Config) -> None:
-    """Let decode heads that know an output stride follow the backbone's, in place.
+    """Set the output stride of decode heads that have one to the backbone's, in place.
 
-    So one override, `model.backbone.output_stride=8`, evaluates a checkpoint at another stride.
+    So a single override, `model.backbone.output_stride=8`, evaluates at another stride.
     """
     output_stride = cfg.model.get('backbone', {}).get('output_stride')
     for part in ('decode_head', 'auxiliary_head'):
@@ -166,7 +166,7 @@ def walk(node: Any) -> Iterator[dict]:
 
 
 def type_name(config: Any) -> str:
-    """Return the name of a type without its scope; that of a loop may be told by `by_epoch`.
+    """Return the name of a type without its scope; a loop's may follow from `by_epoch`.
 
     Example:
         >>> type_name(dict(type='mmdet.Resize')), type_name(dict(by_epoch=False))
@@ -181,7 +181,7 @@ def type_name(config: Any) -> str:
 
 
 def inner_dataset(dataset: dict) -> dict:
-    """Return the config of the dataset inside of wrappers such as `RepeatDataset`."""
+    """Return the config of the dataset inside wrappers such as `RepeatDataset`."""
     while 'dataset' in dataset:
         dataset = dataset['dataset']
     return dataset
@@ -203,7 +203,7 @@ def datasets_of(cfg: Config, splits: Sequence[str] = SPLITS) -> list[dict]:
 
 
 def metainfo_of(dataset: dict) -> dict:
-    """Return what is known of a dataset: its class's `METAINFO` under the config's `metainfo`."""
+    """Return a dataset's metainfo: its class's `METAINFO` overridden by the config's `metainfo`."""
     kind = dataset['type']
     if isinstance(kind, str):
         scope = DefaultScope.get_current_instance()

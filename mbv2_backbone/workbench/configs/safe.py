@@ -14,26 +14,26 @@ import yaml
 from ...common.messages import UserError
 
 PACKAGES = ('mbv2_backbone', 'mmcv', 'mmdet', 'mmengine', 'mmseg')
-# Anything else with a dot, such as subprocess.Popen, mmengine imports and calls.
+# mmengine imports and calls anything else with a dot, such as subprocess.Popen.
 _TYPE = re.compile(rf'(({"|".join(PACKAGES)})\.)?[A-Z]\w*|\w+')
 
 
 def is_data(path: str) -> bool:
-    """Tell whether a config is JSON or YAML, in which no code is expected."""
+    """Return whether a config is JSON or YAML, which should contain no code."""
     return path.endswith(('.json', '.yaml', '.yml'))
 
 
 def check_is_data(path: str) -> None:
-    """Refuse a JSON or YAML config that would run code by its bases, its types or its imports.
+    """Refuse a JSON or YAML config whose bases, types or imports would run code.
 
     Raises:
-        UserError: It names the entry.
+        UserError: If an entry would run code; the message names it.
     """
     config = _read(path)
     _check(path, config)
     bases = config.get('_base_', []) if isinstance(config, dict) else []
     for base in [bases] if isinstance(bases, str) else bases:
-        if '::' in base:  # of an installed toolbox
+        if '::' in base:  # a config of an installed toolbox
             if '::/' in base or '..' in base.replace('\\', '/').split('/'):
                 raise UserError(
                     f'{path} is based on {base}, which leaves the package; name a config in it'
@@ -45,7 +45,7 @@ def check_is_data(path: str) -> None:
 
 
 def _read(path: str) -> Any:
-    # mmengine's own reader of YAML makes any Python object that a tag asks for.
+    # mmengine's own YAML reader creates any Python object that a tag names.
     text = Path(path).read_text(encoding='utf-8')
     if '{{' in text:
         raise UserError(

@@ -16,8 +16,8 @@ class Start:
     """Where a run starts.
 
     Attributes:
-        checkpoint: Path or address of the checkpoint; `None` for none.
-        is_resumed: Whether optimizer and schedule continue from it, too.
+        checkpoint: Path or URL of the checkpoint; `None` for none.
+        is_resumed: Whether the optimizer and the schedule continue from it, too.
         notes: What the user should know about it.
     """
 
@@ -31,13 +31,13 @@ def find_start(
 ) -> Start:
     """Choose where a training starts.
 
-    The file is read as a test, so that nothing that is damaged or carries code comes further.
+    The file is read as a test, so that a damaged file or one with code in it is refused here.
 
     Args:
-        resume: `auto` for the newest good checkpoint in the work folder, or a checkpoint.
-        work_dir: The work folder.
-        load_from: The config's; it counts where `resume` is `None`.
-        is_resumed: The config's `resume`; as `load_from`.
+        resume: `auto` for the newest good checkpoint in the work directory, or a checkpoint.
+        work_dir: The work directory.
+        load_from: The config's `load_from`; used if `resume` is `None`.
+        is_resumed: The config's `resume`; used if `resume` is `None`.
 
     Raises:
         UserError: If a checkpoint cannot be used.
@@ -62,13 +62,13 @@ def find_start(
 
 @step('start', 'Weights, or a whole run to continue, come from this checkpoint.')
 def start_from(cfg: Config, start: Start) -> None:
-    """Write into a config where it starts, in place."""
+    """Write the start of a run into its config, in place."""
     cfg.resume, cfg.load_from = start.is_resumed, start.checkpoint
 
 
 @step('learning rate', 'It grows with the real batch size, as --auto-scale-lr asks.')
 def scale_lr(cfg: Config) -> None:
-    """Let mmengine scale the learning rate, in place.
+    """Make mmengine scale the learning rate; changes `cfg` in place.
 
     Raises:
         UserError: If the config does not say which batch size its learning rate is for.

@@ -1,4 +1,4 @@
-"""What a config says, read once: its task, its classes, its datasets and its work folder."""
+"""What a config says, read once: its task, its classes, its datasets and its work directory."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from .read import SPLITS, datasets_of, metainfo_of, task_of
 
 @dataclass(frozen=True)
 class Classes:
-    """What a model tells apart.
+    """The classes that a model predicts.
 
     Attributes:
-        names: By label.
-        palette: An RGB colour for each, in [0, 255].
+        names: Names of the classes, indexed by label.
+        palette: An RGB colour for each class, in [0, 255].
     """
 
     names: tuple[str, ...] = ()
@@ -33,7 +33,7 @@ class DatasetSummary:
 
     Attributes:
         config: Its config.
-        metainfo: What its class says, under what its config says.
+        metainfo: Its class's `METAINFO`, overridden by its config's `metainfo`.
     """
 
     config: dict
@@ -42,15 +42,15 @@ class DatasetSummary:
 
 @dataclass(frozen=True)
 class ConfigSummary:
-    """What a config says before anything is planned; nothing that is planned changes it.
+    """The contents of a config before planning; the steps of a plan do not change it.
 
     Attributes:
         task: `det`, `seg` or `joint`.
-        work_dir: Where a run writes.
-        data_help: The way to get the data, as the config tells it.
-        datasets: By split: `train`, `val` and `test`.
-        boxes: Classes of the boxes, `None` where no dataset names them.
-        masks: Classes of the masks, `None` where no dataset names them.
+        work_dir: Folder that a run writes to.
+        data_help: How to get the data, as stated in the config.
+        datasets: The datasets of each split: `train`, `val` and `test`.
+        boxes: Classes of the boxes; `None` if no dataset names them.
+        masks: Classes of the masks; `None` if no dataset names them.
     """
 
     task: str
@@ -61,7 +61,7 @@ class ConfigSummary:
     masks: Classes | None
 
     def of(self, splits: Sequence[str]) -> list[DatasetSummary]:
-        """Return the datasets of splits."""
+        """Return the datasets of the given splits."""
         return [dataset for split in splits for dataset in self.datasets[split]]
 
     def box_classes(self) -> Classes:
@@ -90,7 +90,7 @@ def _named(classes: Classes | None) -> Classes:
 
 
 def summarise(cfg: Config) -> ConfigSummary:
-    """Read what is asked of a config again and again; its default scope must be set."""
+    """Read the frequently needed parts of a config; its default scope must be set."""
     datasets = {
         split: tuple(DatasetSummary(node, metainfo_of(node)) for node in datasets_of(cfg, (split,)))
         for split in SPLITS

@@ -11,7 +11,7 @@ from ...common.messages import UserError
 from .plan import step
 from .read import inner_dataset, task_of, type_name
 
-# Of both toolboxes, and the padding that `PadToGrid` adds; packing skips what is not there.
+# Keys of both toolboxes, and the padding that `PadToGrid` adds; packing skips missing keys.
 META_KEYS = (
     'img_id', 'img_path', 'seg_map_path', 'ori_shape', 'img_shape', 'pad_shape', 'padding_size',
     'scale_factor', 'flip', 'flip_direction', 'reduce_zero_label',
@@ -20,15 +20,15 @@ META_KEYS = (
 
 @step('test-time augmentation', 'Predictions of several views of each image are merged.')
 def use_tta(cfg: Config, scales: Sequence[float] = ()) -> None:
-    """Let a config's model be tested on augmented images and their predictions merged, in place.
+    """Make a test predict on augmented images and merge the predictions; changes `cfg` in place.
 
-    `FusedDetTTAModel` averages the boxes of all views that are of one object, mmseg's
-    `SegTTAModel` the probabilities of each pixel.
+    `FusedDetTTAModel` averages the boxes of one object over all views; mmseg's `SegTTAModel`
+    averages the probabilities of each pixel.
 
     Args:
-        cfg: Of detection or segmentation; of a joint model if it has a `tta_model` of its own.
+        cfg: For detection or segmentation; for a joint model only if it has a `tta_model`.
         scales: Sizes relative to that of the config's test images, each also flipped. Without
-            scales the config's own `tta_pipeline` is used, or, if it has none, a flip alone.
+            scales the config's own `tta_pipeline` is used or, if it has none, only a flip.
 
     Raises:
         UserError: If a scale is not positive, or there is no way to merge or to resize.
@@ -54,16 +54,16 @@ def use_tta(cfg: Config, scales: Sequence[float] = ()) -> None:
 
 
 def augmented(pipeline: list[dict], scales: Sequence[float], padding: dict | None) -> list[dict]:
-    """Make a test pipeline that gives each image at each scale, as it is and flipped.
+    """Make a test pipeline that gives each image at each scale, unflipped and flipped.
 
     Args:
         pipeline: From loading the image to packing.
-        scales: Relative to the size that the pipeline gives; 1 alone leaves the size alone.
-        padding: A transform for each view, or none.
+        scales: Relative to the size that the pipeline gives; a single 1 keeps the size.
+        padding: A transform that pads each view, or `None`.
 
     Returns:
-        A pipeline that ends with mmcv's `TestTimeAug`. The truth is loaded after the flip, so
-        that it is not flipped itself.
+        A pipeline that ends with mmcv's `TestTimeAug`. The ground truth is loaded after the
+        flip, so that it is not flipped.
 
     Raises:
         UserError: If there are scales and the pipeline resizes in a way that cannot be scaled.
@@ -97,7 +97,7 @@ def _resized(resize: dict, scale: float, pipeline: list[dict]) -> dict:
 
 
 def _free_padding(cfg: Config) -> dict | None:
-    """Take a fixed size to pad to out of the preprocessor; return what does it at any scale."""
+    """Remove a fixed padding size from the preprocessor; return a transform for any scale."""
     from ...seg import padding  # noqa: F401  (registers PadToGrid)
 
     preprocessor = cfg.model.get('data_preprocessor') or {}
@@ -116,7 +116,7 @@ def _free_padding(cfg: Config) -> dict | None:
 
 
 def _fix_priors(cfg: Config, pipeline: list[dict]) -> None:
-    """Let priors keep their size in pixels at every scale, which is what the network knows."""
+    """Keep the priors' size in pixels at every scale, because the network learned that size."""
     head = cfg.model.bbox_head
     priors = head.get('anchor_generator') or dict(type='SSDLitePriorGenerator')
     if type_name(priors) != 'SSDLitePriorGenerator' or priors.get('base_side'):

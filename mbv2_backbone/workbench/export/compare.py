@@ -13,23 +13,23 @@ from ...deploy.predictor import Prediction
 RAW_TOLERANCE = 1e-4
 LEAST_IOU = 0.99
 SCORE_TOLERANCE = 1e-3
-LEAST_SHARE = 0.995  # of boxes and pixels: rounding turns a few that stand at a threshold
+LEAST_SHARE = 0.995  # of boxes and pixels: rounding changes a few that are at a threshold
 
 
 @dataclass
 class Comparison:
-    """How far two models are apart.
+    """The differences between the predictions of two models.
 
     Attributes:
         num_images: Images that were compared.
-        raw: Largest difference of each raw output; boxes in sides of the image.
+        raw: Largest difference of each raw output; for boxes as a fraction of the image side.
         num_boxes: Boxes that PyTorch found.
-        num_matched: Of them, those with a box of the same class at `LEAST_IOU` or more.
-        least_iou: Of the matched boxes.
-        score_difference: Largest of the matched boxes.
+        num_matched: Those of them with a box of the same class at `LEAST_IOU` or more.
+        least_iou: Lowest IoU of the matched boxes.
+        score_difference: Largest score difference of the matched boxes.
         num_extra: Boxes of the exported model that PyTorch did not find.
         num_pixels: Pixels of the masks.
-        num_equal_pixels: Of them, those with the same class.
+        num_equal_pixels: Those of them with the same class.
     """
 
     num_images: int = 0
@@ -48,7 +48,7 @@ class Comparison:
         return self.num_equal_pixels / self.num_pixels if self.num_pixels else None
 
     def problems(self) -> list[str]:
-        """Say what is past its tolerance; nothing if all is well."""
+        """Return what exceeds its tolerance; empty if all is well."""
         found = [
             f'{name} differ by {value:.2e}, more than {RAW_TOLERANCE:.0e}'
             for name, value in self.raw.items()
@@ -85,7 +85,7 @@ def raw_difference(
 ) -> dict[str, float]:
     """Return the largest difference of each output; boxes are divided by `side`, in pixels.
 
-    What is not finite on either side counts as infinitely far.
+    A value that is not finite in either output counts as an infinite difference.
     """
     result = {}
     for name, expected in theirs.items():

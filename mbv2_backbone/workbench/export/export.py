@@ -35,14 +35,14 @@ from .sample_images import drawn_images, test_images, training_images
 
 @dataclass
 class Exported:
-    """What an export made.
+    """The result of an export.
 
     Attributes:
-        path: Of the file.
-        metadata: What it says of itself.
-        comparison: With the PyTorch model.
+        path: Path of the file.
+        metadata: Metadata in the file.
+        comparison: Comparison with the PyTorch model.
         quantised: The 8-bit file, if one was asked for.
-        notes: What else the user should know.
+        notes: Anything else the user should know.
     """
 
     path: str
@@ -52,7 +52,7 @@ class Exported:
     notes: list[str]
 
     def problems(self) -> list[str]:
-        """Say what is past its tolerance; nothing if the export is good."""
+        """Return what exceeds its tolerance; empty if the export is good."""
         return self.comparison.problems() + (self.quantised.problems() if self.quantised else [])
 
 
@@ -75,24 +75,24 @@ def export(
     Args:
         config: Path of the config.
         checkpoint: Path of a checkpoint that covers the whole model; `best` or `last` of the
-            config's work folder.
+            config's work directory.
         to: `onnx`, `openvino`, `torch-export` or `executorch`.
-        out: Folder; the file is named after the config.
-        is_raw: Scores, boxes and logits come out instead of final boxes and masks. By default
-            only where the format cannot suppress boxes.
+        out: Output folder; the file is named after the config.
+        is_raw: Output scores, boxes and logits instead of final boxes and masks. By default
+            only if the format has no NMS.
         int8: Write an 8-bit file too, and measure both.
-        size: `(height, width)` of the image that the file takes; by default the config's.
-        dynamic_batch: Let the file take any number of images in a call; else one.
-        num_images: Images to compare on.
-        num_calibration: Images to calibrate 8 bits on.
+        size: `(height, width)` of the input image; by default the config's.
+        dynamic_batch: Make the file accept any number of images per call; else one.
+        num_images: Number of images to compare on.
+        num_calibration: Number of images for the 8-bit calibration.
         cfg_options: `key=value` overrides of the config.
 
     Returns:
-        What was made. If `problems()` names any, the files were not written.
+        The result. If `problems()` is not empty, the files were not written.
 
     Raises:
-        UserError: If the config, the checkpoint or an option is not what it must be, or a package
-            that the format needs is not installed.
+        UserError: If the config, the checkpoint or an option is invalid, or a package that the
+            format needs is not installed.
     """
     is_raw = _checked_options(to, is_raw, int8, size)
     for flag, value in (('--images', num_images), ('--calibration-images', num_calibration)):
@@ -155,7 +155,7 @@ def _checked_options(
 
 
 def check_trained(model: nn.Module, checkpoint: str) -> None:
-    """Refuse weights that no training can have left behind.
+    """Refuse weights that cannot come from training.
 
     Raises:
         UserError: If a weight is not finite or no batch norm has ever seen an image.
@@ -184,15 +184,15 @@ def compare(
     Args:
         cfg: The config.
         model: The PyTorch model, not folded.
-        geometry: Of the export.
+        geometry: Sizes of the export.
         raw_path: A file with the raw outputs of the export.
-        path: The export.
+        path: Path of the export.
         images: `(H, W, 3)` uint8 RGB of the input size.
     """
     reference = Reference(cfg, model, geometry)
     final = Predictor(path)
     raw = final if raw_path == path else Predictor(raw_path)
-    # A file for any batch size is tried on three images at once.
+    # A file for any batch size is tested with three images at once.
     step = final.metadata.batch_size or 3
     result = Comparison(num_images=len(images))
     for start in range(0, len(images), step):
@@ -202,7 +202,7 @@ def compare(
         )
         for name, value in differences.items():
             result.raw[name] = max(result.raw.get(name, 0.0), value)
-        # The reference takes the images as they are, so the file does too.
+        # The reference takes images of the input size, so the file does too.
         placed = [(image, Placement(geometry.input_size, geometry.input_size)) for image in batch]
         compare_predictions(result, final.predict_placed(placed), reference.predict(batch))
     return result

@@ -27,7 +27,7 @@ def check_installed(to: str, *, int8: bool = False) -> None:
     """Refuse a format whose packages, to write it and to run it, are not all installed.
 
     Raises:
-        UserError: It says what to install.
+        UserError: If one is missing; says what to install.
     """
     packages = (*_PACKAGES[to], 'nncf') if int8 and to == 'openvino' else _PACKAGES[to]
     missing = [name for name in packages if find_spec(name) is None]
@@ -41,13 +41,13 @@ def check_installed(to: str, *, int8: bool = False) -> None:
 def save(
     graph: ExportGraph, metadata: Metadata, to: str, path: str
 ) -> tuple[onnx.ModelProto | openvino.Model | None, str]:
-    """Write a file.
+    """Write a graph to a file.
 
     Args:
-        graph: What is exported.
-        metadata: Of the file.
-        to: The format, of `runtimes.SUFFIXES`.
-        path: Of the file, with the suffix of the format.
+        graph: The graph to export.
+        metadata: Metadata of the file.
+        to: The format, a key of `runtimes.SUFFIXES`.
+        path: Path of the file, with the suffix of the format.
 
     Returns:
         The model that was written, if its format is ONNX or OpenVINO, and a file with the raw
@@ -78,7 +78,7 @@ def save(
 def in_format(
     to: str, model: onnx.ModelProto, metadata: Metadata
 ) -> onnx.ModelProto | openvino.Model:
-    """Return an ONNX model as it is (`to='onnx'`) or converted (`to='openvino'`)."""
+    """Return an ONNX model unchanged (`to='onnx'`) or converted (`to='openvino'`)."""
     if to == 'onnx':
         return model
     from .to_openvino import to_openvino

@@ -21,9 +21,9 @@ class Geometry:
     """Sizes of an export, `(height, width)` in pixels.
 
     Attributes:
-        rules: How an image is brought to the size that the file takes.
-        resized_size: What the file resizes it to.
-        network_size: What the file pads that to, at the right and below; the network sees it.
+        rules: How an image is resized and padded to the input size of the file.
+        resized_size: The size that the file resizes it to.
+        network_size: The size that the file pads that to, right and bottom; the network's input.
     """
 
     rules: InputRules
@@ -32,20 +32,20 @@ class Geometry:
 
     @property
     def input_size(self) -> Size:
-        """Of the image that the file takes."""
+        """Size of the file's input image."""
         return self.rules.input_size
 
 
 def read_geometry(cfg: Config, size: Size | None = None) -> Geometry:
-    """Find the sizes that a config's test pipeline leads to.
+    """Find the sizes that result from a config's test pipeline.
 
     Args:
         cfg: The config.
-        size: `(height, width)` of the images that the file shall take. By default what the
+        size: `(height, width)` of the file's input images. By default the size that the
             pipeline resizes or the preprocessor pads to.
 
     Raises:
-        UserError: If no size can be told, or the pipeline has a step that is not known here.
+        UserError: If the size cannot be determined, or the pipeline has an unknown step.
     """
     resize = _resize_step(cfg)
     padded, divisor = _padding(cfg)
@@ -102,7 +102,7 @@ def _resize_step(cfg: Config) -> dict | None:
 
 
 def _padding(cfg: Config) -> tuple[Size | None, int]:
-    """Return the size that test images are padded to, if it is fixed, and what must divide it."""
+    """Return the size that test images are padded to, if it is fixed, and its divisor."""
     preprocessor = cfg.model.get('data_preprocessor') or {}
     test_cfg = preprocessor.get('test_cfg') or {}
     size = test_cfg.get('size')
@@ -111,7 +111,7 @@ def _padding(cfg: Config) -> tuple[Size | None, int]:
 
 
 def _pad_colour(cfg: Config) -> tuple[int, int, int]:
-    """Return the RGB that comes nearest to the config's padding, which follows normalisation."""
+    """Return the RGB nearest to the config's padding, which is applied after normalisation."""
     preprocessor = cfg.model.data_preprocessor
     value = np.array(preprocessor.get('pad_val', 0), np.float64)
     colour = value * (preprocessor.get('std') or 1) + (preprocessor.get('mean') or 0)

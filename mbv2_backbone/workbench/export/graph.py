@@ -21,10 +21,10 @@ from .geometry import Geometry
 class Preprocess(nn.Module):
     """Resize, normalise and pad as the config's test pipeline and data preprocessor do.
 
-    The resize is not rounded to whole levels, unlike OpenCV's.
+    The result of the resize is not rounded to integers, unlike OpenCV's.
 
     Args:
-        preprocessor: The model's data preprocessor, for `mean`, `std` and the order of colours.
+        preprocessor: The model's data preprocessor, for `mean`, `std` and the colour order.
         geometry: Sizes of the export.
     """
 
@@ -45,12 +45,12 @@ class Preprocess(nn.Module):
                 value.double().flatten() if self.takes_rgb else value.double().flatten().flip(0)
                 for value in (preprocessor.std, preprocessor.mean)
             )
-            # Written out for a row of the image: runtimes are slow at repeating three numbers.
+            # Expanded to a row of the image: runtimes are slow at repeating three numbers.
             self.register_buffer('scale', (1 / std).float().repeat(self.input_size[1]))
             self.register_buffer('shift', (-mean / std).float().repeat(self.input_size[1]))
 
     def forward(self, image: Tensor) -> Tensor:
-        """Map `(N, H, W, 3)` uint8 RGB to what the backbone takes, `(N, 3, h, w)` float32."""
+        """Map `(N, H, W, 3)` uint8 RGB to the backbone's input, `(N, 3, h, w)` float32."""
         height, width = self.input_size
         x = image.float()
         if self.normalises:
@@ -69,7 +69,7 @@ class BoxOutput(nn.Module):
 
     Args:
         head: An `SSDLiteHead`.
-        features: Feature maps of an image of the network's size, which fix the priors.
+        features: Feature maps of an image of the network's size, which determine the priors.
         geometry: Sizes of the export.
     """
 
@@ -83,7 +83,7 @@ class BoxOutput(nn.Module):
         self.level_sizes = tuple(torch.bincount(level_of).tolist())
         height, width = geometry.input_size
         scale = [width / geometry.resized_size[1], height / geometry.resized_size[0]]
-        # Decoding commutes with scaling, so the boxes come out in pixels of the input at once.
+        # Decoding commutes with scaling, so the boxes come out directly in pixels of the input.
         self.register_buffer('priors', priors * priors.new_tensor(scale * 2))
         self.register_buffer('limit', priors.new_tensor([width, height, width, height]))
 
@@ -97,8 +97,8 @@ class BoxOutput(nn.Module):
         return logits.softmax(-1)[..., :-1], boxes
 
     def _joined(self, levels: Sequence[Tensor], values: int) -> Tensor:
-        # With the count of priors given, not the batch size, a batch of any size needs no shape
-        # computed at run time.
+        # The number of priors is given instead of the batch size, so that no shape has to be
+        # computed at run time for any batch size.
         flat = [
             level.permute(0, 2, 3, 1).reshape(-1, num, values)
             for level, num in zip(levels, self.level_sizes, strict=True)
@@ -109,7 +109,7 @@ class BoxOutput(nn.Module):
 def mask_logits(head: nn.Module, features: Sequence[Tensor], geometry: Geometry) -> Tensor:
     """Return logits `(N, num_classes, H, W)` of a decode head at the input's size, as mmseg does.
 
-    They are resized to what the network saw, then, without the padding, to the image.
+    They are resized to the network's input, then, without the padding, to the image.
     """
     height, width = geometry.resized_size
     mode = dict(mode='bilinear', align_corners=head.align_corners)
@@ -125,7 +125,7 @@ class ExportGraph(nn.Module):
 
     Args:
         model: An mmdet `SingleStageDetector` with an `SSDLiteHead`, an mmseg `EncoderDecoder` or
-            a `JointModel`; a folded copy is taken.
+            a `JointModel`; a folded copy of it is used.
         geometry: Sizes of the export.
 
     Raises:
@@ -158,7 +158,7 @@ class ExportGraph(nn.Module):
 
 
 def box_features(model: nn.Module, features: Sequence[Tensor]) -> Sequence[Tensor]:
-    """Return what the box head takes; in a joint model it has a neck of its own."""
+    """Return the input of the box head; in a joint model it has a separate neck."""
     return model.det_feats(features) if hasattr(model, 'det_feats') else features
 
 
@@ -185,16 +185,16 @@ def heads_of(model: nn.Module) -> tuple[nn.Module | None, nn.Module | None]:
 def describe(
     graph: ExportGraph, summary: ConfigSummary, *, batch_size: int | None, is_raw: bool
 ) -> Metadata:
-    """Write down what an exported graph holds.
+    """Return the metadata of an exported graph.
 
     Args:
         graph: The graph.
-        summary: Of the config; it names the classes.
-        batch_size: Images per call; `None` is any number.
-        is_raw: Whether boxes come out before suppression, and logits instead of masks.
+        summary: Summary of the config; it names the classes.
+        batch_size: Images per call; `None` for any number.
+        is_raw: Whether boxes are output before NMS, and logits instead of masks.
 
     Raises:
-        UserError: If the head's `test_cfg` asks for what cannot be exported.
+        UserError: If the head's `test_cfg` has settings that cannot be exported.
     """
     detection = segmentation = None
     if graph.box_output is not None:

@@ -1,9 +1,9 @@
 """Post-training quantisation: 8-bit weights (one scale per channel) and activations.
 
-Only what lies between the first and the last convolution is quantised: convolutions and the
-additions of the residual blocks. Normalisation, box decoding, softmax and suppression stay in
-float32. ReLU6 costs nothing: a calibrated range never goes beyond [0, 6], so that saturating at
-the ends of the 8-bit range is the clip, and the runtimes drop the operator.
+Only the part between the first and the last convolution is quantised: convolutions and the
+additions of the residual blocks. Normalisation, box decoding, softmax and NMS stay in float32.
+ReLU6 costs nothing: a calibrated range never exceeds [0, 6], so that saturating at the ends of
+the 8-bit range does the clipping, and the runtimes drop the operator.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ def quantise_onnx(
     """Quantise an ONNX model with onnxruntime's tools (QDQ form).
 
     Weights get 7 bits: processors without 8-bit dot products (VNNI) add up pairs in 16 bits,
-    which 8 would overflow.
+    which 8-bit weights would overflow.
 
     Args:
         model: The float32 model.
-        metadata: Its metadata; that of the result.
+        metadata: Its metadata; the result gets the same.
         images: Calibration inputs `(H, W, 3)` uint8 RGB of the model's input size.
     """
     import onnx
@@ -80,7 +80,7 @@ def between_convolutions(inputs: Sequence[Iterable[int]], is_conv: Sequence[bool
     """Return the nodes of a graph that are convolutions, or come after one and before another.
 
     Args:
-        inputs: For each node, in an order of computation, the nodes that it takes from.
+        inputs: For each node, in topological order, the nodes that it reads from.
         is_conv: For each node whether it is a convolution.
     """
     after, before = list(is_conv), list(is_conv)

@@ -28,13 +28,13 @@ _METRICS = ('bbox_mAP', 'mAP', 'mIoU')
 
 @dataclass
 class Quantised:
-    """The file in 8 bits, compared with the one in float32.
+    """The 8-bit file, compared with the float32 one.
 
     Attributes:
-        path: Of the 8-bit file.
-        metrics: By name, before and after, in points (0 to 100).
-        megabytes: Before and after.
-        milliseconds: A whole call of `Predictor`, before and after.
+        path: Path of the 8-bit file.
+        metrics: Metrics by name, before and after, in points (0 to 100).
+        megabytes: File size before and after.
+        milliseconds: Time of a whole call of `Predictor`, before and after.
     """
 
     path: str
@@ -43,7 +43,7 @@ class Quantised:
     milliseconds: tuple[float, float]
 
     def problems(self) -> list[str]:
-        """Say which metrics lost too much."""
+        """Return the metrics that fell too much."""
         return [
             f'{name} fell from {old:.1f} to {new:.1f}, by more than {MAX_LOSS:g} points'
             for name, (old, new) in self.metrics.items()
@@ -62,7 +62,7 @@ def measure(cfg: Config, float_path: str, int8_path: str, image: np.ndarray) -> 
     """Evaluate both files with the metrics of the config; time them on `(H, W, 3)` uint8 RGB.
 
     Raises:
-        UserError: If the data is missing or the evaluators give no metric that is known here.
+        UserError: If the data is missing or the evaluators give no known metric.
     """
     before = headline_metrics(evaluate_exported(cfg, float_path))
     after = headline_metrics(evaluate_exported(cfg, int8_path))
@@ -88,7 +88,7 @@ def headline_metrics(metrics: dict[str, float]) -> dict[str, float]:
     for key, value in metrics.items():
         name = key.rsplit('/', 1)[-1]
         if name in _METRICS:
-            # mmseg counts in points already, mmdet in fractions.
+            # mmseg already uses points, mmdet fractions.
             chosen[name] = float(value) * (1 if name == 'mIoU' else 100)
     return chosen
 
@@ -99,7 +99,7 @@ def _megabytes(path: str) -> float:
 
 
 def evaluate_exported(cfg: Config, path: str) -> dict[str, float]:
-    """Return the metrics of an exported file on the test data of its config."""
+    """Return the metrics of an exported file on the test split of its config."""
     cfg = apply_steps(cfg, [*exported_steps(path, summarise(cfg)), use_own_metrics()])
     model = MODELS.build(cfg.model)
     loader = Runner.build_dataloader(cfg.test_dataloader)

@@ -12,10 +12,10 @@ def num_final_boxes(rules: Detection) -> int:
 
 
 def suppression_nodes(rules: Detection) -> str:
-    """Write the way from `raw_scores` and `raw_boxes` to `boxes`, `scores` and `labels`.
+    """Return the nodes from `raw_scores` and `raw_boxes` to `boxes`, `scores` and `labels`.
 
-    It is what the head's `predict_by_feat` does: the best pairs of each level, no box without
-    area, suppression within each class, the best boxes of each image. With N images, P priors,
+    They do what the head's `predict_by_feat` does: keep the best pairs of each level, drop boxes
+    without area, apply NMS per class, keep the best boxes of each image. With N images, P priors,
     C classes, S selected boxes of the whole batch and K rows of the result:
 
     raw_scores (N, P, C), raw_boxes (N, P, 4) -> boxes (N, K, 4), scores (N, K), labels (N, K).
@@ -72,7 +72,7 @@ def suppression_nodes(rules: Detection) -> str:
 
 
 def _limit_levels(rules: Detection) -> str:
-    """Put to 0 what is not among the best `nms_pre` pairs of its level."""
+    """Set scores that are not among the best `nms_pre` pairs of their level to 0."""
     sizes, classes = rules.level_sizes, len(rules.classes)
     if not 0 < rules.nms_pre < max(sizes) * classes:
         return 'limited_scores = Identity(raw_scores)'
@@ -101,7 +101,7 @@ def _limit_levels(rules: Detection) -> str:
 
 
 def _drop_small(rules: Detection) -> str:
-    """Put to 0 what belongs to a box that is too small."""
+    """Set the scores of boxes that are too small to 0."""
     if rules.min_bbox_size < 0:
         return 'large_scores = Identity(limited_scores)'
     return f"""halves = Constant<value_ints: ints = [2, 2]>()

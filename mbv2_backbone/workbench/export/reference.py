@@ -39,7 +39,7 @@ class Reference:
         return self.model.data_preprocessor(pseudo_collate(packed), False)
 
     def _resize(self, item: dict) -> None:
-        """Resize without OpenCV's rounding, which no other runtime repeats; in place."""
+        """Resize without OpenCV's rounding, which no other runtime reproduces; in place."""
         (height, width), size = self.geometry.input_size, self.geometry.resized_size
         item['inputs'] = F.interpolate(
             item['inputs'][None].float(), size=size, mode='bilinear', align_corners=False
@@ -77,7 +77,7 @@ class Reference:
 
 
 def as_prediction(sample: object) -> Prediction:
-    """Return an mmdet or mmseg data sample as what `Predictor` gives."""
+    """Convert an mmdet or mmseg data sample to the type that `Predictor` returns."""
     boxes, scores, labels = np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, int)
     if 'pred_instances' in sample:
         found = sample.pred_instances.numpy()

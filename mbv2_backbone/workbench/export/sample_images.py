@@ -21,9 +21,9 @@ from .geometry import Geometry
 def training_images(
     cfg: Config, summary: ConfigSummary, count: int, geometry: Geometry
 ) -> list[np.ndarray]:
-    """Return images as the training pipeline of a config makes them, before normalisation.
+    """Return images from the training pipeline of a config, before normalisation.
 
-    Its crops, flips and colours are the same in every run. See `test_images` for the rest.
+    Random crops, flips and colours are the same in every run. See `test_images` for the rest.
     """
     check_data(summary, ('train',))
     set_random_seed(0)
@@ -46,10 +46,10 @@ def test_images(
     At most `count` images, evenly spread over the data, are resized or padded.
 
     Returns:
-        `(H, W, 3)` uint8 RGB each.
+        Images, each `(H, W, 3)` uint8 RGB.
 
     Raises:
-        UserError: If the data is not there.
+        UserError: If the data is missing.
     """
     check_data(summary, ('test',))
     dataset = DATASETS.build(dict(inner_dataset(cfg.test_dataloader.dataset), pipeline=[]))
@@ -67,11 +67,11 @@ def _spread(total: int, count: int) -> list[int]:
 
 
 def drawn_images(count: int, geometry: Geometry) -> list[np.ndarray]:
-    """Draw scenes instead of data that is not there."""
+    """Draw scenes as a substitute for missing data."""
     rng = np.random.default_rng(0)
     return [placed(draw_scene(rng, 192)[0], geometry) for _ in range(count)]
 
 
 def placed(image: np.ndarray, geometry: Geometry) -> np.ndarray:
-    """Bring an image `(H, W, 3)` uint8 to an export's input size."""
+    """Resize and pad an image `(H, W, 3)` uint8 to an export's input size."""
     return place(image, geometry.rules)[0]

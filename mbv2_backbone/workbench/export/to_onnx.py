@@ -21,7 +21,7 @@ OPSET = 20
 
 
 def export_onnx(graph: ExportGraph, metadata: Metadata) -> ModelProto:
-    """Export a graph with its raw outputs; `metadata.is_raw` must say so."""
+    """Export a graph with its raw outputs; `metadata.is_raw` must be true."""
     inputs, shapes = example_inputs(metadata)
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter('ignore')
@@ -46,11 +46,11 @@ def export_onnx(graph: ExportGraph, metadata: Metadata) -> ModelProto:
 
 
 def with_final_outputs(model: ModelProto, metadata: Metadata) -> ModelProto:
-    """Return a copy of a model of `export_onnx` that ends in final boxes and masks.
+    """Return a copy of a model from `export_onnx` that outputs final boxes and masks.
 
     Args:
-        model: With its raw outputs.
-        metadata: Of the result; `is_raw` is false.
+        model: The model with its raw outputs.
+        metadata: Metadata of the result; `is_raw` is false.
     """
     model = deepcopy(model)
     raw_names = ('scores', 'boxes')  # the final outputs have these names
@@ -63,13 +63,13 @@ def with_final_outputs(model: ModelProto, metadata: Metadata) -> ModelProto:
 
 
 def set_metadata(model: ModelProto, metadata: Metadata) -> None:
-    """Write the metadata into a model, instead of any that it has."""
+    """Write the metadata into a model; replaces any that it has."""
     del model.metadata_props[:]
     helper.set_model_props(model, metadata.to_strings())
 
 
 def _drop_notes(model: ModelProto) -> None:
-    """Drop the source lines that torch writes at each node; paths of this machine."""
+    """Drop the source lines that torch writes at each node; they contain paths of this machine."""
     model.doc_string = ''
     model.producer_name = 'mbv2_backbone'
     for node in model.graph.node:
@@ -107,8 +107,8 @@ def _add_final_outputs(model: ModelProto, metadata: Metadata) -> None:
 
 
 def _append(model: ModelProto, nodes: str) -> None:
-    """Append nodes that are written in ONNX's text form."""
+    """Append nodes given in ONNX's text form."""
     text = f'extra (float x) => (float x) {{\n{nodes}\n}}'
     for node in onnx.parser.parse_graph(text).node:
-        node.name = f'final/{node.output[0]}'  # the quantiser leaves out nodes by name
+        node.name = f'final/{node.output[0]}'  # the quantiser excludes nodes by name
         model.graph.node.append(node)

@@ -12,7 +12,7 @@ from ...deploy.metadata import PREFIX, Metadata
 
 
 def to_openvino(model: onnx.ModelProto, metadata: Metadata) -> ov.Model:
-    """Convert an ONNX model of `export_onnx`, its metadata included."""
+    """Convert an ONNX model from `export_onnx`, including its metadata."""
     with tempfile.TemporaryDirectory() as folder:
         path = osp.join(folder, 'model.onnx')
         onnx.save(model, path)
@@ -28,5 +28,5 @@ def set_metadata(model: ov.Model, metadata: Metadata) -> None:
 
 
 def save_openvino(model: ov.Model, path: str) -> None:
-    """Write `.xml` and `.bin`, weights in full precision."""
+    """Write `.xml` and `.bin`, with weights in full precision."""
     ov.save_model(model, path, compress_to_fp16=False)

@@ -12,7 +12,7 @@ from .graph import ExportGraph
 
 
 def example_inputs(metadata: Metadata) -> tuple[tuple[torch.Tensor], dict | None]:
-    """Return inputs to trace a graph with, and which of their sizes the file leaves open."""
+    """Return inputs to trace a graph with, and which of their sizes are dynamic."""
     example = torch.zeros(metadata.batch_size or 2, *metadata.input_size, 3, dtype=torch.uint8)
     return (example,), None if metadata.batch_size else {'image': {0: torch.export.Dim('batch')}}
 
@@ -23,7 +23,7 @@ def _program(graph: ExportGraph, metadata: Metadata) -> torch.export.ExportedPro
 
 
 def save_torch_export(graph: ExportGraph, metadata: Metadata, path: str) -> None:
-    """Write a `.pt2` file with the raw outputs, the metadata inside it."""
+    """Write a `.pt2` file with the raw outputs and the metadata in it."""
     extra = {METADATA_FILE: json.dumps(metadata.to_strings())}
     torch.export.save(_program(graph, metadata), path, extra_files=extra)
 

@@ -12,13 +12,13 @@ _END = object()
 
 
 def in_background(items: Iterable[T], *, ahead: int) -> Iterator[T]:
-    """Yield the items in order, while a thread of its own already makes the next ones.
+    """Yield the items in order, while a background thread already makes the next ones.
 
-    An error in the making comes where its item would have come.
+    An error in making an item is raised where the item would have been yielded.
 
     Args:
-        items: Made one at a time.
-        ahead: How many are made ahead at most.
+        items: Items that are made one at a time.
+        ahead: Maximum number of items made in advance.
     """
     iterator = iter(items)
     with ThreadPoolExecutor(1) as thread:

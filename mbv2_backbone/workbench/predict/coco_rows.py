@@ -13,7 +13,7 @@ from ..drawing.painter import mask_labels
 
 
 class CocoRows:
-    """Turns predictions into rows, without the boxes whose score is below a threshold."""
+    """Converts predictions to rows, without the boxes whose score is below a threshold."""
 
     def __init__(
         self, box_classes: Sequence[str], mask_classes: Sequence[str], *, score_thr: float
@@ -21,7 +21,7 @@ class CocoRows:
         self.box_classes = box_classes
         self.mask_classes = mask_classes
         self.score_thr = score_thr
-        # One id for a class of boxes and masks; the background of masks comes last.
+        # Boxes and masks of a class share an id; the background of masks comes last.
         names = box_classes or mask_classes
         self.category_ids = dict(zip(names, coco_category_ids(names), strict=True))
         for name in mask_classes:
@@ -59,12 +59,12 @@ class CocoRows:
 
 
 class RowFile:
-    """A JSON array that is written row by row, so that its length costs no memory.
+    """A JSON array that is written row by row, so that memory does not grow with its length.
 
-    Until it is complete it is called `<name>.part`; a run that is cut off leaves its rows there.
+    Until it is complete it is named `<name>.part`; an interrupted run leaves its rows there.
 
     Attributes:
-        count: Rows so far.
+        count: Number of rows so far.
     """
 
     def __init__(self, path: Path) -> None:
@@ -73,7 +73,7 @@ class RowFile:
         self._part = path.with_name(f'{path.name}.part')
 
     def __enter__(self) -> RowFile:
-        """Begin the array."""
+        """Start the array."""
         self._file = self._part.open('w')
         self._file.write('[')
         return self
@@ -86,7 +86,7 @@ class RowFile:
             self.count += 1
 
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
-        """End the array, and put the file in its place unless there was an error."""
+        """End the array, and rename the file to its final name unless there was an error."""
         with self._file:
             self._file.write(']')
         if error is None:
@@ -96,7 +96,7 @@ class RowFile:
 
 
 def coco_category_ids(classes: Sequence[str]) -> list[int]:
-    """Return the category id of each class: COCO's own for its 80 classes, else from 1."""
+    """Return the category id of each class: COCO's own for its 80 classes, else numbered from 1."""
     from torchvision.models.detection import SSDLite320_MobileNet_V3_Large_Weights
 
     official = SSDLite320_MobileNet_V3_Large_Weights.COCO_V1.meta['categories']

@@ -22,10 +22,10 @@ from ..configs.summary import ConfigSummary
 class ExportedModel(BaseModel):
     """An exported file that answers `test_step` as a model of mmdet or mmseg does.
 
-    It takes images of any size and brings them to its own.
+    It takes images of any size and resizes them to its input size.
 
     Args:
-        path: What `tools/export.py` wrote.
+        path: A file that `tools/export.py` wrote.
         data_preprocessor: Not used: the file normalises. mmengine's runner passes the config's.
     """
 
@@ -38,7 +38,7 @@ class ExportedModel(BaseModel):
         raise RuntimeError('an exported model predicts through test_step only; it cannot train')
 
     def test_step(self, data: dict) -> list[BaseDataElement]:
-        """Predict on what the data loader gave: BGR uint8 images `(3, H, W)` and samples."""
+        """Predict on a batch of the data loader: BGR uint8 images `(3, H, W)` and samples."""
         images = [np.ascontiguousarray(x.numpy()[::-1].transpose(1, 2, 0)) for x in data['inputs']]
         found = self.predictor.predict(images)
         for sample, prediction in zip(data['data_samples'], found, strict=True):
@@ -60,26 +60,25 @@ class ExportedModel(BaseModel):
                 labels=torch.from_numpy(prediction.labels),
             )
         if metadata.segmentation:
-            # mmdet's name for a map is sem_seg, mmseg's is data.
+            # mmdet calls a label map sem_seg, mmseg calls it data.
             name = 'sem_seg' if metadata.detection else 'data'
             labels = torch.from_numpy(prediction.mask.astype(np.int64))
             sample.pred_sem_seg = PixelData(**{name: labels[None]})
 
 
 def exported_steps(path: str, summary: ConfigSummary) -> list[Step]:
-    """Return the steps that put an exported file in the place of a config's model."""
+    """Return the steps that replace a config's model by an exported file."""
     return [use_exported(path, summary), keep_image_size()]
 
 
 @step('exported file', 'The exported file takes the place of the model.')
 def use_exported(cfg: Config, path: str, summary: ConfigSummary) -> None:
-    """Put an exported file in the place of a config's model, in place.
+    """Replace a config's model by an exported file, in place.
 
-    Images go into it as they are, so `keep_image_size` comes with it.
+    It takes images at their original size, so `keep_image_size` is needed, too.
 
     Raises:
-        UserError: If the file cannot be read, or does another task or has other classes than the
-            config.
+        UserError: If the file cannot be read, or its task or classes differ from the config's.
     """
     metadata = Predictor(path).metadata
     for head, what, given, classes in (
@@ -97,7 +96,7 @@ def use_exported(cfg: Config, path: str, summary: ConfigSummary) -> None:
             )
     cfg.model = ConfigDict(type='ExportedModel', _scope_='mmengine', path=path)
     cfg.load_from = None
-    # The others are for training and for weights that the file no longer has.
+    # The other hooks are for training and for weights that the file no longer has.
     cfg.custom_hooks = [h for h in cfg.get('custom_hooks') or [] if h['type'] == 'PictureHook']
     # No loader processes: OpenVINO's threads do not survive a fork.
     cfg.test_dataloader.num_workers = 0
@@ -107,9 +106,9 @@ def use_exported(cfg: Config, path: str, summary: ConfigSummary) -> None:
 
 @step('image size', 'The test pipeline leaves the size of the images alone.')
 def keep_image_size(cfg: Config) -> None:
-    """Let the test pipeline of a config keep the size of the images, in place."""
+    """Make the test pipeline of a config keep the size of the images, in place."""
     dataset = inner_dataset(cfg.test_dataloader.dataset)
-    # A Resize by 1 stays in the place of the old one, for the metadata that it writes.
+    # A Resize by 1 replaces the old one, because of the metadata that it writes.
     dataset.pipeline = [
         ConfigDict(type=transform['type'], scale_factor=1.0, keep_ratio=True)
         if type_name(transform) == 'Resize'

@@ -31,7 +31,7 @@ K = TypeVar('K')
 
 _IMAGE_LOADERS = ('LoadImageFromFile', 'LoadImageAsAnnotated')
 
-_AHEAD = 4  # images that are decoded, and predictions that are made, before they are asked for
+_AHEAD = 4  # images that are decoded, and predictions that are made, in advance
 
 
 class FilePredictor:
@@ -72,7 +72,7 @@ class FilePredictor:
     def stream(
         self, items: Iterable[tuple[K, np.ndarray]], batch_size: int
     ) -> Iterator[tuple[K, np.ndarray, BaseDataElement]]:
-        """Predict on images with a key each, while more of them are made and results are used."""
+        """Predict on images with a key each, while more images are made and results are used."""
         samples = self._in_batches(in_background(items, ahead=_AHEAD), batch_size)
         return in_background(samples, ahead=_AHEAD)
 

@@ -14,11 +14,11 @@ def folded(model: nn.Module, *, strict: bool = True) -> nn.Module:
     """Return a copy of a model for prediction, with every batch norm after a convolution folded.
 
     Args:
-        model: Any model of mmcv's `ConvModule`s; it is not changed.
+        model: Any model built of mmcv's `ConvModule`s; it is not changed.
         strict: Refuse a model with a batch norm that does not follow a convolution; else it stays.
 
     Raises:
-        ValueError: If a batch norm is left over and `strict` is set.
+        ValueError: If a batch norm remains and `strict` is set.
     """
     model = deepcopy(model).eval().requires_grad_(False)
     for module in model.modules():
@@ -27,7 +27,7 @@ def folded(model: nn.Module, *, strict: bool = True) -> nn.Module:
         norm = module.norm
         if not isinstance(norm, _BatchNorm) or module.order[:2] != ('conv', 'norm'):
             continue
-        if not norm.affine:  # mmcv would take weight and bias for granted
+        if not norm.affine:  # mmcv expects weight and bias
             norm.weight = nn.Parameter(torch.ones_like(norm.running_var))
             norm.bias = nn.Parameter(torch.zeros_like(norm.running_var))
         fuse_conv_bn(module)

@@ -21,8 +21,8 @@ class Source:
     """One file to predict on.
 
     Attributes:
-        path: Where it is.
-        name: Where its results go below the output folder, without suffix.
+        path: Path of the file.
+        name: Path of its results relative to the output folder, without suffix.
         is_video: Whether it is a video.
     """
 
@@ -32,10 +32,10 @@ class Source:
 
 
 def find_sources(inputs: Sequence[str]) -> list[Source]:
-    """Resolve files, folders (searched to the bottom) and glob patterns, each file once.
+    """Resolve files, folders (searched recursively) and glob patterns, each file once.
 
     Raises:
-        UserError: If an input leads to no image or video.
+        UserError: If an input matches no image or video.
     """
     sources: dict[str, Source] = {}
     for given in inputs:
@@ -72,7 +72,7 @@ def _with_unique_names(sources: list[Source]) -> list[Source]:
 
 
 def image_ids(sources: Sequence[Source]) -> dict[str, int]:
-    """Number images as COCO does: by their file names where all are numbers, else from 0."""
+    """Number images as COCO does: by their file names if all are numbers, else from 0."""
     stems = [osp.splitext(osp.basename(source.path))[0] for source in sources]
     if all(stem.isdecimal() for stem in stems) and len({int(s) for s in stems}) == len(stems):
         return {source.path: int(stem) for source, stem in zip(sources, stems, strict=True)}

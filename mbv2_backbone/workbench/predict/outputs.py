@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Summary:
-    """What a prediction run did.
+    """The results of a prediction run.
 
     Attributes:
         predictions: Path of `predictions.json`.
@@ -36,7 +36,7 @@ class Summary:
         num_predictions: Rows in `predictions.json`.
         unreadable: Files that could not be read.
         video_fps: Frames per second reached, by video.
-        notes: What else a user should know of the videos.
+        notes: Anything else a user should know about the videos.
     """
 
     predictions: str
@@ -49,15 +49,15 @@ class Summary:
 
 @dataclass(kw_only=True)
 class PredictionRun:
-    """One call of `predict`: what it writes, and what was done so far.
+    """One call of `predict`: what it writes, and its progress.
 
     Attributes:
-        predictor: Predicts on the images.
+        predictor: Model that predicts on the images.
         out: Output folder.
-        rows: Takes the rows of the predictions.
-        batch_size: Images at a time.
-        draw: Whether drawings are written.
-        inspector: Looks at what the backbone computes for each image; `None` for nothing.
+        rows: File for the rows of the predictions.
+        batch_size: Images per batch.
+        draw: Whether to write drawings.
+        inspector: Inspects the backbone's feature maps of each image; `None` to skip that.
     """
 
     predictor: FilePredictor
@@ -71,7 +71,7 @@ class PredictionRun:
         self.summary = Summary(predictions=str(self.rows.path))
 
     def predict_stills(self, sources: Sequence[Source], ids: dict[str, int]) -> None:
-        """Predict on images and write what is asked for each."""
+        """Predict on images and write the outputs of each."""
         found = self.predictor.stream(self._read(sources), self.batch_size)
         for source, image, sample in track(found, 'Predicting', total=len(sources), unit='images'):
             self.summary.num_images += 1
@@ -126,7 +126,7 @@ class PredictionRun:
                         path = self._path(f'{source.name}.mp4')
                         clip = ClipWriter(path, fps=video.fps, size_hw=picture.shape[:2])
                     clip.write(picture, seconds)
-        finally:  # a clip plays as far as it was written only once it is closed
+        finally:  # a clip, even an incomplete one, is playable only after closing
             if clip is not None:
                 clip.close()
         self.summary.num_images += video.count
@@ -138,7 +138,7 @@ class PredictionRun:
         return video.count
 
     def finish(self) -> Summary:
-        """Tell what was done.
+        """Return the summary of the run.
 
         Raises:
             UserError: If no input could be read.

@@ -8,13 +8,13 @@ from torch import Tensor, nn
 
 
 class PackedConv(nn.Module):
-    """A convolution, and the ReLU6 after it, in one call, with weights laid out once.
+    """A convolution and the ReLU6 after it in one call, with weights laid out only once.
 
-    torch lays weights out again in each call and makes a pass of its own over memory for the
-    activation. The layout is chosen for the size of the first input; other sizes give the same.
+    torch lays weights out again in each call and makes a separate pass over memory for the
+    activation. The layout is chosen for the size of the first input; it works for other sizes.
 
     Args:
-        conv: A convolution of float32 on the CPU.
+        conv: A float32 convolution on the CPU.
         has_relu6: Clamp the output to [0, 6].
     """
 
@@ -25,7 +25,7 @@ class PackedConv(nn.Module):
         self.weight: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map `(N, in_channels, H, W)` as the convolution and the activation do."""
+        """Apply the convolution and the activation to `(N, in_channels, H, W)`."""
         conv = self.conv
         where = (conv.padding, conv.stride, conv.dilation, conv.groups)
         if self.weight is None:
@@ -38,12 +38,12 @@ class PackedConv(nn.Module):
 
 
 def pack_convolutions(model: nn.Module) -> None:
-    """Put `PackedConv` in the place of each convolution that it can do, in place.
+    """Replace each convolution that `PackedConv` supports, in place.
 
-    Nothing is done where this torch has no oneDNN.
+    Does nothing if this torch has no oneDNN.
 
     Args:
-        model: A network that only predicts, on a CPU, batch norms folded.
+        model: A network that only predicts, on a CPU, with batch norms folded.
     """
     operators = ('_reorder_convolution_weight', '_convolution_pointwise')
     if not torch.backends.mkldnn.is_available() or not all(

@@ -30,26 +30,26 @@ def predict(
 ) -> Summary:
     """Predict on images, folders, globs and videos.
 
-    Below `out` come the drawings (`<name>.jpg`, videos as `<name>.mp4`), for segmentation the
+    Writes to `out` the drawings (`<name>.jpg`, videos as `<name>.mp4`), for segmentation the
     label maps (`masks/<name>.png`), and `predictions.json`.
 
     Args:
         config: Path of the config.
         checkpoint: Path of the checkpoint, which must cover the whole model, or of an exported
-            file; `best` or `last` of the config's work folder.
+            file; `best` or `last` of the config's work directory.
         inputs: Files, folders and glob patterns.
         out: Output folder.
         score_thr: Boxes below it are neither drawn nor written; in [0, 1].
-        batch_size: Images at a time; by default 1 for segmentation alone, whose images differ in
+        batch_size: Images per batch; by default 1 for segmentation alone, whose images differ in
             size, else 8.
-        draw: Whether drawings are written.
-        features: Whether `<name>.taps.png` and `<name>.classes.png` show what the backbone
-            computes for each image.
+        draw: Whether to write drawings.
+        features: Whether to write `<name>.taps.png` and `<name>.classes.png`, which show what the
+            backbone computes for each image.
         cfg_options: `key=value` overrides of the config.
 
     Raises:
-        UserError: If the config, the checkpoint or an input is not what it must be, no input can be
-            read, or PyAV is missing to write a video.
+        UserError: If the config, the checkpoint or an input is invalid, no input can be read, or
+            PyAV, which writes videos, is missing.
     """
     sources = find_sources(inputs)
     if features:

@@ -11,23 +11,23 @@ import numpy as np
 
 from ...common.messages import UserError
 
-_PLAUSIBLE_FPS = (1, 240)  # files without a frame rate state their clock in its place
+_PLAUSIBLE_FPS = (1, 240)  # files without a frame rate state their clock instead
 _DEFAULT_FPS = 25.0
 _CLOCK = Fraction(1, 90_000)  # seconds, the clock of MPEG
 _H264 = 'libx264'
-# Nearly the frames that went in, at a third of the time of x264's default.
+# Close to the original frames, in a third of the time of x264's default.
 _H264_OPTIONS = dict(crf='20', preset='veryfast')
 
 
 class Video:
-    """The frames of a video, turned as its metadata says.
+    """The frames of a video, rotated as its metadata says.
 
     Args:
         path: A video file that OpenCV reads.
 
     Attributes:
         fps: Frames per second, on average.
-        num_frames: How many the file says it has; 0 where it does not say.
+        num_frames: Number of frames that the file states; 0 if it states none.
         count: Frames read so far.
 
     Raises:
@@ -55,25 +55,25 @@ class Video:
                 return
             stated = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
             if self.count:
-                # Some containers have no times; no frame comes before the one that it follows.
+                # Some containers have no times; each frame must be later than the one before it.
                 time = stated if stated > time else time + 1 / self.fps
             self.count += 1
             yield time, frame
 
     def notes(self) -> list[str]:
-        """Tell, after the last frame, what a user should know of the file."""
+        """Return, after the last frame, what a user should know about the file."""
         if 0 < self.count < self.num_frames - 1:  # containers round the number that they state
             return [f'is truncated: {self.count} of its {self.num_frames} frames can be read']
         return []
 
 
 class ClipWriter:
-    """Writes frames as an `.mp4` in H.264, which every player and browser shows, without sound.
+    """Writes frames as an `.mp4` in H.264, which every player and browser supports, without sound.
 
     Args:
-        path: Of the clip.
+        path: Path of the clip.
         fps: Frames per second.
-        size_hw: Of the frames; where a side is odd, the clip is one pixel larger.
+        size_hw: Size of the frames; if a side is odd, the clip is one pixel larger.
 
     Raises:
         UserError: If the clip cannot be written.
@@ -89,14 +89,14 @@ class ClipWriter:
             rate = Fraction(fps).limit_denominator(1001)
             self._stream = self._container.add_stream(_H264, rate=rate, options=_H264_OPTIONS)
             self._stream.height, self._stream.width = (side + side % 2 for side in size_hw)
-            self._stream.pix_fmt = 'yuv420p'  # the only one that all players know
+            self._stream.pix_fmt = 'yuv420p'  # the only one that all players support
             self._stream.codec_context.time_base = _CLOCK
             self._container.start_encoding()  # opens the file, which may fail
         except OSError as error:
             raise UserError(f'cannot write the clip {path}: {error}') from error
 
     def write(self, image: np.ndarray, time: float) -> None:
-        """Add a frame `(H, W, 3)` uint8 BGR at a time in seconds; times must rise."""
+        """Add a frame `(H, W, 3)` uint8 BGR at a time in seconds; times must increase."""
         import av
 
         image = np.ascontiguousarray(np.pad(image, self._odd, mode='edge'))
@@ -105,16 +105,16 @@ class ClipWriter:
         self._container.mux(self._stream.encode(frame))
 
     def close(self) -> None:
-        """Write what is left."""
+        """Write the remaining frames."""
         self._container.mux(self._stream.encode())
         self._container.close()
 
 
 def check_can_write() -> None:
-    """Refuse to write a clip without PyAV, or with a build of it that leaves H.264 out.
+    """Refuse to write a clip without PyAV, or with a build of it that lacks H.264.
 
     Raises:
-        UserError: It says what to install.
+        UserError: If so; says what to install.
     """
     if find_spec('av') is not None:
         import av

@@ -19,7 +19,7 @@ class Boxes:
     Attributes:
         xyxy: `(N, 4)` float32, in pixels of the file.
         labels: `(N,)`.
-        scores: `(N,)`; of the truth, 0 for boxes that are not counted (COCO's crowds, VOC's
+        scores: `(N,)`; for ground truth, 0 for boxes that are not counted (COCO's crowds, VOC's
             difficult ones), else 1.
     """
 
@@ -32,18 +32,18 @@ class Boxes:
         return len(self.labels)
 
     def where(self, kept: np.ndarray) -> Boxes:
-        """Return the boxes that a mask or indices pick."""
+        """Return the boxes that a mask or indices select."""
         return Boxes(self.xyxy[kept], self.labels[kept], self.scores[kept])
 
 
 def match_boxes(found: Boxes, truth: Boxes) -> np.ndarray:
-    """Pair detections with the truth, one to one.
+    """Match detections to the ground truth, one to one.
 
-    Pairs of one class come first, those that overlap most before others; the rest is paired across
+    Pairs of one class are matched first, by descending overlap; the rest is matched across
     classes.
 
     Returns:
-        `(len(found),)`: the index of the box of the truth, or -1.
+        `(len(found),)`: the index of the ground truth box, or -1.
     """
     iou = pairwise_iou(found.xyxy, truth.xyxy)
     is_other = found.labels[:, None] != truth.labels
@@ -52,12 +52,12 @@ def match_boxes(found: Boxes, truth: Boxes) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Match:
-    """The detections of an image above a score, and its truth.
+    """The detections of an image above a score, and its ground truth.
 
     Attributes:
         found: The detections that count.
         truth: The boxes that count.
-        matched: For each detection the index of its box of the truth, or -1.
+        matched: For each detection the index of its ground truth box, or -1.
     """
 
     found: Boxes
@@ -73,14 +73,14 @@ class Match:
 
     @property
     def is_seen(self) -> np.ndarray:
-        """Whether each box of the truth was found as what it is, `(len(truth),)`."""
+        """Whether each ground truth box was found with its class, `(len(truth),)`."""
         seen = np.zeros(len(self.truth), bool)
         seen[self.matched[self.is_right]] = True
         return seen
 
     @property
     def f1(self) -> float:
-        """2 x right / (detections + boxes); 1 where there is neither."""
+        """2 x right / (detections + boxes); 1 if there are neither."""
         total = len(self.found) + len(self.truth)
         return 2 * int(self.is_right.sum()) / total if total else 1.0
 
@@ -88,8 +88,8 @@ class Match:
 def match_image(found: Boxes, truth: Boxes) -> Match:
     """Match the detections of an image.
 
-    A detection that lies by half on a box that is not counted is not counted either, unless it is
-    matched with one that is.
+    A detection with at least half of its area in a box that is not counted is not counted either,
+    unless it is matched with a box that is.
     """
     found = found.where(found.scores >= SCORE_THR)
     counted, ignored = truth.where(truth.scores > 0), truth.where(truth.scores == 0)
@@ -100,11 +100,11 @@ def match_image(found: Boxes, truth: Boxes) -> Match:
 
 
 def confusion_of(match: Match, num_classes: int) -> np.ndarray:
-    """Count what was taken for what.
+    """Count the pairs of true and predicted class.
 
     Returns:
-        `(C + 1, C + 1)`: rows are the truth, columns the detections; the last row are detections
-        of nothing, the last column boxes that were not found.
+        `(C + 1, C + 1)`: rows are the ground truth, columns the detections; the last row counts
+        detections without a match, the last column boxes that were not found.
     """
     counts = np.zeros((num_classes + 1, num_classes + 1), np.int64)
     truth_of_found = np.full(len(match.found), num_classes)

@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MAX_LINES = 8
-# Figures of one class: mmdet's `coco/disc_precision`, mmseg's `IoU/disc` and `seg/IoU/disc`.
+# Metrics of one class: mmdet's `coco/disc_precision`, mmseg's `IoU/disc` and `seg/IoU/disc`.
 _OF_A_CLASS = ('IoU/', 'Acc/', 'Dice/', 'Fscore/', 'Precision/', 'Recall/')
 _NO_METRICS = ('time', 'data_time', 'memory')
 
 
 def panels(rows: Sequence[dict]) -> list[tuple[str, list[str], bool]]:
-    """Say what of `read_scalars` is drawn together: title, names, whether on a log axis."""
+    """Group the values of `read_scalars` into plots: title, names, whether on a log axis."""
     training = keys_of(rows, is_val=False)
     found = [('loss', [key for key in training if 'loss' in key], True)]
     metrics: dict[str, list[str]] = {}
@@ -33,7 +33,7 @@ def panels(rows: Sequence[dict]) -> list[tuple[str, list[str], bool]]:
 
 
 def draw_curves(rows: Sequence[dict]) -> Figure | None:
-    """Draw losses, metrics of the validations and learning rates; `None` without figures."""
+    """Draw losses, validation metrics and learning rates; `None` if there are no values."""
     from matplotlib.figure import Figure
 
     shown = panels(rows)

@@ -19,11 +19,11 @@ BACKGROUND = 'background'
 
 
 class BoxCollector:
-    """Collects of each image what the report says of its boxes.
+    """Collects what the report says about the boxes of each image.
 
     Args:
         classes: Names of the labels.
-        truths: The true boxes of each image, by path.
+        truths: The ground truth boxes of each image, by path.
         keep_all: Whether to keep all detections, to compute the precision from them.
     """
 
@@ -39,7 +39,7 @@ class BoxCollector:
         self.all_found: dict[str, Boxes] | None = {} if keep_all else None
 
     def add(self, sample: BaseDataElement) -> None:
-        """Take in what was predicted on an image."""
+        """Add the predictions of an image."""
         predicted = sample.pred_instances
         found = Boxes(
             *(predicted[key].detach().cpu().numpy() for key in ('bboxes', 'labels', 'scores'))
@@ -62,7 +62,7 @@ class BoxCollector:
         )
 
     def merge(self, others: Sequence[BoxCollector]) -> None:
-        """Take in what other processes collected."""
+        """Add what other processes collected."""
         self.extremes.merge(other.extremes for other in others)
         for other in others:
             self.confusion += other.confusion
@@ -77,10 +77,10 @@ class BoxCollector:
         precision: np.ndarray | None,
         iou_thrs: Sequence[float],
     ) -> dict:
-        """Return the figures of the report; all can be written as JSON.
+        """Return the numbers of the report; all can be written as JSON.
 
         Args:
-            metrics: What the runner's metric says; the AP of a class stands with the class.
+            metrics: Values of the runner's metric; the AP of a class is listed with the class.
             precision: As `precision_of_labels` returns it; `None` computes it from all detections.
             iou_thrs: The IoU thresholds of the precision.
         """
@@ -119,7 +119,7 @@ class BoxCollector:
         return rows
 
     def _curves(self, precision: np.ndarray | None, iou_thrs: Sequence[float]) -> dict | None:
-        """Return the precision of each class with truth, over the recall, at IoU 0.5."""
+        """Return the precision over the recall at IoU 0.5 of each class with ground truth."""
         if precision is None:
             return None
         index = _index_of(iou_thrs, IOU_THR) or 0
@@ -132,10 +132,10 @@ class BoxCollector:
 
 
 def class_figures(precision: np.ndarray, iou_thrs: Sequence[float]) -> dict[str, float | None]:
-    """Return the AP of one class: as it is, at IoU 0.5 and 0.75, and by the size of the boxes.
+    """Return the AP of one class: over all IoUs, at IoU 0.5 and 0.75, and by box size.
 
     Args:
-        precision: `(T, 101, 4)`; -1 where there is no truth.
+        precision: `(T, 101, 4)`; -1 where there is no ground truth.
         iou_thrs: `(T,)`.
     """
     halves = [_index_of(iou_thrs, value) for value in (0.5, 0.75)]
@@ -147,7 +147,7 @@ def class_figures(precision: np.ndarray, iou_thrs: Sequence[float]) -> dict[str,
 def precision_of_boxes(
     found: Mapping[str, Boxes], truths: Mapping[str, Boxes], num_classes: int
 ) -> np.ndarray:
-    """Compute the precision as COCO does, of detections with their truth by image.
+    """Compute the precision as COCO does, from the detections and ground truth of each image.
 
     Returns:
         As `precision_of_labels`.
@@ -206,7 +206,7 @@ def _ratio(part: int, whole: int) -> float | None:
 
 
 def truth_of(sample: Mapping[str, Any]) -> Boxes:
-    """Return the true boxes of an image of mmdet's datasets."""
+    """Return the ground truth boxes of an image of mmdet's datasets."""
     boxes = sample.get('instances', ())
     return Boxes(
         np.array([box['bbox'] for box in boxes], np.float32).reshape(-1, 4),

@@ -28,11 +28,11 @@ FOLDER = 'report'
 class ReportHook(Hook):
     """Writes `<work_dir>/report/report.html` after an evaluation.
 
-    An error ends the report, not the evaluation.
+    An error stops the report, not the evaluation.
 
     Args:
-        checkpoint: What is evaluated.
-        summary: Of the config before test-time augmentation or an export took the model's place.
+        checkpoint: The evaluated checkpoint.
+        summary: Summary of the config before test-time augmentation or an export changed the model.
     """
 
     def __init__(self, *, checkpoint: str, summary: ConfigSummary) -> None:
@@ -41,7 +41,7 @@ class ReportHook(Hook):
         self.checkpoint = checkpoint
 
     def before_test_epoch(self, runner: Runner) -> None:
-        """Prepare to collect and to take times."""
+        """Prepare to collect data and to measure times."""
         self.boxes = self.masks = None
         self.is_off = False
         self.num_seen = 0
@@ -65,7 +65,7 @@ class ReportHook(Hook):
     def _or_no_report(self, runner: Runner) -> Iterator[None]:
         try:
             yield
-        except Exception:  # the figures of the evaluation are not to be lost for this
+        except Exception:  # the metrics of the evaluation must not be lost because of this
             self.is_off = True
             runner.logger.exception('No report was written because of an error')
 
@@ -74,7 +74,7 @@ class ReportHook(Hook):
         return [collector for collector in (self.boxes, self.masks) if collector is not None]
 
     def before_test_iter(self, runner: Runner, **_: Any) -> None:  # noqa: ARG002
-        """End the time of loading."""
+        """End the loading time."""
         self._lap('data')
 
     def _timed(self, process: Callable) -> Callable:
@@ -95,13 +95,13 @@ class ReportHook(Hook):
         outputs: Sequence[BaseDataElement] | None = None,
     ) -> None:
         """Collect from one batch."""
-        self._lap('metric')  # with what other hooks do, such as drawing
+        self._lap('metric')  # includes what other hooks do, such as drawing
         if self.is_off:
             return
         num_images = len(runner.test_dataloader.dataset)
         with self._or_no_report(runner):
             for sample in outputs:
-                # The last batches of several processes are filled up with images from the start.
+                # With several processes, the last batches are padded with images from the start.
                 if get_rank() + self.num_seen * get_world_size() < num_images:
                     for collector in self._collectors:
                         collector.add(sample)
@@ -114,10 +114,10 @@ class ReportHook(Hook):
         self.mark = now
 
     def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        """Gather from all processes, and write."""
-        del runner.test_loop.evaluator.process  # the class has the one without the clock
+        """Gather the data of all processes, and write the report."""
+        del runner.test_loop.evaluator.process  # the class has the untimed one
         everyone = gather_object(None if self.is_off else self._collectors)
-        if not is_main_process() or None in everyone:  # the process that failed has said why
+        if not is_main_process() or None in everyone:  # the process that failed has logged why
             return
         with self._or_no_report(runner):
             for collector, *others in zip(self._collectors, *everyone[1:], strict=True):
@@ -162,12 +162,12 @@ def _metric_with(runner: Runner, attribute: str) -> BaseMetric | None:
 
 
 def speed_of(seconds: dict[str, float], num_images: int, num_processes: int) -> dict:
-    """Return the speed of an evaluation, without what the report took of its time.
+    """Return the speed of an evaluation, excluding the time that the report took.
 
     Args:
         seconds: In the main process: `data` for loading, `model`, `metric` and `report`.
-        num_images: Of the dataset, in all processes.
-        num_processes: That shared them.
+        num_images: Number of images of the dataset, over all processes.
+        num_processes: Number of processes that shared them.
     """
     share = num_images / num_processes
     total = sum(seconds[key] for key in ('data', 'model', 'metric'))

@@ -13,20 +13,20 @@ _NO_FIGURES = ('iter', 'epoch', 'step')
 
 
 def newest_log(work_dir: str | Path) -> Path | None:
-    """Return the figures of the newest training in a work folder, or `None`."""
+    """Return the log of the newest training in a work directory, or `None`."""
     logs = _logs(work_dir)
     return logs[-1] if logs else None
 
 
 def read_scalars(work_dir: str | Path) -> list[dict]:
-    """Read the figures of the newest training, from its start on if it was resumed.
+    """Read the logged values of the newest training, from its start on if it was resumed.
 
     Args:
-        work_dir: Folder of a training.
+        work_dir: Work directory of a training.
 
     Returns:
         One dict for each line of the log, in order of time: all with `iter`; with `epoch` in
-        trainings by epochs. Validations have those of the training step before them, and
+        epoch-based trainings. Validations have those of the training step before them, and
         `is_val`. Empty if there is no log.
     """
     rows: list[dict] = []
@@ -38,7 +38,7 @@ def read_scalars(work_dir: str | Path) -> list[dict]:
 
 
 def curve(rows: Sequence[dict], key: str) -> tuple[list, list]:
-    """Return the iterations of a figure, such as `loss` or `coco/bbox_mAP`, and its finite values.
+    """Return the iterations and the finite values of one key, such as `loss` or `coco/bbox_mAP`.
 
     `rows` are those of `read_scalars`.
     """
@@ -47,7 +47,7 @@ def curve(rows: Sequence[dict], key: str) -> tuple[list, list]:
 
 
 def keys_of(rows: Sequence[dict], *, is_val: bool) -> list[str]:
-    """Return the names of the figures of training or of validation, in order of appearance."""
+    """Return the names of the values of training or of validation, in order of appearance."""
     keys = dict.fromkeys(
         key
         for row in rows
@@ -59,7 +59,7 @@ def keys_of(rows: Sequence[dict], *, is_val: bool) -> list[str]:
 
 
 def _logs(work_dir: str | Path) -> list[Path]:
-    """Return the logs in a work folder that are not empty, by the time in their folder's name."""
+    """Return the non-empty logs in a work directory, by the time in their folder's name."""
     paths = sorted(Path(work_dir).glob('*/vis_data/scalars.json'))
     return [path for path in paths if path.stat().st_size]
 
@@ -69,7 +69,7 @@ def _read(path: Path) -> list[dict]:
     for line in path.read_text(encoding='utf-8').splitlines():
         try:
             row = json.loads(line)
-        except json.JSONDecodeError:  # a run that was killed while it wrote
+        except json.JSONDecodeError:  # from a run that was killed while writing
             continue
         row['is_val'] = 'iter' not in row and 'lr' not in row
         row.setdefault('step', row.get('iter', 0))
@@ -78,10 +78,10 @@ def _read(path: Path) -> list[dict]:
 
 
 def _before(resumed: Sequence[dict], rows: Sequence[dict]) -> list[dict]:
-    """Return the rows of a log up to the place where a later one continues.
+    """Return the rows of a log up to the position at which a later one continues.
 
-    Steps of training are iterations; those of validations may be epochs. So each is compared with
-    its like.
+    Steps of training are iterations; those of validations may be epochs. So each is compared
+    only with its own kind.
     """
     first = {row['is_val']: row['step'] for row in reversed(resumed)}
     return list(takewhile(lambda row: row['step'] < first.get(row['is_val'], inf), rows))

@@ -24,9 +24,9 @@ _GAP = 6
 def compare_boxes(
     image: RankedImage, classes: Sequence[str], *, has_truth: bool
 ) -> np.ndarray | None:
-    """Draw true boxes and detections side by side; blue is right, vermilion is missed or wrong.
+    """Draw ground truth and detected boxes side by side; blue is right, vermilion missed or wrong.
 
-    Where the test split has no boxes, all detections are of one colour.
+    If the test split has no boxes, all detections have the same colour.
 
     Returns:
         `(H, W, 3)` uint8 BGR; `None` if the file cannot be read any more.
@@ -48,7 +48,7 @@ def compare_boxes(
 
 
 def compare_masks(image: RankedImage, palette: Sequence[Sequence[int]]) -> np.ndarray | None:
-    """Draw the true and the predicted mask side by side; without a truth only the image.
+    """Draw ground truth and predicted mask side by side; without ground truth only the image.
 
     Returns:
         `(H, W, 3)` uint8 BGR; `None` if the file cannot be read any more.
@@ -62,7 +62,7 @@ def compare_masks(image: RankedImage, palette: Sequence[Sequence[int]]) -> np.nd
 
 
 def encode(image: np.ndarray, max_bytes: int) -> bytes:
-    """Encode an image as WebP, as well as it fits into a number of bytes."""
+    """Encode an image as WebP, at the best quality that fits into a number of bytes."""
     for quality in _QUALITIES:
         data = cv2.imencode('.webp', image, [cv2.IMWRITE_WEBP_QUALITY, quality])[1].tobytes()
         if len(data) <= max_bytes:
@@ -84,7 +84,7 @@ def _side_by_side(
 
 
 def _read(image: RankedImage) -> np.ndarray | None:
-    """Read an image, turned as the size says that its boxes and masks belong to."""
+    """Read an image in the orientation that fits the size of its boxes and masks."""
     picture = read_image(image.path)
     if picture is not None and picture.shape[:2] == image.size_hw[::-1] != image.size_hw:
         picture = read_image(image.path, AS_STORED)

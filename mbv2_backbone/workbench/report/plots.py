@@ -21,7 +21,7 @@ def draw_precision(curves: Mapping) -> Figure:
 
     Args:
         curves: `recall`, and `precision` by name of the class; of many classes only the worst are
-            named.
+            labelled.
     """
     from matplotlib.figure import Figure
 
@@ -43,10 +43,10 @@ def draw_precision(curves: Mapping) -> Figure:
 
 
 def draw_confusion(names: Sequence[str], counts: Sequence[Sequence[int]]) -> Figure:
-    """Draw a confusion matrix, each row by its sum.
+    """Draw a confusion matrix, with each row divided by its sum.
 
     Args:
-        names: Of the rows, which are the truth, and of the columns, which are the prediction.
+        names: Names of the rows (ground truth) and of the columns (prediction).
         counts: `(N, N)`.
     """
     from matplotlib.figure import Figure

@@ -19,7 +19,7 @@ from .logs import newest_log, read_scalars
 
 
 def origin_of(runner: Runner, checkpoint: str) -> dict:
-    """Return what a report says besides its figures; all can be written as JSON."""
+    """Return the provenance that a report states; all of it can be written as JSON."""
     found = versions()
     commit = commit_of(Path(mbv2_backbone.__file__).parent)
     if commit:
@@ -39,7 +39,7 @@ def origin_of(runner: Runner, checkpoint: str) -> dict:
 
 
 def training_in(*folders: Path) -> dict:
-    """Return the newest log of a training, of the first folder that has one, and its figures."""
+    """Return the newest training log in the first folder that has one, and its values."""
     for folder in folders:
         log = newest_log(folder)
         if log is not None:
@@ -48,9 +48,9 @@ def training_in(*folders: Path) -> dict:
 
 
 def commit_of(package: Path) -> str:
-    """Return the commit of the checkout that a package lies in, with `+` if files were changed.
+    """Return the commit of the checkout that contains a package, with `+` if files were changed.
 
-    Empty where the package was installed: it may lie inside a checkout of something else.
+    Empty if the package was installed: it may be inside a checkout of another project.
     """
     git = ['git', '-C', str(package.parent)]
     try:

@@ -16,10 +16,10 @@ class RankedImage:
     """An image that may be drawn.
 
     Attributes:
-        path: Of the file.
+        path: Path of the file.
         size_hw: Height and width that the boxes or masks belong to.
         rank: The lower, the worse the prediction.
-        facts: What is said below the image.
+        facts: What is written below the image.
         content: What is drawn.
     """
 
@@ -43,11 +43,11 @@ class Extremes:
         self._best: list[RankedImage] = []
 
     def add(self, rank: tuple[float, ...], make: Callable[[], RankedImage]) -> None:
-        """Take an image in if it is among the worst or the best so far.
+        """Keep an image if it is among the worst or the best so far.
 
         Args:
-            rank: Of the image.
-            make: Makes what is kept; it is called for few of the images.
+            rank: Rank of the image.
+            make: Makes the image to keep; it is called for few images only.
         """
         is_bad = len(self._worst) < self.limit or rank < self._worst[-1].rank
         is_good = len(self._best) < self.limit or rank > self._best[-1].rank
@@ -60,7 +60,7 @@ class Extremes:
             self._best = sorted([*self._best, image], key=_RANK, reverse=True)[: self.limit]
 
     def merge(self, others: Iterable[Extremes]) -> None:
-        """Take in what other processes kept."""
+        """Add what other processes kept."""
         for other in others:
             for image in {id(image): image for image in other._worst + other._best}.values():
                 self.add(image.rank, lambda image=image: image)
@@ -68,7 +68,7 @@ class Extremes:
     def worst_and_best(self) -> tuple[list[RankedImage], list[RankedImage]]:
         """Return the worst, the very worst first, and the best, the very best first.
 
-        Of few images, each is in the half that it belongs to.
+        If there are few images, each is only in the half that it belongs to.
         """
         ranked = sorted({id(i): i for i in self._worst + self._best}.values(), key=_RANK)
         num_worst = min(self.limit, (len(ranked) + 1) // 2)

@@ -31,9 +31,9 @@ class Part:
     """The report's part on boxes or on masks.
 
     Attributes:
-        report: Its figures.
-        worst: Images to be drawn, the very worst first.
-        best: The same, the very best first.
+        report: Its numbers.
+        worst: Images to draw, worst first.
+        best: Images to draw, best first.
     """
 
     report: dict
@@ -45,9 +45,9 @@ def write_report(folder: str | Path, data: dict, parts: Sequence[Part]) -> Path:
     """Write a report into a folder.
 
     Args:
-        folder: It is made; what it has of an earlier report is replaced in the end.
+        folder: It is created; an earlier report in it is replaced at the end.
         data: As `origin_of` returns it, with `speed`.
-        parts: On boxes, masks or both.
+        parts: The parts on boxes, masks or both.
 
     Returns:
         The path of the page.
@@ -76,7 +76,7 @@ def write_report(folder: str | Path, data: dict, parts: Sequence[Part]) -> Path:
 
 
 def render(content: dict) -> str:
-    """Fill the template; names from data are text in it, whatever they hold."""
+    """Fill the template; names from data are escaped, whatever they contain."""
     from jinja2 import Environment, FileSystemLoader
 
     environment = Environment(
@@ -87,7 +87,7 @@ def render(content: dict) -> str:
 
 
 def figure(value: Any) -> str:
-    """Write a figure for a table; a dash where there is none (COCO's is -1)."""
+    """Format a number for a table; a dash if there is none (COCO writes -1)."""
     if value is None or value == -1:
         return '\N{EN DASH}'
     if isinstance(value, int):
@@ -96,7 +96,7 @@ def figure(value: Any) -> str:
 
 
 def clean(value: Any) -> Any:
-    """Return what JSON can hold: plain numbers, and `None` for those that are not finite."""
+    """Convert to what JSON can store: plain numbers, and `None` for those that are not finite."""
     if isinstance(value, dict):
         return {str(key): clean(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
@@ -107,7 +107,7 @@ def clean(value: Any) -> Any:
 
 
 def _figures(report: dict) -> dict[str, Figure]:
-    """Return the plots of a part by the names of their files."""
+    """Return the plots of a part by their file names."""
     figures = {}
     if _precision(report):
         figures[f'{report["task"]}_precision_recall.png'] = draw_precision(report['curves'])
@@ -143,7 +143,7 @@ def spark(precision: Sequence[float]) -> str:
 
 
 def confusions(names: Sequence[str], counts: Sequence[Sequence[int]]) -> list[dict]:
-    """Return what is most often taken for something else, by its share of the truth."""
+    """Return the most frequent confusions, by their share of the ground truth."""
     shares = share_of_row(counts)
     np.fill_diagonal(shares, 0)
     order = np.argsort(-shares, axis=None, kind='stable')[:MAX_CONFUSIONS]

@@ -19,16 +19,16 @@ from .ranking import Extremes, RankedImage
 def confusion_of_pixels(
     predicted: Tensor, truth: Tensor, num_classes: int, ignore_index: int = 255
 ) -> Tensor:
-    """Count which class was taken for which.
+    """Count the pixels of each pair of true and predicted class.
 
     Args:
         predicted: Labels of the pixels, of any shape, below `num_classes`.
-        truth: Of the same shape. Labels that are no class are not counted.
-        num_classes: How many classes there are.
-        ignore_index: Pixels of this label in the truth are not counted.
+        truth: Ground truth of the same shape. Labels that are not a class are not counted.
+        num_classes: Number of classes.
+        ignore_index: Pixels with this label in the ground truth are not counted.
 
     Returns:
-        `(C, C)` int64: rows are the truth, columns the prediction.
+        `(C, C)` int64: rows are the ground truth, columns the prediction.
     """
     kept = (truth != ignore_index) & (truth < num_classes)
     pairs = truth[kept].long() * num_classes + predicted[kept].long()
@@ -36,7 +36,7 @@ def confusion_of_pixels(
 
 
 def mean_iou(confusion: np.ndarray) -> float:
-    """Return the mean IoU over the classes that the truth has; 1 if it has none."""
+    """Return the mean IoU over the classes in the ground truth; 1 if there are none."""
     right, truth = np.diag(confusion), confusion.sum(axis=1)
     union = truth + confusion.sum(axis=0) - right
     there = truth > 0
@@ -44,11 +44,11 @@ def mean_iou(confusion: np.ndarray) -> float:
 
 
 class MaskCollector:
-    """Collects of each image what the report says of its masks.
+    """Collects what the report says about the masks of each image.
 
     Args:
-        classes: Of the masks.
-        ignore_index: Of pixels that are not counted.
+        classes: Classes of the masks.
+        ignore_index: Label of pixels that are not counted.
     """
 
     def __init__(self, classes: Classes, *, ignore_index: int) -> None:
@@ -59,7 +59,7 @@ class MaskCollector:
         self.extremes = Extremes()
 
     def add(self, sample: BaseDataElement) -> None:
-        """Take in what was predicted on an image."""
+        """Add the predictions of an image."""
         predicted, truth = (mask_tensor(sample, f'{side}_sem_seg') for side in ('pred', 'gt'))
         rank: tuple[float, ...] = (0.0,)
         facts = {}
@@ -85,18 +85,18 @@ class MaskCollector:
         )
 
     def merge(self, others: Sequence[MaskCollector]) -> None:
-        """Take in what other processes collected."""
+        """Add what other processes collected."""
         self.extremes.merge(other.extremes for other in others)
         for other in others:
             self.confusion += other.confusion
             self.has_truth |= other.has_truth
 
     def report(self, *, metrics: Mapping[str, float], prefix: str | None) -> dict:
-        """Return the figures of the report; all can be written as JSON.
+        """Return the numbers of the report; all can be written as JSON.
 
         Args:
-            metrics: What the runner's metric says.
-            prefix: Of that metric's figures.
+            metrics: Values of the runner's metric.
+            prefix: Prefix of that metric's names.
         """
         start = f'{prefix}/' if prefix else ''
         pixels = self.confusion.sum(axis=1)
@@ -125,5 +125,5 @@ def _to_png(mask: Tensor) -> bytes:
 
 
 def from_png(data: bytes) -> np.ndarray:
-    """Return the mask `(H, W)` uint8 that was kept."""
+    """Decode a kept mask to `(H, W)` uint8."""
     return decode_image(data, cv2.IMREAD_UNCHANGED)

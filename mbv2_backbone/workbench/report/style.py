@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 BLUE, VERMILION, PURPLE = '#0072B2', '#D55E00', '#CC79A7'
 COLOURS = (BLUE, VERMILION, '#009E73', PURPLE, '#E69F00', '#56B4E9', '#000000')
 _DASHES = ('-', '--', ':')
-# A colour comes again with another dash.
+# Colours repeat with another dash.
 LINES = tuple(
     dict(color=colour, linestyle=dash, linewidth=1.6) for dash in _DASHES for colour in COLOURS
 )
@@ -22,6 +22,6 @@ DPI = 110
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:
-    """Write a figure as PNG; a reader never sees half of it."""
+    """Write a figure as PNG; a reader never sees a partial file."""
     with replaced_whole(path) as part:
         figure.savefig(part, format='png', dpi=DPI)

@@ -18,7 +18,7 @@ def placed_loader(config: dict, *, endless: bool) -> dict:
     """Return a loader's config with its batch sampler wrapped in a `PlacedBatchSampler`.
 
     Raises:
-        ValueError: If it is no config but a loader that was already built.
+        ValueError: If it is a loader that was already built instead of a config.
     """
     if not isinstance(config, dict):
         raise ValueError(
@@ -35,12 +35,12 @@ def placed_loader(config: dict, *, endless: bool) -> dict:
 
 
 def validate_if_due(loop: ResumableEpochLoop | ResumableIterLoop, done: int, end: int) -> None:
-    """Validate where a training loop has come to, with random numbers of its own.
+    """Validate if it is due at the present position of a loop, with separate random numbers.
 
     Args:
         loop: The loop.
-        done: Epochs or iterations that are trained, by which the loop counts.
-        end: How many there will be.
+        done: Finished epochs or iterations, whichever the loop counts.
+        end: Their total number.
     """
     loop._decide_current_val_interval()
     is_due = done >= loop.val_begin and (done % loop.val_interval == 0 or done == end)
@@ -51,13 +51,13 @@ def validate_if_due(loop: ResumableEpochLoop | ResumableIterLoop, done: int, end
 
 @LOOPS.register_module()
 class ResumableEpochLoop(EpochBasedTrainLoop):
-    """mmengine's `EpochBasedTrainLoop` that can begin in the middle of an epoch.
+    """mmengine's `EpochBasedTrainLoop` that can start in the middle of an epoch.
 
     Attributes:
-        first_batch: Where the next epoch begins; `ResumeHook` sets it.
-        batches_done: Of the present epoch.
-        is_validation_cut: Whether the run that is resumed may not have validated where it
-            stopped; `ResumeHook` sets it.
+        first_batch: The first batch of the next epoch; `ResumeHook` sets it.
+        batches_done: Finished batches of the current epoch.
+        is_validation_cut: Whether the resumed run may have stopped before its validation was
+            done; `ResumeHook` sets it.
     """
 
     is_validation_cut = False
@@ -68,7 +68,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         self.batches: Iterator | None = None
 
     def run(self) -> nn.Module:
-        """Train from the present epoch on."""
+        """Train from the current epoch on."""
         self.runner.call_hook('before_train')
         if self.is_validation_cut:
             validate_if_due(self, self._epoch, self._max_epochs)
@@ -79,7 +79,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         return self.runner.model
 
     def run_epoch(self) -> None:
-        """Iterate over what is left of an epoch."""
+        """Iterate over the rest of an epoch."""
         self.runner.call_hook('before_train_epoch')
         self.runner.model.train()
         first, self.first_batch = self.first_batch, 0
@@ -94,7 +94,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         self.batches_done = 0
 
     def run_iter(self, idx: int, data_batch: Any) -> None:
-        """Make one step, with its own random numbers."""
+        """Run one step, with its own random numbers."""
         self.batches_done = idx + 1
         seed_step(self.runner.seed, get_rank(), self._iter)
         super().run_iter(idx, data_batch)
@@ -102,7 +102,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
 
 @LOOPS.register_module()
 class ResumableIterLoop(IterBasedTrainLoop):
-    """mmengine's `IterBasedTrainLoop` that loads nothing of what was trained on before.
+    """mmengine's `IterBasedTrainLoop` that does not load the batches it has already trained on.
 
     Attributes:
         is_validation_cut: See `ResumableEpochLoop`.
@@ -116,7 +116,7 @@ class ResumableIterLoop(IterBasedTrainLoop):
         self.batches: Iterator | None = None
 
     def run(self) -> nn.Module:
-        """Train from the present iteration on."""
+        """Train from the current iteration on."""
         self.runner.call_hook('before_train')
         self.runner.call_hook('before_train_epoch')
         if self.is_validation_cut:
@@ -134,15 +134,15 @@ class ResumableIterLoop(IterBasedTrainLoop):
         return self.runner.model
 
     def run_iter(self, data_batch: Any) -> None:
-        """Make one step, with its own random numbers."""
+        """Run one step, with its own random numbers."""
         seed_step(self.runner.seed, get_rank(), self._iter)
         super().run_iter(data_batch)
 
 
 def end_loader_processes(runner: Runner) -> None:
-    """End the processes that load for training and validation.
+    """End the loader workers of training and validation.
 
-    Left to themselves they are waited for at the end of the program, several seconds each.
+    Otherwise the program waits for them when it exits, several seconds each.
     """
     loops = (runner._train_loop, runner._val_loop)
     loaders = [getattr(loop, 'dataloader', None) for loop in loops]

@@ -20,10 +20,10 @@ from ..configs.machine import bare_model
 
 
 class Guard:
-    """Takes back what a bad step did to tensors, without waiting for the device.
+    """Undoes what a bad step did to tensors, without waiting for the device.
 
     Args:
-        tensors: Changed in place by a step; at the beginning they are good.
+        tensors: Tensors that a step changes in place; their initial values are good.
     """
 
     def __init__(self, tensors: list[Tensor]) -> None:
@@ -31,7 +31,7 @@ class Guard:
         self._good = self._flat() if tensors else None
 
     def keep_or_restore(self, is_bad: Tensor) -> None:
-        """Accept the values of the tensors, or put the last accepted ones back.
+        """Accept the values of the tensors, or restore the last accepted ones.
 
         Args:
             is_bad: Boolean scalar on the device of the tensors.
@@ -62,10 +62,10 @@ class Window:
 
     Attributes:
         bad_losses: Boolean scalars: whether the loss of a batch is not finite.
-        taken_back: Whether what a batch did to statistics and averages was taken back; for the
-            last one that says whether the step is bad.
+        taken_back: Whether a batch's changes to statistics and averages were undone; for the last
+            batch this says whether the step is bad.
         images: Names of the images in each batch.
-        averagings: How often each batch moved each of the averages.
+        averagings: How often each batch updated each of the averages.
     """
 
     bad_losses: list[Tensor] = field(default_factory=list)
@@ -79,7 +79,7 @@ class Step:
 
     Args:
         number: The iteration, from 1.
-        window: The batches that it is made of.
+        window: The batches that it consists of.
     """
 
     def __init__(self, number: int, window: Window) -> None:
@@ -98,8 +98,8 @@ class Step:
         """Wait until the step is done.
 
         Returns:
-            Whether it is bad; the images that may be the reason; `averagings` of those batches
-            that were taken back.
+            Whether it is bad; the images that may be the reason; `averagings` of the batches
+            that were undone.
         """
         if self._is_done is not None:
             self._is_done.synchronize()
@@ -113,20 +113,20 @@ class Step:
 class NonFiniteHook(Hook):
     """Skips steps whose loss or gradient is not finite, and stops after many in a row.
 
-    Of such a step nothing stays: no weight, no state of the optimizer, no average (EMA) and no
-    running statistic of a batch norm is changed. Several processes skip the same steps. A
-    CUDA device is not waited for: each step is judged on it, and read when the next is queued.
+    Such a step changes no weight, no optimizer state, no average (EMA) and no running statistic
+    of a batch norm. All processes skip the same steps. The hook does not wait for a CUDA device:
+    each step is judged on the device, and the result is read when the next step is queued.
 
-    Under `AmpOptimWrapper` the loss scaler skips steps whose gradient overflows, as it must;
-    those are not counted, only a loss that is not finite is.
+    With `AmpOptimWrapper` the loss scaler skips steps whose gradient overflows, as intended;
+    those are not counted, only losses that are not finite.
 
-    The averages count a bad step on a CUDA device until it is read; one step later that is undone.
+    On a CUDA device the averages count a bad step until it is read and undone, one step later.
 
     Args:
-        max_in_a_row: So many bad steps one after the other end the run.
+        max_in_a_row: Number of consecutive bad steps that ends the run.
 
     Raises:
-        UserError: It names the images of the bad steps and the last good checkpoint.
+        UserError: After so many; names the images of the bad steps and the last good checkpoint.
     """
 
     priority = 80  # after EMAHook, before CheckpointHook
@@ -137,7 +137,7 @@ class NonFiniteHook(Hook):
         self._max_in_a_row = max_in_a_row
 
     def before_train(self, runner: Runner) -> None:
-        """Watch the model and the optimizer."""
+        """Start watching the model and the optimizer."""
         if not isinstance(runner.optim_wrapper, OptimWrapper):
             raise ValueError('NonFiniteHook works with one optimizer; remove it from custom_hooks')
         model = bare_model(runner.model)
@@ -154,11 +154,11 @@ class NonFiniteHook(Hook):
             model.register_forward_hook(self._see_losses),
             optimizer.register_step_pre_hook(self._judge_step),
         ]
-        if not self._has_scaler:  # which removes what it sets
+        if not self._has_scaler:  # a scaler removes `found_inf` itself
             self._handles.append(optimizer.register_step_post_hook(_forget_found_inf))
 
     def before_train_iter(self, runner: Runner, *_: Any, **__: Any) -> None:  # noqa: ARG002
-        """Begin to watch a batch."""
+        """Start watching a batch."""
         self._bad_step = None
         self._averaged_before = [int(average.steps) for average in self._averages]
 
@@ -174,7 +174,7 @@ class NonFiniteHook(Hook):
         overflow = getattr(optimizer, 'found_inf', None)  # set for fused optimizers by the scaler
         if overflow is not None:
             is_skipped = is_skipped | overflow.bool()
-        # Where `found_inf` is 1, a fused step leaves all as it is; but the first one of SGD leaves
+        # If `found_inf` is 1, a fused step changes nothing; but the first one of SGD leaves
         # uninitialised memory as its momentum.
         if getattr(optimizer, '_step_supports_amp_scaling', False) and optimizer.state:
             optimizer.found_inf = is_skipped.float()
@@ -188,7 +188,7 @@ class NonFiniteHook(Hook):
         data_batch: Any = None,
         outputs: dict | None = None,  # noqa: ARG002
     ) -> None:
-        """Take back what a bad step did, and read the steps that are done."""
+        """Undo what a bad step did, and read the finished steps."""
         window, is_update = self._window, runner.optim_wrapper.should_update()
         window.bad_losses.append(self._bad_loss)
         window.images.append(_image_names(data_batch))
@@ -210,7 +210,7 @@ class NonFiniteHook(Hook):
         self._read(runner, newest=True)
 
     def after_train(self, runner: Runner) -> None:  # noqa: ARG002
-        """Watch no more."""
+        """Stop watching."""
         for handle in self._handles:
             handle.remove()
 
@@ -249,7 +249,7 @@ class NonFiniteHook(Hook):
 
 
 def _total_loss(losses: dict[str, Any]) -> Tensor:
-    """Sum all losses of a step, as mmengine does; what is not called a loss is skipped."""
+    """Sum all losses of a step, as mmengine does; values not named a loss are skipped."""
     total = 0
     for name, value in losses.items():
         if 'loss' in name:

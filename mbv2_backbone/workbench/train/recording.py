@@ -12,9 +12,9 @@ from ...common.messages import warn
 
 @VISBACKENDS.register_module()
 class SafeLocalVisBackend(LocalVisBackend):
-    """mmengine's JSON lines of losses and metrics, each of which is whole or not there.
+    """mmengine's JSON lines of losses and metrics; each is written completely or not at all.
 
-    The first line that cannot be written is a warning, later ones are silent.
+    The first line that cannot be written causes a warning, later ones do not.
     """
 
     _has_warned = False

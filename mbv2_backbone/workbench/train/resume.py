@@ -16,15 +16,15 @@ from ..configs.machine import bare_model
 class ResumeHook(Hook):
     """Saves and restores what mmengine does not.
 
-    That is the sampler's seed, the place in the epoch, accumulated gradients, and whether the
-    validation was done that may be due at this place.
+    These are the sampler's seed, the position in the epoch, accumulated gradients, and whether a
+    validation that is due at this position was done.
 
-    For `ResumableEpochLoop` and `ResumableIterLoop`. Random numbers come from the place in the run
-    (see `seeding`), the rest is in the checkpoint already: weights, EMA, optimizer, loss scale,
-    schedules, history.
+    For `ResumableEpochLoop` and `ResumableIterLoop`. Random numbers depend on the position in the
+    run (see `seeding`); the rest is already in the checkpoint: weights, EMA, optimizer, loss
+    scale, schedules, history.
 
-    Gradients in the middle of an accumulation differ between processes; with several of them
-    those are lost, as mmengine warns.
+    Gradients in the middle of an accumulation differ between processes; with several processes
+    they are lost, as mmengine warns.
     """
 
     _validated_iter = -1
@@ -34,18 +34,18 @@ class ResumeHook(Hook):
         runner: Runner,
         metrics: dict[str, float] | None = None,  # noqa: ARG002
     ) -> None:
-        """Remember where the weights were validated."""
+        """Remember the iteration at which the weights were validated."""
         self._validated_iter = runner.iter
 
     def before_train(self, runner: Runner) -> None:
-        """Lay the optimizer's state out in memory as the weights are."""
+        """Give the optimizer's state the memory format of the weights."""
         lay_out_state(runner.optim_wrapper)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Add the state to a checkpoint's `meta` and `gradients`."""
         loader = runner.train_dataloader
         meta = checkpoint['meta']
-        is_inside = meta['epoch'] == runner.epoch  # one at the end of an epoch says epoch + 1
+        is_inside = meta['epoch'] == runner.epoch  # at the end of an epoch it says epoch + 1
         done = getattr(runner.train_loop, 'batches_done', 0) if is_inside else 0
         meta.setdefault('batch_in_epoch', done)
         meta['is_validated'] = self._validated_iter == meta['iter']
@@ -59,7 +59,7 @@ class ResumeHook(Hook):
             }
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Take the state from a checkpoint that is resumed."""
+        """Restore the state from a checkpoint that is resumed."""
         if not runner._resume:
             return
         meta = checkpoint['meta']
@@ -71,7 +71,7 @@ class ResumeHook(Hook):
                 param.grad = torch.empty_like(param).copy_(gradient)
         loop = runner.train_loop
         loop.is_validation_cut = not meta.get('is_validated', True)
-        if not hasattr(loop, 'first_batch'):  # a loop by iterations goes by `iter`
+        if not hasattr(loop, 'first_batch'):  # an iteration-based loop uses `iter`
             return
         first = meta.get('batch_in_epoch', 0)
         if first:
@@ -89,7 +89,7 @@ class ResumeHook(Hook):
 def lay_out_state(optim_wrapper: OptimWrapper | OptimWrapperDict) -> None:
     """Give the state of each weight the memory format of the weight, in place.
 
-    A fused step reads both in order, and a checkpoint may come from a run in the other format.
+    A fused step reads both in memory order; a checkpoint may come from a run in the other format.
     """
     wrappers = getattr(optim_wrapper, 'optim_wrappers', dict(only=optim_wrapper)).values()
     for wrapper in wrappers:

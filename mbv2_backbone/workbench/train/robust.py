@@ -7,7 +7,7 @@ from mmengine.config import Config, ConfigDict
 from ..configs.plan import step
 from ..configs.read import type_name
 
-# Registers what is written into the config.
+# Registers the types that are written into the config.
 from . import loops, nonfinite, recording, resume, saving, signals  # noqa: F401
 
 _LOOPS = dict(
@@ -21,10 +21,10 @@ _VIS_BACKENDS = dict(LocalVisBackend='SafeLocalVisBackend')
 
 @step('robustness', 'A run outlives kills, full disks and losses that are not finite.')
 def make_robust(cfg: Config) -> None:
-    """Write exact resumption, safe files and the watch for NaN into a config, in place.
+    """Add exact resumption, safe files and checks for NaN to a config, in place.
 
-    Loops, checkpoint hooks and records of other types than mmengine's own are left alone; what
-    goes with them is then skipped. So is all of it where a config has several optimizers.
+    Loops, checkpoint hooks and visualizer backends of types other than mmengine's own are not
+    changed, and what depends on them is skipped. With several optimizers nothing is changed.
     """
     hooks = [
         hook for hook in cfg.get('custom_hooks') or [] if type_name(hook) not in _REPLACED_HOOKS
@@ -51,5 +51,5 @@ def make_robust(cfg: Config) -> None:
     for split in ('train', 'val') if loop in _LOOPS else ('val',):
         loader = cfg.get(f'{split}_dataloader')
         if loader:
-            loader.pop('disable_subprocess_warning', None)  # of the function that is replaced
+            loader.pop('disable_subprocess_warning', None)  # an option of the replaced function
             loader.setdefault('worker_init_fn', dict(type='outlive_stop_signals'))

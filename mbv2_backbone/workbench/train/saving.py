@@ -22,7 +22,7 @@ INTERRUPTED = 'interrupted.pth'
 
 @register_backend('atomic')
 class AtomicBackend(LocalBackend):
-    """mmengine's local files, written by `write_atomically`."""
+    """mmengine's backend for local files, which writes with `write_atomically`."""
 
     def put(self, obj: bytes, filepath: str | Path) -> None:
         """Write bytes."""
@@ -33,24 +33,24 @@ class AtomicBackend(LocalBackend):
 class SafeCheckpointHook(CheckpointHook):
     """mmengine's `CheckpointHook` that always leaves a good checkpoint behind.
 
-    Files are written under another name and renamed, and old ones are removed only then; mmengine
-    removes them first. A checkpoint that cannot be written, as on a full disk, is skipped with a
-    warning, and training continues: by the next one there may be room again.
+    Files are written under a temporary name and renamed, and only then are old ones removed;
+    mmengine removes them first. A checkpoint that cannot be written, as on a full disk, is
+    skipped with a warning, and training continues: there may be space for the next one.
     """
 
     def before_train(self, runner: Runner) -> None:
-        """Prepare; see mmengine."""
+        """Select the atomic backend for local files; see mmengine."""
         is_local = '://' not in str(self.out_dir or runner.work_dir)
         if self.file_client_args is None and self.backend_args is None and is_local:
             self.backend_args = dict(backend='atomic')
         super().before_train(runner)
 
     def save_interrupted(self, runner: Runner, meta: dict) -> str | None:
-        """Save at any iteration, to a file that the next interruption writes over.
+        """Save at any iteration, to a file that the next interruption overwrites.
 
         Args:
             runner: The runner.
-            meta: `epoch` and `iter` that are done, and `batch_in_epoch`.
+            meta: The finished `epoch` and `iter`, and `batch_in_epoch`.
 
         Returns:
             The path, or `None` if it could not be written.
@@ -139,7 +139,7 @@ class SafeCheckpointHook(CheckpointHook):
 
 
 def _in_all_or_none(save: Callable[..., None], *args: Any, **kwargs: Any) -> None:
-    """Call a function that writes in the main process only; its error reaches all processes.
+    """Call a function that writes in the main process only; all processes raise its error.
 
     Raises:
         OSError: In every process, if the main process could not write.

@@ -1,8 +1,8 @@
 """Seed each step from its position in the run, so that a resumed run draws the same numbers.
 
-Each batch of images and each step is drawn with a seed made of the run's seed, the rank and the
-place. So a resumed run needs no states of random generators, neither of this process nor of the
-loader processes, and the number of loader processes changes nothing.
+Each batch of images and each step has a seed made of the run's seed, the rank and the position. So
+a resumed run needs no states of random generators, neither of this process nor of the loader
+workers, and the number of loader workers changes nothing.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from torch.utils.data import BatchSampler, Sampler
 
 
 def seed_from(key: Sequence[int]) -> int:
-    """Mix numbers of 0 or more into one seed of 32 bits."""
+    """Mix non-negative integers into one 32-bit seed."""
     return int(np.random.SeedSequence(key).generate_state(1)[0])
 
 
 def seed_step(*key: int) -> None:
-    """Seed python, numpy and torch on all devices."""
+    """Seed Python, NumPy and torch on all devices."""
     seed = seed_from(key)
     random.seed(seed)
     np.random.seed(seed)
@@ -33,7 +33,7 @@ def seed_step(*key: int) -> None:
 
 @contextmanager
 def kept_random_state() -> Iterator[None]:
-    """Put the generators of python, numpy and torch's CPU back as they were."""
+    """Restore the generators of Python, NumPy and torch's CPU on exit."""
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     try:
         yield
@@ -46,11 +46,11 @@ def kept_random_state() -> Iterator[None]:
 class SeededBatch(list):
     """Indices of a batch that seed the generators before each image is loaded.
 
-    torch's loaders fetch with `[dataset[i] for i in batch]`, here or in another process.
+    torch's loaders fetch with `[dataset[i] for i in batch]`, in this process or another.
 
     Args:
         indices: Indices into the dataset.
-        key: Numbers of 0 or more that tell this batch from all others.
+        key: Non-negative integers that identify this batch.
     """
 
     def __init__(self, indices: Sequence[int], key: Sequence[int]) -> None:
@@ -67,22 +67,22 @@ class SeededBatch(list):
                 yield index
 
     def __reduce__(self) -> tuple:
-        # By default pickle would iterate, and so seed the process that sends the batch.
+        # By default pickle would iterate over the batch, which seeds the process that sends it.
         return SeededBatch, (self[:], self.key)
 
 
 @DATA_SAMPLERS.register_module()
 class PlacedBatchSampler:
-    """Batches from any place of an epoch on; those before it are not loaded.
+    """Batches of an epoch from any position on; earlier ones are not loaded.
 
-    Until `start` was called there are none.
+    There are none until `start` is called.
 
     Args:
-        sampler: Of the indices.
+        sampler: Sampler of the indices.
         batch_size: Images in a batch.
         batch_sampler: Config of another batch sampler to take the batches from.
-        drop_last: Leave out a last batch that is not full; for the default batch sampler only.
-        endless: Go on with the next epoch.
+        drop_last: Drop an incomplete last batch; for the default batch sampler only.
+        endless: Continue with the next epoch.
     """
 
     def __init__(
@@ -106,11 +106,11 @@ class PlacedBatchSampler:
             )
 
     def start(self, key: Sequence[int], *, epoch: int, first: int) -> None:
-        """Choose where the next iteration begins.
+        """Choose where the next iteration over the batches starts.
 
         Args:
-            key: Numbers of 0 or more that the seeds of this iteration have in common.
-            epoch: Counted from 0; the samplers shuffle by it.
+            key: Non-negative integers that the seeds of this iteration have in common.
+            epoch: Counted from 0; the samplers' shuffling depends on it.
             first: The first batch, counted from 0.
         """
         self._start = key, epoch, first

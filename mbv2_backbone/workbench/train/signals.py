@@ -24,7 +24,7 @@ from mmengine.runner import Runner
 from ...weights.whole_model import last_checkpoint
 from .saving import SafeCheckpointHook
 
-# A launcher passes on to its processes the Ctrl-C that the terminal sent them too.
+# A launcher forwards Ctrl-C to its processes, which the terminal has already sent it to.
 SAME_KEYPRESS_SECONDS = 1.0
 WORKER_GRACE_SECONDS = 10
 CHECK_INTERVAL_ON_GPU = 10
@@ -32,7 +32,7 @@ CHECK_INTERVAL_ON_GPU = 10
 
 @dataclass
 class Stop:
-    """The signal that asked to stop; 0 is none."""
+    """The signal that asked the run to stop; 0 for none."""
 
     signum: int = 0
     since: float = 0.0
@@ -49,7 +49,7 @@ class Stop:
 
 @contextmanager
 def stop_signals() -> Iterator[Stop]:
-    """Remember SIGINT and SIGTERM instead of dying of them, if this is the main thread."""
+    """Remember SIGINT and SIGTERM instead of exiting on them, if this is the main thread."""
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop
@@ -60,7 +60,7 @@ def stop_signals() -> Iterator[Stop]:
 
 @contextmanager
 def handled_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Let a function have SIGINT and SIGTERM for a while; only the main thread may."""
+    """Handle SIGINT and SIGTERM with a function for a while; only possible in the main thread."""
     before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
@@ -71,22 +71,22 @@ def handled_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[Non
 
 @FUNCTIONS.register_module()
 def outlive_stop_signals(worker_id: int) -> None:  # noqa: ARG001
-    """Let a loader process live a little longer than the signals to all processes of a job.
+    """Keep a loader worker alive for a while after a signal to all processes of a job.
 
-    Its death would end the training process before that has saved.
+    Its death would end the training process before that has saved a checkpoint.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: signal.alarm(WORKER_GRACE_SECONDS))
 
 
 class StopHook(Hook):
-    """Saves and leaves after the batch, or in the validation, in which a signal came.
+    """Saves and exits after the batch, or during the validation, in which a signal arrived.
 
-    Several processes agree on the batch. On GPUs they do so every 10 batches, to spare the wait,
-    and only after an update of the weights: gradients that wait for one are not saved.
+    Several processes agree on the batch. On GPUs they do so every 10 batches, to avoid waiting,
+    and only after an update of the weights: gradients accumulated since then are not saved.
 
     Args:
-        stop: Where `stop_signals` remembers the signal.
+        stop: Object in which `stop_signals` stores the signal.
     """
 
     priority = 'LOWEST'
@@ -104,12 +104,12 @@ class StopHook(Hook):
         )
 
     def after_val_iter(self, runner: Runner, *_: Any, **__: Any) -> None:
-        """Leave the validation; with several processes, which may differ in length, it ends."""
+        """Exit the validation; with several processes, whose lengths may differ, finish it."""
         if self._stop.signum == 0 or get_world_size() > 1:
             return
         for hook in runner.hooks:
             if isinstance(hook, EMAHook):
-                hook.after_val_epoch(runner)  # validation exchanges the weights for the averages
+                hook.after_val_epoch(runner)  # validation swaps the weights for the averages
         self._save_and_exit(runner, dict(epoch=runner.epoch, iter=runner.iter))
 
     def _is_asked(self, runner: Runner) -> bool:
@@ -139,7 +139,7 @@ class StopHook(Hook):
 
 
 def resume_command(argv: Sequence[str]) -> str:
-    """Return a command line with `--resume` instead of any other."""
+    """Return a command line in which a plain `--resume` replaces any other."""
     kept, skip = [], False
     for word in argv:
         if skip and not word.startswith('-'):

@@ -21,7 +21,7 @@ TRACKERS = ('wandb', 'mlflow')
 
 
 def _never_in_the_way(record: Callable[..., None]) -> Callable[..., None]:
-    """Decorate a method of a backend that nobody asked for: its first error switches it off."""
+    """Decorate a method of an automatic backend: its first error switches the backend off."""
 
     @wraps(record)
     def safe(self: LateTensorboardVisBackend, *args: Any, **kwargs: Any) -> None:
@@ -29,7 +29,7 @@ def _never_in_the_way(record: Callable[..., None]) -> Callable[..., None]:
             return
         try:
             record(self, *args, **kwargs)
-        except Exception as error:  # a package that is broken raises almost anything
+        except Exception as error:  # a broken package may raise anything
             self.is_off = True
             warn(
                 f'{type(self).__name__} could not record losses and metrics, and is switched off '
@@ -41,10 +41,10 @@ def _never_in_the_way(record: Callable[..., None]) -> Callable[..., None]:
 
 @VISBACKENDS.register_module()
 class LateTensorboardVisBackend(TensorboardVisBackend):
-    """mmengine's `TensorboardVisBackend` that loads TensorBoard with the first figures.
+    """mmengine's `TensorboardVisBackend` that loads TensorBoard when there are values to log.
 
-    The stock one loads it to write the config down, before the model is built. An error ends the
-    events and not the training.
+    The stock one loads it to write the config, before the model is built. An error stops the
+    events, not the training.
 
     Attributes:
         is_off: Whether there was an error.
@@ -54,12 +54,12 @@ class LateTensorboardVisBackend(TensorboardVisBackend):
     _config: Config | None = None
 
     def add_config(self, config: Config, **_kwargs: Any) -> None:
-        """Keep the config until there are figures."""
+        """Keep the config until there are values to log."""
         self._config = config
 
     @_never_in_the_way
     def add_scalars(self, scalar_dict: dict, *args: Any, **kwargs: Any) -> None:
-        """Write the config before the first figures, then the figures."""
+        """Write the config before the first values, then the values."""
         config, self._config = self._config, None
         if config is not None:
             super().add_config(config)
@@ -72,7 +72,7 @@ class LateTensorboardVisBackend(TensorboardVisBackend):
 
 @step('tracking', 'Losses and metrics go to TensorBoard and to the trackers of --track.')
 def add_tracking(cfg: Config, trackers: Sequence[str] = ()) -> None:
-    """Let a training write TensorBoard events, and its figures to trackers; in place.
+    """Make a training log to TensorBoard and to trackers; changes `cfg` in place.
 
     Args:
         cfg: The config of a training.
@@ -111,7 +111,7 @@ def _writes_events(backend: dict) -> bool:
 
 
 def tracking_remark(visualizer: dict) -> str:
-    """Return a note if a planned visualizer writes no TensorBoard events, else nothing."""
+    """Return a note if a planned visualizer writes no TensorBoard events, else ''."""
     if any(map(_writes_events, visualizer.get('vis_backends') or [])):
         return ''
     return 'No TensorBoard events are written; `pip install tensorboard` adds them.'
@@ -120,14 +120,14 @@ def tracking_remark(visualizer: dict) -> str:
 def _mlflow_backend(work_dir: str, run_name: str) -> dict:
     """Return the backend for the server of MLFLOW_TRACKING_URI, else for a file in `work_dir`.
 
-    mmengine's own default, a store of plain files, is refused by MLflow 3.
+    MLflow 3 refuses mmengine's own default, a store of plain files.
     """
     backend = dict(type='MLflowVisBackend', exp_name='mbv2_backbone', run_name=run_name)
     server = os.environ.get('MLFLOW_TRACKING_URI')
     if server:
         return dict(backend, tracking_uri=server)
     folder = _store_of(work_dir)
-    # The logs lie next to the store already: nothing is copied into it.
+    # The logs are already next to the store: nothing is copied into it.
     return dict(
         backend,
         tracking_uri=f'sqlite:///{folder}/mlflow.db',
@@ -141,6 +141,6 @@ def _store_of(work_dir: str) -> str:
 
 
 def make_stores(trackers: Sequence[str], work_dir: str) -> None:
-    """Make the folders that trackers write to and do not make themselves."""
+    """Create the folders that trackers write to but do not create themselves."""
     if 'mlflow' in trackers and not os.environ.get('MLFLOW_TRACKING_URI'):
         os.makedirs(_store_of(work_dir), exist_ok=True)

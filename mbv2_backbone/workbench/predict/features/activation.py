@@ -16,7 +16,7 @@ def mean_activation(activations: Tensor) -> Tensor:
 
 
 def strongest_channels(activations: Tensor, count: int) -> Tensor:
-    """Return at most `count` channels of `(C, H, W)`, by falling mean absolute value.
+    """Return at most `count` channels of `(C, H, W)`, by descending mean absolute value.
 
     Returns:
         `(K,)` long.
@@ -26,14 +26,14 @@ def strongest_channels(activations: Tensor, count: int) -> Tensor:
 
 
 def class_activation(activations: Tensor, gradients: Tensor) -> Tensor:
-    """Compute how much each place speaks for a score: HiResCAM (https://arxiv.org/abs/2011.08891).
+    """Compute how much each position adds to a score: HiResCAM (https://arxiv.org/abs/2011.08891).
 
-    Grad-CAM takes the mean of the gradients over the image before it multiplies. The score of a
-    box comes from one place, and that mean spreads it over all that looks alike.
+    Grad-CAM averages the gradients over the image before it multiplies. The score of a box comes
+    from one position, and that average spreads it over everything that looks similar.
 
     Args:
         activations: `(C, H, W)` of a feature map.
-        gradients: `(C, H, W)`, the derivatives of the score by them.
+        gradients: `(C, H, W)`, the derivatives of the score with respect to them.
 
     Returns:
         `(H, W)`, 0 or more.
@@ -42,7 +42,7 @@ def class_activation(activations: Tensor, gradients: Tensor) -> Tensor:
 
 
 def scaled_to_one(maps: Sequence[Tensor]) -> list[Tensor]:
-    """Divide maps, each of its own size, by the highest value of all; where that is 0, they are 0.
+    """Divide maps, which may differ in size, by their overall maximum; if that is 0, they are 0.
 
     Args:
         maps: At least one, each `(H, W)`, 0 or more.
@@ -56,16 +56,16 @@ def box_scores(
 ) -> dict[int, Tensor]:
     """Sum up the logits of the kept boxes of each class.
 
-    Logits, because the softmax of a sure box is flat: its gradient is nearly 0.
+    Logits, because the softmax of a confident box is flat: its gradient is nearly 0.
 
     Args:
         head: The detection head.
         feats: For each level `(1, C, H, W)`.
-        meta: Of the image: `img_shape` and `batch_input_shape`.
-        score_thr: Of the boxes that count.
+        meta: Metadata of the image: `img_shape` and `batch_input_shape`.
+        score_thr: Minimum score of the boxes that count.
 
     Returns:
-        A scalar for each label that was found, by falling score of its best box.
+        A scalar for each label that was found, by descending score of its best box.
     """
     levels, box_codes = head(feats)
     (found,) = head.predict_by_feat(levels, box_codes, batch_img_metas=[meta])
@@ -75,7 +75,7 @@ def box_scores(
     scores = logits.detach().softmax(-1)
     sums: dict[int, Tensor] = {}
     for score, label in zip(found.scores, found.labels.tolist(), strict=True):
-        # The prior of a box is known by its score. Sure ones may share it, and then their mean.
+        # A box's score identifies its prior. If confident ones share a score, take their mean.
         distance = (scores[:, label] - score).abs()
         logit = logits[distance == distance.min(), label].mean()
         sums[label] = sums.get(label, 0) + logit
@@ -83,11 +83,11 @@ def box_scores(
 
 
 def mask_scores(logits: Tensor, *, image_share: tuple[float, float]) -> dict[int, Tensor]:
-    """Sum up the logits of each class over the places that are given to it.
+    """Sum up the logits of each class over the positions that are predicted as it.
 
     Args:
         logits: `(1, num_classes, h, w)` of a segmentation head.
-        image_share: Which part of height and width is image; what follows is padding.
+        image_share: Fractions of height and width that are image; the rest is padding.
 
     Returns:
         A scalar for each label that occurs, the largest area first.

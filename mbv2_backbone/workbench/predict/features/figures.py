@@ -23,7 +23,7 @@ NUM_CHANNELS = 8
 _COLUMNS = 4  # of channels, in two rows
 _FIELDS = {'pred_instances': 'boxes', 'pred_sem_seg': 'mask'}
 _COLOURS = 'inferno'
-# Inches; the places are computed here, because matplotlib's own layout takes seconds for each.
+# Inches; positions are computed here, because matplotlib's own layout takes seconds per figure.
 _WIDTH, _GAP, _TITLE, _BAR = 2.8, 0.15, 0.3, 0.12
 _SMALLEST, _LARGEST = 1.4, 4.2  # height of an image of that width
 _DPI = 100
@@ -117,7 +117,7 @@ class _Sheet:
         self.write(title, 0, fontsize=13)
 
     def write(self, text: str, top: float, fontsize: int = 11) -> None:
-        """Write a line in the middle."""
+        """Write a centred line of text."""
         height = self.figure.get_figheight()
         style = dict(ha='center', va='center', fontsize=fontsize)
         self.figure.text(0.5, 1 - (top + _TITLE / 2) / height, text, **style)
@@ -133,7 +133,7 @@ class _Sheet:
     def bar(
         self, heat: AxesImage, left: float, top: float, height: float, ends: Sequence[str] = ()
     ) -> None:
-        """Add the scale of colours, with numbers, or with words at its ends."""
+        """Add a colour bar, with numbers, or with words at its ends."""
         bar = self.figure.colorbar(heat, cax=self.axes(left, top, _BAR, height))
         bar.ax.tick_params(labelsize=8)
         if ends:
@@ -145,7 +145,7 @@ def _height(image: np.ndarray) -> float:
 
 
 def _only(sample: BaseDataElement, found: ClassMaps) -> BaseDataElement:
-    """Return a copy of a prediction with one class alone."""
+    """Return a copy of a prediction with only one class."""
     if found.field == 'pred_instances':
         boxes = sample.pred_instances
         return type(sample)(pred_instances=boxes[boxes.labels == found.label])
@@ -167,7 +167,7 @@ def _show_over(
 def _show_values(
     axes: Axes, values: np.ndarray, image: np.ndarray, inspection: Inspection, **style: object
 ) -> AxesImage:
-    """Draw values `(h, w)` of a tap so that they cover what they were computed from."""
+    """Draw values `(h, w)` of a tap over the area that they were computed from."""
     height, width = image.shape[:2]
     whole_height = height * inspection.input_hw[0] / inspection.image_hw[0]
     whole_width = width * inspection.input_hw[1] / inspection.image_hw[1]

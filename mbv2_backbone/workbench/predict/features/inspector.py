@@ -21,7 +21,7 @@ from ...configs.read import task_of
 from ..file_predictor import array_pipeline
 from .activation import box_scores, class_activation, mask_scores, scaled_to_one
 
-MAX_CLASSES = 4  # of boxes, and as many of masks
+MAX_CLASSES = 4  # for boxes, and as many for masks
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class ClassMaps:
 
     Attributes:
         field: `pred_instances` for boxes, `pred_sem_seg` for masks.
-        label: Index of the class in it.
-        maps: By tap `(h, w)` in [0, 1], of one scale; only taps that its head takes.
+        label: Index of the class in that field.
+        maps: By tap, `(h, w)` in [0, 1] on a common scale; only taps that its head reads.
     """
 
     field: str
@@ -41,12 +41,12 @@ class ClassMaps:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What was looked at on the way through the network.
+    """The feature maps of an image, and what was found in it.
 
     Attributes:
         infos: Name, channels and stride of each tap.
-        taps: The activations of each, `(C, h, w)`.
-        classes: What was found.
+        taps: The activations of each tap, `(C, h, w)`.
+        classes: The maps of each class that was found.
         input_hw: Size of the network's input, padding included.
         image_hw: Size of the image in its upper left corner.
     """
@@ -59,12 +59,12 @@ class Inspection:
 
 
 class FeatureInspector:
-    """A model that can be differentiated: the one that predicts is folded and packed.
+    """A differentiable model: the one that predicts is folded and packed.
 
     Args:
         cfg: The config.
         checkpoint: Path of a checkpoint that covers the whole model.
-        score_thr: Boxes below it do not count.
+        score_thr: Boxes below it are ignored.
 
     Raises:
         UserError: If the model has another backbone, or another detection head than SSDLite.
@@ -80,11 +80,11 @@ class FeatureInspector:
             _check(self.model.bbox_head, SSDLiteHead)
 
     def __call__(self, image: np.ndarray) -> Inspection:
-        """Look at an image `(H, W, 3)` uint8 BGR."""
+        """Inspect an image `(H, W, 3)` uint8 BGR."""
         packed = pseudo_collate([self.pipeline(dict(img=image, img_id=0))])
         data = self.model.data_preprocessor(packed, False)
         inputs, sample = data['inputs'], data['data_samples'][0]
-        # Leaves of the graph: what a tap does through a later one is not counted twice.
+        # Leaves of the graph: the effect of a tap through a later one is not counted twice.
         feats = tuple(tap.requires_grad_() for tap in self.model.backbone(inputs))
         input_hw, image_hw = tuple(inputs.shape[2:]), tuple(sample.img_shape[:2])
         infos = self.model.backbone.feature_info

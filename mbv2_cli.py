@@ -1,6 +1,6 @@
-"""`mbv2 TOOL …` runs the tool of that name in tools/, which travels with the installed package.
+"""`mbv2 TOOL …` runs the tool of that name in tools/, which is installed with the package.
 
-Stands beside the package, whose import loads torch, so that --help answers at once.
+It is outside the package, whose import loads torch, so that --help responds at once.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ USER_ERROR = 2
 
 
 def find_tools() -> dict[str, Path]:
-    """Return the tools by name; they are the scripts among the files."""
+    """Return the tools by name: the files that are scripts."""
     package = Path(find_spec('mbv2_backbone').origin).parent
     scripts = sorted((package / '.mim' / 'tools').glob('*.py'))
     return {
@@ -27,7 +27,7 @@ def find_tools() -> dict[str, Path]:
 
 
 def describe(tools: dict[str, Path]) -> str:
-    """Return the help: a line for each tool, the first of its docstring."""
+    """Return the help: for each tool, the first line of its docstring."""
     lines = ['usage: mbv2 TOOL …', '', '`mbv2 TOOL --help` tells what a tool takes.', '']
     for name, path in tools.items():
         text = ast.get_docstring(ast.parse(path.read_text(encoding='utf-8'))) or ''
@@ -36,7 +36,7 @@ def describe(tools: dict[str, Path]) -> str:
 
 
 def main() -> None:
-    """Run what the command line names."""
+    """Run the tool named on the command line."""
     name = sys.argv[1] if len(sys.argv) > 1 else '--help'
     tools = find_tools()
     if name in ('-h', '--help'):
@@ -44,8 +44,8 @@ def main() -> None:
     elif name == '--version':
         print(importlib.metadata.version('mbv2_backbone'))
     elif path := tools.get(name.replace('_', '-')):
-        del sys.argv[1]  # and run_path puts the script's name in the first place
-        sys.path.insert(0, str(path.parent))  # where a script finds the files beside it
+        del sys.argv[1]  # and run_path sets the first entry to the script's name
+        sys.path.insert(0, str(path.parent))  # where a script finds the files next to it
         runpy.run_path(str(path), run_name='__main__')
     else:
         listed = ', '.join(tools) or 'none installed; install the package again'

@@ -12,7 +12,7 @@ from .common.own_configs import config_path
 __version__ = '0.1.0'
 __all__ = ['MobileNetV2Backbone', '__version__', 'config_path']
 
-# Without the toolboxes the package still imports: running an exported model needs none of them.
+# The package imports without the toolboxes: an exported model needs none of them.
 if all(_find_spec(name) for name in ('torch', 'mmengine', 'mmcv')):
     from .compat import prepare as _compat
 

@@ -1,4 +1,4 @@
-"""The MobileNetV2 architecture as data: stages, taps, channels and strides. No torch here."""
+"""The MobileNetV2 architecture as data: stages, taps, channels and strides. Needs no torch."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ STAGES = (
     StageSpec('layer6', EXPAND_RATIO, 160, 3, 2),
     StageSpec('layer7', EXPAND_RATIO, 320, 1, 1),
 )
-"""The seven bottleneck stages; `conv1` stands before them and `conv2` after."""
+"""The seven bottleneck stages; `conv1` comes before them and `conv2` after."""
 
 INDEX_TO_TAP = (*(stage.name for stage in STAGES), 'conv2')
 """mmdet's integer `out_indices` as tap names: 0..6 are `layer1`..`layer7`, 7 is `conv2`."""
@@ -55,7 +55,7 @@ class BlockSpec:
 
 @dataclass(frozen=True)
 class FeatureInfo:
-    """A feature map that the backbone can hand out.
+    """A feature map that the backbone can return.
 
     Attributes:
         name: The tap's name, such as `layer5` or `layer6.expand`.
@@ -86,9 +86,9 @@ class Architecture:
 
 
 def make_divisible(value: float, divisor: int = 8) -> int:
-    """Round to the nearest multiple of `divisor`, never more than 10 % down.
+    """Round to the nearest multiple of `divisor`, never down by more than 10 %.
 
-    The rule of the authors' code, of torchvision and of mmdet.
+    The rule in the authors' code, in torchvision and in mmdet.
 
     Example:
         >>> make_divisible(24 * 0.35), make_divisible(96 * 1.3)
@@ -101,12 +101,12 @@ def make_divisible(value: float, divisor: int = 8) -> int:
 def build_architecture(widen_factor: float = 1.0, output_stride: int = 32) -> Architecture:
     """Derive channels, strides, dilations and taps of a MobileNetV2.
 
-    Strides past `output_stride` become dilation. The block whose stride is taken away keeps the
-    dilation that came in, and every block after it gets the larger one, so that a stride-16 map
+    Strides beyond `output_stride` become dilation. The block whose stride is removed keeps the
+    incoming dilation, and every block after it gets the larger one, so that a stride-16 map
     sampled at every second cell is the stride-32 map (the atrous rule of the DeepLab papers).
 
     Args:
-        widen_factor: Width multiplier, above 0. `conv2` is not made narrower than 1280.
+        widen_factor: Width multiplier, above 0. `conv2` never has fewer than 1280 channels.
         output_stride: 8, 16 or 32.
 
     Raises:
@@ -149,11 +149,11 @@ TAP_NAMES = tuple(build_architecture().taps)
 
 
 def resolve_taps(out_indices: Sequence[str | int] | str | int) -> tuple[str, ...]:
-    """Turn tap names and mmdet's integers into tap names in the order of the forward pass.
+    """Convert tap names and mmdet's integers to tap names in the order of the forward pass.
 
     Args:
         out_indices: Tap names (`TAP_NAMES`) or integers (0..6 are `layer1`..`layer7`, 7 is
-            `conv2`), in any order; one alone need not be in a tuple.
+            `conv2`), in any order; a single one need not be in a tuple.
 
     Raises:
         ValueError: If none is given, one is unknown, or one is given twice.

@@ -28,8 +28,8 @@ class MobileNetV2Backbone(BaseModule):
         out_indices: Feature maps to return: tap names (`arch.TAP_NAMES`: `conv1`,
             `layer1`..`layer7` for the linear bottleneck outputs, `layer2.expand`..
             `layer7.expand` for the expansion inside a stage's first block before its stride,
-            `conv2`) or mmdet's integers (0..6 for `layer1`..`layer7`, 7 for `conv2`). What comes
-            after the last of them is not built.
+            `conv2`) or mmdet's integers (0..6 for `layer1`..`layer7`, 7 for `conv2`). Layers
+            after the last of them are not built.
         output_stride: 8, 16 or 32; later strides become dilation.
         padding: `symmetric` pads as torch does, `same` as TensorFlow does, for weights that were
             trained there.
@@ -41,14 +41,14 @@ class MobileNetV2Backbone(BaseModule):
         with_cp: Recompute the blocks' activations in the backward pass to save memory.
         init_cfg: mmengine's weight initialisation; `None` means Kaiming. With
             `dict(type='Pretrained', checkpoint=...)` any layout that `mbv2_backbone.weights`
-            knows is read, and a checkpoint that does not cover the backbone is refused.
+            knows can be read, and a checkpoint that does not cover the backbone is rejected.
 
     Attributes:
         feature_info: One `FeatureInfo` (name, channels, stride) for each returned feature map, in
             order. Size necks and heads from it.
 
     Raises:
-        ValueError: If an argument is not one of those above.
+        ValueError: If an argument has a value other than those above.
 
     Example:
         >>> backbone = MobileNetV2Backbone(out_indices=('layer6.expand', 'conv2'))
@@ -146,7 +146,7 @@ class MobileNetV2Backbone(BaseModule):
         return tuple(outs)
 
     def train(self, mode: bool = True) -> MobileNetV2Backbone:
-        """Set the mode; what is frozen and, with `norm_eval`, every batch norm stays in eval."""
+        """Set the mode; frozen layers and, with `norm_eval`, all batch norms stay in eval mode."""
         super().train(mode)
         self._freeze()
         if mode and self.norm_eval:
@@ -167,7 +167,7 @@ class MobileNetV2Backbone(BaseModule):
 def _split_init_cfg(
     init_cfg: dict | list[dict] | None,
 ) -> tuple[dict | None, dict | list[dict] | None]:
-    """Take the pretrained checkpoint out of an `init_cfg`; the rest is mmengine's to apply."""
+    """Take the pretrained checkpoint out of an `init_cfg`; mmengine applies the rest."""
     cfgs = [init_cfg] if isinstance(init_cfg, (dict, str)) else list(init_cfg or ())
     wrong = [cfg for cfg in cfgs if not isinstance(cfg, dict)]
     if wrong:

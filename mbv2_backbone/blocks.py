@@ -18,7 +18,7 @@ from .arch import BlockSpec
 
 
 class _ClampInPlace(torch.autograd.Function):
-    """Clamp to [0, 6] in place. The output tells the gradient as well as the input does."""
+    """Clamp to [0, 6] in place. The output determines the gradient as well as the input does."""
 
     @staticmethod
     def forward(ctx: FunctionCtx, x: Tensor) -> Tensor:
@@ -35,14 +35,14 @@ class _ClampInPlace(torch.autograd.Function):
 
 @MODELS.register_module()
 class LeanReLU6(nn.ReLU6):
-    """ReLU6 that trains with one copy less of each feature map.
+    """ReLU6 that trains with one copy fewer of each feature map.
 
-    torch's own copies its input for the backward pass, in place or not.
+    torch's own ReLU6 copies its input for the backward pass, in place or not.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         """Clamp to [0, 6]."""
-        # A compiler removes the copy by itself.
+        # A compiler removes the copy anyway.
         is_eager = not torch.compiler.is_compiling()
         if self.training and self.inplace and x.requires_grad and is_eager:
             return _ClampInPlace.apply(x)
@@ -56,9 +56,9 @@ def conv_factory(
 
     Args:
         padding: `symmetric` (torch: `dilation * (kernel - 1) / 2` on each side) or `same`
-            (TensorFlow: with stride 2, what is missing goes to the right and below first).
+            (TensorFlow: with stride 2, padding goes to the right and bottom first).
         norm_cfg: mmcv's config of the norm layer.
-        act_cfg: mmcv's config of the activation; a call may pass its own.
+        act_cfg: mmcv's config of the activation; a call may pass a different one.
     """
     return partial(_build_conv, padding=padding, norm_cfg=norm_cfg, act_cfg=act_cfg)
 
@@ -73,7 +73,7 @@ def _build_conv(
     dilation: int = 1,
     **kwargs: dict | int | None,
 ) -> ConvModule:
-    # Only where a stride meets the border do the two rules differ.
+    # The two rules differ only where a stride meets the border.
     follows_tensorflow = padding == 'same' and stride > 1
     return ConvModule(
         in_channels,
@@ -88,7 +88,7 @@ def _build_conv(
 
 
 class Expansion(nn.Module):
-    """The expansion alone: what is left of a block when its `.expand` tap ends the backbone.
+    """The expansion alone: the part of a block that remains if its `.expand` tap is the last.
 
     Args:
         spec: Channels of the block; see `arch.BlockSpec`.
@@ -105,7 +105,7 @@ class Expansion(nn.Module):
 
 
 class InvertedResidual(nn.Module):
-    """Expand 1x1, depthwise 3x3, project 1x1 without activation; add the input where it fits.
+    """Expand 1x1, depthwise 3x3, project 1x1 without activation; add the input if shapes match.
 
     Parameter names are those of mmdet's block: `expand_conv`, `depthwise_conv`, `linear_conv`.
 
@@ -113,7 +113,7 @@ class InvertedResidual(nn.Module):
         spec: Channels, expansion, stride and dilation; see `arch.BlockSpec`.
         conv: Builder from `conv_factory`.
         with_cp: Recompute activations in the backward pass to save memory. Running statistics
-            are updated once all the same.
+            are still updated only once.
     """
 
     def __init__(
@@ -143,7 +143,7 @@ class InvertedResidual(nn.Module):
         """Finish the block.
 
         Args:
-            expanded: What `expand` made of `x`, `(N, mid_channels, H, W)`.
+            expanded: The result of `expand` on `x`, `(N, mid_channels, H, W)`.
             x: The block's input `(N, in_channels, H, W)`, for the shortcut.
 
         Returns:
@@ -173,7 +173,7 @@ def _checkpoint_contexts(
 
 @contextmanager
 def _running_stats_kept(module: nn.Module) -> Iterator[None]:
-    """Normalise by the batch without a second update of the running statistics."""
+    """Normalise by the batch without updating the running statistics a second time."""
     norms = [
         m
         for m in module.modules()

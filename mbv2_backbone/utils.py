@@ -1,4 +1,4 @@
-"""The functions that `mmengine.hub.get_model` calls in the package of a config."""
+"""Functions that `mmengine.hub.get_model` calls in the package of a config."""
 
 
 def register_all_modules() -> None:

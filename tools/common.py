@@ -19,7 +19,7 @@ def build_parser(description: str) -> argparse.ArgumentParser:
 
 
 def add_run_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that train.py and test.py have in common with mmdet's."""
+    """Add the flags that train.py and test.py share with mmdet's."""
     parser.add_argument('--work-dir', help='folder for logs, metrics and checkpoints')
     parser.add_argument(
         '--channels-last',
@@ -49,15 +49,15 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def start_fast() -> None:
-    """Have this process and those that it starts load heavy packages on first use only.
+    """Make this process and its child processes load heavy packages only on first use.
 
-    Call it before the package is imported. A 0 that the user has set stays.
+    Call it before the package is imported. A 0 set by the user is kept.
     """
     os.environ['MBV2_BACKBONE_FAST_START'] = os.environ.get('MBV2_BACKBONE_FAST_START') or '1'
 
 
 def run(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> None:
-    """Call a tool; errors that the user can fix end with one message and exit code 2."""
+    """Call a tool; an error that the user can fix ends with one message and exit code 2."""
     start_fast()
     if 'local_rank' in args:
         os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
@@ -67,7 +67,7 @@ def run(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) ->
         main(args)
     except Exception as error:
         cause: BaseException | None = error
-        # The registries of mmengine wrap what a constructor raises, in its own type.
+        # The registries of mmengine wrap what a constructor raises in an error of the same type.
         while cause is not None and isinstance(cause.__context__, UserError):
             cause = cause.__context__
         if isinstance(error, ModuleNotFoundError) and error.name == 'measure':

@@ -48,7 +48,7 @@ def compare_files(
 
     Args:
         source: The file that was converted.
-        converted: The file that came of it.
+        converted: The result of the conversion.
         prefix: Where to look in `source`.
         allow_pickle: Let `source` run arbitrary code. Only for files you trust.
         image_size: Side of the two random images.
@@ -215,13 +215,13 @@ def _keras_model(path: Path, body: Mapping[str, Tensor], width: float, images: T
 
 
 def _is_classifier_bias(name: str) -> bool:
-    """Tell whether a tensor is the bias of the classifier, which has one for each class."""
+    """Check whether a tensor is the bias of the classifier, which has one value per class."""
     layer, *_, variable = name.split('/')
     return layer in ('predictions', 'Logits', 'dense') and variable.startswith(('bias', '1'))
 
 
 def _owner_of_backbone(model: Any) -> Any:
-    """Return the model itself, or the model in it, that has the backbone's layers."""
+    """Return the model that has the backbone's layers: this one, or one inside it."""
     inner = [layer for layer in model.layers if hasattr(layer, 'layers')]
     return next(
         (m for m in (model, *inner) if any(layer.name == 'Conv1' for layer in m.layers)), model

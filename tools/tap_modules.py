@@ -1,4 +1,4 @@
-"""Which module of each library's MobileNetV2 computes which feature map."""
+"""The module of each library's MobileNetV2 that computes each feature map."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ TAP_MODULES: Mapping[Layout, Mapping[str, str]] = {
         },
         'conv2': f'features.{len(BLOCKS) + 1}',
     },
-    timm.LAYOUT: {  # timm's norms have the activation in them
+    timm.LAYOUT: {  # timm's norms include the activation
         'conv1': 'bn1',
         **{stage.name: f'blocks.{i}' for i, stage in enumerate(STAGES)},
         **{f'{stage.name}.expand': f'blocks.{i}.0.bn1' for i, stage in enumerate(STAGES) if i},

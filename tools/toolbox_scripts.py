@@ -1,4 +1,4 @@
-"""The toolboxes' own tools, run as they were installed, after our preparation."""
+"""Run the toolboxes' own tools unchanged, after our preparation."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from mbv2_backbone.common.messages import UserError
 from mbv2_backbone.compat.prepare import end_joined_process
 
 TOOLBOXES = ('mmdet', 'mmseg')
-_FIRST = ('', 'analysis_tools')  # folders whose tools go by their bare names where two are alike
+_FIRST = ('', 'analysis_tools')  # tools in these folders keep their bare names if two are the same
 
 
 def find_stock_tools(toolbox: str) -> dict[str, Path]:
     """Return the tools of a toolbox by name, those of `tools/` and of its analysis first.
 
-    A name is that of the file, without `.py`; where two files are alike, the later has its folder
-    before it: `mot/browse_dataset`.
+    A name is the file's name without `.py`; if two are the same, the later one is prefixed with its
+    folder: `mot/browse_dataset`.
 
     Raises:
-        UserError: If the toolbox is unknown, is not installed or came without its tools.
+        UserError: If the toolbox is unknown, not installed or was installed without its tools.
     """
     if toolbox not in TOOLBOXES:
         raise UserError(f'no toolbox {toolbox}; there are {" and ".join(TOOLBOXES)}')
@@ -33,7 +33,7 @@ def find_stock_tools(toolbox: str) -> dict[str, Path]:
     if spec is None:
         raise UserError(f"{toolbox} is not installed; run: pip install 'mbv2_backbone[openmmlab]'")
     package = Path(spec.origin).parent
-    # A wheel has them inside; an editable install leaves them where they are in the repository.
+    # A wheel contains them; an editable install leaves them in the repository.
     folder = next((p for p in (package / '.mim/tools', package.parent / 'tools') if p.is_dir()), '')
     if not folder or not (folder / 'train.py').is_file():
         raise UserError(
@@ -57,7 +57,7 @@ def _place(path: Path) -> tuple:
 
 
 def describe(toolboxes: Sequence[str] = TOOLBOXES) -> str:
-    """Return a line for each tool, with what it says of itself."""
+    """Return a line for each tool, with its own description."""
     lines = []
     for toolbox in toolboxes:
         tools = find_stock_tools(toolbox)
@@ -68,7 +68,7 @@ def describe(toolboxes: Sequence[str] = TOOLBOXES) -> str:
 
 
 def _first_line(path: Path) -> str:
-    """Return what a script's help says first, else the first line of its docstring."""
+    """Return the first line of a script's help, else that of its docstring."""
     tree = ast.parse(path.read_text(encoding='utf-8'))
     text = ast.get_docstring(tree) or ''
     for node in ast.walk(tree):
@@ -81,12 +81,12 @@ def _first_line(path: Path) -> str:
 
 
 def run_stock(toolbox: str, name: str, args: Sequence[str] = ()) -> None:
-    """Run a toolbox's own tool in this process, as if its file had been called.
+    """Run a toolbox's own tool in this process, as if its file had been run.
 
     Args:
         toolbox: `mmdet` or `mmseg`.
-        name: As `find_stock_tools` gives it; `-` for `_` will do.
-        args: What the tool takes.
+        name: As returned by `find_stock_tools`; `-` may replace `_`.
+        args: The tool's arguments.
 
     Raises:
         UserError: If there is no such toolbox or tool.
@@ -102,7 +102,7 @@ def run_stock(toolbox: str, name: str, args: Sequence[str] = ()) -> None:
     from mbv2_backbone.compat.stock_tools import prepare_stock_tools
 
     prepare_stock_tools(toolbox, path.stem)
-    # As Python does for a script: the files beside it can be imported, and ours cannot.
+    # As Python does for a script: the files next to it can be imported, and ours cannot.
     ours = osp.abspath(osp.dirname(sys.argv[0]))
     sys.path[:] = [str(path.parent), *(entry for entry in sys.path if osp.abspath(entry) != ours)]
     sys.argv[:] = [str(path), *args]

@@ -1,1 +1,1 @@
-"""What label files and image files say; needs no toolbox."""
+"""Read annotation and image files; needs no toolbox."""

@@ -46,25 +46,25 @@ def box_problem(xyxy: Sequence[float], image_wh: tuple[int, int] | None = None) 
 
 
 def voc_corners(box: Box) -> Box:
-    """Turn VOC's corners, which count from 1, into mmdet's: whole pixels from 0."""
+    """Convert VOC's corners, counted from 1, to mmdet's: whole pixels counted from 0."""
     return tuple(int(value) - 1 if isfinite(value) else value for value in box)
 
 
 def coco_corners(box: Box) -> Box:
-    """Turn COCO's left, top, width and height into corners."""
+    """Convert COCO's left, top, width and height to corners."""
     x, y, w, h = box
     return x, y, x + w, y + h
 
 
 def cut_box(xyxy: Sequence[float], image_wh: tuple[int, int] | None) -> Box:
-    """Cut a box at the edges of its image; without a known size at the left and upper edge."""
+    """Clip a box to its image; if the size is unknown, only at the left and upper edges."""
     width, height = image_wh or (float('inf'), float('inf'))
     x1, y1, x2, y2 = xyxy
     return max(x1, 0), max(y1, 0), min(x2, width), min(y2, height)
 
 
 def as_box(values: Any) -> Box | None:
-    """Return four numbers as floats; `None` where they are not four or not numbers."""
+    """Return four numbers as floats, or `None` if the values are not exactly four numbers."""
     if not isinstance(values, (list, tuple)) or len(values) != 4:
         return None
     if any(isinstance(value, bool) or not isinstance(value, (int, float)) for value in values):
@@ -77,7 +77,7 @@ def as_box(values: Any) -> Box | None:
 
 @dataclass(frozen=True)
 class UnknownClass:
-    """Stands for the class of an object whose number no class has; equals no class's name."""
+    """Placeholder for the class of an object with an unknown class id; equals no class name."""
 
     number: int | str
 
@@ -87,15 +87,15 @@ class UnknownClass:
 
 @dataclass(frozen=True)
 class Object:
-    """An annotated object, as its file has it.
+    """An annotated object, as stored in its file.
 
     Attributes:
-        name: Of its class.
-        stored: The box as it stands in the file, for messages.
-        xyxy: Its corners in pixels from 0, right and lower edge excluded; `None` where the file
-            does not hold numbers that make a box.
-        is_ignored: Difficult (VOC) or a crowd (COCO): no loss is taken from it.
-        outline: As COCO has it: lists of x, y, x, y, … for its parts, or run lengths.
+        name: The name of its class.
+        stored: The box exactly as in the file, for messages.
+        xyxy: Its corners in pixels counted from 0, right and lower edge excluded; `None` if the
+            file has no valid numbers for a box.
+        is_ignored: Difficult (VOC) or a crowd (COCO): excluded from the loss.
+        outline: In COCO's format: a list of x, y, x, y, … for each part, or run lengths.
     """
 
     name: str | UnknownClass
@@ -109,7 +109,7 @@ def read_voc(data: bytes) -> tuple[tuple[int, int] | None, list[Object]]:
     """Read a VOC annotation.
 
     Returns:
-        Width and height, or `None` where the file does not say or says 0; the objects.
+        Width and height, or `None` if the file gives none or 0; the objects.
 
     Raises:
         UserError: If it is empty or not XML.
@@ -132,13 +132,13 @@ def _voc_object(item: ElementTree.Element) -> Object:
         name=(item.findtext('name') or '').strip(),
         stored=box,
         xyxy=voc_corners(box) if box else None,
-        # What is no whole number counts as not set.
+        # A value that is not an integer counts as missing.
         is_ignored=bool(_whole(item.findtext('difficult'))),
     )
 
 
 def _number(text: str | None) -> float | None:
-    if text is None or '_' in text or not text.isascii():  # Python's own notation, other digits
+    if text is None or '_' in text or not text.isascii():  # Python-only notation, other digits
         return None
     try:
         return float(text)
@@ -152,15 +152,15 @@ def _whole(text: str | None) -> int:
 
 
 def check_coco(data: Any) -> None:
-    """Refuse a COCO annotation file whose parts cannot be told apart or put together.
+    """Reject a COCO annotation file whose entries lack required fields or repeat an id.
 
-    Boxes are not looked at. A file without `annotations` lists images to be tested.
+    Boxes are not checked. A file without `annotations` lists images to be tested.
 
     Args:
-        data: What the JSON file holds.
+        data: The parsed JSON.
 
     Raises:
-        UserError: It says what is wrong with which entry.
+        UserError: It says which entry is wrong and why.
     """
     if not isinstance(data, dict):
         raise UserError(f'holds a {type(data).__name__}; expected images, annotations, categories')

@@ -1,4 +1,4 @@
-"""Image files: decoding them, and what their header and end tell before that."""
+"""Decode image files, and inspect their header and end without decoding them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from PIL import Image
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 EXIF_ORIENTATION = 0x0112
-AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION  # not turned by EXIF data
+AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION  # not rotated by EXIF data
 
 _END_BYTES = 64
-_ENDS = {b'\xff\xd8': b'\xff\xd9', b'\x89PNG': b'IEND'}  # by how the file begins
+_ENDS = {b'\xff\xd8': b'\xff\xd9', b'\x89PNG': b'IEND'}  # end marker by first bytes
 _KINDS = {
     '1': 'black and white',
     'L': 'grayscale',
@@ -28,18 +28,18 @@ _KINDS = {
     'I;16B': 'of 16 bits',
     'F': 'of floating point',
 }
-ROUNDING = 1  # pixels; so far a box may reach beyond its image without a word
+ROUNDING = 1  # pixels by which a box may extend beyond its image without a warning
 
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """What an image file is.
+    """Properties of an image file.
 
     Attributes:
         stored_wh: Width and height of the stored pixels.
-        orientation: EXIF's, from 1 (as stored) to 8; from 5 on width and height change places.
+        orientation: EXIF orientation, 1 (as stored) to 8; from 5 on, width and height are swapped.
         kind: What is unusual about the pixels, such as `grayscale`; empty for 8-bit RGB.
-        error: Why it cannot be read; the rest is empty then.
+        error: Why it cannot be read; the other attributes are empty then.
     """
 
     stored_wh: tuple[int, int] = (0, 0)
@@ -49,12 +49,12 @@ class ImageFacts:
 
     @property
     def seen_wh(self) -> tuple[int, int]:
-        """Width and height of the image as viewers, OpenCV and Pillow's `exif_transpose` show."""
+        """Width and height of the image as shown by viewers, OpenCV and `exif_transpose`."""
         return self.stored_wh[::-1] if self.orientation >= 5 else self.stored_wh
 
 
 def read_image_facts(path: str) -> ImageFacts:
-    """Read the header of an image; only where the end of the file is missing, all of it."""
+    """Read the header of an image; all of the image only if the end of the file is missing."""
     if not os.path.isfile(path):
         return ImageFacts(error='does not exist')
     if os.path.getsize(path) == 0:
@@ -62,7 +62,7 @@ def read_image_facts(path: str) -> ImageFacts:
     try:
         with Image.open(path) as image:
             facts = ImageFacts(image.size, _orientation(image), _kind(image))
-    except Exception as error:  # on damaged files Pillow raises almost anything
+    except Exception as error:  # Pillow raises almost anything on damaged files
         return ImageFacts(error=f'cannot be read: {error}'.replace(f' {path!r}', ''))
     if not _has_end(path) and not can_be_decoded(path):
         return ImageFacts(error='is truncated or damaged')
@@ -70,15 +70,15 @@ def read_image_facts(path: str) -> ImageFacts:
 
 
 def can_be_decoded(path: str) -> bool:
-    """Tell whether OpenCV decodes an image, as training does: from memory.
+    """Check whether OpenCV can decode an image from memory, as training does.
 
-    Read from a file, the missing part of a JPEG would be gray.
+    When OpenCV reads from a file, it fills the missing part of a JPEG with gray.
     """
     return read_image(path, cv2.IMREAD_UNCHANGED) is not None
 
 
 def read_image(path: str | os.PathLike[str], flags: int = cv2.IMREAD_COLOR) -> np.ndarray | None:
-    """Read an image file and decode it by `decode_image`; `None` where it is missing or broken."""
+    """Read an image file and decode it with `decode_image`; `None` if it is missing or broken."""
     try:
         return decode_image(Path(path).read_bytes(), flags)
     except (OSError, cv2.error):
@@ -90,8 +90,8 @@ def decode_image(data: bytes, flags: int = cv2.IMREAD_COLOR) -> np.ndarray | Non
 
     Args:
         data: The whole file.
-        flags: OpenCV's. By default the image is turned as its EXIF data says; `AS_STORED` leaves
-            that out.
+        flags: OpenCV's flags. By default the image is rotated by its EXIF data; with `AS_STORED`
+            it is not.
 
     Returns:
         `(H, W, 3)` uint8 BGR, unless the flags ask for another format; `None` if OpenCV cannot.
@@ -100,13 +100,13 @@ def decode_image(data: bytes, flags: int = cv2.IMREAD_COLOR) -> np.ndarray | Non
 
 
 def _orientation(image: Image.Image) -> int:
-    # The method of Pillow's PNG reader would decode all of the image.
+    # The getexif of Pillow's PNG reader would decode the whole image.
     value = Image.Image.getexif(image).get(EXIF_ORIENTATION, 1)
     return value if value in range(1, 9) else 1
 
 
 def _kind(image: Image.Image) -> str:
-    # Pillow calls an RGB PNG of 16 bits RGB, too, but knows how it is packed.
+    # Pillow's mode is RGB for a 16-bit RGB PNG too, but its raw mode tells them apart.
     if image.mode == 'RGB' and image.format == 'PNG' and image.tile:
         packing = image.tile[0][3]
         return 'of 16 bits' if '16' in str(packing) else ''
@@ -114,7 +114,7 @@ def _kind(image: Image.Image) -> str:
 
 
 def _has_end(path: str) -> bool:
-    """Tell whether a JPEG or PNG ends as it must; other files are taken for cut off."""
+    """Check that a JPEG or PNG ends correctly; other formats count as truncated."""
     with open(path, 'rb') as file:
         start = file.read(4)
         file.seek(-min(_END_BYTES, os.path.getsize(path)), os.SEEK_END)
@@ -123,18 +123,18 @@ def _has_end(path: str) -> bool:
 
 
 class BrokenSampleError(ValueError):
-    """A file, or what belongs to it, is broken; another sample can take its place."""
+    """The image or annotation of a sample is broken; another sample can replace it."""
 
 
 def check_boxes_fit(results: dict) -> None:
-    """Refuse a loaded image of another size than its annotations state, unless its boxes fit.
+    """Reject a loaded image whose size differs from its annotation's, unless its boxes fit.
 
     Args:
-        results: With `img_shape`, height and width of the image; optional `height` and `width` as
-            stated, and `instances`.
+        results: Has `img_shape`, height and width of the image; optionally the annotated `height`
+            and `width`, and `instances`.
 
     Raises:
-        BrokenSampleError: A box reaches beyond the image by more than a pixel.
+        BrokenSampleError: A box extends beyond the image by more than a pixel.
     """
     height, width = results['img_shape']
     if results.get('width', width) == width and results.get('height', height) == height:

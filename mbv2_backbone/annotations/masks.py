@@ -29,7 +29,7 @@ class Problem(NamedTuple):
     """Why a mask cannot be trained on.
 
     Attributes:
-        what: What is wrong, to stand behind the name of the file.
+        what: What is wrong; written after the file name.
         remedy: What to do.
     """
 
@@ -49,15 +49,15 @@ NO_PALETTE = Problem(
 
 @dataclass(frozen=True)
 class MaskCoding:
-    """How the masks of a dataset code their labels.
+    """How the masks of a dataset encode their labels.
 
     Attributes:
-        reduce_zero_label: mmseg's: index 0 is ignored, the others go down by 1. Colours are not
-            concerned: the first of the palette is label 0.
-        label_map: mmseg's: from the classes in the files to those in use; applied last.
+        reduce_zero_label: As in mmseg: index 0 is ignored, the others shift down by 1. Colours are
+            not affected: the first one in the palette is label 0.
+        label_map: As in mmseg: from the classes in the files to those in use; applied last.
         palette: Colour of each class in the files, RGB.
         ignore: Indices and colours in the files that are ignored; so are 255 and VOC's cream.
-        ignore_unknown: Whether colours that are not in the palette are ignored, too.
+        ignore_unknown: Whether colours missing from the palette are ignored too.
     """
 
     reduce_zero_label: bool = False
@@ -68,11 +68,11 @@ class MaskCoding:
 
 
 def read_mask(file: str | IO[bytes], name: str) -> np.ndarray:
-    """Read a mask as it is stored.
+    """Read a mask as stored.
 
     Args:
         file: Path, or a file open for reading.
-        name: What an error calls it.
+        name: Its name in error messages.
 
     Returns:
         Indices `(H, W)` of any integer type or bool, or colours `(H, W, 3)` uint8 RGB.
@@ -91,20 +91,20 @@ def read_mask(file: str | IO[bytes], name: str) -> np.ndarray:
 
 
 def read_grey_png(data: bytes) -> np.ndarray | None:
-    """Decode a PNG file of 8-bit grey values, which takes OpenCV half as long as PIL.
+    """Decode a PNG file of 8-bit grey values with OpenCV, in half the time that PIL takes.
 
     Args:
-        data: The file.
+        data: Content of the file.
 
     Returns:
-        `(H, W)` uint8, or `None` for any other file, a broken one included.
+        `(H, W)` uint8, or `None` for any other file or a broken one.
     """
     is_grey = data[:8] == b'\x89PNG\r\n\x1a\n' and data[24:26] == b'\x08\x00'
     return decode_image(data, cv2.IMREAD_GRAYSCALE) if is_grey else None
 
 
 def format_problem(file_format: str, mode: str) -> Problem | None:
-    """Tell why no mask can be stored in a file format with a kind of pixels (PIL's names)."""
+    """Explain why a file format or pixel mode (PIL's names) cannot store masks, else `None`."""
     if file_format == 'JPEG':
         return Problem(
             'is a JPEG, whose lossy compression corrupts labels', 'save the original masks as PNG'
@@ -115,18 +115,18 @@ def format_problem(file_format: str, mode: str) -> Problem | None:
 
 
 def decode_mask(pixels: np.ndarray, coding: MaskCoding, name: str) -> np.ndarray:
-    """Turn what a mask file holds into labels.
+    """Convert the pixels of a mask file to labels.
 
     Args:
         pixels: From `read_mask`.
-        coding: Of the dataset.
-        name: What an error calls the file.
+        coding: The dataset's.
+        name: The name of the file in error messages.
 
     Returns:
         `(H, W)` uint8; 255 is ignored.
 
     Raises:
-        UserError: If an index is no uint8, or a colour is not in the palette.
+        UserError: If an index does not fit uint8, or a colour is not in the palette.
     """
     if pixels.ndim == 2:
         if pixels.dtype.itemsize > 1 and not 0 <= pixels.min() <= pixels.max() <= 255:
@@ -146,7 +146,7 @@ def decode_mask(pixels: np.ndarray, coding: MaskCoding, name: str) -> np.ndarray
 
 
 def index_labels(coding: MaskCoding) -> np.ndarray:
-    """Return the label of each index that a file may hold, as mmseg's `LoadAnnotations` does.
+    """Return the label of each index that a file may contain, as mmseg's `LoadAnnotations` does.
 
     Returns:
         `(256,)` uint8.
@@ -166,7 +166,7 @@ def index_labels(coding: MaskCoding) -> np.ndarray:
 
 
 def colour_labels(coding: MaskCoding) -> dict[Colour, int]:
-    """Return the label of each colour that a file may hold, RGB."""
+    """Return the label of each colour that a file may contain, RGB."""
     labels = _mapped(np.arange(len(coding.palette)), coding.label_map).tolist()
     colours = [tuple(int(v) for v in colour) for colour in coding.palette]
     ignored = [tuple(value) for value in coding.ignore if not isinstance(value, int)]
@@ -185,11 +185,11 @@ def _mapped(labels: np.ndarray, label_map: Mapping[int, int] | None) -> np.ndarr
 
 
 def map_colours(colours: np.ndarray, labels: Mapping[Colour, int]) -> np.ndarray:
-    """Replace colours by labels.
+    """Replace colours with labels.
 
     Args:
         colours: `(H, W, 3)` uint8 RGB.
-        labels: From colour to label; at least one.
+        labels: The label of each colour; at least one.
 
     Returns:
         `(H, W)` int16; -1 for colours without a label.
@@ -208,7 +208,7 @@ def _codes(colours: np.ndarray) -> np.ndarray:
 
 
 def unknown_colour(colour: Colour, count: int) -> Problem:
-    """Say that a colour of a mask is not in the palette."""
+    """Report that a colour of a mask is not in the palette."""
     return Problem(
         f'has the colour {colour} on {num_pixels(count)}, which is not in the palette',
         f'fix the masks or the palette, or ignore the colour: '
@@ -217,7 +217,7 @@ def unknown_colour(colour: Colour, count: int) -> Problem:
 
 
 def num_pixels(count: int) -> str:
-    """Write a number of pixels."""
+    """Format a number of pixels."""
     return f'{count} pixel{"" if count == 1 else "s"}'
 
 
@@ -229,7 +229,7 @@ def write_palette_png(
     Args:
         path: File to write.
         labels: ``(H, W)`` uint8.
-        palette_rgb: Colours of the labels from 0 on; 255 has the cream of VOC's void.
+        palette_rgb: Colours of the labels, from 0; 255 gets the cream of VOC's void.
     """
     colours = np.zeros((256, 3), np.uint8)
     colours[: len(palette_rgb)] = palette_rgb

@@ -1,4 +1,4 @@
-"""How much boxes overlap, in numpy alone."""
+"""Overlaps of boxes, in numpy alone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def areas_of(boxes: np.ndarray) -> np.ndarray:
 
 
 def shared_and_union(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the areas that all pairs share and cover.
+    """Return the intersection and union areas of all pairs.
 
     Args:
         first: `(A, 4)` boxes xyxy.
@@ -28,7 +28,7 @@ def shared_and_union(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray,
 
 
 def pairwise_iou(first: np.ndarray, second: np.ndarray, *, over_first: bool = False) -> np.ndarray:
-    """Intersection over union of all pairs; to the bit what `det.targets.pairwise_overlaps` gives.
+    """Intersection over union of all pairs, bit for bit that of `det.targets.pairwise_overlaps`.
 
     Args:
         first: `(A, 4)` boxes xyxy.
@@ -49,11 +49,11 @@ def pairwise_iou(first: np.ndarray, second: np.ndarray, *, over_first: bool = Fa
 
 
 def match_one_to_one(is_pair: np.ndarray, *costs: np.ndarray) -> np.ndarray:
-    """Match rows and columns greedily, the cheapest pair first; of equal ones that of the top row.
+    """Match rows and columns greedily, the cheapest pair first; ties go to the top row.
 
     Args:
         is_pair: `(A, B)` bool, which pairs may be matched.
-        costs: `(A, B)` each; the last one decides, the one before it among equals.
+        costs: `(A, B)` each; the last one decides, and the one before it breaks ties.
 
     Returns:
         `(A,)` int64: the column of each row, or -1.

@@ -1,14 +1,14 @@
-"""Lay out configs as Python code."""
+"""Format configs as Python code."""
 
 from __future__ import annotations
 
 import ast
 
-_LINE_LENGTH = 79  # as yapf lays out configs for mmengine
+_LINE_LENGTH = 79  # yapf's limit when it formats configs for mmengine
 
 
 def lay_out(code: str) -> str:
-    """Lay out assignments of literals and calls: what fits on no line has one item a line."""
+    """Format assignments of literals and calls; a value too long for a line has one item a line."""
     lines = []
     for node in ast.parse(code).body:
         if isinstance(node, ast.Assign):
@@ -20,7 +20,7 @@ def lay_out(code: str) -> str:
 
 
 def _value(node: ast.expr, indent: int, used: int) -> str:
-    """Lay out a value on lines that begin at `indent` and of whose first `used` are taken."""
+    """Format a value at an indent, where `used` columns of its first line are already taken."""
     text = ast.unparse(node)
     items: list[tuple[str, ast.expr]] = []
     if isinstance(node, ast.Call) and not node.args:

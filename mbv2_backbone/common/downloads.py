@@ -21,23 +21,23 @@ _BYTES_A_LINE = 10_000_000
 
 
 class DroppedConnectionError(ConnectionError):
-    """A connection that was made broke off."""
+    """An established connection was dropped."""
 
 
 def download(url: str, path: Path, *, name: str) -> None:
-    """Download a file, from where the part of it at `path` ends.
+    """Download a file, continuing after the part of it that is already at `path`.
 
-    A connection that drops is opened again as long as that brings something new. A server that
-    cannot send the rest of a file sends all of it, which replaces the part.
+    A dropped connection is reopened as long as each attempt brings new data. If the server cannot
+    send the rest of a file, the whole file is downloaded and replaces the part.
 
     Args:
         url: An `http://` or `https://` address.
-        path: The file, or its beginning; made if it is not there.
+        path: The file, or its beginning; created if missing.
         name: What to call it in the messages on stderr.
 
     Raises:
         urllib.error.HTTPError: If the server refuses.
-        OSError: If there is no server, the connection keeps dropping, or `path` cannot be written.
+        OSError: If there is no server, the connection keeps dropping, or `path` is not writable.
     """
     furthest, fruitless = size_so_far(path), 0
     while True:
@@ -54,7 +54,7 @@ def download(url: str, path: Path, *, name: str) -> None:
 
 
 def size_so_far(path: Path) -> int:
-    """Return the bytes of a file, 0 if it is not there."""
+    """Return the size of a file in bytes, 0 if it does not exist."""
     return path.stat().st_size if path.exists() else 0
 
 
@@ -103,7 +103,7 @@ def _chunks(response: HTTPResponse) -> Iterator[bytes]:
 
 
 def _shown(chunks: Iterator[bytes], name: str, done: int, total: int) -> Iterator[bytes]:
-    """Pass chunks on; `total` is 0 if it is not known."""
+    """Yield the chunks and show the progress; `total` is 0 if unknown."""
     is_terminal = sys.stderr.isatty()
     begin, start, last_update, last_step = done, time.monotonic(), 0.0, 0
     try:

@@ -1,4 +1,4 @@
-"""Files and folders that are whole or not there, whatever happens while they are written."""
+"""Atomic writes: a file or folder is complete or absent, even if writing it fails."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _CHUNK_BYTES = 1 << 20
 
 @contextmanager
 def replaced_whole(path: str | Path) -> Iterator[Path]:
-    """Give a file next to `path` to write to, which replaces it at the end.
+    """Yield a temporary path next to `path`; the file written there replaces `path` at the end.
 
-    What stood there stays until then, and for good if anything fails; nothing is left behind.
+    The old file stays until then, and is kept if anything fails; no temporary file remains.
 
     Raises:
         OSError: If the disk is full, for example.
@@ -36,9 +36,9 @@ def replaced_whole(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def folder_replaced_whole(path: str | Path) -> Iterator[Path]:
-    """Give a new folder to fill, which replaces another one at the end.
+    """Yield a new folder to fill, which replaces the one at `path` at the end.
 
-    What stood there stays until then, and for good if anything fails; nothing is left behind.
+    The old folder stays until then, and is kept if anything fails; no temporary folder remains.
 
     Raises:
         OSError: If the disk is full, for example.
@@ -55,15 +55,15 @@ def folder_replaced_whole(path: str | Path) -> Iterator[Path]:
 
 
 def is_free(path: Path) -> bool:
-    """Tell whether nothing is at a path, or an empty folder."""
+    """Check that a path does not exist or is an empty folder."""
     return not path.exists() or (path.is_dir() and not any(path.iterdir()))
 
 
 def write_atomically(data: bytes, path: str | Path) -> None:
-    """Write a file by `replaced_whole`, and its folder if need be.
+    """Write a file with `replaced_whole`, and create its folder if needed.
 
     Raises:
-        OSError: If the disk is full, for example; nothing is left behind.
+        OSError: If the disk is full, for example; no partial file remains.
     """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with replaced_whole(path) as part:
@@ -71,7 +71,7 @@ def write_atomically(data: bytes, path: str | Path) -> None:
 
 
 def append_line(line: str, path: str | Path) -> None:
-    """Add a line to a file; of one that the disk does not take whole, nothing stays.
+    """Append a line to a file, or nothing at all if the disk cannot take the whole line.
 
     Raises:
         OSError: If the disk is full, for example.
@@ -80,7 +80,7 @@ def append_line(line: str, path: str | Path) -> None:
     with open(path, 'ab', buffering=0) as file:
         size = file.tell()
         try:
-            while data:  # a disk that fills up takes the first part without an error
+            while data:  # a disk that fills up accepts the first part without an error
                 data = data[file.write(data) :]
         except OSError:
             file.truncate(size)
@@ -101,10 +101,10 @@ def result_path(image: str, image_root: str | None, folder: str, suffix: str) ->
 
     Args:
         image: Path of the image.
-        image_root: The folders between it and the image are kept, so that images of one name in
-            several folders do not overwrite each other. An image outside it gives its name only.
+        image_root: Folders between it and the image are kept, so that images with the same name
+            in several folders do not overwrite each other. Others give only their file name.
         folder: Where the results go.
-        suffix: Of the result, such as `.png`.
+        suffix: Its suffix, such as `.png`.
     """
     relative = osp.relpath(image, image_root) if image_root else osp.basename(image)
     if relative.startswith(osp.pardir):

@@ -1,4 +1,4 @@
-"""What a user is told: errors, warnings, and lists cut to their first few entries."""
+"""Messages to the user: errors, warnings, and lists cut to their first few entries."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ MAX_NAMED = 10  # entries in a message
 
 
 class UserError(ValueError):
-    """What was expected, what came, and what to do; the tools print it without a traceback."""
+    """An error the user can fix: it says how, and the tools print it without a traceback."""
 
 
 def warn(text: str) -> None:
-    """Warn through the logger of the run that is under way."""
-    from mmengine.logging import print_log  # an exported file runs without mmengine
+    """Warn through the logger of the current run."""
+    from mmengine.logging import print_log  # exported files run without mmengine
 
     print_log(text, logger='current', level=logging.WARNING)
 
 
 def first_line(error: Exception) -> str:
-    """Return the first line of what an error says, or its name where it says nothing."""
+    """Return the first line of an error's message, or the error's name if it has no message."""
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 

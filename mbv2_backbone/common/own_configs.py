@@ -11,7 +11,7 @@ _PACKAGE = Path(__file__).parents[1]
 
 
 def configs_folder() -> Path:
-    """Return the folder of the configs; an installation has it where mim looks for it."""
+    """Return the folder of the configs; in an installed package it is where mim looks for it."""
     installed = _PACKAGE / '.mim' / 'configs'
     return installed if installed.is_dir() else _PACKAGE.parent / 'configs'
 

@@ -11,13 +11,13 @@ T = TypeVar('T')
 def track(
     items: Iterable[T], what: str, *, total: int | None = None, unit: str = ''
 ) -> Iterator[T]:
-    """Yield the items and show a bar with the rate and the remaining time on stderr.
+    """Yield the items and show a progress bar with rate and remaining time on stderr.
 
     Args:
-        items: What is worked through.
-        what: What is being done, before the bar.
+        items: What to iterate over.
+        what: Text before the bar: what is being done.
         total: Number of items, if `items` has no length.
-        unit: What an item is, behind the rate.
+        unit: What one item is; shown after the rate.
     """
     from rich.console import Console
     from rich.progress import (

@@ -1,6 +1,6 @@
 """Defer work that mmengine's Runner does eagerly at start-up.
 
-Versions of all: mmengine 0.10.7, onedl-mmengine 0.10.12, torch 2.15.
+Versions for all: mmengine 0.10.7, onedl-mmengine 0.10.12, torch 2.15.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from torch.optim import Optimizer
 
 from ..common.code_layout import lay_out
 
-_CACHED = '__dynamo_disable'  # where torch._compile keeps the disabled form of a function
+_CACHED = '__dynamo_disable'  # where torch._compile caches the disabled version of a function
 
 
 def lay_out_configs() -> None:
-    """Let configs be written by `lay_out` in place of yapf.
+    """Format configs with `lay_out` instead of yapf.
 
     Reason: the Runner has yapf format the whole config four times, a second or more each.
     Delete when: mmengine formats a config once, or fast.
@@ -43,10 +43,10 @@ def lay_out_configs() -> None:
 
 
 def defer_figure() -> None:
-    """Let the Visualizer make its matplotlib figure when it first draws.
+    """Make the Visualizer create its matplotlib figure only when it first draws.
 
     Reason: the Runner always builds a Visualizer, and matplotlib takes most of a second to load.
-    Delete when: mmengine makes the figure on first use.
+    Delete when: mmengine creates the figure on first use.
     """
 
     def initialize_fig(self: Visualizer, cfg: dict) -> tuple:
@@ -63,26 +63,26 @@ def defer_figure() -> None:
 
 
 class _Part:
-    """The canvas, the figure or the axes, made when something is asked of them."""
+    """The canvas, the figure or the axes, created on first access."""
 
     def __init__(self, make: Callable[[], tuple], index: int) -> None:
         self._make, self._index = make, index
 
     def get_dpi(self) -> Callable[[], float]:
-        """Return how to get the resolution, which `__init__` reads before anything is drawn."""
+        """Return a function that gives the resolution: `__init__` reads it before any drawing."""
         return lambda: self._make()[self._index].get_dpi()
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith('__'):  # asked for by copy before there is a state
+        if name.startswith('__'):  # copy asks for these before there is a state
             raise AttributeError(name)
         return getattr(self._make()[self._index], name)
 
 
 def defer_dynamo() -> None:
-    """Let optimizers work without torch._dynamo until something else has loaded it.
+    """Make optimizers work without torch._dynamo until something else loads it.
 
-    Reason: building and stepping an optimizer imports the compiler, sympy and triton with it, to
-    tell it where not to compile; that takes as long as importing torch.
+    Reason: building and stepping an optimizer imports the compiler (with sympy and triton) just to
+    mark what it must not compile; that takes as long as importing torch.
     Delete when: torch.optim no longer imports torch._dynamo.
     """
     for method in vars(Optimizer).values():
@@ -100,7 +100,7 @@ def _is_dynamo_loaded() -> bool:
 
 
 def _disabled_later(function: Callable) -> Callable:
-    """Wrap a function that is not to be compiled, for when there is a compiler."""
+    """Wrap a function that must not be compiled, for when the compiler is loaded."""
 
     def call(*args: Any, **kwargs: Any) -> Any:
         if not _is_dynamo_loaded():
@@ -109,7 +109,7 @@ def _disabled_later(function: Callable) -> Callable:
         setattr(function, _CACHED, disabled)
         return disabled(*args, **kwargs)
 
-    call._torchdynamo_disable = True  # the compiler, which may load in between, leaves it alone
+    call._torchdynamo_disable = True  # a compiler that is loaded in the meantime skips it
     return call
 
 

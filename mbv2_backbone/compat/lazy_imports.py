@@ -1,7 +1,7 @@
-"""Load heavy packages on first use that the toolboxes import at start-up.
+"""Load heavy packages that the toolboxes import at start-up only on first use.
 
 Reason: `import mmdet.models` alone loads scipy, scikit-learn, pandas, imgaug, numba, sympy and
-matplotlib, for a few of its thousand classes; that takes longer than all the rest of a start.
+matplotlib, for a few of its thousand classes; that takes longer than the rest of start-up.
 Versions: mmengine 0.10.7, mmdet 3.3.0, mmsegmentation 1.2.2, onedl-mmengine 0.10.12,
 onedl-mmdetection 3.5.1, onedl-mmsegmentation 1.4.2, torchvision 0.29.
 Delete when: the toolboxes import these packages where they use them, or run on Python 3.15 alone.
@@ -16,12 +16,12 @@ They are not used yet, as the toolboxes do not install there. Tried on 2026-11-3
 --python-version 3.15 --only-binary=:all:`: torch 2.15.0, torchvision 0.29.2, numpy 2.5.5,
 opencv-python 4.12 and pycocotools 2.0.11 have wheels, but onedl-mmdetection 3.5.1 needs imaug,
 whose newest version, 0.4.3, is for Python below 3.15. All of the official stack has wheels; it was
-never run on a Python above 3.12, and 3.15 could not be had to try.
+never run on a Python above 3.12, and 3.15 was not available to try.
 
 What happens: while a file of a toolbox is compiled, its top-level imports of heavy packages move
 into a function `__load_deferred__` of that module, which every function that uses one of their
-names calls first. So names stand for the real objects, as ever, only later. A name that is needed
-while the module itself runs (a base class, a decorator, a default) is imported at once, as ever.
+names calls first. So names refer to the real objects, as usual, only later. A name that is needed
+while the module itself runs (a base class, a decorator, a default) is imported at once, as usual.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def __getattr__(name):
 
 
 def install() -> None:
-    """Defer the heavy imports of the toolboxes' files that follow; safe to call again."""
+    """Defer heavy imports in toolbox files that are imported from now on; safe to call again."""
     if any(isinstance(finder, _Finder) for finder in sys.meta_path):
         return
     sys.meta_path.insert(0, _Finder())
@@ -106,12 +106,12 @@ def install() -> None:
 
 
 class _Finder(MetaPathFinder):
-    """Finds the toolboxes' files where Python does; those with heavy imports get our loader."""
+    """Finds toolbox files where Python does; those with heavy imports get our loader."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Return the spec of a toolbox's file that imports something heavy, else None."""
+        """Return the spec of a toolbox file that imports something heavy, else None."""
         if fullname.partition('.')[0] not in _TOOLBOXES:
             return None
         spec = PathFinder.find_spec(fullname, path, target)
@@ -123,7 +123,7 @@ class _Finder(MetaPathFinder):
 
 
 class _Loader(SourceFileLoader):
-    """Compiles a file with its heavy imports deferred, and keeps the result beside this file."""
+    """Compiles a file with heavy imports deferred, and caches the bytecode next to this file."""
 
     def source_to_code(self, data: bytes, path: str, **options: Any) -> CodeType:
         """Return the compiled module."""
@@ -133,11 +133,11 @@ class _Loader(SourceFileLoader):
         return super().source_to_code(tree, path, **options)
 
     def get_data(self, path: str) -> bytes:
-        """Read the source, or our bytecode in place of Python's own."""
+        """Read the source, or our bytecode instead of Python's."""
         return super().get_data(self._ours(path))
 
     def set_data(self, path: str, data: bytes, **options: Any) -> None:
-        """Write our bytecode; Python's own stays as it is."""
+        """Write our bytecode; Python's stays unchanged."""
         super().set_data(self._ours(path), data, **options)
 
     def _ours(self, path: str) -> str:
@@ -227,7 +227,7 @@ def _is_heavy(node: ast.Import | ast.ImportFrom, alias: ast.alias, package: str)
 
 
 def _is_guarded_import(node: ast.AST) -> bool:
-    """Say whether a node is a `try` of imports alone, with plain values where they fail."""
+    """Check whether a node is a `try` that only imports, with plain values as the fallback."""
     if not isinstance(node, ast.Try) or node.finalbody:
         return False
     handled = [child for handler in node.handlers for child in handler.body]
@@ -239,7 +239,7 @@ def _is_guarded_import(node: ast.AST) -> bool:
 
 
 def _bound_names(node: ast.stmt) -> set[str]:
-    """Return the names that imports, guarded ones too, give values to."""
+    """Return the names that imports, including guarded ones, bind."""
     nodes = list(ast.walk(node))
     aliases = {alias for child in nodes if isinstance(child, _IMPORTS) for alias in child.names}
     stored = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
@@ -251,9 +251,9 @@ def _name(alias: ast.alias) -> str:
 
 
 def _names_needed_at_once(node: ast.AST) -> Iterator[str]:
-    """Yield the names that a module uses or defines while it runs; outside of functions, that is.
+    """Yield the names that a module uses or defines while it is imported, outside of functions.
 
-    Those that functions declare as `global` are among them.
+    Names that functions declare as `global` are included.
     """
     if _is_guarded_import(node):
         return
@@ -270,7 +270,7 @@ def _names_needed_at_once(node: ast.AST) -> Iterator[str]:
 
 
 def _outer_functions(node: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
-    """Yield the functions and methods that are in no other function."""
+    """Yield the functions and methods that are not inside another function."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, _FUNCTIONS):
             yield child
@@ -279,6 +279,6 @@ def _outer_functions(node: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunct
 
 
 def _stands_first(node: ast.stmt) -> bool:
-    """Say whether a statement must stay at the top: a docstring, or `from __future__`."""
+    """Check whether a statement must stay at the top: a docstring, or `from __future__`."""
     is_text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
     return is_text or (isinstance(node, ast.ImportFrom) and node.module == '__future__')

@@ -27,7 +27,7 @@ _ROI_POOL_CHUNK = 1 << 24  # elements gathered at a time by roi_pool: 64 MB of f
 
 
 def __getattr__(name: str) -> Callable[..., NoReturn]:
-    """Answer for every op that is not implemented here: `load_ext` asks for the name on import."""
+    """Return a stub for every op not implemented here: `load_ext` asks for the names on import."""
     if name.startswith('_'):
         raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
 
@@ -112,7 +112,7 @@ def softnms(
             left[rest] *= np.where(iou >= iou_threshold, decay, 1).astype(left.dtype)
         picked += 1
         order = _drop_low(order, left[order] < min_score, picked)
-    # A score that is below min_score from the start is still picked if no other box comes first.
+    # A score below min_score from the start is still picked if no other box comes first.
     kept = torch.from_numpy(order)
     dets[: len(kept), :4] = boxes.detach()[kept].to(dets)
     dets[: len(kept), 4] = torch.from_numpy(left)[kept].to(dets)
@@ -122,7 +122,7 @@ def softnms(
 def _drop_low(order: np.ndarray, low: np.ndarray, start: int) -> np.ndarray:
     """Drop the low entries from `start` on and fill each hole from the end, as mmcv does.
 
-    The order matters only between equal scores, of which the first is picked.
+    The order matters only for equal scores: the first one is picked.
     """
     low[:start] = False
     size = len(order) - int(low.sum())
@@ -225,9 +225,9 @@ def roi_align_backward(
 def _sampling_grids(
     rois: Tensor, size: tuple[int, int], spatial_scale: float, sampling_ratio: int, aligned: bool
 ) -> Iterator[tuple[Tensor, tuple[int, int]]]:
-    """Group the RoIs (N, 5) by the number of samples (rows, columns) that a bin of theirs gets.
+    """Group the RoIs (N, 5) by the number of samples (rows, columns) in each of their bins.
 
-    RoIAlign at one sample a bin on a grid that much finer has exactly these samples as its output.
+    RoIAlign with one sample per bin on a grid that much finer outputs exactly these samples.
     """
     shift = 0.5 if aligned else 0.0
     corners = rois[:, 1:] * spatial_scale - shift
@@ -306,7 +306,7 @@ def roi_pool_backward(
     spatial_scale: float,
 ) -> None:
     """Add the gradient of `roi_pool_forward` to grad_input (B, C, H, W)."""
-    del pooled_height, pooled_width, spatial_scale  # argmax holds what they would say
+    del pooled_height, pooled_width, spatial_scale  # argmax already reflects them
     batch, channels, height, width = grad_input.shape
     plane = rois[:, :1].long() * channels + torch.arange(channels, device=rois.device)
     flat = plane[:, :, None, None] * (height * width) + argmax

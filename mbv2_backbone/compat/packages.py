@@ -14,8 +14,8 @@ def find_mmseg_configs() -> None:
     """Have mmengine look for the module mmseg where no distribution is called `mmsegmentation`.
 
     Reason: `_base_ = 'mmseg::…'` looks for the distribution `mmsegmentation`; the maintained fork
-    is called onedl-mmsegmentation, and a source tree on the path is no distribution. The configs of
-    mmdet are found: its module has the name that mmengine looks for.
+    is called onedl-mmsegmentation, and a source tree on the path is not a distribution. mmdet's
+    configs are found: its module has the name that mmengine looks for.
     Versions: mmengine 0.10.7, onedl-mmengine 0.10.12.
     Delete when: onedl-mmengine maps the module to onedl-mmsegmentation.
     """
@@ -35,8 +35,8 @@ def _distribution(name: str) -> importlib.metadata.Distribution | None:
 def replace_pkg_resources() -> None:
     """Let mmengine find installed packages through importlib.metadata.
 
-    Reason: `_base_ = 'mmdet::…'` asks pkg_resources, which setuptools no longer contains, and which
-    mmengine loads anew at every question.
+    Reason: `_base_ = 'mmdet::…'` asks pkg_resources, which setuptools no longer contains. If it
+    exists, mmengine's own functions stay.
     Versions: mmengine 0.10.7 with setuptools >= 82 or without setuptools.
     Delete when: mmengine 0.10.7 is no longer supported; onedl-mmengine 0.10.12 does not need it.
     """
@@ -49,22 +49,22 @@ def replace_pkg_resources() -> None:
 
 
 def _replace_in_mmengine(old: Callable, new: Callable) -> None:
-    """Put a function in the place of another of the same name, wherever it was imported to."""
+    """Replace a function with another of the same name in every module that imported it."""
     for name, module in list(sys.modules.items()):
         if name.split('.')[0] == 'mmengine' and vars(module).get(old.__name__) is old:
             setattr(module, old.__name__, new)
 
 
 def is_installed(package: str) -> bool:
-    """Say whether a distribution, or else a module, of that name is installed."""
+    """Check whether a distribution, or else a module, of that name is installed."""
     return _distribution(package) is not None or _package_dir(package) is not None
 
 
 def get_installed_path(package: str) -> str:
-    """Return the folder of the package that a distribution, or a module, of that name holds.
+    """Return the package folder of the distribution, or else the module, of that name.
 
     Raises:
-        importlib.metadata.PackageNotFoundError: there is none.
+        importlib.metadata.PackageNotFoundError: neither exists.
     """
     distribution = _distribution(package)
     top_level = (distribution and distribution.read_text('top_level.txt')) or ''
@@ -84,8 +84,8 @@ def _package_dir(module: str) -> str | None:
 def find_own_configs() -> None:
     """Let `_base_ = 'mbv2_backbone::…'` and `mmengine.hub` find the configs of this package.
 
-    Reason: mmengine knows the packages of one table only, wants a folder in the name, and has
-    what comes from a package built in the package's own registries; ours are mmdet's and mmseg's.
+    Reason: mmengine knows only the packages in one table, requires a folder in the name, and builds
+    what comes from a package in that package's own registries; ours are mmdet's and mmseg's.
     Versions: mmengine 0.10.7, onedl-mmengine 0.10.12.
     Delete when: mmengine finds the configs of any package that has them in `.mim`.
     """

@@ -1,7 +1,7 @@
 """Workarounds for the OpenMMLab toolboxes: one function each, called in order by `prepare`.
 
-Each docstring opens with the reason, the versions concerned and when the function can go. How
-mmengine finds packages and their configs is fixed in `compat_packages`.
+Each docstring starts with the reason, the versions concerned and when the function can go. How
+mmengine finds packages and their configs is fixed in `packages`.
 """
 
 import ast
@@ -23,8 +23,8 @@ import torch
 
 from . import packages as compat_packages
 
-# In the environment: 1 has whoever imports the package start fast, 0 nobody. Unset, the tools set it
-# to 1, for themselves and for the processes that they start.
+# Environment variable: 1 turns the fast start on for every program, 0 off. If unset, our
+# tools set it to 1 for themselves and for the processes that they start.
 FAST_START = 'MBV2_BACKBONE_FAST_START'
 _TOOLBOXES = ('mmdet', 'mmseg')
 
@@ -33,8 +33,8 @@ def prepare() -> None:
     """Make mmcv, mmdet and mmseg usable as they were installed; safe to call again.
 
     Imports neither mmdet nor mmseg, and mmcv.ops only if a toolbox was imported before and has to
-    be fixed. `tests/compat/test_plain_import.py` lists all that this changes in other packages; only
-    a process that is to start fast has more changed.
+    be fixed. `tests/compat/test_plain_import.py` lists all that this changes in other packages; the
+    fast start changes more.
 
     Raises:
         RuntimeError: a module that was imported earlier cannot be fixed.
@@ -61,14 +61,14 @@ def _is_to_start_fast() -> bool:
 
 @functools.cache
 def start_fast() -> None:
-    """Load heavy packages on first use, and spare mmengine's Runner what it does not need.
+    """Load heavy packages on first use, and skip start-up work that mmengine's Runner can defer.
 
-    Reason, versions and when to delete: see `startup` and `lazy_imports`, which also says what
+    Reason, versions and when to delete: see `fast_start` and `lazy_imports`, which also says what
     replaces it on Python 3.15, where Python itself can import lazily.
     """
     from . import lazy_imports
 
-    lazy_imports.install()  # before mmengine's files that startup imports
+    lazy_imports.install()  # before mmengine's files that fast_start imports
     from . import fast_start as startup
 
     startup.lay_out_configs()
@@ -118,16 +118,16 @@ def fix_early_imports() -> None:
     """Give modules that were imported before `provide_ext` the real ops.
 
     Reason: the maintained forks import ops in `try:` and on failure bind functions, classes or
-    None that refuse to work, so what was imported before mbv2_backbone would stay broken; mmdet's
+    None that do not work, so what was imported before mbv2_backbone would stay broken; mmdet's
     own tools/train.py imports mmdet.utils before it reads the config's custom_imports.
     Versions: onedl-mmdetection 3.5.1, onedl-mmsegmentation 1.4.2; also mmcv.cnn.bricks.transformer
-    of mmcv 2.1.0 and onedl-mmcv 2.3.6. The official mmdet and mmseg fail instead, and an import of
-    theirs that failed can simply be repeated.
+    of mmcv 2.1.0 and onedl-mmcv 2.3.6. The official mmdet and mmseg fail instead, and a failed
+    import of them can simply be repeated.
     Delete when: `provide_ext` goes.
 
     Raises:
         RuntimeError: a module cannot be fixed, because the ops still cannot be imported or because
-            a class was derived from a refusing one.
+            a class was derived from one that does not work.
     """
     finder = _ext_finder()
     if finder is None:
@@ -168,7 +168,7 @@ def _guarded_imports(module: ModuleType) -> Iterator[tuple[str, set[str], CodeTy
     """Find `try: from mmcv.ops import …`, or from a toolbox, at the top level of a module.
 
     Yields:
-        The package that is imported from, the names that are bound, the compiled import.
+        The package imported from, the names that are bound, the compiled import.
     """
     loader = getattr(module.__spec__, 'loader', None)
     source = loader.get_source(module.__name__) if hasattr(loader, 'get_source') else None
@@ -191,7 +191,7 @@ def allow_checkpoint_classes() -> None:
     """Let `torch.load(weights_only=True)` read the checkpoints that mmengine's Runner writes.
 
     Reason: they hold HistoryBuffers and numpy scalars. With mmengine `--resume` fails;
-    onedl-mmengine allows some of it, `getattr` without limit too, and for the rest falls back to
+    onedl-mmengine allows part of this, including any `getattr`, and otherwise falls back to
     weights_only=False.
     Versions: mmengine 0.10.7 and onedl-mmengine 0.10.12 on torch >= 2.6.
     Delete when: mmengine loads its own checkpoints with weights_only=True.
@@ -220,7 +220,7 @@ def allow_checkpoint_classes() -> None:
 
 
 def _history_buffer_statistic(owner: type, name: str) -> Any:
-    """Stand for `getattr` in a pickle, for the statistics that every HistoryBuffer carries.
+    """Replace `getattr` in a pickle, only for the statistics that every HistoryBuffer has.
 
     Raises:
         ValueError: the pickle asks for anything else.
@@ -236,7 +236,7 @@ def _history_buffer_statistic(owner: type, name: str) -> Any:
 
 
 def cpu_wrapper(cfg: Any) -> dict:
-    """Return the config of what wraps a model for several processes on a CPU.
+    """Return the config of the wrapper for a model that several CPU processes train.
 
     Reason, versions and when to delete: see `join_cpu_processes`.
     """
@@ -262,13 +262,13 @@ def join_cpu_processes(cfg: Any) -> None:
 
 
 def end_joined_process() -> None:
-    """End this process with 0 and without finalising Python, if it is one of several over gloo.
+    """Exit with 0, without finalising Python, if this is one of several processes over gloo.
 
-    All that is to happen at exit happens before: threads are waited for, `atexit` functions run.
+    Everything due at exit is done first: threads are joined, `atexit` functions run.
 
-    Reason: gloo's threads take the GIL to give back a tensor. One that is late, on a busy machine,
-    is ended by Python's finalisation, upon which C++ aborts: "terminate called without an active
-    exception", and torchrun calls a finished run failed. destroy_process_group waits for these
+    Reason: gloo's threads take the GIL to free a tensor. On a busy machine, one that is late is
+    ended by Python's finalisation, and C++ then aborts: "terminate called without an active
+    exception", so that torchrun reports a finished run as failed. destroy_process_group joins these
     threads, but not once a model was wrapped in DDP.
     Versions: torch 2.15 with Python 3.11.
     Delete when: torch waits for its threads before Python is finalised (pytorch/pytorch#179291).

@@ -1,6 +1,6 @@
 """Workarounds for the toolboxes' own tools, for when `mbv2 stock` runs them: one function each.
 
-Each docstring opens with the reason, the versions concerned and when the function can go.
+Each docstring starts with the reason, the versions concerned and when the function can go.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import torch
 
 from .prepare import join_cpu_processes
 
-_SEABORN = 'seaborn-v0_8-'  # how matplotlib calls the styles that it took from seaborn
+_SEABORN = 'seaborn-v0_8-'  # prefix of the styles that matplotlib took from seaborn
 
 
 def prepare_stock_tools(toolbox: str, name: str) -> None:
-    """Do what a tool needs; what all of OpenMMLab needs was done as this package was imported."""
+    """Apply the workarounds that a tool needs; the general ones ran when this package loaded."""
     join_processes_without_gpu()
     if name == 'analyze_logs':
         draw_logs_without_seaborn()
@@ -45,10 +45,10 @@ def join_processes_without_gpu() -> None:
 
 
 def draw_logs_without_seaborn() -> None:
-    """Let the styles of seaborn be found in matplotlib, which has them under longer names.
+    """Let matplotlib find seaborn's styles, which it has under longer names.
 
-    Reason: analyze_logs.py asks seaborn for a style and for nothing else, and no toolbox requires
-    seaborn; that of onedl-mmdetection asks matplotlib for seaborn's name, which is an error.
+    Reason: analyze_logs.py uses seaborn only to set a style, and no toolbox requires seaborn;
+    that of onedl-mmdetection asks matplotlib for seaborn's name, which is an error.
     Versions: mmdet 3.3.0, onedl-mmdetection 3.5.1, mmsegmentation 1.2.2 and
     onedl-mmsegmentation 1.4.2.
     Delete when: analyze_logs.py runs on matplotlib alone.
@@ -66,9 +66,9 @@ def draw_logs_without_seaborn() -> None:
 
 
 def take_classes_of_config() -> None:
-    """Let `METAINFO` of an mmseg dataset have the classes that its config gave it.
+    """Give `METAINFO` of an mmseg dataset the classes from its config.
 
-    Reason: confusion_matrix.py reads the classes that are written in the dataset's code, and so
+    Reason: confusion_matrix.py reads the classes in the code of the dataset, and so
     fails on a dataset that got them from its config, with a KeyError or with the wrong classes.
     Versions: mmsegmentation 1.2.2, onedl-mmsegmentation 1.4.2.
     Delete when: confusion_matrix.py reads `dataset.metainfo`.
@@ -79,6 +79,6 @@ def take_classes_of_config() -> None:
 
     def with_classes(self: BaseSegDataset, *args: Any, **kwargs: Any) -> None:
         initialise(self, *args, **kwargs)
-        self.METAINFO = self.metainfo  # the class, which all else reads, keeps its own
+        self.METAINFO = self.metainfo  # the class, which everything else reads, is unchanged
 
     BaseSegDataset.__init__ = with_classes

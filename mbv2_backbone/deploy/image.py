@@ -14,7 +14,7 @@ _BLOCK = 1 << 16  # pixels that are computed at a time, which bounds the memory
 
 
 def read_image(path: str | PathLike) -> np.ndarray:
-    """Read a file as `(H, W, 3)` uint8 RGB, turned as its EXIF data says. Needs Pillow.
+    """Read a file as `(H, W, 3)` uint8 RGB, rotated by its EXIF data. Needs Pillow.
 
     Raises:
         UserError: If there is no Pillow, no such file, or it is not a whole image.
@@ -35,7 +35,7 @@ def read_image(path: str | PathLike) -> np.ndarray:
 
 
 def check_image(image: np.ndarray) -> np.ndarray:
-    """Return an image as it is, or refuse it.
+    """Return an image unchanged, or reject it.
 
     Raises:
         UserError: If it is not `(H, W, 3)` uint8 with at least one pixel.
@@ -53,7 +53,7 @@ def check_image(image: np.ndarray) -> np.ndarray:
 def resize(image: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
     """Resize `(H, W, 3)` uint8 bilinearly with OpenCV.
 
-    The test pipelines of mmdet and mmseg do the same, so an exported file sees what they see.
+    The test pipelines of mmdet and mmseg do the same, so an exported model gets the same input.
 
     Raises:
         UserError: If there is no OpenCV and the size changes.
@@ -72,11 +72,11 @@ def resize(image: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where an image lies in the network's input.
+    """Where an image is in the network's input.
 
     Attributes:
         original_size: `(height, width)` of the image, in pixels.
-        placed_size: `(height, width)` that it has in the input, from the upper left corner.
+        placed_size: `(height, width)` of the image in the input, from the upper left corner.
     """
 
     original_size: tuple[int, int]
@@ -84,7 +84,7 @@ class Placement:
 
     @property
     def is_resized(self) -> bool:
-        """Whether the image has another size in the input than of its own."""
+        """Whether the size of the image in the input differs from its original size."""
         return tuple(self.original_size) != tuple(self.placed_size)
 
     def boxes_back(self, boxes: np.ndarray) -> np.ndarray:
@@ -116,10 +116,10 @@ class Placement:
 
 
 def place(image: np.ndarray, rules: InputRules) -> tuple[np.ndarray, Placement]:
-    """Bring an image `(H, W, 3)` uint8 to the size of the network's input.
+    """Resize or pad an image `(H, W, 3)` uint8 to the size of the network's input.
 
     Returns:
-        The input `(height, width, 3)` uint8, and where the image lies in it.
+        The input `(height, width, 3)` uint8, and where the image is in it.
     """
     original, input_size = image.shape[:2], rules.input_size
     if rules.fit == 'stretch':
@@ -140,8 +140,8 @@ def resize_mask(
 ) -> np.ndarray:
     """Return the best class of each pixel after a bilinear resize of the logits.
 
-    Between four cells with one best class, that class stays the best. So only pixels at the
-    borders between classes are computed, and the resized logits never exist as a whole.
+    Between four cells with the same best class, that class stays the best. So only pixels at the
+    borders between classes are computed, and the resized logits never exist in full.
 
     Args:
         mask: `(H, W)`, the best class of each cell of the logits.
@@ -174,7 +174,7 @@ def _between(a: np.ndarray, b: np.ndarray, share: np.ndarray) -> np.ndarray:
 
 
 def _neighbours(old: int, new: int, align_corners: bool) -> tuple[np.ndarray, ...]:
-    """Return for each new cell the old ones on both sides, and the share of the second."""
+    """Return the two old cells around each new one, and the weight of the second."""
     if align_corners:
         position = np.arange(new) * ((old - 1) / max(new - 1, 1))
     else:

@@ -14,17 +14,17 @@ PREFIX = 'mbv2_backbone'
 
 @dataclass(frozen=True)
 class Detection:
-    """How boxes come out of the network.
+    """How the network's outputs become boxes.
 
     Attributes:
         classes: Names, by label.
         palette: A colour (RGB, 0 to 255) per class, or `None`.
-        score_thr: A score must be above it.
-        iou_thr: Of two boxes of a class that overlap more, the better one is kept.
-        nms_pre: Pairs of box and class that a level may give to the suppression; -1 is all.
-        max_per_img: Boxes of an image at most; -1 is all.
-        min_bbox_size: Width and height, in pixels of the input, must be above it; less than 0
-            asks for nothing.
+        score_thr: The score of a box must be above it.
+        iou_thr: If two boxes of a class overlap by more, only the better one is kept.
+        nms_pre: Most pairs of box and class that enter NMS from one level; -1 means all.
+        max_per_img: Most boxes per image; -1 means all.
+        min_bbox_size: Width and height, in pixels of the input, must be above it; a negative value
+            sets no limit.
         level_sizes: Number of boxes of each level, in the order of the raw outputs.
     """
 
@@ -45,8 +45,8 @@ class Segmentation:
     Attributes:
         classes: Names, by value.
         palette: A colour (RGB, 0 to 255) per class, or `None`.
-        align_corners: Whether the corners of the logits lie on those of the image, when they are
-            resized to it; else their cells cover equal parts of it.
+        align_corners: Whether the corners of the logits are aligned with those of the image when
+            they are resized to it; otherwise their cells cover equal parts of it.
     """
 
     classes: tuple[str, ...]
@@ -56,14 +56,14 @@ class Segmentation:
 
 @dataclass(frozen=True, kw_only=True)
 class InputRules:
-    """How an image of any size is brought to the one that an exported file takes.
+    """How an image of any size is fitted to the size that an exported file takes.
 
     Attributes:
         input_size: `(height, width)` of the image that the file takes, in pixels.
-        fit: How other images are brought to that size: `stretch`, or `pad` (resized with their
-            ratio kept, then padded at the right and below).
+        fit: How other images are fitted to that size: `stretch`, or `pad` (resized with their
+            ratio kept, then padded at the right and bottom).
         within: With `pad`, the longest and the shortest side that an image is resized to, in
-            pixels; `None` only makes smaller what is too large.
+            pixels; `None` only shrinks images that are too large.
         pad_value: With `pad`, RGB of the padding, 0 to 255.
     """
 
@@ -78,8 +78,8 @@ class Metadata(InputRules):
     """What is written into every exported file.
 
     Attributes:
-        batch_size: Images per call; `None` is any number.
-        is_raw: Scores and boxes before suppression come out, and logits without a mask.
+        batch_size: Images per call; `None` means any number.
+        is_raw: Whether the outputs are scores and boxes before NMS, and logits without a mask.
         precision: `float32` or `int8`.
         detection: `None` if the file gives no boxes.
         segmentation: `None` if the file gives no masks.
@@ -118,11 +118,11 @@ class Metadata(InputRules):
 
     @classmethod
     def from_strings(cls, strings: Mapping[str, str], path: str) -> Metadata:
-        """Undo `to_strings`.
+        """Rebuild metadata from what `to_strings` returned.
 
         Args:
-            strings: What a file holds.
-            path: Of the file, for the message.
+            strings: Metadata read from a file.
+            path: Path of the file, for the message.
 
         Raises:
             UserError: If the file was not written by this package, or by a newer one.

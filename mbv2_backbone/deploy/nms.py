@@ -19,7 +19,7 @@ def select_boxes(scores: np.ndarray, boxes: np.ndarray, rules: Detection) -> Box
         rules: Thresholds and limits.
 
     Returns:
-        Boxes `(D, 4)` float32, scores `(D,)` float32 and labels `(D,)` int64, by falling score.
+        Boxes `(D, 4)` float32, scores `(D,)` float32 and labels `(D,)` int64, by descending score.
     """
     prior, label = np.nonzero(scores > rules.score_thr)
     score = scores[prior, label]
@@ -44,7 +44,7 @@ def select_boxes(scores: np.ndarray, boxes: np.ndarray, rules: Detection) -> Box
 
 
 def _rank_in_level(prior: np.ndarray, level_sizes: tuple[int, ...]) -> np.ndarray:
-    """Return of each candidate how many before it are of its level."""
+    """Return for each candidate how many before it are on the same level."""
     level = np.searchsorted(np.cumsum(level_sizes), prior, side='right')
     rank = np.empty_like(level)
     for value in np.unique(level):
@@ -54,7 +54,7 @@ def _rank_in_level(prior: np.ndarray, level_sizes: tuple[int, ...]) -> np.ndarra
 
 
 def nms(boxes: np.ndarray, iou_thr: float) -> np.ndarray:
-    """Suppress greedily: `boxes` `(D, 4)` xyxy, best first. Returns the indices that stay."""
+    """Greedy NMS: `boxes` `(D, 4)` xyxy, best first. Returns the indices that are kept."""
     boxes = boxes.astype(np.float32)
     alive = np.ones(len(boxes), bool)
     for i in range(len(boxes)):

@@ -17,14 +17,14 @@ from .runtimes import load_runtime
 
 @dataclass(frozen=True)
 class Prediction:
-    """What was found on one image; arrays without a row where the file gives no boxes.
+    """The prediction on one image; the arrays are empty if the file gives no boxes.
 
     Attributes:
-        boxes: `(D, 4)` float32 xyxy in pixels of the image, by falling score.
+        boxes: `(D, 4)` float32 xyxy in pixels of the image, by descending score.
         scores: `(D,)` float32 in [0, 1].
         labels: `(D,)` int64.
         names: The class of each box.
-        mask: `(H, W)` of the image, the class of each pixel; `None` where the file gives none.
+        mask: `(H, W)` of the image, the class of each pixel; `None` if the file gives no masks.
     """
 
     boxes: np.ndarray
@@ -40,7 +40,7 @@ class Predictor:
     Args:
         path: A file that `tools/export.py` wrote. `.onnx` runs under onnxruntime or openvino,
             `.xml` under openvino, `.pt2` under torch, `.pte` under executorch.
-        runtime: Which of them; by default the first named.
+        runtime: Which runtime; by default the first one named above.
         threads: CPU threads; by default the runtime's own choice.
 
     Attributes:
@@ -67,7 +67,7 @@ class Predictor:
             image: A path, or `(H, W, 3)` uint8 RGB of any size.
 
         Raises:
-            UserError: If it cannot be read as an image, or is an array of another kind.
+            UserError: If it cannot be read as an image, or is an array of another shape or type.
         """
         return self.predict([image])[0]
 
@@ -80,17 +80,17 @@ class Predictor:
         return self.predict_placed([place(array, self.metadata) for array in arrays])
 
     def predict_placed(self, placed: Sequence[tuple[np.ndarray, Placement]]) -> list[Prediction]:
-        """Predict on images of the file's own input size.
+        """Predict on images that already have the file's input size.
 
         Args:
-            placed: What `image.place` gives.
+            placed: Results of `image.place`.
         """
         step = self.metadata.batch_size or max(1, len(placed))
         results: list[Prediction] = []
         for start in range(0, len(placed), step):
             batch = placed[start : start + step]
             inputs = np.stack([array for array, _ in batch])
-            # A file of a fixed batch size gets its last batch filled up.
+            # For a file with a fixed batch size, the last batch is padded.
             missing = (self.metadata.batch_size or 0) - len(inputs)
             if missing > 0:
                 inputs = np.concatenate([inputs, np.repeat(inputs[-1:], missing, 0)])
@@ -121,7 +121,7 @@ class Predictor:
         return self._run(images, self.metadata.output_names)
 
     def _needed_outputs(self, places: Sequence[Placement]) -> tuple[str, ...]:
-        """Skip the logits, which are large, where the mask is of the right size already."""
+        """Skip the logits, which are large, if the mask already has the right size."""
         names = self.metadata.output_names
         if 'mask' in names and not any(where.is_resized for where in places):
             return tuple(name for name in names if name != 'logits')

@@ -16,7 +16,7 @@ import torch
 
 from ..common.messages import UserError, first_line
 
-# `_operator` holds functions that call others, too; these only compute.
+# `_operator` also holds functions that call others; these only compute.
 _TARGET = re.compile(
     r'torch\.ops\.(aten|prims|torchvision)\.\w+\.\w+|torch\.sym_\w+|math\.\w+|'
     r'_operator\.(add|sub|mul|pow|neg|mod|floordiv|truediv|getitem|and_|or_|eq|ne|lt|le|gt|ge)'
@@ -27,7 +27,7 @@ _IN_SIZES = re.compile(
     r'[subz]\d+|Symbol|Integer|Eq|Ne|Mod|Min|Max|FloorDiv|CeilDiv|PythonMod|True|False|'
     r'positive|nonnegative|integer'
 )
-# The records that torch never unpickles: graphs, text, lists of tensors, their plain bytes.
+# Records that torch never unpickles: graphs, text, lists of tensors, their raw bytes.
 _GRAPH = re.compile(r'[^/]+/models/.+|serialized_exported_program\.json')
 _TEXT = re.compile(
     r'[^/]+/(extra/.+|archive_format|archive_version|byteorder|\.data/(version|serialization_id))|'
@@ -39,7 +39,7 @@ _ATTRIBUTE = re.compile(r'\.\s*[A-Za-z_]')
 
 
 def check_program(path: str | PathLike[str]) -> None:
-    """Refuse a `.pt2` file that holds more than tensors and the operators of torch.
+    """Reject a `.pt2` file that contains anything but tensors and torch's operators.
 
     Raises:
         UserError: It names what would run.
@@ -54,7 +54,7 @@ def check_program(path: str | PathLike[str]) -> None:
 
 def _check_records(archive: zipfile.ZipFile) -> None:
     names = archive.namelist()
-    # torch looks records up without regard to case, and may find another one than zipfile.
+    # torch looks up records without regard to case, and may find a different one than zipfile.
     twice = [name for name, count in Counter(map(str.lower, names)).items() if count > 1]
     if twice:
         raise ValueError(f'{twice[0]} is in it more than once')
@@ -70,7 +70,7 @@ def _check_records(archive: zipfile.ZipFile) -> None:
 
 
 def _tensor_records(archive: zipfile.ZipFile) -> tuple[set[str], set[str]]:
-    """Return the records of tensors that torch takes as plain bytes, and others; in lower case."""
+    """Return, in lower case, the tensor records that torch reads as raw bytes, and the others."""
     raw, pickled = set(), set()
     for name in filter(_CONFIG.fullmatch, archive.namelist()):
         for _, entry in _entries(json.loads(archive.read(name))):

@@ -28,7 +28,7 @@ class Runtime(Protocol):
     """A loaded file.
 
     Attributes:
-        metadata: What the file says of itself.
+        metadata: Metadata of the file.
     """
 
     metadata: Metadata
@@ -38,12 +38,12 @@ class Runtime(Protocol):
 
 
 def is_exported(path: str) -> bool:
-    """Tell by its suffix whether a file is an exported model, not a checkpoint."""
+    """Check by its suffix whether a file is an exported model, not a checkpoint."""
     return str(path).endswith(tuple(SUFFIXES.values()))
 
 
 def sidecar(path: str) -> str:
-    """Return where the metadata of a `.pte` file lies, which has no place for it."""
+    """Return the path of the metadata of a `.pte` file, which cannot hold it itself."""
     return osp.splitext(path)[0] + '.json'
 
 
@@ -51,7 +51,7 @@ def load_runtime(path: str, runtime: str | None = None, *, threads: int | None =
     """Load an exported file.
 
     Args:
-        path: What `tools/export.py` wrote.
+        path: A file that `tools/export.py` wrote.
         runtime: One of `RUNTIMES`; by default the first that runs such a file.
         threads: CPU threads; by default the runtime's own choice.
 
@@ -187,12 +187,12 @@ class TorchProgram(_TorchRuntime):
 
 
 class ExecuTorch(_TorchRuntime):
-    """A `.pte` file under ExecuTorch's runtime; its metadata lies in a `.json` next to it."""
+    """A `.pte` file under ExecuTorch's runtime; its metadata is in a `.json` file next to it."""
 
     def __init__(self, path: str, threads: int | None) -> None:
         module = _import('executorch.runtime')
         _import('torch')
-        del threads  # the runtime uses its own choice
+        del threads  # the runtime chooses its own number
         if not osp.isfile(sidecar(path)):
             raise UserError(f'{path} needs {sidecar(path)} next to it; tools/export.py wrote both')
         try:

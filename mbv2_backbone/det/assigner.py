@@ -17,12 +17,12 @@ Matcher = Callable[..., Tensor]
 
 
 class TargetBuilder:
-    """Matches priors to boxes and weights them, by an `assigner` of mmdet's `train_cfg`.
+    """Matches priors to boxes and weights them, as the `assigner` in mmdet's `train_cfg` says.
 
     Args:
         assigner: Its `ignore_iof_thr` and, for a `MaxIoUAssigner`, its thresholds; `None` means
             thresholds of 0.5.
-        num_classes: Number of classes, background not counted.
+        num_classes: Number of classes, without background.
     """
 
     def __init__(self, assigner: Mapping[str, Any] | None, *, num_classes: int) -> None:
@@ -54,13 +54,13 @@ class TargetBuilder:
             gts: For each image `bboxes` (xyxy, pixels) and `labels`. A box that is not finite or
                 has no area is dropped.
             ignored: For each image the `bboxes` of ignored regions (crowds).
-            in_padding: `(N, P)` bool, priors outside the image that count neither way.
-            matcher: Matches instead of `targets.match` where any image has a box.
+            in_padding: `(N, P)` bool, priors outside the image, which are ignored.
+            matcher: Replaces `targets.match` if any image has a box.
 
         Returns:
-            Labels `(N, P)` in 0..C with C for background, boxes `(N, P, 4)` xyxy, those of priors
-            without a match being the priors, and weights `(N, P)`, 0 for priors that count neither
-            way.
+            Labels `(N, P)` in 0..C with C for background, boxes `(N, P, 4)` xyxy (the prior itself
+            where it is not matched), and weights `(N, P)`, 0 for ignored priors, which are neither
+            positive nor background.
         """
         gt_bboxes, gt_labels, gt_mask = pad_boxes(
             [get_box_tensor(gt.bboxes) for gt in gts], [gt.labels for gt in gts]
@@ -93,8 +93,8 @@ def find_excluded(
         gt_mask: `(N, G)` bool, which boxes of the images are real.
         ignored: For each image the `bboxes` of ignored regions (crowds).
         in_padding: `(N, P)` bool, priors outside the image.
-        ignore_iof_thr: A prior is out if a region covers more than this part of it; at 0 or below
-            regions exclude nothing.
+        ignore_iof_thr: A prior is excluded if a region covers more than this share of it; at 0 or
+            below, regions exclude nothing.
 
     Returns:
         `(N, P)` bool, or None if there are none.
@@ -107,6 +107,6 @@ def find_excluded(
     ]
     regions, _, mask = pad_boxes(boxes)
     in_crowd = exclude_ignored(priors, regions, mask, iof_thr=ignore_iof_thr)
-    # As in mmdet, a crowd excludes nothing in an image without boxes of its own.
+    # As in mmdet, a crowd excludes nothing in an image without boxes.
     in_crowd &= gt_mask.any(1, keepdim=True)
     return in_crowd if in_padding is None else in_crowd | in_padding

@@ -15,15 +15,15 @@ MAX_LOGGED = 50
 
 
 class CheckedDatasetMixin:
-    """Names what is wrong with the annotations, and loads images as these expect them.
+    """Reports invalid annotations, and loads images in the orientation of their annotations.
 
-    A box that no loss can use is dropped, one that reaches beyond its image is cut. In the
-    pipeline `LoadImageFromFile` gives way to `LoadImageAsAnnotated`.
+    A box that no loss can use is dropped; one that extends beyond its image is clipped. In the
+    pipeline `LoadImageAsAnnotated` replaces `LoadImageFromFile`.
 
     Attributes:
-        dropped_boxes: `(file, box, problem)` of each dropped box; boxes as they stand in the
-            file: xywh for COCO, xyxy for VOC.
-        cut_boxes: The same for boxes that reached beyond their image by more than a pixel.
+        dropped_boxes: `(file, box, problem)` of each dropped box; boxes as in the file: xywh for
+            COCO, xyxy for VOC.
+        cut_boxes: The same for boxes that extended beyond their image by more than a pixel.
     """
 
     def __init__(self, *, pipeline: Sequence[Any] = (), **kwargs: Any) -> None:
@@ -33,7 +33,7 @@ class CheckedDatasetMixin:
         """Read the annotations, then log what is wrong with them.
 
         Raises:
-            UserError: If they name no image.
+            UserError: If they list no image.
         """
         self.dropped_boxes: list[tuple[str, Any, str]] = []
         self.cut_boxes: list[tuple[str, Any, str]] = []
@@ -88,9 +88,9 @@ class CheckedDatasetMixin:
 
 
 def _as_annotated(step: Any) -> Any:
-    """Replace mmcv's loader by ours, inside other steps, too."""
+    """Replace mmcv's loader with ours, also inside other steps."""
     if isinstance(step, (list, tuple)):
-        return type(step)(_as_annotated(inner) for inner in step)  # RandomResize wants tuples
+        return type(step)(_as_annotated(inner) for inner in step)  # RandomResize needs tuples
     if not isinstance(step, dict):
         return step
     step = {key: _as_annotated(value) for key, value in step.items()}
@@ -100,11 +100,11 @@ def _as_annotated(step: Any) -> Any:
 
 
 def counted(others: Sequence[tuple[str, int]]) -> str:
-    """Join names and how often each occurs."""
+    """Join names with their counts."""
     return ', '.join(f'{name} ({count})' for name, count in others)
 
 
 def warn_of_other_classes(ann_file: str, others: Counter[str]) -> None:
-    """Name the classes that the config does not have."""
+    """Warn of classes in the annotations that the config does not list."""
     if others:
         warn(f'{ann_file}: skipped objects of other classes: {counted(others.most_common(20))}')

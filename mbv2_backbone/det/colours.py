@@ -23,16 +23,16 @@ def distort_colours(
 
     Args:
         img: `(H, W, 3)` uint8 BGR.
-        brightness: Is added.
-        contrast: Is multiplied, at least 0.
-        saturation: Is multiplied, up to full saturation.
-        hue: Degrees by which the hue turns.
+        brightness: Added value.
+        contrast: Factor, at least 0.
+        saturation: Factor of the saturation, which is clipped at its maximum.
+        hue: Degrees by which the hue is rotated.
         channel_order: Which channel comes first, second, third.
 
     Returns:
         A new array, `(H, W, 3)` uint8, clipped to 0..255.
     """
-    # Contrast commutes with the change of hue and saturation, so it is done where it clips least.
+    # Contrast commutes with the change of hue and saturation, so it goes where it clips least.
     is_hsv = saturation != 1 or hue != 0
     before = min(contrast, 1) if is_hsv else contrast
     img = cv2.addWeighted(img, before, img, 0, before * brightness)
@@ -53,7 +53,7 @@ def distort_colours(
 class FastPhotoMetricDistortion(PhotoMetricDistortion):
     """mmdet's `PhotoMetricDistortion` on uint8: same arguments, same random numbers.
 
-    It differs by rounding (on average below 1 of 255) and by the end of the range: values below 0
+    It differs by rounding (on average below 1 of 255) and at the ends of the range: values below 0
     and above 255, which mmdet hands to the network, are clipped.
 
     Required and changed key: img, `(H, W, 3)` uint8 BGR.
@@ -84,7 +84,7 @@ class FastPhotoMetricDistortion(PhotoMetricDistortion):
 
 
 def unflipped_view(img: np.ndarray) -> np.ndarray:
-    """Return the image in memory order; `np.flip` leaves a view, slow to copy pixel by pixel."""
+    """Return the image in memory order; `np.flip` returns a view, slow to copy pixel by pixel."""
     rows, columns = (stride < 0 for stride in img.strides[:2])
     if not rows and not columns:
         return np.ascontiguousarray(img)

@@ -18,7 +18,7 @@ TRIES_PER_MODE = 50  # mmdet's
 def sample_expansion(
     image_wh: tuple[int, int], ratio_range: tuple[float, float], prob: float
 ) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Draw a canvas and where the image lies on it, with the random numbers of mmdet's `Expand`.
+    """Sample a canvas and where the image is on it, with the random numbers of mmdet's `Expand`.
 
     Returns:
         Width and height of the canvas; left and top edge of the image on it, in pixels.
@@ -39,14 +39,14 @@ def sample_crop(
     min_crop_size: float,
     max_rounds: int,
 ) -> Window | None:
-    """Draw a crop with the random numbers, and to the result, of mmdet's `MinIoURandomCrop`.
+    """Sample a crop with the random numbers and the result of mmdet's `MinIoURandomCrop`.
 
     Args:
         boxes: `(N, 4)` float32 xyxy on the canvas.
         canvas_wh: Width and height of the canvas in pixels.
         min_ious: One of these, or "any crop", or "no crop" is drawn in each round.
         min_crop_size: Smallest side of the crop as a share of the canvas.
-        max_rounds: "No crop" is used after so many rounds; mmdet would continue.
+        max_rounds: "No crop" is used after this many rounds; mmdet would continue.
 
     Returns:
         The crop, or `None` for the whole canvas.
@@ -54,7 +54,7 @@ def sample_crop(
     w, h = canvas_wh
     modes = (1, *min_ious, 0)
     if len(boxes):
-        smallest = float(areas_of(boxes).min()) * (1 + 1e-5)  # more than what float32 may round off
+        smallest = float(areas_of(boxes).min()) * (1 + 1e-5)  # more than float32's rounding error
         right, lower, left, upper = *boxes[:, 2:].min(0).tolist(), *boxes[:, :2].max(0).tolist()
     draw = np.random.random_sample
     for _ in range(max_rounds):
@@ -75,7 +75,7 @@ def sample_crop(
             if len(boxes) == 0:
                 return crop
             if min_iou > 0:
-                # Most crops miss a box or are too large for the smallest: no need for every IoU.
+                # Most crops miss a box or are too large for the smallest, so few IoUs are needed.
                 if x1 >= right or y1 >= lower or x2 <= left or y2 <= upper:
                     continue
                 if smallest < min_iou * (x2 - x1) * (y2 - y1):
@@ -89,13 +89,13 @@ def sample_crop(
 
 
 def centres_inside(boxes: np.ndarray, crop: Window) -> np.ndarray:
-    """Tell `(N,)` which of the boxes `(N, 4)` xyxy have their centre within the crop."""
+    """Return `(N,)`: which of the boxes `(N, 4)` xyxy have their centre inside the crop."""
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
     return ((centres > np.array(crop[:2])) & (centres < np.array(crop[2:]))).all(1)
 
 
 def reduction_of(window: Window, size_wh: tuple[int, int]) -> int:
-    """Return the largest of 8, 4, 2, 1 by which the image may shrink and still not be enlarged.
+    """Return the largest of 8, 4, 2, 1 by which the image can shrink without upsampling later.
 
     Example:
         >>> reduction_of((-300, 0, 700, 700), (320, 320))
@@ -113,18 +113,18 @@ def resample_window(
     fill: Sequence[float],
     reduction: int = 1,
 ) -> np.ndarray:
-    """Resample a window of an image, bilinear; only what is seen of the image is computed.
+    """Resample a window of an image, bilinear; only the visible part of the image is computed.
 
-    A window within the image gives what `cv2.resize` gives for that crop. One that reaches past
-    it gives what `cv2.resize` gives on a canvas of `fill`, but for rounding and but for the
-    outermost pixels of an enlarged window, which blend with what lies next to the window.
+    A window inside the image gives the same as `cv2.resize` of that crop. One that extends past it
+    gives the same as `cv2.resize` on a canvas of `fill`, except for rounding and the outermost
+    pixels of an enlarged window, which blend with the pixels next to the window.
 
     Args:
         img: `(H, W, C)`, C up to 4.
         window: In pixels of the full image; may lie partly or wholly outside.
         size_wh: Width and height of the result.
         fill: C values for what lies outside the image.
-        reduction: The full image is so many times the size of `img`.
+        reduction: The full image is this many times the size of `img`.
 
     Returns:
         `(size_h, size_w, C)` of the type of `img`.
@@ -150,11 +150,11 @@ def resample_window(
 def _seen(
     start: int, stop: int, size: int, length: int, reduction: int
 ) -> tuple[float, float, int, int]:
-    """Find, along one axis, the pixels of the result for which the image counts.
+    """Find, along one axis, the pixels of the result to which the image contributes.
 
     Returns:
-        Distance of two pixels of the result on the (reduced) image; where on it the first of
-        those for which it counts lies; that first one; the one after the last.
+        Step from one pixel of the result to the next, on the (reduced) image; position of the first
+        such pixel on that image; its index; the index after the last one.
     """
     step = (stop - start) / (size * reduction)
     origin = start / reduction + 0.5 * step - 0.5

@@ -17,7 +17,7 @@ from .checked import MAX_LOGGED, CheckedDatasetMixin, counted, warn_of_other_cla
 
 
 class _CheckedCoco(COCO):
-    """pycocotools' reader, which looks at what it read before it builds its tables."""
+    """pycocotools' reader, which checks the file before it builds its tables."""
 
     def __init__(self, path: str) -> None:
         try:
@@ -38,16 +38,16 @@ class CheckedCocoDataset(CheckedDatasetMixin, CocoDataset):
     """mmdet's `CocoDataset` without zero-area, inverted, outside and non-finite boxes.
 
     A box whose `area` is missing or 0 gets its width times its height, where mmdet would fail or
-    drop the box without a word.
+    drop the box silently.
 
     Raises:
-        UserError: If the file cannot be read; if an id is there twice; if it does not have all
-            the classes or has them in another order, which mmdet answers with labels that belong
-            to other classes.
+        UserError: If the file cannot be read; if an id occurs twice; if it lacks some of the
+            classes or has them in another order, for which mmdet would assign labels of other
+            classes.
     """
 
     def COCOAPI(self, path: str) -> COCO:  # noqa: N802
-        """Read the file; mmdet's name for what does."""
+        """Read the file; the method name is mmdet's."""
         coco = _CheckedCoco(path)
         annotations = coco.dataset.get('annotations', [])
         lost = [item['id'] for item in annotations if item['image_id'] not in coco.imgs]
@@ -99,7 +99,7 @@ class CheckedCocoDataset(CheckedDatasetMixin, CocoDataset):
         return super().parse_data_info(dict(raw_ann_info=sound, raw_img_info=image))
 
     def _has_sound_box(self, annotation: dict, image: dict) -> bool:
-        """Cut the box of an annotation at the edges of its image, in place, or drop it."""
+        """Clip the box of an annotation to its image, in place, or drop it."""
         file, wh = image['file_name'], (image['width'], image['height'])
         box = as_box(annotation.get('bbox'))
         if box is None:
@@ -111,7 +111,7 @@ class CheckedCocoDataset(CheckedDatasetMixin, CocoDataset):
         if problem is None:
             x1, y1, x2, y2 = self._cut(file, box, xyxy, wh)
             w, h = x2 - x1, y2 - y1
-            # mmdet drops such boxes without a word.
+            # mmdet drops such boxes silently.
             problem = 'smaller than a pixel' if w < 1 or h < 1 else None
         if problem is not None:
             self.dropped_boxes.append((file, box, problem))
@@ -126,15 +126,15 @@ class CheckedCocoDataset(CheckedDatasetMixin, CocoDataset):
 class CheckedVOCDataset(CheckedDatasetMixin, VOCDataset):
     """mmdet's `VOCDataset` without zero-area, inverted, outside and non-finite boxes.
 
-    An XML file that does not say how large its image is gets the size from the image.
+    If an XML file does not state the size of its image, it is read from the image.
 
     Args:
         **kwargs: As for `VOCDataset`. Give `metainfo=dict(classes=...)` for classes other than
             Pascal's.
 
     Raises:
-        UserError: If an XML file is missing or cannot be read, or if objects are named in the
-            files, but none is of the classes.
+        UserError: If an XML file is missing or cannot be read, or if the files contain objects,
+            but none of the classes.
     """
 
     def load_data_list(self) -> list[dict]:
@@ -196,7 +196,7 @@ class CheckedVOCDataset(CheckedDatasetMixin, VOCDataset):
         return info
 
     def _instances(self, file: str, item: Object, wh: tuple[int, int]) -> list[dict]:
-        """Return what mmdet makes of an object; nothing if its box is not sound."""
+        """Return mmdet's instances for an object; none if its box is invalid."""
         if item.xyxy is None:
             self.dropped_boxes.append((file, None, 'not four numbers'))
             return []

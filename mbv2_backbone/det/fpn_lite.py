@@ -13,16 +13,16 @@ from torch import Tensor, nn
 
 @MODELS.register_module()
 class FPNLite(BaseModule):
-    """Feature pyramid (FPN, section 3) with separable convolutions, as MobileNetV2 has them.
+    """Feature pyramid (FPN, section 3) with separable convolutions, as in MobileNetV2.
 
-    Each map is brought to the same channels by a 1x1 convolution, the next coarser one is added to
-    it, enlarged to its size, and a separable 3x3 convolution follows. Further levels halve the
-    coarsest one by a separable convolution of stride 2.
+    A 1x1 convolution gives each map the same number of channels, the next coarser map is resized
+    and added, and a separable 3x3 convolution follows. Further levels halve the coarsest one with
+    a separable convolution of stride 2.
 
     Args:
         in_channels: Channels of the backbone's maps, the finest first.
         out_channels: Channels of every level.
-        num_outs: Number of levels, at least that of the maps.
+        num_outs: Number of levels, at least the number of maps.
         norm_cfg: Norm of all convolutions; `None` means `dict(type='BN')`.
         act_cfg: Activation of the separable ones; `None` means `dict(type='LeanReLU6')`.
         init_cfg: Weight initialisation; `None` means truncated normal, std 0.03, as the head's.
@@ -70,10 +70,10 @@ class FPNLite(BaseModule):
         """Return `num_outs` maps `(N, out_channels, H, W)`, the finest first.
 
         Args:
-            x: For each of `in_channels` a map `(N, C, H, W)`.
+            x: A map `(N, C, H, W)` for each of `in_channels`.
 
         Raises:
-            ValueError: If the number of maps is another.
+            ValueError: If the number of maps differs from that of `in_channels`.
         """
         if len(x) != len(self.in_channels):
             raise ValueError(f'expected {len(self.in_channels)} feature maps, got {len(x)}')

@@ -26,10 +26,10 @@ class SSDLiteHead(BaseDenseHead):
 
     Takes the arguments of mmdet's `SSDHead` and has its parameter names (`cls_convs`,
     `reg_convs`), so that an mmdet SSDLite config needs only the type changed and its checkpoint
-    loads as it is.
+    loads unchanged.
 
     Args:
-        num_classes: Number of classes, background not counted.
+        num_classes: Number of classes, without background.
         in_channels: Channels of each feature map.
         anchor_generator: Config of the priors: `SSDLitePriorGenerator` (the default, with the
             paper's layout) or one of mmdet's.
@@ -38,8 +38,8 @@ class SSDLiteHead(BaseDenseHead):
         norm_cfg: Norm of the depthwise convolutions; `None` means `dict(type='BN')`.
         act_cfg: Activation of the depthwise convolutions; `None` means `dict(type='LeanReLU6')`.
         train_cfg: As in mmdet's SSD configs: `assigner` (`MaxIoUAssigner`), `neg_pos_ratio`,
-            `smoothl1_beta`. What is missing has mmdet's SSDLite values.
-        test_cfg: `score_thr`, `nms_pre` (a level), `nms`, `min_bbox_size`, `max_per_img`.
+            `smoothl1_beta`. Missing keys have mmdet's SSDLite values.
+        test_cfg: `score_thr`, `nms_pre` (per level), `nms`, `min_bbox_size`, `max_per_img`.
         init_cfg: Weight initialisation; `None` means truncated normal, std 0.03, as in the
             paper's configuration.
 
@@ -170,7 +170,7 @@ class SSDLiteHead(BaseDenseHead):
                 ),
             )
             # mmdet counts an image without positives as one. Gradients are averaged over processes,
-            # so the mean of their factors makes them those of one process with all the images.
+            # so the mean of their factors gives the gradients of one process with all the images.
             avg_factor = reduce_mean(is_positive.sum(1).clamp(min=1).sum().float())
             return dict(loss_cls=loss_cls / avg_factor, loss_bbox=loss_bbox / avg_factor)
 
@@ -200,12 +200,12 @@ class SSDLiteHead(BaseDenseHead):
         """Return the priors of a batch, level by level.
 
         Args:
-            cls_scores: What `forward` returned; only the sizes count.
-            batch_img_metas: Of the first image `batch_input_shape`, `pad_shape` or `img_shape`, in
+            cls_scores: What `forward` returned; only the sizes are used.
+            batch_img_metas: In the first image `batch_input_shape`, `pad_shape` or `img_shape`, in
                 this order, is `(height, width)` of the input in pixels.
 
         Returns:
-            Boxes `(P, 4)` xyxy in pixels of the input, and the level `(P,)` of each. They are kept
+            Boxes `(P, 4)` xyxy in pixels of the input, and the level `(P,)` of each, cached
             for the next batch, so do not change them in place.
         """
         sizes = tuple(tuple(score.shape[-2:]) for score in cls_scores)
@@ -241,7 +241,7 @@ class SSDLiteHead(BaseDenseHead):
         rescale: bool = False,
         with_nms: bool = True,
     ) -> list[InstanceData]:
-        """Turn what `forward` returned into detections.
+        """Convert the outputs of `forward` to detections.
 
         Args:
             cls_scores: What `forward` returned.
@@ -249,7 +249,7 @@ class SSDLiteHead(BaseDenseHead):
             score_factors: Not used; part of mmdet's interface.
             batch_img_metas: For each image `img_shape`, `batch_input_shape` and, to rescale,
                 `scale_factor`.
-            cfg: Instead of `test_cfg`.
+            cfg: Replaces `test_cfg`.
             rescale: Give boxes in pixels of the original image.
             with_nms: Suppress overlapping boxes of a class.
 

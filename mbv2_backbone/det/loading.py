@@ -17,16 +17,16 @@ from ..annotations.images import EXIF_ORIENTATION, BrokenSampleError, check_boxe
 
 @TRANSFORMS.register_module()
 class LoadImageAsAnnotated(LoadImageFromFile):
-    """mmcv's `LoadImageFromFile`, which turns an image only if its annotations do.
+    """mmcv's `LoadImageFromFile`, but an image is rotated only if its annotations are.
 
-    Some tools write boxes for an image as it is seen, turned by its EXIF data, others for the
-    pixels as they are stored. The width and height that stand next to the boxes tell which.
-    `CheckedCocoDataset` and `CheckedVOCDataset` put it instead of mmcv's loader.
+    Some tools annotate an image as displayed, rotated by its EXIF data, others the pixels as they
+    are stored. The width and height in the annotation tell which of the two.
+    `CheckedCocoDataset` and `CheckedVOCDataset` use it instead of mmcv's loader.
 
     Required key: img_path; optional width, height and instances. Added keys: as for mmcv's.
 
     Raises:
-        BrokenSampleError: Neither way the size is that of the annotations, and boxes do not fit.
+        BrokenSampleError: The size matches the annotations neither way, and boxes do not fit.
     """
 
     def __init__(self, *, color_type: str = 'color', **kwargs: Any) -> None:
@@ -49,7 +49,7 @@ class LoadImageAsAnnotated(LoadImageFromFile):
 
 
 def is_on_its_side(results: dict) -> bool:
-    """Tell whether the sides of a loaded image are those that its annotations state, swapped."""
+    """Check whether a loaded image has the annotated width and height, but swapped."""
     stated = results.get('height'), results.get('width')
     return tuple(results['img_shape']) == stated[::-1] != stated
 
@@ -58,18 +58,18 @@ def is_on_its_side(results: dict) -> bool:
 class LoadImageLazily(BaseTransform):
     """Reads an image file, but leaves JPEG data to be decoded by `RandomExpandCropResize`.
 
-    That transform knows which part is seen and how small, and decodes accordingly. Files that are
-    no plain JPEG (PNG, rotated by EXIF data, CMYK) are decoded here, as `LoadImageAsAnnotated`
+    That transform knows which part is needed at what size, and decodes accordingly. Files other
+    than plain JPEG (PNG, rotated by EXIF data, CMYK) are decoded here, as `LoadImageAsAnnotated`
     does.
 
     Required key: img_path; optional width, height and instances. Added keys: img_bytes (bytes) or
     img (`(H, W, 3)` uint8 BGR), img_shape, ori_shape.
 
     Args:
-        backend_args: Of mmengine's file backend; `None` for the local disk.
+        backend_args: For mmengine's file backend; `None` for the local disk.
 
     Raises:
-        BrokenSampleError: The file is no image that OpenCV reads, or boxes do not fit it.
+        BrokenSampleError: OpenCV cannot read the file, or boxes do not fit the image.
     """
 
     def __init__(self, *, backend_args: dict | None = None) -> None:
@@ -100,13 +100,13 @@ class LoadImageLazily(BaseTransform):
 
 
 def plain_jpeg_size(data: bytes) -> tuple[int, int] | None:
-    """Return width and height of a gray or colour JPEG that is not to be turned, else `None`."""
+    """Return width and height of a gray or colour JPEG without EXIF rotation, else `None`."""
     if not data.startswith(b'\xff\xd8'):
         return None
     try:
         image = Image.open(io.BytesIO(data))
         is_plain = image.mode in ('L', 'RGB') and image.getexif().get(EXIF_ORIENTATION, 1) == 1
-    except Exception:  # whatever is wrong with the header, the decoder has the last word
+    except Exception:  # whatever is wrong with the header, the decoder decides
         return None
     return image.size if is_plain else None
 

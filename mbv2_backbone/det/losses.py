@@ -17,7 +17,7 @@ def hard_negative_weights(
     """Choose the negatives with the largest loss, a fixed number for each positive.
 
     Args:
-        losses: `(N, P)` classification loss of each prior, 0 where it does not count.
+        losses: `(N, P)` classification loss of each prior, 0 where it is ignored.
         is_positive: `(N, P)` bool.
         is_negative: `(N, P)` bool.
         neg_pos_ratio: Negatives for each positive of the same image.
@@ -42,7 +42,7 @@ def classification_loss(
     Args:
         logits: `(N, P, C + 1)`, float32; the last class is background.
         labels: `(N, P)` long in 0..C; C is background.
-        weights: `(N, P)` float: 0 for priors that count neither way.
+        weights: `(N, P)` float: 0 for priors that are ignored.
         neg_pos_ratio: Negatives for each positive of the same image.
 
     Returns:
@@ -75,7 +75,7 @@ def box_loss(deltas: Tensor, targets: Tensor, is_positive: Tensor, *, beta: floa
 
 
 def quality_loss(logits: Tensor, labels: Tensor, quality: Tensor, *, gamma: float = 2.0) -> Tensor:
-    """Cross entropy to soft targets, focused on what is far from them.
+    """Cross entropy with soft targets, focused on predictions far from them.
 
     Quality focal loss (Generalized Focal Loss, section 3.2) for a softmax with a background: the
     class should have the score `quality` and the background the rest. Each prior is weighted by the
@@ -86,7 +86,7 @@ def quality_loss(logits: Tensor, labels: Tensor, quality: Tensor, *, gamma: floa
         logits: `(N, P, C + 1)`, float32; the last class is background.
         labels: `(N, P)` long in 0..C; C is background.
         quality: `(N, P)` in [0, 1], the score that the class should have; 0 for background.
-        gamma: How much less a prior counts that is near its target.
+        gamma: How strongly priors near their target are weighted down.
 
     Returns:
         `(N, P)` losses.
@@ -99,7 +99,7 @@ def quality_loss(logits: Tensor, labels: Tensor, quality: Tensor, *, gamma: floa
 
 
 def paired_overlaps(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-    """IoU of pairs, and generalised IoU: less the empty part of the box around both (GIoU, 3).
+    """IoU of pairs, and generalised IoU: minus the empty part of the box around both (GIoU, 3).
 
     Args:
         first: `(..., 4)` boxes xyxy.

@@ -24,17 +24,17 @@ def installed_backends() -> list[str]:
 
 @METRICS.register_module()
 class FastCocoMetric(CocoMetric):
-    """mmdet's `CocoMetric` with the same figures in less time.
+    """mmdet's `CocoMetric` with the same results in less time.
 
-    With `classwise` there is the AP at IoU 0.5 of each class, too, which mmdet only logs.
+    With `classwise` it also returns the AP at IoU 0.5 of each class, which mmdet only logs.
 
     Args:
         backend: `faster_coco_eval` or `pycocotools`; `None` means the first that is installed.
         **kwargs: As for `CocoMetric`.
 
     Attributes:
-        precision: Of the boxes that were evaluated last, see `precision_of_labels`; `None` if
-            there were none.
+        precision: Of the last evaluation of boxes, see `precision_of_labels`; `None` if there was
+            none.
 
     Raises:
         ValueError: If `backend` is unknown or not installed.
@@ -52,7 +52,7 @@ class FastCocoMetric(CocoMetric):
             )
 
     def results2json(self, results: Sequence[dict], outfile_prefix: str) -> dict[str, str]:
-        """Write the file that mmdet writes; it encodes row by row, which takes far longer.
+        """Write the same file as mmdet, which encodes it row by row and takes far longer.
 
         Args:
             results: For each image `img_id`, `bboxes` `(D, 4)` xyxy, `scores` and `labels`.
@@ -86,7 +86,7 @@ class FastCocoMetric(CocoMetric):
             results = with_a_detection(results)
 
         def evaluation(truth: COCO, *args: Any) -> COCOeval:
-            # VOC's images go by names, and faster-coco-eval takes numbers only.
+            # VOC's image ids are names, and faster-coco-eval takes only numbers.
             has_names = any(isinstance(image, str) for image in truth.imgs)
             backend = 'pycocotools' if has_names else self.backend
             evaluations.append(eval_class(backend)(truth, *args))
@@ -106,13 +106,13 @@ class FastCocoMetric(CocoMetric):
 
 
 def with_a_detection(results: Sequence[tuple[dict, dict]]) -> list[tuple[dict, dict]]:
-    """Return the results, none of which has a box, with a wrong one of score 0 in the first image.
+    """Add a wrong box of score 0 to the first image of results that have no box at all.
 
-    pycocotools cannot read an empty list, and mmdet then gives no metrics, so that a hook that
-    keeps the best checkpoint ends the training. The wrong box changes no figure: all are 0.
+    pycocotools cannot read an empty list, and mmdet then gives no metrics, so that the hook that
+    keeps the best checkpoint ends the training. The wrong box changes no metric: all are 0.
 
     Args:
-        results: For each image truth and prediction, with `bboxes` `(D, 4)`, `scores`, `labels`.
+        results: For each image ground truth and prediction: `bboxes` `(D, 4)`, `scores`, `labels`.
     """
     if not results:
         return []
@@ -126,7 +126,7 @@ def with_a_detection(results: Sequence[tuple[dict, dict]]) -> list[tuple[dict, d
 
 
 def precision_of_labels(evaluation: COCOeval, category_ids: Sequence[int]) -> np.ndarray:
-    """Return the precision that an evaluation found, at its largest number of detections.
+    """Return the precision of an evaluation, at its largest number of detections.
 
     Args:
         evaluation: After `accumulate`.
@@ -134,17 +134,17 @@ def precision_of_labels(evaluation: COCOeval, category_ids: Sequence[int]) -> np
 
     Returns:
         `(T, 101, C, 4)`: by IoU threshold, recall from 0 to 1, label, and area (all, small,
-        medium, large); -1 where there is no truth.
+        medium, large); -1 where there is no ground truth.
     """
     columns = [list(evaluation.params.catIds).index(category) for category in category_ids]
     return evaluation.eval['precision'][..., -1][:, :, columns]
 
 
 def class_ap50(precision: np.ndarray, classes: Sequence[str]) -> dict[str, float]:
-    """Return the AP at IoU 0.5 of each class that has truth, as `<class>_50_precision`.
+    """Return the AP at IoU 0.5 of each class with ground truth, as `<class>_50_precision`.
 
     Args:
-        precision: As `precision_of_labels` returns it, the first IoU threshold being 0.5.
+        precision: As returned by `precision_of_labels`; its first IoU threshold must be 0.5.
         classes: Names of the labels.
     """
     columns = dict(zip(classes, precision[0, :, :, 0].T, strict=True))
@@ -156,9 +156,9 @@ def class_ap50(precision: np.ndarray, classes: Sequence[str]) -> dict[str, float
 
 
 def eval_class(backend: str) -> type:
-    """Return the class that matches: pycocotools', or one in C++ that sums up as that does.
+    """Return the class that matches: pycocotools', or one in C++ with the same summary.
 
-    The summary of faster-coco-eval takes mAP over up to 1000 detections an image, not over 100.
+    The summary of faster-coco-eval takes mAP over up to 1000 detections per image, not over 100.
     """
     if backend == 'pycocotools':
         return COCOeval

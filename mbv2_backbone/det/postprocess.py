@@ -12,15 +12,15 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 from torchvision.ops import nms
 
-# NMS compares all pairs of what it is given, so that a large call takes long on a CPU. A GPU takes
-# longest to start one.
+# NMS compares all pairs of its boxes, so that a large call takes long on a CPU. On a GPU it takes
+# longest to start a call.
 _MAX_AT_ONCE = 256
 _MAX_AT_ONCE_GPU = 10_000
 _SLACK = 0.01  # of a logit, far above its rounding
 
 
 class Candidates(NamedTuple):
-    """K pairs of prior and class, by image and then by falling score.
+    """K pairs of prior and class, sorted by image and then by descending score.
 
     Attributes:
         image: `(K,)` long, the image in the batch.
@@ -35,20 +35,20 @@ class Candidates(NamedTuple):
     score: Tensor
 
     def where(self, mask: Tensor) -> Candidates:
-        """Return those that a mask `(K,)` marks."""
+        """Return the candidates that a mask `(K,)` selects."""
         return Candidates(*(values[mask] for values in self))
 
 
 def select_candidates(
     logits: Tensor, level_of: Tensor, *, score_thr: float, max_per_level: int
 ) -> Candidates:
-    """Keep the pairs of prior and class above a score, at most so many on each level of an image.
+    """Keep the pairs of prior and class above a score, up to a limit per level of each image.
 
     Args:
         logits: `(N, P, C + 1)`; the last class is background.
-        level_of: `(P,)` long, the feature level of each prior, rising.
+        level_of: `(P,)` long, the feature level of each prior, ascending.
         score_thr: The softmax score of a pair must be above it.
-        max_per_level: The best so many of each level are kept; -1 keeps all.
+        max_per_level: How many of the best pairs of each level are kept; -1 keeps all.
     """
     num_images, num_priors, num_outputs = logits.shape
     rows = _may_exceed(logits, score_thr).flatten().nonzero().squeeze(1)
@@ -68,7 +68,7 @@ def select_candidates(
 
 
 def _may_exceed(logits: Tensor, score_thr: float) -> Tensor:
-    """Tell of which priors `(N, P)` a class can be above a score, without any softmax.
+    """Find priors `(N, P)` whose best class may exceed the threshold, without a softmax.
 
     A class and the background share at most 1, so a class above `t` has at least `t / (1 - t)`
     times the score of the background.
@@ -81,7 +81,7 @@ def _may_exceed(logits: Tensor, score_thr: float) -> Tensor:
 
 
 def _rank_in_group(group: Tensor) -> Tensor:
-    """Return how many of the same group `(K,)` come before each."""
+    """Return for each item how many items before it have the same group `(K,)`."""
     order = group.argsort(stable=True)
     counts = torch.bincount(group)
     start = counts.cumsum(0) - counts
@@ -104,19 +104,19 @@ def suppress_and_split(
     num_classes: int,
     rescale: bool,
 ) -> list[InstanceData]:
-    """Do what mmdet's `_bbox_post_process` does to each image, to all at once.
+    """Do what mmdet's `_bbox_post_process` does to each image, for all images at once.
 
     Args:
         boxes: `(K, 4)` xyxy of the candidates.
         found: The candidates.
-        batch_img_metas: For each image, to rescale, its `scale_factor`.
+        batch_img_metas: For each image `scale_factor`, used to rescale.
         cfg: `min_bbox_size`, plain `nms` and `max_per_img` (-1 keeps all), as in mmdet's
             `test_cfg`.
         num_classes: Number of classes.
         rescale: Give boxes in pixels of the original image.
 
     Returns:
-        For each image `bboxes`, `scores` and `labels`, by falling score.
+        For each image `bboxes`, `scores` and `labels`, by descending score.
     """
     if rescale:
         factors = [[1 / factor for factor in meta['scale_factor']] for meta in batch_img_metas]
@@ -136,7 +136,7 @@ def split_by_image(
     """Return `bboxes`, `scores` and `labels` `[:stop]` of each image."""
     counts = torch.bincount(found.image, minlength=num_images).tolist()
     columns = (values.split(counts) for values in (boxes, found.score, found.label))
-    # To cut tensors is several times faster than to cut an InstanceData.
+    # Slicing tensors is several times faster than slicing an InstanceData.
     return [
         InstanceData(bboxes=bboxes[:stop], scores=scores[:stop], labels=labels[:stop])
         for bboxes, scores, labels in zip(*columns, strict=True)
@@ -148,17 +148,17 @@ def suppress(boxes: Tensor, scores: Tensor, group: Tensor, *, iou_threshold: flo
 
     Args:
         boxes: `(K, 4)` xyxy.
-        scores: `(K,)`; of equal ones the first wins.
-        group: `(K,)` long, 0 or more, such as image and class in one.
+        scores: `(K,)`; of equal ones the first is kept.
+        group: `(K,)` long, 0 or more, such as image and class in one number.
         iou_threshold: A box that overlaps a better one by more is dropped.
 
     Returns:
-        `(K,)` bool, what is kept.
+        `(K,)` bool, which boxes are kept.
     """
     kept = torch.zeros_like(group, dtype=torch.bool)
     if not len(group):
         return kept
-    # Groups are moved apart. float32 would round the coordinates of the later ones, as mmcv does.
+    # Groups are shifted apart. float32 would round the coordinates of the later ones, as in mmcv.
     boxes = boxes.double()
     boxes = boxes + (group * (boxes.max() - boxes.min() + 1))[:, None]
     order = group.argsort(stable=True)
@@ -170,7 +170,7 @@ def suppress(boxes: Tensor, scores: Tensor, group: Tensor, *, iou_threshold: flo
 
 
 def _joined(sizes: list[int], limit: int) -> Iterator[int]:
-    """Join neighbours until the next one would take the sum above the limit."""
+    """Join neighbours until the next one would take the sum over the limit."""
     total = 0
     for size in sizes:
         if total and total + size > limit:

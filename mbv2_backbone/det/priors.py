@@ -19,10 +19,10 @@ def ssdlite_shapes(
     aspect_ratios: Sequence[float] = (2.0, 3.0),
     reduce_first_level: bool = True,
 ) -> list[Tensor]:
-    """Prior shapes of the paper's SSDLite (its released configuration): 3, then 6 a cell.
+    """Prior shapes of the paper's SSDLite (its released configuration): 3, then 6 per cell.
 
-    Scales are spaced evenly over the levels (SSD paper, equation 4). A level has, at its scale,
-    the ratio 1 and each ratio and its inverse, and one more square between its scale and the
+    Scales are spaced evenly over the levels (SSD paper, equation 4). Each level has, at its scale,
+    the ratio 1 and each ratio and its inverse, plus one more square between its scale and the
     next. The first level, when reduced, has only a square at half its scale and the ratios 2 and
     1/2.
 
@@ -47,7 +47,7 @@ def ssdlite_shapes(
 def grid_priors(
     shapes: Sequence[Tensor], feature_sizes: Sequence[Size], input_size: Size
 ) -> list[Tensor]:
-    """Put the shapes of each level at the centre of each of its cells.
+    """Centre the shapes of each level on each of its cells.
 
     Args:
         shapes: For each level `(A, 2)`, width and height in pixels.
@@ -56,7 +56,7 @@ def grid_priors(
 
     Returns:
         For each level `(height * width * A, 4)` boxes xyxy in pixels, not clipped; the shapes of
-        a cell stand together, cells run along rows.
+        a cell are consecutive, and cells are in row order.
     """
     levels = []
     for wh, (rows, columns) in zip(shapes, feature_sizes, strict=True):
@@ -80,9 +80,9 @@ class SSDLitePriorGenerator:
         reduce_first_level: Three small priors on the first level instead of the full list.
         shapes: Explicit shapes instead of all of the above: for each level the list of
             `(width, height)` relative to the input's shorter side.
-        base_side: Pixels that take the place of the input's shorter side: what a network has
-            learned of a prior holds for its size in pixels, so one that is trained or tested at
-            several input sizes wants the same pixels at each. `None` lets priors follow the input.
+        base_side: Pixels to use instead of the input's shorter side. What a network learns about a
+            prior depends on its size in pixels, so one that is trained or tested at several input
+            sizes needs the same pixels at each. `None` scales priors with the input.
 
     Raises:
         ValueError: If a shape, a scale or `base_side` is not positive.
@@ -125,7 +125,7 @@ class SSDLitePriorGenerator:
 
     @property
     def num_base_priors(self) -> list[int]:
-        """Number of priors a cell, by level."""
+        """Number of priors per cell, by level."""
         return [len(shape) for shape in self.shapes]
 
     def grid_priors(
@@ -168,10 +168,10 @@ class SSDLitePriorGenerator:
 class MMDetPriors:
     """mmdet's own prior generators behind the interface of `SSDLitePriorGenerator`.
 
-    Their sizes and strides are fixed in pixels, so the input size is not looked at.
+    Their sizes and strides are fixed in pixels, so the input size is ignored.
 
     Args:
-        generator: A built `SSDAnchorGenerator` or a like one.
+        generator: A built `SSDAnchorGenerator` or similar.
     """
 
     def __init__(self, generator: object) -> None:
@@ -213,8 +213,8 @@ def find_padding(
     """Find the priors outside images that were padded to the size of the batch.
 
     Args:
-        generator: Of the priors.
-        cls_scores: For each level `(N, channels, H, W)`; only the sizes count.
+        generator: The generator of the priors.
+        cls_scores: For each level `(N, channels, H, W)`; only the sizes are used.
         batch_img_metas: For each image `pad_shape`, and what `input_size_of` takes.
 
     Returns:

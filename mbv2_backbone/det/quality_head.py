@@ -13,7 +13,7 @@ from .head import SSDLiteHead
 from .losses import paired_overlaps, quality_loss
 from .targets import decode
 
-_BACKGROUND_SCORE = 0.99  # at the start, so that the many background priors are quiet
+_BACKGROUND_SCORE = 0.99  # initially, so that the many background priors have a low loss
 
 
 @MODELS.register_module()
@@ -26,7 +26,7 @@ class QualitySSDLiteHead(SSDLiteHead):
 
     Args:
         train_cfg: As for `SSDLiteHead`, and `gamma` (2) of the quality focal loss and the
-            `box_weight` (2) of generalised IoU. `neg_pos_ratio` and `smoothl1_beta` have no use.
+            `box_weight` (2) of generalised IoU. `neg_pos_ratio` and `smoothl1_beta` are unused.
         **kwargs: As for `SSDLiteHead`.
     """
 
@@ -40,7 +40,7 @@ class QualitySSDLiteHead(SSDLiteHead):
             self.register_buffer(f'_{name}', torch.tensor(values), persistent=False)
 
     def init_weights(self) -> None:
-        """Initialise, and let every prior see background at first."""
+        """Initialise, so that every prior predicts background at first."""
         super().init_weights()
         odds = math.log(_BACKGROUND_SCORE / (1 - _BACKGROUND_SCORE) * self.num_classes)
         for level in self.cls_convs:

@@ -10,7 +10,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 BACKGROUND = -1
 IGNORED = -2
-MAX_LOG_RATIO = 4.135166556742356  # log(1000 / 16): a box grows or shrinks by this much at most
+MAX_LOG_RATIO = 4.135166556742356  # log(1000 / 16): a box grows or shrinks by at most this much
 
 
 def pad_boxes(
@@ -36,7 +36,7 @@ def pad_boxes(
 
 
 def shared_and_union(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the areas `(...)` that pairs of boxes `(..., 4)` xyxy share and cover."""
+    """Return the intersection and union areas `(...)` of pairs of boxes `(..., 4)` xyxy."""
     wh = torch.minimum(first[..., 2:], second[..., 2:]) - torch.maximum(
         first[..., :2], second[..., :2]
     )
@@ -76,16 +76,16 @@ def match(
     match_all_best: bool = False,
     excluded: Tensor | None = None,
 ) -> Tensor:
-    """Match priors to boxes as SSD does (section 2.2): best prior a box, then all above an IoU.
+    """Match priors to boxes as in SSD (section 2.2): each box's best prior, then all above an IoU.
 
     Args:
         priors: `(P, 4)` boxes xyxy.
         gt_bboxes: `(N, G, 4)` boxes xyxy, padded.
         gt_mask: `(N, G)` bool, which of them are real.
-        pos_iou_thr: A prior is matched to its best box from this IoU on.
+        pos_iou_thr: A prior with at least this IoU is matched to its best box.
         neg_iou_thr: Below it (or inside the range, upper end excluded) a prior is background.
         min_pos_iou: A box takes its best prior whatever the thresholds, if the IoU is at least
-            this. Where two boxes take the same prior, the later one has it.
+            this. Where two boxes take the same prior, the later one gets it.
         match_all_best: All priors that tie for a box's best are taken, not only the first.
         excluded: `(N, P)` bool, priors that may be neither positive nor background.
 
@@ -126,10 +126,10 @@ def match(
 def take_matched(
     matched: Tensor, gt_bboxes: Tensor, gt_labels: Tensor, priors: Tensor, *, num_classes: int
 ) -> tuple[Tensor, Tensor]:
-    """Look up what each prior was matched to.
+    """Look up the label and box that each prior was matched to.
 
     Args:
-        matched: `(N, P)` long, as `match` returns it.
+        matched: `(N, P)` long, as returned by `match`.
         gt_bboxes: `(N, G, 4)` boxes xyxy, padded.
         gt_labels: `(N, G)` class indices.
         priors: `(P, 4)` boxes xyxy.
@@ -157,7 +157,7 @@ def exclude_ignored(
         priors: `(P, 4)` boxes xyxy.
         ignored_bboxes: `(N, I, 4)` boxes xyxy, padded.
         ignored_mask: `(N, I)` bool, which of them are real.
-        iof_thr: A prior is out if a region covers more than this part of it.
+        iof_thr: A prior is excluded if a region covers more than this share of it.
 
     Returns:
         `(N, P)` bool.
@@ -169,7 +169,7 @@ def exclude_ignored(
 def encode(
     priors: Tensor, bboxes: Tensor, *, means: Sequence[float], stds: Sequence[float]
 ) -> Tensor:
-    """Code boxes relative to priors: centre offsets and log sizes (SSD, equation 2).
+    """Encode boxes relative to priors: centre offsets and log sizes (SSD, equation 2).
 
     Args:
         priors: `(..., 4)` boxes xyxy.
@@ -184,7 +184,7 @@ def encode(
     offset = ((bboxes[..., :2] + bboxes[..., 2:]) - (priors[..., :2] + priors[..., 2:])) * 0.5
     log_wh = torch.log((bboxes[..., 2:] - bboxes[..., :2]) / prior_wh)
     deltas = torch.cat([offset / prior_wh, log_wh], dim=-1)
-    # Tensors of means and stds would be copied to the GPU in every step, which waits for it.
+    # Tensors of means and stds would be copied to the GPU in every step, which then waits.
     columns = zip(deltas.unbind(-1), means, stds, strict=True)
     return torch.stack([(column - mean) / std for column, mean, std in columns], dim=-1)
 
@@ -196,12 +196,12 @@ def decode(
     means: Sequence[float] | Tensor,
     stds: Sequence[float] | Tensor,
 ) -> Tensor:
-    """Undo `encode`.
+    """Decode box codes; the inverse of `encode`.
 
     Args:
         priors: `(..., 4)` boxes xyxy.
-        deltas: `(..., 4)` predicted codes; sizes change by a factor of 62.5 at most.
-        means: As in `encode`; a tensor `(4,)` on the device spares a step the copy.
+        deltas: `(..., 4)` predicted codes; sizes change by a factor of at most 62.5.
+        means: As in `encode`; a tensor `(4,)` on the device saves the copy in each step.
         stds: As in `encode`.
 
     Returns:

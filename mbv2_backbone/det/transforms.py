@@ -37,13 +37,13 @@ class RandomExpandCropResize(BaseTransform):
     """mmdet's Expand, MinIoURandomCrop and Resize (not keeping the ratio) in one resampling.
 
     The same random numbers give the same window and the same boxes. A window of the original image
-    is chosen first; then only what is seen of it is resampled, without a canvas of up to 16 times
+    is chosen first; then only its visible part is resampled, without a canvas of up to 16 times
     the image's size. After `LoadImageLazily` JPEGs are decoded at 1/2, 1/4 or 1/8 of their size
-    where the window, so reduced, is still no smaller than the result; this averages pixels that
-    mmdet would skip. After any other loader it takes `img` as it is.
+    if the window is then still no smaller than the result; this averages pixels that
+    mmdet would skip. After any other loader it takes `img` unchanged.
 
-    mmdet's crop draws until one fits. Each round draws "no crop" with a chance of 1 in
-    `len(min_ious) + 2`, so that a bound which cuts off less than one image in 10^12 is small (180
+    mmdet's crop samples until one fits. Each round gives "no crop" with a probability of 1 in
+    `len(min_ious) + 2`, so that a limit which affects less than one image in 10^12 is small (180
     rounds for five `min_ious`); after it the whole canvas is used.
 
     Required keys: img_bytes or img, gt_bboxes; optional gt_bboxes_labels, gt_ignore_flags.
@@ -52,15 +52,15 @@ class RandomExpandCropResize(BaseTransform):
 
     Args:
         scale: Width and height of the result.
-        mean: What surrounds the image; RGB if `to_rgb`, else in the order of the image.
+        mean: Colour around the image; RGB if `to_rgb`, else in the order of the image.
         to_rgb: As for mmdet's `Expand`.
-        ratio_range: Size of the canvas over that of the image, at least 1.
-        expand_prob: Chance to expand.
+        ratio_range: Size of the canvas relative to the image, at least 1.
+        expand_prob: Probability of expanding.
         min_ious: As for mmdet's `MinIoURandomCrop`.
         min_crop_size: As for mmdet's `MinIoURandomCrop`.
 
     Raises:
-        ValueError: An argument is out of range; masks or a segmentation map are to be transformed;
+        ValueError: An argument is out of range; the sample has masks or a segmentation map;
             there are no boxes or boxes of another kind than xyxy; the image cannot be decoded.
     """
 

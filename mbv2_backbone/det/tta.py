@@ -20,23 +20,23 @@ def fuse_views(
     num_views: int,
     iou_threshold: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Average what several views say of one object (weighted box fusion, arXiv:1910.13302).
+    """Average the boxes of one object over several views (weighted box fusion, arXiv:1910.13302).
 
-    Suppression finds the objects: the boxes that it keeps. Each box then belongs to the kept box of
+    NMS finds the objects: the boxes that it keeps. Each box then belongs to the kept box of
     its class that it overlaps most, by more than `iou_threshold`, or it would have been kept. An
-    object's box is the mean of its boxes by their scores, its score the mean over the views of the
-    best score in each, 0 where a view has none; so what one view alone has seen counts for less.
+    object's box is the mean of its boxes weighted by score, its score the mean over the views of
+    the best score in each, 0 where a view has none; so what only one view has seen counts less.
 
     Args:
-        boxes: `(N, 4)` xyxy of all views, in pixels of the one image.
+        boxes: `(N, 4)` xyxy of all views, in pixels of the original image.
         scores: `(N,)` in (0, 1].
         labels: `(N,)` class indices.
-        views: `(N,)` which view a box is of, in [0, num_views).
-        num_views: How many views there are.
+        views: `(N,)` the view each box is from, in [0, num_views).
+        num_views: Number of views.
         iou_threshold: In (0, 1].
 
     Returns:
-        `(K, 4)`, `(K,)` and `(K,)`: boxes, scores, which fall, and labels.
+        `(K, 4)`, `(K,)` and `(K,)`: boxes, scores, descending, and labels.
     """
     kept = batched_nms(boxes, scores, labels, iou_threshold)
     overlaps = box_iou(boxes, boxes[kept]) * (labels[:, None] == labels[kept])
@@ -53,11 +53,11 @@ def fuse_views(
 class FusedDetTTAModel(DetTTAModel):
     """mmdet's test-time augmentation with the boxes of all views fused, see `fuse_views`.
 
-    mmdet puts them all through NMS: of two boxes on an object the one with the higher score stays,
-    whichever view was too sure of itself.
+    mmdet puts them all through NMS: of two boxes on an object the one with the higher score is
+    kept, even if that view was overconfident.
 
     Args:
-        tta_cfg: `nms.iou_threshold` and `max_per_img`, as for mmdet's.
+        tta_cfg: `nms.iou_threshold` and `max_per_img`, as in mmdet.
         **kwargs: As for mmdet's `DetTTAModel`.
     """
 

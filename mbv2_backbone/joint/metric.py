@@ -13,8 +13,8 @@ from ..seg.metrics import ClassIoUMetric
 class JointIoUMetric(ClassIoUMetric):
     """`ClassIoUMetric` on the masks of mmdet's data samples.
 
-    Classes and colours are `seg_classes` and `seg_palette` of the dataset's metainfo: the masks
-    have a background, the boxes have none. Results are `seg/mIoU` and so on.
+    Classes and colours are `seg_classes` and `seg_palette` in the dataset's metainfo: the masks
+    have a background class, the boxes have none. Results are named `seg/mIoU` and so on.
     """
 
     default_prefix = 'seg'
@@ -36,7 +36,7 @@ class JointIoUMetric(ClassIoUMetric):
         )
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Compare one batch with the truth."""
+        """Compare one batch with the ground truth."""
         keys = ('pred_sem_seg', 'gt_sem_seg')
         renamed = [
             sample | {key: dict(data=sample[key]['sem_seg']) for key in keys if key in sample}

@@ -19,7 +19,7 @@ class JointModel(SingleStageDetector):
     """A detection head and a segmentation head on the feature maps of one backbone.
 
     Boxes come from an mmdet head, masks from an mmseg head; each keeps its own losses, which are
-    added. mmdet's runner conventions hold: `DetDataSample`, `DetDataPreprocessor` (with
+    added. mmdet's conventions apply: `DetDataSample`, `DetDataPreprocessor` (with
     `pad_seg=True`), `gt_sem_seg` from `LoadAnnotations(with_seg=True)`.
 
     Args:
@@ -51,7 +51,7 @@ class JointModel(SingleStageDetector):
         return tuple(self.backbone(batch_inputs))
 
     def det_feats(self, feats: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Return what the detection head takes, from the backbone's feature maps."""
+        """Return the inputs of the detection head, from the backbone's feature maps."""
         chosen = tuple(feats[i] for i in self.det_indices)
         return self.neck(chosen) if self.with_neck else chosen
 
@@ -78,7 +78,7 @@ class JointModel(SingleStageDetector):
 
         Args:
             batch_inputs: Normalised images `(N, 3, H, W)`.
-            batch_data_samples: One sample an image; see mmdet.
+            batch_data_samples: One sample per image; see mmdet.
             rescale: Give boxes and masks in pixels of the original images.
 
         Returns:
@@ -98,7 +98,7 @@ class JointModel(SingleStageDetector):
     def _label_map(self, logits: Tensor, sample: DetDataSample, *, rescale: bool) -> Tensor:
         """Cut the padding off logits `(C, H, W)`, resize them and choose the best class."""
         height, width = sample.img_shape[:2]
-        # With the classes of a pixel side by side both steps are several times as fast.
+        # With the classes of a pixel adjacent in memory both steps are several times as fast.
         logits = logits[None, :, :height, :width].contiguous(memory_format=torch.channels_last)
         if rescale:
             logits = resize(

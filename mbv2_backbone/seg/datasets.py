@@ -20,17 +20,17 @@ class LoadLabelMap(BaseTransform):
 
     Reads `seg_map_path`, `reduce_zero_label` and `label_map` of the sample; adds `gt_seg_map`,
     `(H, W)` uint8. A sample without a `seg_map_path` passes through: mmseg's inference functions
-    hand over images alone.
+    pass images alone.
 
     Args:
-        palette: Colour of each class in the files, RGB, for masks that are coded in colours. The
+        palette: Colour of each class in the files, RGB, for masks that are stored as colours. The
             tools of this project fill in the palette of the dataset.
         ignore: Indices and colours in the files that are ignored; so are 255 and VOC's cream.
-        ignore_unknown: Whether colours that are not in the palette are ignored, too.
-        backend_args: mmengine's file backend.
+        ignore_unknown: Whether colours missing from the palette are ignored too.
+        backend_args: For mmengine's file backend.
 
     Raises:
-        UserError: In use, for a mask that cannot be read without guessing.
+        UserError: When used, for a mask that cannot be read without guessing.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Shared base of our decode heads, which know the output stride they were built for."""
+"""Shared base of our decode heads, which check the output stride of their feature map."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ REFERENCE_STRIDE = 16
 
 
 class StrideCheckedHead(BaseDecodeHead):
-    """A decode head that refuses a feature map of another output stride than its own.
+    """A decode head that rejects a feature map whose output stride differs from its own.
 
     Args:
-        output_stride: Of the deepest feature map that the head takes: 8, 16 or 32.
+        output_stride: Of the deepest feature map that the head uses: 8, 16 or 32.
         norm_cfg: mmcv's config of the norm layers; `None` means `dict(type='BN')`.
         loss_decode: Config of the loss, or of several; `None` means `PixelCrossEntropyLoss`.
-        align_corners: How maps are resized. True fits inputs of 16 k + 1 pixels (513), where the
-            cells of a map lie on every 16th pixel, the last one included.
+        align_corners: How maps are resized. True suits inputs of 16 k + 1 pixels (513), where the
+            cells of a map are on every 16th pixel, including the last one.
         **kwargs: As for mmseg's `BaseDecodeHead`.
     """
 
@@ -56,7 +56,7 @@ class StrideCheckedHead(BaseDecodeHead):
             ValueError: If backbone and head differ in output stride.
         """
         self._check_stride(inputs, batch_data_samples[0].gt_sem_seg.shape[-2:])
-        # Called, not `forward` as in mmseg: a compiled head runs only by a call.
+        # mmseg uses `forward` here, but a compiled head only runs when the module is called.
         return self.loss_by_feat(self(inputs), batch_data_samples)
 
     def loss_by_feat(
@@ -110,11 +110,11 @@ class StrideCheckedHead(BaseDecodeHead):
 
 
 def scale_dilations(dilations: Sequence[int], output_stride: int) -> tuple[int, ...]:
-    """Scale atrous rates so that they reach equally far in the image.
+    """Scale atrous rates so that they cover the same distance in the image.
 
     Args:
-        dilations: Rates at output stride 16, as papers state them; each from 1.
-        output_stride: Of the feature map that they run on: 8, 16 or 32.
+        dilations: Rates at output stride 16, as papers state them; each at least 1.
+        output_stride: Of the feature map that they are applied to: 8, 16 or 32.
 
     Returns:
         The rates at `output_stride`: (6, 12, 18) becomes (12, 24, 36) at 8 (DeepLabV3 paper,

@@ -19,15 +19,15 @@ from .decode_head import StrideCheckedHead, scale_dilations
 
 @MODELS.register_module()
 class DeepLabV3Head(StrideCheckedHead):
-    """DeepLabV3 (https://arxiv.org/abs/1706.05587) as MobileNetV2's paper has it (section 6.3).
+    """DeepLabV3 (https://arxiv.org/abs/1706.05587) as in MobileNetV2's paper (section 6.3).
 
-    A 1x1 branch, atrous 3x3 branches and image pooling side by side, joined by a 1x1
-    convolution, then the classifier. mmseg's `ASPPHead` joins by a 3x3 one.
+    A 1x1 branch, atrous 3x3 branches and image pooling in parallel, joined by a 1x1
+    convolution, then the classifier. mmseg's `ASPPHead` joins them with a 3x3 one.
 
     Args:
         in_channels: Channels of the feature map; 320 is `layer7` at width 1.
         channels: Channels of each branch and of their projection.
-        num_classes: Classes, background counted where the labels have it.
+        num_classes: Number of classes, including background if the labels have it.
         dilations: Rates of the atrous branches at output stride 16, for example (6, 12, 18); they
             are scaled to `output_stride`. Without any it is the paper's mobile head.
         separable: Split the atrous branches into depthwise and 1x1 (DeepLabV3+ paper, section
@@ -36,7 +36,7 @@ class DeepLabV3Head(StrideCheckedHead):
         **kwargs: As for `StrideCheckedHead` and mmseg's `BaseDecodeHead`.
 
     Raises:
-        ValueError: If a rate is not a whole number at `output_stride`; in use, if the feature map
+        ValueError: If a rate is not a whole number at `output_stride`; later, if the feature map
             has another stride.
     """
 
@@ -74,7 +74,7 @@ class DeepLabV3Head(StrideCheckedHead):
         return self.cls_seg(self._forward_feature(inputs))
 
     def _forward_feature(self, inputs: tuple[Tensor, ...]) -> Tensor:
-        """Return what is classified, `(N, channels, h, w)`; mmseg's name for it."""
+        """Return the classifier's input, `(N, channels, h, w)`; the method name is mmseg's."""
         x = self._transform_inputs(inputs)
         return self.bottleneck(torch.cat([self.image_pool(x), *self.aspp_modules(x)], 1))
 
@@ -82,8 +82,8 @@ class DeepLabV3Head(StrideCheckedHead):
 class ImagePooling(nn.Module):
     """Mean over the image, 1x1 convolution, norm, activation (DeepLabV3 paper, section 3.3).
 
-    A batch of one image has one value a channel here, which no batch norm can normalise by its
-    own statistics. The running ones take their place then, in training too, and stay as they are.
+    For a batch of one image there is only one value per channel here, which batch norm cannot
+    normalise by its own statistics. The running ones are used then, in training too, unchanged.
 
     Args:
         in_channels: Channels of the feature map.
@@ -114,7 +114,7 @@ class ImagePooling(nn.Module):
 
 
 def _needs_a_batch(norm: nn.Module) -> bool:
-    """Tell whether a norm layer would fail on a single value a channel."""
+    """Check whether a norm layer would fail on a single value per channel."""
     if isinstance(norm, nn.SyncBatchNorm) and dist.is_available() and dist.is_initialized():
         return dist.get_world_size(norm.process_group) == 1
     return isinstance(norm, _BatchNorm)

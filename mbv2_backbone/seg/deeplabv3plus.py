@@ -52,7 +52,7 @@ class DeepLabV3PlusHead(DeepLabV3Head):
         )
 
     def _forward_feature(self, inputs: tuple[Tensor, ...]) -> Tensor:
-        """Return what is classified, `(N, channels, H, W)` at the size of the fine map."""
+        """Return the classifier's input, `(N, channels, H, W)` at the size of the fine map."""
         fine = self.c1_bottleneck(inputs[self.fine_index])
         coarse = resize(
             super()._forward_feature(inputs),

@@ -24,13 +24,13 @@ def pixel_cross_entropy(
     Args:
         logits: `(N, C, H, W)`.
         labels: `(N, H, W)` long, in [0, C) or `ignore_index`.
-        ignore_index: Label of pixels that do not count.
+        ignore_index: Label of pixels that are ignored.
         class_weight: `(C,)`, the weight of a pixel by its class.
-        pixel_weight: `(N, H, W)`, another weight of each pixel, such as a sampler's 0 or 1.
+        pixel_weight: `(N, H, W)`, another weight per pixel, such as a sampler's 0 or 1.
 
     Returns:
-        A scalar: the weighted mean, 0 where no pixel counts. Where several processes train, the
-        weights are those of all, so that their averaged gradients are those of one process.
+        A scalar: the weighted mean, 0 if all pixels are ignored. With several processes, the
+        weights of all are used, so that the averaged gradients are those of one process.
     """
     losses = F.cross_entropy(
         logits, labels, weight=class_weight, ignore_index=ignore_index, reduction='none'
@@ -52,7 +52,7 @@ def pixel_accuracy(logits: Tensor, labels: Tensor, *, ignore_index: int = 255) -
     Args:
         logits: `(N, C, H, W)`.
         labels: `(N, H, W)` long, in [0, C) or `ignore_index`.
-        ignore_index: Label of pixels that do not count.
+        ignore_index: Label of pixels that are ignored.
     """
     is_labelled = labels != ignore_index
     hits = (logits.argmax(1) == labels) & is_labelled

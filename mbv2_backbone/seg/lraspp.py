@@ -18,15 +18,15 @@ class MobileLRASPPHead(StrideCheckedHead):
     """Lite R-ASPP (MobileNetV3 paper, https://arxiv.org/abs/1905.02244, section 6.4).
 
     A 1x1 branch on the deep map, gated by the mean of the image, is classified at the size of a
-    finer map, whose own scores are added. mmseg's `LRASPPHead` pools 49x49 windows and fails on
-    maps that are smaller.
+    finer map, and the finer map's own scores are added. mmseg's `LRASPPHead` pools 49x49 windows
+    and fails on smaller maps.
 
     Args:
         in_channels: Channels of the finer and of the deep map; (32, 320) are `layer3` and `layer7`
             at width 1.
         in_index: Which of the backbone's maps they are.
         channels: Channels of the branch.
-        num_classes: Classes, background counted where the labels have it.
+        num_classes: Number of classes, including background if the labels have it.
         **kwargs: As for `StrideCheckedHead` and mmseg's `BaseDecodeHead`.
     """
 

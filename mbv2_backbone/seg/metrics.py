@@ -15,14 +15,14 @@ from ..common.files import result_path
 
 @METRICS.register_module()
 class ClassIoUMetric(IoUMetric):
-    """mmseg's `IoUMetric`; its results have `IoU/<class>`, `Acc/<class>` and so on, too.
+    """mmseg's `IoUMetric`; its results also have `IoU/<class>`, `Acc/<class>` and so on.
 
-    A class that is neither predicted nor in the truth has no number and is skipped.
+    A class that is neither in the prediction nor in the ground truth has no value and is skipped.
 
     Args:
         mask_dir: Folder for the predicted masks, as palette PNGs of the size of the images. With
             `reduce_zero_label` class 0 is written as 1, as in the files of such datasets.
-        image_root: Folder of the images; what is below it is kept below `mask_dir`.
+        image_root: Folder of the images; folders below it are kept below `mask_dir`.
         **kwargs: As for `IoUMetric`.
     """
 
@@ -34,7 +34,7 @@ class ClassIoUMetric(IoUMetric):
         self.image_root = image_root
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Compare one batch with the truth; see mmseg."""
+        """Compare one batch with the ground truth; see mmseg."""
         super().process(data_batch, data_samples)
         if self.mask_dir is None:
             return

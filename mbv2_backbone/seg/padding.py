@@ -11,18 +11,18 @@ from mmseg.registry import TRANSFORMS
 
 @TRANSFORMS.register_module()
 class PadToGrid(BaseTransform):
-    """Pad an image at the right and at the bottom until each side is `divisor * k + remainder`.
+    """Pad an image at the right and bottom until each side is `divisor * k + remainder`.
 
     Data preprocessors pad to one size or to a multiple; views of an image at several scales, for a
-    network that wants 16 k + 1 pixels, need this. Predictions are cut back by `padding_size`, so
-    that must be among the packed `meta_keys`. Labels are left as they are: load them after it.
+    network that needs 16 k + 1 pixels, need this. Predictions are cropped by `padding_size`, so
+    that must be among the packed `meta_keys`. Labels are not padded: load them after it.
 
     Required keys: img. Modified keys: img, img_shape. Added keys: pad_shape, and padding_size, the
     pixels added at the left, right, top and bottom.
 
     Args:
-        divisor: Such as the output stride, from 1.
-        remainder: Pixels that a side has above a multiple of `divisor`, below it; 1 for networks
+        divisor: Such as the output stride, at least 1.
+        remainder: Pixels of a side beyond a multiple of `divisor`, less than it; 1 for networks
             that resize with aligned corners.
         pad_val: Value for each channel in the order of the image's channels; 0 to 255.
 

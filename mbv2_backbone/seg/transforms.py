@@ -13,14 +13,14 @@ from mmcv.transforms.utils import avoid_cache_randomness
 from mmseg.datasets.transforms import PhotoMetricDistortion
 from mmseg.registry import TRANSFORMS
 
-Crop = tuple[int, int, int, int]  # x1, y1, x2, y2 on the resized image, the end excluded
+Crop = tuple[int, int, int, int]  # x1, y1, x2, y2 on the resized image, end excluded
 
 CROP_TRIES = 10  # mmseg's
-MAX_SHIFT = 1 / 32  # of a pixel of the image, by which a resampled crop may be off
+MAX_SHIFT = 1 / 32  # pixels of the image by which a resampled crop may be off
 
 
 def sample_crop(size_wh: tuple[int, int], crop_hw: tuple[int, int]) -> Crop:
-    """Draw a crop with the random numbers of mmseg's `RandomCrop`, cut at the image's edges."""
+    """Sample a crop with the random numbers of mmseg's `RandomCrop`, clipped to the image."""
     (width, height), (crop_h, crop_w) = size_wh, crop_hw
     top = np.random.randint(0, max(height - crop_h, 0) + 1)
     left = np.random.randint(0, max(width - crop_w, 0) + 1)
@@ -28,15 +28,15 @@ def sample_crop(size_wh: tuple[int, int], crop_hw: tuple[int, int]) -> Crop:
 
 
 def is_varied(seg_map: np.ndarray, cat_max_ratio: float, ignore_index: int) -> bool:
-    """Tell whether at least two classes are in `(H, W)` labels and none has too large a share.
+    """Check that `(H, W)` labels have at least two classes and none has too large a share.
 
     Args:
         seg_map: uint8 labels.
-        cat_max_ratio: The share of pixels, ignored ones not counted, that a class must stay below.
-        ignore_index: The label that is not counted.
+        cat_max_ratio: The share of pixels, ignored ones excluded, that a class must stay below.
+        ignore_index: The label that is ignored.
     """
     total = seg_map.size - np.count_nonzero(seg_map == ignore_index)
-    # One class mostly settles it, and to count one is several times faster than to count all.
+    # One class mostly decides it, and counting one is several times faster than counting all.
     guess = int(_count(seg_map[::8, ::8], ignore_index).argmax())
     count = np.count_nonzero(seg_map == guess) if guess != ignore_index else 0
     if count >= cat_max_ratio * total:
@@ -56,15 +56,15 @@ def _count(seg_map: np.ndarray, ignore_index: int) -> np.ndarray:
 
 
 def crop_of_resized(img: np.ndarray, size_wh: tuple[int, int], crop: Crop) -> np.ndarray:
-    """Compute a crop of `cv2.resize(img, size_wh)`, bilinear, and little else of it.
+    """Compute a crop of `cv2.resize(img, size_wh)`, bilinear, and little more than that.
 
-    Resampling starts where the pixels of the image and of the resized one coincide, up to 1/32 of
+    Resampling starts where the pixels of the image and of the resized one coincide, within 1/32 of
     a pixel; they always do at the left and upper edge.
 
     Args:
         img: `(H, W, C)` or `(H, W)`.
         size_wh: Width and height of the resized image.
-        crop: Is within the resized image.
+        crop: Inside the resized image.
 
     Returns:
         `(y2 - y1, x2 - x1, C)` of the type of `img`.
@@ -83,10 +83,10 @@ def _aligned_part(length: int, new_length: int, start: int, stop: int) -> tuple[
     """Find which pixels of one axis to resize to get `start:stop` of the resized axis.
 
     Returns:
-        First pixel; how many resized pixels come before `start`; one after the last pixel.
+        First pixel; number of resized pixels before `start`; one after the last pixel.
     """
     step = length / new_length
-    # The first pixel to be kept must not lean on a neighbour that is cut off.
+    # The first pixel to keep must not depend on a neighbour that is cut off.
     margin = ceil(max(0.0, 0.5 / step - 0.5))
     positions = np.arange(max(start - margin, 0) + 1) * step
     begin = int(np.flatnonzero(abs(positions - positions.round()) <= MAX_SHIFT)[-1])
@@ -96,12 +96,12 @@ def _aligned_part(length: int, new_length: int, start: int, stop: int) -> tuple[
 
 
 def crop_of_labels(seg_map: np.ndarray, size_wh: tuple[int, int], crop: Crop) -> np.ndarray:
-    """Compute a crop of `cv2.resize(seg_map, size_wh)`, nearest, and nothing else of it.
+    """Compute a crop of `cv2.resize(seg_map, size_wh)`, nearest, and nothing more.
 
     Args:
         seg_map: `(H, W)` labels.
         size_wh: Width and height of the resized labels.
-        crop: Is within the resized labels.
+        crop: Inside the resized labels.
 
     Returns:
         `(y2 - y1, x2 - x1)` of the type of `seg_map`.
@@ -126,8 +126,8 @@ class RandomResizeCropFlip(BaseTransform):
     """mmseg's RandomResize, RandomCrop and RandomFlip; only the crop is computed.
 
     The same random numbers give the same size, crop and flip, the same labels, and the same image
-    but for rounding and for at most 1/32 of a pixel. As with mmseg, an image that is smaller than
-    the crop stays so; the data preprocessor pads it.
+    except for rounding and at most 1/32 of a pixel. As with mmseg, an image that is smaller than
+    the crop keeps its size; the data preprocessor pads it.
 
     Required keys: img, gt_seg_map and seg_fields. Changed keys: img, img_shape and all of
     seg_fields. Added keys: scale, scale_factor, keep_ratio, flip, flip_direction.
@@ -136,13 +136,13 @@ class RandomResizeCropFlip(BaseTransform):
         scale: Width and height to which the image is resized, before the ratio.
         ratio_range: `scale` is multiplied by a number drawn from it.
         keep_ratio: Resize to fit within the scale, keeping the ratio of the sides.
-        crop_size: Height and width of the crop, or both in one.
-        cat_max_ratio: Draw again, up to ten times, where one class has that share of the crop.
-        ignore_index: The label that does not count for `cat_max_ratio`.
-        flip_prob: Chance to flip from left to right.
+        crop_size: Height and width of the crop, or one number for both.
+        cat_max_ratio: Sample again, up to ten times, if one class has that share of the crop.
+        ignore_index: The label that is ignored for `cat_max_ratio`.
+        flip_prob: Probability of flipping left to right.
 
     Raises:
-        ValueError: An argument is out of range; the labels are not `(H, W)` of uint8 or not of the
+        ValueError: An argument is out of range; the labels are not uint8 `(H, W)` or not of the
             size of the image.
     """
 
@@ -219,24 +219,24 @@ class RandomResizeCropFlip(BaseTransform):
 
 @TRANSFORMS.register_module()
 class FastPhotoMetricDistortion(PhotoMetricDistortion):
-    """mmseg's `PhotoMetricDistortion` by table: same arguments, random numbers and pixels.
+    """mmseg's `PhotoMetricDistortion` by lookup table: same arguments, random numbers and pixels.
 
     Required and changed key: img, `(H, W, 3)` uint8 BGR.
     """
 
     def convert(self, img: np.ndarray, alpha: float = 1, beta: float = 0) -> np.ndarray:
-        """Multiply by alpha, add beta and clip, all 256 values at once."""
+        """Multiply by alpha, add beta and clip, for all 256 values at once."""
         return cv2.LUT(img, super().convert(np.arange(256, dtype=np.uint8), alpha, beta))
 
     def saturation(self, img: np.ndarray) -> np.ndarray:
-        """Change the saturation half of the time."""
+        """Change the saturation with probability 1/2."""
         if not np.random.randint(2):
             return img
         alpha = np.random.uniform(self.saturation_lower, self.saturation_upper)
         return _change_hsv(img, 1, lambda saturation: self.convert(saturation, alpha))
 
     def hue(self, img: np.ndarray) -> np.ndarray:
-        """Turn the hue half of the time."""
+        """Rotate the hue with probability 1/2."""
         if not np.random.randint(2):
             return img
         turn = np.random.randint(-self.hue_delta, self.hue_delta)

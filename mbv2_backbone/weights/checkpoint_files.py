@@ -1,6 +1,6 @@
 """Read checkpoint files of every type without running code in them.
 
-A file's type is told by its first bytes, not by its name. Keras' configs are never deserialised.
+The first bytes determine a file's type, not its name. Keras' configs are never deserialised.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ..common.messages import first_line
 
 KERAS_WEIGHTS = 'model.weights.h5'
 HEAD_BYTES = 512
-# Weights hardly compress: what unpacks to more than this is no checkpoint of a MobileNetV2.
+# Weights hardly compress: a file that unpacks to more is not a checkpoint of a MobileNetV2.
 MAX_UNPACKED_RATIO = 20
 MIN_SUSPECT_BYTES = 16 * 2**20
 
@@ -35,7 +35,7 @@ def file_type(path: str | PathLike[str]) -> str:
     """Return `zip`, `hdf5`, `safetensors` or `pickle`.
 
     Raises:
-        ValueError: If the file is missing, empty, a web page, a text, or nothing that is known.
+        ValueError: If the file is missing, empty, a web page, a text, or of an unknown type.
     """
     path = Path(path)
     if not path.is_file():
@@ -76,10 +76,10 @@ def read_checkpoint(path: str | PathLike[str], *, allow_pickle: bool = False) ->
         allow_pickle: Let a torch file run arbitrary code. Only for files you trust.
 
     Returns:
-        What was saved: a state dict, or a training checkpoint with one in it.
+        What was saved: a state dict, or a training checkpoint that contains one.
 
     Raises:
-        ValueError: If the file is not a checkpoint, damaged, a bomb, or would run code.
+        ValueError: If the file is not a checkpoint, damaged, a zip bomb, or would run code.
         ImportError: If the package that reads this type is missing.
     """
     path = Path(path)
@@ -169,7 +169,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _read_hdf5(file: Path | IO[bytes], path: Path) -> Iterable[tuple[str, Tensor]]:
-    """Return the datasets by their path in the file, layers by their names where those are kept."""
+    """Return the datasets by their path in the file, with layer names where the file has them."""
     try:
         import h5py
     except ImportError as error:
@@ -190,7 +190,7 @@ def _read_hdf5(file: Path | IO[bytes], path: Path) -> Iterable[tuple[str, Tensor
 
 
 def _layer_path(name: str, dataset: Any) -> str:
-    """Replace Keras 3's class and number by the layer's own name, if the file knows it."""
+    """Replace Keras 3's class and number with the layer's own name, if the file has it."""
     *groups, variables, index = ['', *name.split('/')]
     layer_name = dataset.parent.attrs.get('name') if variables == 'vars' else None
     if not isinstance(layer_name, str):

@@ -69,11 +69,11 @@ def convert(
 
     Args:
         checkpoint: A state dict, or a training checkpoint that contains one.
-        prefix: Where to look, such as `backbone.`; needed only where a checkpoint holds several.
-        preferred_width: The width to report where the shapes fit several.
+        prefix: Where to look, such as `backbone.`; needed only if a checkpoint has several.
+        preferred_width: The width to report if the shapes fit several.
 
     Returns:
-        The state dict (nothing is copied that need not be), and the report.
+        The state dict (tensors are copied only if they must be), and the report.
 
     Raises:
         ValueError: If the layout is unknown, a part of the backbone is missing, a shape fits no
@@ -123,10 +123,10 @@ def convert(
 
 
 def detect(state_dict: Mapping[str, Tensor], prefix: str | None = None) -> tuple[Layout, str]:
-    """Return the layout and the full prefix of the only backbone, or of that under `prefix`.
+    """Return the layout and the full prefix of the only backbone, or of the one under `prefix`.
 
     Raises:
-        ValueError: If there is none, or several that `prefix` does not tell apart.
+        ValueError: If there is none, or several that `prefix` does not distinguish.
     """
     found = [(layout, p) for layout in LAYOUTS for p in sorted(layout.find_prefixes(state_dict))]
     if prefix is not None:
@@ -154,7 +154,7 @@ def _undistributed(prefix: str) -> str:
 
 
 def _expected_names(converted: Mapping[str, Tensor]) -> list[str]:
-    """Return every tensor's name up to the deepest unit that the checkpoint has."""
+    """Return every tensor's name up to the deepest unit in the checkpoint."""
     names = list(tensor_shapes(build_architecture()))
     last = max((i for i, name in enumerate(names) if name in converted), default=-1)
     unit = names[last].rsplit('.', 2)[0]

@@ -31,13 +31,13 @@ def load_into(
     prefix: str | None = None,
     allow_pickle: bool = False,
 ) -> Report:
-    """Load pretrained weights into a `MobileNetV2Backbone`, or raise and leave it as it was.
+    """Load pretrained weights into a `MobileNetV2Backbone`, or raise and leave it unchanged.
 
     Args:
-        model: The backbone, or a detector or segmentor whose `backbone` it is.
+        model: The backbone, or a detector or segmentor that has it as `backbone`.
         source: A state dict, a training checkpoint, or an address (see `sources.fetch`).
-        strict: With `False`, whole layers that the source does not have keep their values (such
-            as `conv2` of an mmseg checkpoint); everything else is refused all the same.
+        strict: With `False`, whole layers that are missing from the source keep their values (such
+            as `conv2` of an mmseg checkpoint); everything else is still rejected.
         prefix: Where to look in the checkpoint, such as `backbone.`.
         allow_pickle: Let a torch file run arbitrary code on loading. Only for files you trust.
 
@@ -79,12 +79,12 @@ def load_into(
 
 
 def load_pretrained(backbone: nn.Module, cfg: Mapping[str, Any]) -> Report:
-    """Do what `init_cfg=dict(type='Pretrained', checkpoint=...)` asks for, and log the report.
+    """Load what `init_cfg=dict(type='Pretrained', checkpoint=...)` names, and log the report.
 
     Args:
         backbone: A `MobileNetV2Backbone`.
         cfg: The `init_cfg`: `checkpoint` and optionally `prefix`, `strict` and `allow_pickle` as
-            in `load_into`. `map_location` is accepted; tensors go where the backbone is.
+            in `load_into`. `map_location` is accepted; tensors go to the backbone's device.
 
     Raises:
         ValueError: If a key is unknown or the checkpoint does not fit the whole backbone.
@@ -109,7 +109,7 @@ def load_pretrained(backbone: nn.Module, cfg: Mapping[str, Any]) -> Report:
 
 
 def _own_tensors(backbone: nn.Module) -> dict[str, Tensor]:
-    """Return the backbone's tensors, or say why pretrained weights cannot go there."""
+    """Return the backbone's tensors, or raise if pretrained weights cannot go there."""
     if not hasattr(backbone, 'widen_factor') or not hasattr(backbone, 'feature_info'):
         raise ValueError(
             f'expected a MobileNetV2Backbone or a model with one as its backbone, '
@@ -135,8 +135,8 @@ def _select(
     widen_factor: float,
     strict: bool,
 ) -> tuple[dict[str, Tensor], list[str]]:
-    """Return what goes into the backbone and the names that stay as they are."""
-    # `convert` takes the config's width wherever the whole checkpoint fits it.
+    """Return what goes into the backbone and the names that keep their values."""
+    # `convert` uses the config's width wherever the whole checkpoint fits it.
     if report.widen_factor != widen_factor:
         wrong = [n for n in own if n in converted and converted[n].shape != own[n].shape]
         details = first_names(
@@ -159,7 +159,7 @@ def _select(
 
 
 def _warn_of_numerics(backbone: nn.Module, report: Report) -> None:
-    """Warn where the backbone computes otherwise than the network that was trained."""
+    """Warn if the backbone computes differently from the network that was trained."""
     origin, eps = report.origin, backbone.conv1.bn.eps
     if backbone.padding != origin.padding:
         warnings.warn(

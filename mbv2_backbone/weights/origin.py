@@ -14,7 +14,7 @@ META_KEY = 'mbv2_backbone'
 
 @dataclass(frozen=True)
 class Origin:
-    """What has to be the same for weights to give the numbers that they gave.
+    """The settings that weights need to give the same outputs as in their original network.
 
     Attributes:
         preprocessing: The input.
@@ -27,7 +27,7 @@ class Origin:
     batch_norm_eps: float
 
     def to_meta(self) -> dict[str, Any]:
-        """Return plain values, to be kept in a checkpoint's `meta`."""
+        """Return plain values to store in a checkpoint's `meta`."""
         return {META_KEY: asdict(self)}
 
     def __str__(self) -> str:
@@ -38,9 +38,9 @@ class Origin:
 
 
 def origin_of(checkpoint: Mapping[str, Any], layout: Layout) -> Origin:
-    """Return what the checkpoint says about itself, else what its layout's library does.
+    """Return the origin that the checkpoint states, else that of its layout's library.
 
-    `convert_weights.py` notes the origin in `meta`; mmengine keeps the whole config there.
+    `convert_weights.py` stores the origin in `meta`; mmengine stores the whole config there.
     """
     meta = checkpoint.get('meta')
     meta = meta if isinstance(meta, Mapping) else {}

@@ -10,20 +10,20 @@ from .origin import Origin
 
 @dataclass(frozen=True)
 class Report:
-    """The outcome of a conversion; `str()` of it is one line.
+    """The outcome of a conversion; its `str()` is one line.
 
     Attributes:
         layout: Name of the layout that was recognised.
-        prefix: What stood before the backbone's names, such as `backbone.`.
+        prefix: The prefix of the backbone's names, such as `backbone.`.
         widen_factor: The width inferred from the shapes.
         filled: How many of the wanted tensors were filled.
         total: How many tensors were wanted.
-        origin: The input, padding and batch norm that give the weights' own numbers.
-        zeroed: Those that are `num_batches_tracked` counters which the source does not have;
-            they count from 0.
+        origin: The input, padding and batch norm that the weights need.
+        zeroed: Those that are `num_batches_tracked` counters missing from the source; they count
+            from 0.
         left_over: Names in the source that were not used, by reason.
         missing: Wanted tensors that kept their values; empty unless loaded with `strict=False`.
-        notes: Anything else to know, one sentence each.
+        notes: Anything else worth knowing, one sentence each.
         source: Where the weights came from.
     """
 

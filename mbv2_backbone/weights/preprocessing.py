@@ -12,7 +12,7 @@ from torch import nn
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How to normalise an image of range 0 to 255: `(image - mean) / std`.
+    """How to normalise an image with values 0 to 255: `(image - mean) / std`.
 
     Attributes:
         mean: Per channel, on the 0 to 255 scale.
@@ -35,17 +35,17 @@ class Preprocessing:
 
 IMAGENET = Preprocessing((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 MINUS_ONE_TO_ONE = Preprocessing((127.5, 127.5, 127.5), (127.5, 127.5, 127.5))
-# Published figures differ in the third digit: 0.229 * 255 is 58.395, some configs say 58.4.
+# Published values differ in the third digit: 0.229 * 255 is 58.395, some configs say 58.4.
 TOLERANCE = 0.51
 
 
 def preprocessing_of(data_preprocessor: Mapping[str, Any]) -> Preprocessing:
-    """Return what a config's `data_preprocessor` does to images.
+    """Return how a config's `data_preprocessor` changes images.
 
-    Images are taken to arrive as BGR, as OpenMMLab's loading transforms leave them.
+    Images are assumed to arrive as BGR, as OpenMMLab's loading transforms return them.
 
     Args:
-        data_preprocessor: The config; `mean`, `std` and `bgr_to_rgb` (mmpretrain: `to_rgb`) count.
+        data_preprocessor: The config; `mean`, `std` and `bgr_to_rgb` (mmpretrain: `to_rgb`) matter.
     """
     to_rgb = data_preprocessor.get('bgr_to_rgb', data_preprocessor.get('to_rgb', False))
     return Preprocessing(
@@ -58,11 +58,11 @@ def preprocessing_of(data_preprocessor: Mapping[str, Any]) -> Preprocessing:
 def contradiction(
     expected: Preprocessing, data_preprocessor: Mapping[str, Any] | None
 ) -> str | None:
-    """Say how a config's `data_preprocessor` contradicts the weights, or return `None`.
+    """Describe how a config's `data_preprocessor` contradicts the weights, or return `None`.
 
     Args:
         expected: What the weights were trained on.
-        data_preprocessor: The config. With `None` nothing is known, and nothing is said.
+        data_preprocessor: The config. `None` means it is unknown; the result is then `None`.
     """
     if data_preprocessor is None:
         return None
@@ -87,7 +87,7 @@ def _close(got: Sequence[float], wanted: Sequence[float]) -> bool:
 
 
 def data_preprocessor_of_model(model: nn.Module) -> dict | None:
-    """Return what a detector's or segmentor's own `data_preprocessor` does, if it has one."""
+    """Return the settings of a detector's or segmentor's own `data_preprocessor`, if any."""
     module = getattr(model, 'data_preprocessor', None)
     if module is None:
         return None
@@ -100,9 +100,9 @@ def data_preprocessor_of_model(model: nn.Module) -> dict | None:
 
 
 def swaps_channels(preprocessor: nn.Module) -> bool:
-    """Tell whether a data preprocessor swaps the first and the last channel of an image.
+    """Check whether a data preprocessor swaps the first and the last channel of an image.
 
-    mmsegmentation 1.2.2 has a public flag of its own, all others mmengine's.
+    mmsegmentation 1.2.2 has its own public flag, all others use mmengine's.
     """
     private = getattr(preprocessor, '_channel_conversion', False)
     return getattr(preprocessor, 'channel_conversion', private)

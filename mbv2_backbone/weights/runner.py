@@ -10,10 +10,10 @@ from .sources import fetch
 
 
 def refuse_code_in_checkpoints() -> None:
-    """Let mmengine read checkpoints of every address as `read_checkpoint` does.
+    """Make mmengine read checkpoints from every address as `read_checkpoint` does.
 
-    mmengine on torch before 2.6, and onedl-mmengine on any torch where a file is not safe, unpickle
-    it with all that it carries.
+    mmengine on torch before 2.6, and onedl-mmengine on any torch if a file is not safe, unpickle
+    everything in it, including code.
     """
     from mmengine.runner.checkpoint import CheckpointLoader
 
@@ -21,11 +21,11 @@ def refuse_code_in_checkpoints() -> None:
 
 
 def _load(address: str, map_location: Any = None, **_: Any) -> dict[str, Any]:
-    del map_location  # tensors go where the model is
+    del map_location  # tensors go to the model's device
     try:
         checkpoint = read_checkpoint(fetch(address))
     except ValueError as error:
         raise UserError(f'cannot load {address}: {error}') from error
     if isinstance(checkpoint.get('meta'), dict):
-        checkpoint['meta'].pop('config', None)  # text that Runner.resume would run as Python
+        checkpoint['meta'].pop('config', None)  # Runner.resume would run this text as Python
     return checkpoint

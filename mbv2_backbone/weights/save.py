@@ -24,19 +24,19 @@ def save(
 ) -> None:
     """Write weights that `convert` returned.
 
-    A `.pth` of mmdet's layout also notes, in `meta`, how the weights were trained. The backbone
-    alone is written; a classifier is not carried over.
+    A `.pth` in mmdet's layout also stores in `meta` how the weights were trained. Only the backbone
+    is written, without a classifier.
 
     Args:
         converted: Tensors by our names.
-        report: What `convert` said of them.
-        path: A `.pth`, `.pt` or `.safetensors` file; replaced only once it is whole.
+        report: The report of `convert` on them.
+        path: A `.pth`, `.pt` or `.safetensors` file; replaced only when the new one is complete.
         to: `mmdet`, `torchvision` or `timm`.
 
     Raises:
         ValueError: If the layout or the suffix is unknown, or the target's library would compute
-            other numbers with these weights.
-        ImportError: If safetensors is asked for and missing.
+            different outputs with these weights.
+        ImportError: If safetensors is needed and not installed.
     """
     path = Path(path).expanduser()
     if to not in TARGETS:

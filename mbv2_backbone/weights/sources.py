@@ -25,22 +25,22 @@ TIMM_TAGS = {
 }
 """The default tags of timm's pretrained MobileNetV2s; the other widths were never trained."""
 
-# A hash at the end of a name, as torchvision and OpenMMLab put it there; not a date.
+# A hash at the end of a name, as torchvision and OpenMMLab add it; not a date.
 _HASH_IN_NAME = re.compile(r'-(?!20\d{6}\.)([0-9a-f]{8,64})\.\w+$')
 
 
 def fetch(address: str | PathLike[str]) -> Path:
-    """Return the local file of an address, after downloading it if need be.
+    """Return the local file of an address, and download it if needed.
 
-    A download is kept in torch's hub folder (`TORCH_HOME`), and is checked by its length, by the
-    hash in its name or after `#sha256=`, and by its first bytes. A kept file is checked again.
+    A download is cached in torch's hub folder (`TORCH_HOME`), and is checked by its length, by the
+    hash in its name or after `#sha256=`, and by its first bytes. A cached file is checked again.
 
     Args:
         address: A local path, `http(s)://...`, `torchvision://mobilenet_v2`,
             `timm://mobilenetv2_100.ra_in1k`, `open-mmlab://...` or `mmcls://...`.
 
     Raises:
-        ValueError: If the address is unknown, or what came is not what was asked for.
+        ValueError: If the address is unknown, or the downloaded file is not the expected one.
         RuntimeError: If the download failed.
     """
     address = str(address)
@@ -76,7 +76,7 @@ def _from_openmmlab(name: str) -> Path:
 
     name = checkpoint.get_deprecated_model_names().get(name, name)
     target = _look_up(name, checkpoint.get_external_models(), 'open-mmlab')
-    # A user's own table, `open_mmlab.json`, may name files in mmengine's home.
+    # The user's `open_mmlab.json` may list files in mmengine's home.
     return fetch(target if '://' in target else Path(checkpoint._get_mmengine_home(), target))
 
 
@@ -131,7 +131,7 @@ def _cache_path(url: str, file_name: str, has_hash: bool) -> Path:
     from torch import hub
 
     folder = Path(hub.get_dir(), 'checkpoints')
-    if has_hash:  # the file is the same wherever it comes from, and torch's own cache has it
+    if has_hash:  # the file is the same from any address, so torch's own cache path will do
         return folder / file_name
     return folder / hashlib.sha256(url.encode()).hexdigest()[:12] / file_name
 

@@ -17,7 +17,7 @@ from ..common.messages import UserError, first_names
 from .checkpoint_files import read_checkpoint
 from .convert import unwrap
 
-LAST_CHECKPOINT = 'last_checkpoint'  # mmengine's file that names the newest
+LAST_CHECKPOINT = 'last_checkpoint'  # mmengine's file with the name of the newest
 
 
 def read_state_dict(path: str) -> dict[str, torch.Tensor]:
@@ -38,10 +38,10 @@ def read_state_dict(path: str) -> dict[str, torch.Tensor]:
 
 
 def check_covers(model: nn.Module, state_dict: dict[str, torch.Tensor], path: str) -> None:
-    """Refuse a checkpoint that would leave any weight of a model as it was.
+    """Reject a checkpoint that would leave any weight of a model unchanged.
 
     Raises:
-        UserError: It names the first weights that are missing or have another shape.
+        UserError: It names the first weights that are missing or differ in shape.
     """
     own = model.state_dict()
     missing = [key for key in own if key not in state_dict]
@@ -68,18 +68,18 @@ def load_weights(model: nn.Module, path: str) -> None:
 
 
 def last_checkpoint(work_dir: str | PathLike[str]) -> str | None:
-    """Return what `last_checkpoint` in a work folder names, if that file exists."""
+    """Return the checkpoint named by `last_checkpoint` in a work directory, if it exists."""
     pointer = Path(work_dir, LAST_CHECKPOINT)
     path = pointer.read_text(encoding='utf-8').strip() if pointer.is_file() else ''
     return path if osp.isfile(path) else None
 
 
 def find_checkpoint(name: str, work_dir: str | PathLike[str]) -> str:
-    """Return the file that `best` or `last` stands for; any other name is a path.
+    """Return the file that `best` or `last` refers to; any other name is a path.
 
     Args:
         name: `best`, `last` or a path.
-        work_dir: The folder of a run.
+        work_dir: The work directory of a run.
 
     Raises:
         UserError: If the run left no such checkpoint.
@@ -112,17 +112,17 @@ def build_model(cfg: Config, checkpoint: str) -> nn.Module:
 
 
 def check_resumable(path: str) -> None:
-    """Refuse a file that training cannot continue from.
+    """Reject a file that training cannot resume from.
 
     Raises:
-        UserError: If there is no such file, it is damaged, or it holds weights only.
+        UserError: If there is no such file, it is damaged, or it contains only weights.
     """
     if not osp.isfile(path):
         raise UserError(f'no checkpoint at {path}')
     try:
         checkpoint = read_checkpoint(path)
         with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()  # torch does not look at the checksums
+            damaged = archive.testzip()  # torch does not verify the checksums
     except ValueError as error:
         raise UserError(str(error)) from error
     except zipfile.BadZipFile as error:
@@ -137,17 +137,17 @@ def check_resumable(path: str) -> None:
 
 
 def newest_resumable(work_dir: str | PathLike[str], warn: Callable[[str], None]) -> str | None:
-    """Find the checkpoint to resume from: the one last named, or else the newest good one.
+    """Find the checkpoint to resume from: the last one named, or else the newest valid one.
 
     Args:
-        work_dir: The folder of a run.
-        warn: Told of each file that is skipped and of the one used instead.
+        work_dir: The work directory of a run.
+        warn: Called for each file that is skipped and for the one used instead.
 
     Returns:
         Its path; `None` if there are no checkpoints.
 
     Raises:
-        UserError: If there are checkpoints, but none is good.
+        UserError: If there are checkpoints, but none is valid.
     """
     files = [path for path in Path(work_dir).glob('*.pth') if not path.name.startswith('best_')]
     found = [str(path) for path in sorted(files, key=lambda p: p.stat().st_mtime, reverse=True)]

@@ -1,4 +1,4 @@
-"""Keras' `MobileNetV2`, as every version of Keras names it in its files.
+"""Keras' `MobileNetV2`, with the names that each version of Keras uses in its files.
 
 Whole `.h5` models and Keras 2 weights name tensors by layer (`block_1_expand/.../kernel:0`), Keras
 3 files by class and number (`conv2d_1/vars/0`), and the files that keras.applications downloads by
@@ -32,7 +32,7 @@ def _layers() -> dict[str, str]:
 
 
 def _published_layers() -> dict[str, str]:
-    # The files that keras.applications downloads are older than the names of its own layers;
+    # The files that keras.applications downloads are older than its current layer names;
     # Keras loads them by position.
     layers = {}
     for position, (stage, i) in enumerate(BLOCKS):
@@ -59,7 +59,7 @@ def _numbered_layers() -> dict[str, str]:
 
 
 def _rename(state_dict: StateDict, modules: Mapping[str, str]) -> Converted:
-    """Convert Keras' names and axes to ours. There are no batch counters in Keras."""
+    """Convert Keras' names and axes to ours. Keras has no batch counters."""
     converted: dict[str, Tensor] = {}
     left_over: dict[str, Tensor] = {}
     for name, tensor in state_dict.items():

@@ -1,4 +1,4 @@
-"""mmdetection's `MobileNetV2`, whose names are ours."""
+"""mmdetection's `MobileNetV2`, which has the same names as ours."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a layout of weights is, and the tensors of `MobileNetV2Backbone` by name and shape."""
+"""The definition of a weight layout, and the tensors of `MobileNetV2Backbone` by name and shape."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..preprocessing import IMAGENET, Preprocessing
 
 StateDict = Mapping[str, Tensor]
 Converted = tuple[dict[str, Tensor], dict[str, Tensor]]
-"""What a layout's `to_ours` returns: our state dict, and what had no place in it."""
+"""Result of a layout's `to_ours`: our state dict, and the tensors without a place in it."""
 
 OTHER_NETWORK = 'The checkpoint is of another network, or of a deeper variant'
 
@@ -67,7 +67,7 @@ def tensor_shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
 
 
 def after_prefix(name: str) -> re.Pattern[str]:
-    """Return the pattern of a tensor's whole name with or without a prefix, which is group 1.
+    """Return the pattern of a tensor's full name with or without a prefix, which is group 1.
 
     Example:
         >>> after_prefix('conv_stem.weight').match('module.backbone.conv_stem.weight')[1]
@@ -106,8 +106,8 @@ class Layout:
         preprocessing: The input that the published weights were trained on.
         padding: The backbone's `padding`.
         batch_norm_eps: The `eps` of the batch norms.
-        rename_tensors: Takes a state dict and `modules`; does what `to_ours` says.
-        describe_other: Says what a state dict may be that has blocks which MobileNetV2 lacks.
+        rename_tensors: Takes a state dict and `modules`; does what `to_ours` describes.
+        describe_other: Says what a state dict with blocks that MobileNetV2 lacks may be.
     """
 
     name: str
@@ -131,10 +131,10 @@ class Layout:
             state_dict: The backbone's tensors by the library's names, without a prefix.
 
         Returns:
-            The tensors by our names, and those that have no place among them.
+            The tensors by our names, and those without a place among them.
         """
         return self.rename_tensors(state_dict, self.modules)
 
     def from_ours(self, state_dict: StateDict) -> dict[str, Tensor]:
-        """Convert our names to those of a torch library; tensors are kept as they are."""
+        """Convert our names to those of a torch library; the tensors are unchanged."""
         return rename(state_dict, {ours: theirs for theirs, ours in self.modules.items()})[0]

@@ -41,14 +41,14 @@ _QUALITY = 95
 
 @dataclass(frozen=True)
 class Converted:
-    """What came of a conversion.
+    """The result of a conversion.
 
     Attributes:
         root: The new folder.
-        source_layout: That the input was read as.
+        source_layout: The layout that the input was read as.
         counts: Images, images without an object, and objects, by split.
         problems: What is wrong with the input.
-        notes: What the new layout does not hold.
+        notes: What the new layout cannot hold.
     """
 
     root: Path
@@ -69,19 +69,19 @@ def convert(
 ) -> Converted:
     """Write a dataset in another layout into a new folder; the input is not changed.
 
-    Boxes are kept to a millionth of a pixel, for VOC as whole pixels. Images are hard links to
+    Boxes are rounded to a millionth of a pixel, for VOC to whole pixels. Images are hard links to
     the input's where the file system allows it.
 
     Args:
         source: Folder of the dataset.
-        target: Folder to make; it is complete as soon as it is there.
+        target: Folder to create; once it exists, it is complete.
         to: `coco`, `voc`, `yolo` or `labelme`.
-        layout: Of the input; by default what it looks like.
+        layout: Layout of the input; by default it is recognised.
         copy: Copy the images instead of linking them.
         force: Replace what is at `target`.
 
     Raises:
-        UserError: If there is no dataset, the target exists or is inside of the input, or nothing
+        UserError: If there is no dataset, the target exists or is inside the input, or nothing
             can be read.
     """
     source, target = Path(source), Path(target).resolve()
@@ -120,7 +120,7 @@ def _count(photos: Sequence[Photo]) -> tuple[int, int, int]:
 def _place_images(
     root: Path, splits: dict[str, list[Photo]], layout: str, *, copy: bool
 ) -> list[str]:
-    """Link or copy the images into the new dataset; VOC's readers ask for JPEG."""
+    """Link or copy the images into the new dataset; VOC's readers require JPEG."""
     num_encoded = 0
     for split in splits:
         (root / _FOLDERS[layout].format(split=split)).mkdir(parents=True, exist_ok=True)
@@ -142,11 +142,11 @@ def _place_images(
 
 
 def _place(source: Path, path: Path, *, copy: bool) -> None:
-    source = source.resolve()  # a link to a link that is relative would lead elsewhere
+    source = source.resolve()  # a relative link would point elsewhere
     if not copy:
         try:
             os.link(source, path)
-        except OSError:  # another disk, or a file system without links
+        except OSError:  # another disk, or a file system without hard links
             pass
         else:
             return

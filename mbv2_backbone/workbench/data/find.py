@@ -18,8 +18,8 @@ from .made_split import note_outdated
 from .names import split_by_name, split_folders
 from .records import ImageSet
 
-# For each layout what looks for it, in a folder and its folders of splits, and what reads what was
-# found; the first one is taken.
+# For each layout: what finds it, in a folder and its split folders, and what reads what was
+# found; the first layout found is used.
 _Look = Callable[[Path, dict[str, Path]], Any]
 _READERS: dict[str, tuple[_Look, Callable[[Path, Any], ImageSet]]] = {
     'coco': (lambda root, _: coco_files(root), read_coco),
@@ -44,18 +44,18 @@ def find_set(
 ) -> ImageSet:
     """Find the images of a folder with their boxes and masks.
 
-    Splits come from lists, from the names of files and of folders. Where nothing tells them, a
-    hash of the images' names takes about a fifth to validate on.
+    Splits come from lists, file names and folder names. If these do not give any, a
+    hash of the image names puts about a fifth into the validation split.
 
     Args:
-        folder: With a dataset in COCO, VOC, YOLO or LabelMe layout, or with images and masks.
-        layout: Which to read, where the folder holds several.
-        task: `det`, `seg` or `both`, which tells what to prefer then: `seg` takes masks, the
-            others boxes, in the order of `LAYOUTS`. `det` leaves masks alone.
-        keep_splits: Leave the splits as they are found, also if there is none to validate on.
+        folder: A dataset in COCO, VOC, YOLO or LabelMe layout, or one of images and masks.
+        layout: Which layout to read, if the folder has several.
+        task: `det`, `seg` or `both`, which decides what to prefer then: `seg` takes masks, the
+            others boxes, in the order of `LAYOUTS`. `det` ignores masks.
+        keep_splits: Keep the splits as found, even without one to validate on.
 
     Raises:
-        UserError: If there is no such folder, no such layout, or nothing in it.
+        UserError: If there is no such folder or layout, or the folder has no dataset.
     """
     root = Path(folder)
     if not root.is_dir():
@@ -86,7 +86,7 @@ def find_set(
 
 
 def _settle_splits(image_set: ImageSet, *, keep: bool) -> None:
-    """Leave a split to train on and one to validate or to test on, in place."""
+    """Reduce to a split to train on and one to validate or test on, in place."""
     splits, sources = image_set.splits, image_set.sources
     annotated = [str(item.path) for item in image_set.images]
     trainval = splits.pop('trainval', None)

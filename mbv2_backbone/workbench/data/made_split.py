@@ -13,9 +13,9 @@ from .records import ImageSet, Labelled
 
 
 def made_files(image_set: ImageSet) -> dict[str, tuple[Path, bytes]]:
-    """Return the file and the text of each split; nothing is written.
+    """Return the path and content of the file of each split; nothing is written.
 
-    They lie in a folder of their own, so that nobody takes them for the user's lists.
+    They are in a separate folder, so that they are not mistaken for the user's lists.
 
     Raises:
         UserError: If the dataset has several COCO files.
@@ -33,7 +33,7 @@ def made_files(image_set: ImageSet) -> dict[str, tuple[Path, bytes]]:
 
 
 def _part_of_coco(image_set: ImageSet, items: Sequence[Labelled]) -> dict[str, Any]:
-    """Take some images out of the COCO file that a dataset was read from."""
+    """Select some images from the COCO file that a dataset was read from."""
     files = {item.annotation for item in image_set.images}
     if len(files) != 1:
         raise UserError(
@@ -50,7 +50,7 @@ def _part_of_coco(image_set: ImageSet, items: Sequence[Labelled]) -> dict[str, A
 
 
 def note_outdated(image_set: ImageSet) -> None:
-    """Say what a split that was written before does not hold, in place."""
+    """Note if the split written earlier no longer matches the dataset, in place."""
     folder = image_set.root / MADE_SPLIT
     if image_set.layout not in ('coco', 'voc', 'masks') or not folder.is_dir():
         return

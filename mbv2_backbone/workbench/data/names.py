@@ -26,12 +26,12 @@ _SPLITS = {
     'test': 'test', 'testing': 'test',
 }  # fmt: skip
 _SPLIT = re.compile(rf'(?<![a-z])({"|".join(_SPLITS)})(?![a-z])', re.IGNORECASE)
-_FLAG = re.compile(r'\s+(-1| 0| 1)$')  # VOC gives it two places
+_FLAG = re.compile(r'\s+(-1| 0| 1)$')  # VOC pads it to two characters
 _CLASS_LINE = re.compile(r'(?P<name>.*?\S)\s*(?:[:\s]\s*(\d+)[,\s]+(\d+)[,\s]+(\d+))?[:\s]*')
 
 
 def split_in(name: str) -> str | None:
-    """Find the name of a split in that of a file or folder.
+    """Find the name of a split in the name of a file or folder.
 
     Example:
         >>> split_in('instances_train2017'), split_in('valid'), split_in('streetrain')
@@ -42,7 +42,7 @@ def split_in(name: str) -> str | None:
 
 
 def split_folders(folder: Path) -> dict[str, Path]:
-    """Return the folders inside of one that are named like splits, by split."""
+    """Return the subfolders that are named like splits, by split."""
     if not folder.is_dir():
         return {}
     return {
@@ -53,7 +53,7 @@ def split_folders(folder: Path) -> dict[str, Path]:
 
 
 def images_in(folder: Path) -> dict[str, Path]:
-    """Return the images that lie in a folder, not deeper, by name without suffix."""
+    """Return the images directly in a folder, by name without suffix."""
     if not folder.is_dir():
         return {}
     return {p.stem: p for p in sorted(folder.iterdir()) if p.suffix.lower() in IMAGE_SUFFIXES}
@@ -70,7 +70,7 @@ def read_lists(
     """Read the lists of splits, such as `ImageSets/Main/train.txt`.
 
     Args:
-        image_set: What is odd about the lists is added to its problems and notes.
+        image_set: Irregularities in the lists are added to its problems and notes.
         folder: `Main` or `Segmentation`.
         annotated: Names of the images with an annotation.
 
@@ -90,10 +90,10 @@ def read_lists(
 
 
 def names_in(text: str) -> list[str]:
-    r"""Return the names in a list; they may have blanks.
+    r"""Return the names in a list; they may contain spaces.
 
-    Where each line ends in one of VOC's flags, which tell whether a class is in the image, these
-    are no part of the names.
+    If each line ends in one of VOC's flags, which tell whether a class is in the image, these
+    are not part of the names.
 
     Example:
         >>> names_in('2007_000032 -1\n2007_000039  1\n'), names_in('IMG (1)\nphoto 1\n')
@@ -106,7 +106,7 @@ def names_in(text: str) -> list[str]:
 
 
 def byte_order_problems(paths: Iterable[Path]) -> list[str]:
-    """Name files that the toolboxes cannot read, as they begin with a byte order mark."""
+    """Report files that the toolboxes cannot read because they begin with a byte order mark."""
     marked = []
     for path in paths:
         with path.open('rb') as file:
@@ -119,10 +119,10 @@ def byte_order_problems(paths: Iterable[Path]) -> list[str]:
 
 
 def read_text(path: Path) -> str:
-    """Read UTF-8.
+    """Read a file as UTF-8.
 
     Raises:
-        UserError: If that fails.
+        UserError: If it cannot be read.
     """
     try:
         return path.read_text(encoding='utf-8-sig')
@@ -131,7 +131,7 @@ def read_text(path: Path) -> str:
 
 
 def read_classes(root: Path) -> ClassNames:
-    """Read `classes.txt` or `labelmap.txt` of a folder; nothing where there is neither."""
+    """Read `classes.txt` or `labelmap.txt` of a folder; empty if there is neither."""
     path = next((root / name for name in CLASS_FILES if (root / name).is_file()), None)
     return read_class_file(path) if path else ((), ())
 
@@ -142,7 +142,7 @@ def read_class_file(path: Path) -> ClassNames:
     A line is a name, then three numbers if the class has a colour, as in CVAT's `labelmap.txt`.
 
     Returns:
-        The names, and a colour RGB for each; no colours where a line has none.
+        The names, and a colour RGB for each; no colours if a line lacks one.
     """
     lines = [line.strip() for line in read_text(path).splitlines()]
     matches = [_CLASS_LINE.fullmatch(line) for line in lines if line and not line.startswith('#')]
@@ -152,9 +152,9 @@ def read_class_file(path: Path) -> ClassNames:
 
 
 def split_by_name(items: Iterable[Labelled]) -> dict[str, list[Labelled]]:
-    """Take about a fifth of the images to validate on, chosen by a hash of their names.
+    """Take about a fifth of the images for validation, chosen by a hash of their names.
 
-    An image stays where it is when others are added.
+    An image keeps its split when others are added.
 
     Raises:
         UserError: If there are fewer than two.
@@ -180,7 +180,7 @@ def read_json(path: Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        UserError: If it is none.
+        UserError: If it is not valid JSON.
     """
     try:
         return json.loads(read_text(path))

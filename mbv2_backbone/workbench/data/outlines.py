@@ -12,13 +12,13 @@ from .records import Outline, Size
 
 
 def read_outline(stored: Any, size_wh: Size) -> list[list[float]]:
-    """Turn COCO's polygons or run lengths into polygons inside of the image.
+    """Convert COCO's polygons or run lengths to polygons inside the image.
 
     Args:
         stored: Lists `[x, y, x, y, …]` of the parts, or a dict of run lengths.
         size_wh: Width and height of the image.
 
-    Returns:
+    A flat list for each part of three points or more; empty if there is no outline.
         A flat list for each part of three points or more; empty where there is no outline.
     """
     if isinstance(stored, dict):
@@ -50,7 +50,7 @@ def mask_to_polygons(mask: np.ndarray) -> list[list[int]]:
     """Trace a mask along its pixel edges.
 
     COCO reads a list of polygons as their union, so a mask with a hole is cut in two through the
-    hole. Rasterising the result with pycocotools gives the mask back.
+    hole. Rasterising the result with pycocotools restores the mask.
 
     Args:
         mask: bool ``(H, W)``.
@@ -58,7 +58,7 @@ def mask_to_polygons(mask: np.ndarray) -> list[list[int]]:
     Returns:
         One flat ``[x0, y0, x1, y1, ...]`` per part, in pixel edges; empty for an empty mask.
     """
-    # At twice the resolution every border point lies in a known half of its pixel,
+    # At twice the resolution every border point is in a known half of its pixel,
     # which tells the pixel edge it belongs to: 2x -> x, 2x + 1 -> x + 1.
     pixels = mask.astype(np.uint8)
     doubled = cv2.resize(pixels, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
@@ -80,7 +80,7 @@ def _corners(points: np.ndarray) -> np.ndarray:
 
 
 def area_of(outline: Outline) -> float:
-    """Add up the areas of the parts, in pixels.
+    """Sum the areas of the parts, in pixels.
 
     Example:
         >>> area_of([[0, 0, 4, 0, 4, 3, 0, 3]])
@@ -101,7 +101,7 @@ def bounds_of(outline: Outline) -> tuple[float, float, float, float]:
 
 
 def join_parts(outline: Outline) -> list[float]:
-    """Make one polygon of several, through bridges without area between the nearest points."""
+    """Join several polygons into one, with zero-area bridges between the nearest points."""
     parts = [np.asarray(part, np.float64).reshape(-1, 2) for part in outline]
     joined = parts.pop(0)
     for part in parts:

@@ -29,12 +29,12 @@ class Findings:
 
 
 def collect(image_set: ImageSet, findings: Findings, *, one_folder: bool) -> dict[str, list[Photo]]:
-    """Read a dataset; what is wrong with it goes into the findings.
+    """Read a dataset; its problems are added to the findings.
 
-    With `one_folder`, the names of the images differ over all splits, not within each.
+    With `one_folder`, image names are unique over all splits, not only within each.
 
     Returns:
-        The images of each split that can be read; a dataset without splits is all `train`.
+        The readable images of each split; a dataset without splits is all `train`.
     """
     photos: dict[str, list[Photo]] = {}
     taken: set[str] = set()
@@ -61,7 +61,7 @@ def collect(image_set: ImageSet, findings: Findings, *, one_folder: bool) -> dic
 
 
 def _free_name(path: Path, taken: set[str], *, one_folder: bool) -> str:
-    """Return a file name whose stem is free; lists of names allow no blanks in it."""
+    """Return a file name whose stem is not taken; lists of names allow no spaces in it."""
     stem = '_'.join(path.stem.split()) if one_folder else path.stem
     free, count = stem, 1
     while free in taken:
@@ -72,7 +72,7 @@ def _free_name(path: Path, taken: set[str], *, one_folder: bool) -> str:
 
 
 def read_photo(labelled: Labelled, layout: str, findings: Findings) -> Photo | None:
-    """Read the annotation of an image, and add what is wrong with it to the findings.
+    """Read the annotation of an image, and add its problems to the findings.
 
     Returns:
         `None` if the image or its annotation cannot be read.
@@ -107,7 +107,7 @@ def read_photo(labelled: Labelled, layout: str, findings: Findings) -> Photo | N
             findings.problems.append(
                 f'{where}: {path.name}: box {found.stored} extends beyond the image; clipped'
             )
-        if layout == 'voc':  # with the last row and column, which mmdet cuts off
+        if layout == 'voc':  # including the last row and column, which mmdet cuts off
             x1, y1, x2, y2 = found.stored
             box = max(x1 - 1, 0), max(y1 - 1, 0), min(x2, size_wh[0]), min(y2, size_wh[1])
         outline = read_outline(found.outline, size_wh)
@@ -117,7 +117,7 @@ def read_photo(labelled: Labelled, layout: str, findings: Findings) -> Photo | N
 
 
 def load_image(photo: Photo) -> np.ndarray:
-    """Decode an image, turned as its boxes are for; `(H, W, 3)` uint8 BGR.
+    """Decode an image, rotated to match its boxes; `(H, W, 3)` uint8 BGR.
 
     Raises:
         UserError: If OpenCV cannot decode it.

@@ -22,11 +22,11 @@ VOID_NAMES = ('void', 'ignore', 'ignored', 'unlabelled', 'unlabeled')
 
 @dataclass(frozen=True)
 class Annotation:
-    """What the annotation of one image says.
+    """The content of the annotation of one image.
 
     Attributes:
-        objects: In the order of the file.
-        stated_wh: Width and height of the image according to it, if it tells.
+        objects: In the order in the file.
+        stated_wh: Width and height of the image according to it, if stated.
     """
 
     objects: Sequence[Object] = ()
@@ -35,19 +35,19 @@ class Annotation:
 
 @dataclass(frozen=True)
 class Record:
-    """What an image and its annotation come to.
+    """An image and its annotation, checked.
 
     Attributes:
-        path: Of the image.
+        path: Path of the image.
         size_wh: Width and height as viewers show the image; zeros if it cannot be read.
-        stated_wh: Width and height that the annotation states, if it does.
-        boxes: Corners xyxy in pixels from 0, right and lower edge excluded, cut at the edges of
-            the image; only sound boxes.
+        stated_wh: Width and height in the annotation, if stated.
+        boxes: Corners xyxy in pixels from 0, right and lower edge excluded, clipped to the
+            image; only valid boxes.
         labels: Index into the dataset's `classes` for each box.
         is_ignored: Whether each box is difficult (VOC) or a crowd (COCO).
         mask: File of the image's mask, if the dataset has masks.
-        has_boxes: Whether the dataset is one of boxes, even if the image has none.
-        dropped: The boxes that cannot be trained on, as they stand in the file, and why.
+        has_boxes: Whether the dataset has boxes, even if this image has none.
+        dropped: The boxes that cannot be trained on, as in the file, and why.
         problems: What is wrong with the files of the image or of its annotation.
     """
 
@@ -64,7 +64,7 @@ class Record:
 
     @property
     def relative_boxes(self) -> list[Box]:
-        """The boxes that count, corners xyxy in parts of the image, [0, 1]."""
+        """The boxes that are not ignored, corners xyxy relative to the image, [0, 1]."""
         width, height = self.stated_wh or self.size_wh
         return [
             (x1 / width, y1 / height, x2 / width, y2 / height)
@@ -75,12 +75,12 @@ class Record:
 
 @dataclass
 class Labelled:
-    """One image of a dataset; its files are read when they are first asked for.
+    """One image of a dataset; its files are read on first access.
 
     Attributes:
-        path: Of the image.
+        path: Path of the image.
         read: Takes width and height of the image; returns the annotation. Raises `UserError`.
-        classes: Of the dataset.
+        classes: Classes of the dataset.
         annotation: The file with its boxes, if there is one.
         mask: The file with its mask, if there is one.
     """
@@ -93,12 +93,12 @@ class Labelled:
 
     @cached_property
     def facts(self) -> ImageFacts:
-        """What the header of the image tells."""
+        """The contents of the image's header."""
         return read_image_facts(str(self.path))
 
     @cached_property
     def record(self) -> Record:
-        """The image with its sound boxes, and what is wrong."""
+        """The image with its valid boxes, and its problems."""
         problems = [self.facts.error] if self.facts.error else []
         size_wh = self.facts.seen_wh
         try:
@@ -124,17 +124,17 @@ class Labelled:
 def sort_objects(
     annotation: Annotation, classes: Sequence[str], image_wh: Size
 ) -> tuple[list[tuple[Object, Box]], list[tuple[Any, str]]]:
-    """Part the objects that can be trained on from the others.
+    """Separate the objects that can be trained on from the others.
 
     Args:
-        annotation: Of one image.
-        classes: Objects of others are none to train on.
-        image_wh: Width and height of the image, where the annotation does not state them; zeros
-            if they are not known.
+        annotation: The annotation of one image.
+        classes: Objects of other classes cannot be trained on.
+        image_wh: Width and height of the image, used if the annotation does not state them; zeros
+            if unknown.
 
     Returns:
-        The sound objects with their boxes, cut at the edges of the image; the others as they
-        stand in the file, and why.
+        The valid objects with their boxes, clipped to the image; the others as in
+        the file, and why.
     """
     known_wh = annotation.stated_wh or (image_wh if any(image_wh) else None)
     sound, dropped = [], []
@@ -161,7 +161,7 @@ class Source:
 
     Attributes:
         images: Folder that the names of its images are relative to.
-        annotations: COCO's JSON, or the text file that lists the images; `None` where the folder
+        annotations: COCO's JSON, or the text file that lists the images; `None` if the folder
             is the split.
         masks: Folder of its masks, if there is one.
     """
@@ -173,20 +173,20 @@ class Source:
 
 @dataclass
 class ImageSet:
-    """A folder of images with boxes, masks or both.
+    """A dataset: a folder of images with boxes, masks or both.
 
     Attributes:
         root: The folder.
         layout: `coco`, `voc`, `yolo`, `labelme` or `masks`.
-        classes: Names of the classes of boxes, in the order of their indices.
-        mask_classes: Names of the values in masks from 0 on; empty where nothing names them.
-        mask_palette: Colour of each of them, RGB, for masks that are coded in colours.
+        classes: Names of the box classes, in the order of their indices.
+        mask_classes: Names of the mask values from 0 on; empty if they have no names.
+        mask_palette: Colour of each of them, RGB, for masks that are stored as colours.
         splits: Images by the name of the split, such as `train`, `val` and `test`.
         sources: Where the files of each split are.
-        is_split_by_name: Whether nothing told the splits, so that a hash of the names did.
-        found: All layouts that the folder holds.
+        is_split_by_name: Whether the splits come from a hash of the names, for lack of others.
+        found: All layouts found in the folder.
         unlabelled: Images without an annotation, which are in no split.
-        problems: Of files that belong to no single image; they stop training.
+        problems: Of files that do not belong to a single image; they stop training.
         notes: What is worth knowing.
     """
 
@@ -211,7 +211,7 @@ class ImageSet:
 
     @property
     def void_classes(self) -> list[int]:
-        """Indices in `mask_classes` of what is called void, or the like, and is ignored."""
+        """Indices in `mask_classes` of void and similar classes, which are ignored."""
         return [i for i, name in enumerate(self.mask_classes) if name.lower() in VOID_NAMES]
 
     @property
@@ -229,7 +229,7 @@ class ImageSet:
 
     @property
     def held_out(self) -> tuple[str, str]:
-        """The splits to validate and to test on, the same one where there is one.
+        """The splits to validate and to test on, which may be the same.
 
         Raises:
             UserError: If neither `val` nor `test` has a labelled image.
@@ -244,14 +244,14 @@ class ImageSet:
         return there[0], there[-1]
 
     def below(self, path: Path, *, is_folder: bool = False) -> str:
-        """Return a path as it stands behind `data_root` in a config."""
+        """Return a path relative to `data_root`, as written in a config."""
         relative = os.path.relpath(path, self.root).replace('\\', '/')
         if relative == '.':
             return ''
         return f'{relative}/' if is_folder else relative
 
     def note_unlisted(self, names: Iterable[str], listed: Iterable[str]) -> None:
-        """Add the names of annotated images that are in no list to the notes."""
+        """Add a note on annotated images that are in no list."""
         others = sorted(set(names).difference(listed))
         if others:
             self.notes.append(
@@ -261,7 +261,7 @@ class ImageSet:
 
 @dataclass(frozen=True)
 class Item:
-    """An object of an image.
+    """An object in an image.
 
     Attributes:
         label: Index of its class.
@@ -269,7 +269,7 @@ class Item:
         outline: Polygons of its parts, `[x, y, x, y, …]` in pixels; may be empty.
         is_ignored: VOC's `difficult`, COCO's `iscrowd`.
         is_truncated: Whether the object extends beyond the image.
-        is_occluded: Whether something hides a part of it; `None` where that is not known.
+        is_occluded: Whether something hides a part of it; `None` if unknown.
     """
 
     label: int
@@ -282,12 +282,12 @@ class Item:
 
 @dataclass(frozen=True)
 class Photo:
-    """An image file and what is annotated on it.
+    """An image file and its annotated objects.
 
     Attributes:
-        path: Of the file.
-        name: Of the file in the converted dataset.
-        size_wh: Width and height that the boxes are for.
+        path: Path of the file.
+        name: Name of the file in the converted dataset.
+        size_wh: Width and height that the boxes refer to.
         items: Its objects.
     """
 

@@ -70,7 +70,7 @@ def _examine_steps(cfg: Config, machine: Machine) -> Iterator[Finding]:
         with tempfile.TemporaryDirectory() as folder:
             planned = apply_steps(cfg, [replace_broken(folder)])  # as in training
             times = measure_steps(planned, machine)
-    except Exception as error:  # whatever it is, training would end with it, too
+    except Exception as error:  # whatever it is, training would fail with it too
         yield Finding(
             'error',
             f'a training step fails: {type(error).__name__}: {error}',

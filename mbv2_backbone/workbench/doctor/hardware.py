@@ -9,16 +9,16 @@ from pathlib import Path
 from ..checks.finding import Finding
 
 GOOD_WORKERS = 4
-PREFETCHED = 2  # batches that each worker of torch's DataLoader holds ready
+PREFETCHED = 2  # batches that each worker of torch's DataLoader prefetches
 MIB = 2**20
 
 
 @dataclass(frozen=True)
 class GpuFacts:
-    """What is known of the GPU.
+    """The facts about the GPU.
 
     Attributes:
-        has_driver: Whether NVIDIA's driver is on the machine.
+        has_driver: Whether NVIDIA's driver is installed.
         torch_cuda: The CUDA version that torch was built for; `None` for a CPU build.
         names: The GPUs that torch can use.
     """
@@ -29,7 +29,7 @@ class GpuFacts:
 
 
 def gpu_facts() -> GpuFacts:
-    """Look at the machine's GPU."""
+    """Query the machine's GPU."""
     import torch
 
     has_driver = Path('/proc/driver/nvidia/version').exists() or bool(shutil.which('nvidia-smi'))
@@ -39,7 +39,7 @@ def gpu_facts() -> GpuFacts:
 
 
 def check_gpu(facts: GpuFacts) -> Finding:
-    """Check that torch can use the GPU that is there."""
+    """Check that torch can use the GPU of the machine."""
     if facts.names:
         return Finding('ok', f'CUDA {facts.torch_cuda} on {", ".join(facts.names)}')
     if not facts.has_driver:
@@ -64,12 +64,12 @@ def check_gpu(facts: GpuFacts) -> Finding:
 
 
 def check_workers(asked: int, cores: int, *, has_gpu: bool) -> Finding:
-    """Check that enough processes load images.
+    """Check that there are enough loader workers.
 
     Args:
         asked: `train_dataloader.num_workers` of the config.
-        cores: That this process may use.
-        has_gpu: On a CPU the loaders would take the cores that the network computes on.
+        cores: CPU cores that this process may use.
+        has_gpu: On a CPU the workers would take the cores that the network needs.
     """
     if not has_gpu:
         return Finding('ok', f'{cores} cores; on a CPU the tools choose the loader workers')
@@ -85,17 +85,17 @@ def check_workers(asked: int, cores: int, *, has_gpu: bool) -> Finding:
 
 
 def free_shared_memory() -> int | None:
-    """Return the bytes that are free for passing batches; `None` where the system has no limit."""
+    """Return the bytes free for passing batches; `None` if the system has no limit."""
     return shutil.disk_usage('/dev/shm').free if Path('/dev/shm').is_dir() else None
 
 
 def check_shared_memory(free: int | None, workers: int, batch_bytes: int) -> Finding:
-    """Check that the batches which workers hold ready fit into shared memory.
+    """Check that the batches which workers prefetch fit into shared memory.
 
     Args:
-        free: Bytes, or `None` where there is no limit.
-        workers: Loader processes that will run.
-        batch_bytes: Of the images and masks of a batch.
+        free: Bytes, or `None` if there is no limit.
+        workers: Loader workers that will run.
+        batch_bytes: Size of the images and masks of a batch.
     """
     needed = workers * (PREFETCHED + 1) * batch_bytes
     if free is None or workers == 0:

@@ -17,7 +17,7 @@ from ...common.messages import first_line
 from ..checks.finding import Finding
 
 # Import name: the distributions of the maintained forks and of the official stack, with the oldest
-# version of each that is supported.
+# supported version of each.
 STACKS = {
     'mmengine': {'onedl-mmengine': '0.10.12', 'mmengine': '0.10.7'},
     'mmcv': {'onedl-mmcv': '2.3.6', 'mmcv-lite': '2.1.0', 'mmcv': '2.1.0'},
@@ -26,13 +26,13 @@ STACKS = {
 }
 LEAST = {name: least for group in STACKS.values() for name, least in group.items()}
 LEAST['torch'] = '2.6'
-# Above, the official mmdet and mmseg refuse mmcv.
+# The official mmdet and mmseg reject mmcv from this version on.
 OFFICIAL_MMCV_BELOW = '2.2.0'
 INSTALL = "pip install -c constraints.txt -e '.[openmmlab]'"
 
 
 def installed_versions() -> dict[str, str]:
-    """Return the version of each installed distribution that matters here, by its name."""
+    """Return the versions of the installed distributions that matter here, by name."""
     versions = {}
     for name in (*LEAST, 'torchvision', 'numpy', 'opencv-python', 'opencv-python-headless'):
         with suppress(importlib.metadata.PackageNotFoundError):
@@ -49,7 +49,7 @@ def check_python(version: tuple[int, ...] = sys.version_info) -> Finding:
 
 
 def check_stack(versions: Mapping[str, str]) -> list[Finding]:
-    """Check that each toolbox is installed once, that all are of one stack, and new enough."""
+    """Check that each toolbox is installed once, that all are from one stack, and new enough."""
     found = {
         module: [name for name in names if name in versions] for module, names in STACKS.items()
     }
@@ -99,9 +99,9 @@ def check_torchvision(
     """Check that torchvision was built for the installed torch.
 
     Args:
-        versions: By the name of the distribution.
-        requirements: Of torchvision, as its metadata says.
-        ops_error: What its compiled NMS answers; empty if it works.
+        versions: Versions by distribution name.
+        requirements: Requirements of torchvision, from its metadata.
+        ops_error: The error of its compiled NMS; empty if it works.
     """
     if 'torch' not in versions or 'torchvision' not in versions:
         missing = [name for name in ('torch', 'torchvision') if name not in versions]
@@ -153,7 +153,7 @@ def check_compiled_ops(path: Path | None, torch_version: str) -> Finding:
     if path is None:
         return Finding('ok', 'mmcv has no compiled operators; torchvision replaces them')
     try:
-        # torch's libraries, which the extension is linked to, have to be there first.
+        # torch's libraries, which the extension is linked to, must be loaded first.
         import torch  # noqa: F401
 
         spec = spec_from_file_location('_ext', path, loader=ExtensionFileLoader('_ext', str(path)))
@@ -168,5 +168,5 @@ def check_compiled_ops(path: Path | None, torch_version: str) -> Finding:
 
 
 def _is_older(version: str, least: str) -> bool:
-    """Compare releases: NVIDIA's builds call themselves pre-releases, such as `2.6.0a0+df5bbc0`."""
+    """Compare releases: NVIDIA's builds are numbered as pre-releases, such as `2.6.0a0+df5bbc0`."""
     return Version(Version(version).base_version) < Version(least)

@@ -15,19 +15,19 @@ from mmengine.registry import DATASETS, MODELS
 from ..checks.finding import Finding
 from ..configs.machine import Machine, to_memory_format
 
-MAX_BATCH = 4  # enough for a guess, and little enough for a CPU
+MAX_BATCH = 4  # enough for an estimate, and small enough for a CPU
 STEPS = 3
 
 
 @dataclass(frozen=True)
 class StepTimes:
-    """What was measured.
+    """Measured times.
 
     Attributes:
-        load: Seconds to load and transform an image, in one process.
-        step: Seconds of a training step for an image of a batch.
-        image_bytes: Of the image and mask that the loader hands over.
-        num_images: In an epoch.
+        load: Seconds to load and transform one image, in one process.
+        step: Seconds of a training step, per image of the batch.
+        image_bytes: Size of an image and its mask as the loader returns them.
+        num_images: Images per epoch.
     """
 
     load: float
@@ -37,10 +37,10 @@ class StepTimes:
 
 
 def measure_steps(cfg: Config, machine: Machine) -> StepTimes:
-    """Load real images and train on them a few steps, with random weights."""
+    """Load real images and train on them for a few steps, with random weights."""
     dataset = DATASETS.build(cfg.train_dataloader.dataset)
-    size = max(2, min(MAX_BATCH, cfg.train_dataloader.batch_size))  # batch norm takes two
-    dataset[0]  # what is loaded once is not counted
+    size = max(2, min(MAX_BATCH, cfg.train_dataloader.batch_size))  # batch norm needs two
+    dataset[0]  # one-time loading is not counted
     begin = time.perf_counter()
     samples = [dataset[i % len(dataset)] for i in range(size)]
     load = (time.perf_counter() - begin) / size
@@ -71,14 +71,14 @@ def measure_steps(cfg: Config, machine: Machine) -> StepTimes:
 def guess_time(
     times: StepTimes, *, workers: int, batch_size: int, max_iters: int | None, epochs: int | None
 ) -> Finding:
-    """Estimate how long training takes; validation comes on top.
+    """Estimate how long training takes, without validation.
 
     Args:
-        times: As measured.
-        workers: Loader processes; 0 loads in the training process.
-        batch_size: Of one process.
-        max_iters: Steps, where training goes by steps.
-        epochs: Else the number of epochs.
+        times: Measured times.
+        workers: Loader workers; 0 loads in the training process.
+        batch_size: Batch size of one process.
+        max_iters: Number of steps, if training is counted in steps.
+        epochs: Number of epochs otherwise.
     """
     image = max(times.step, times.load / workers) if workers else times.step + times.load
     bound = 'loading' if workers and times.load / workers > times.step else 'computing'

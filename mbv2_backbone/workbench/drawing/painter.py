@@ -23,7 +23,7 @@ from .pixels import caption_strip, draw_boxes, legend_strip, overlay
 
 @dataclass(frozen=True, kw_only=True)
 class Painter:
-    """Draws what a data sample has: masks with a legend, boxes, or both.
+    """Draws the contents of a data sample: masks with a legend, boxes, or both.
 
     Attributes:
         boxes: Classes of the boxes.
@@ -38,13 +38,13 @@ class Painter:
     def prediction(
         self, image: np.ndarray, sample: BaseDataElement, *, whole_legend: bool = False
     ) -> np.ndarray:
-        """Draw the prediction; the legend stands below the image.
+        """Draw the prediction, with the legend below the image.
 
         Args:
             image: `(H, W, 3)` uint8 BGR.
             sample: mmdet's or mmseg's data sample.
             whole_legend: Whether the legend has all classes, not only those that occur. Then
-                drawings of images of one size are of one size, as those of a video must be.
+                drawings of images of the same size have the same size, as video frames must.
 
         Returns:
             `(H', W', 3)` uint8 BGR, H' >= H and W' >= W.
@@ -57,11 +57,11 @@ class Painter:
         return self._with_legend(picture, shown, size_hw=image.shape[:2])
 
     def comparison(self, image: np.ndarray, sample: BaseDataElement) -> np.ndarray:
-        """Draw the truth and the prediction side by side, with one legend.
+        """Draw the ground truth and the prediction side by side, with one legend.
 
         Args:
             image: `(H, W, 3)` uint8 BGR.
-            sample: A data sample with masks; without a true one only the prediction is drawn.
+            sample: A data sample with masks; without ground truth only the prediction is drawn.
 
         Returns:
             `(H', W', 3)` uint8 BGR.
@@ -79,10 +79,10 @@ class Painter:
         return self._with_legend(picture, shown, size_hw=size_hw)
 
     def draw(self, image: np.ndarray, sample: BaseDataElement, side: str) -> np.ndarray:
-        """Draw the truth (`gt`) or the prediction (`pred`), masks below boxes, no legend."""
+        """Draw the ground truth (`gt`) or the prediction (`pred`), masks below boxes, no legend."""
         labels = mask_labels(sample, f'{side}_sem_seg')
         if labels is not None:
-            if labels.shape != image.shape[:2]:  # a truth that was resized with its image
+            if labels.shape != image.shape[:2]:  # ground truth that was resized with its image
                 labels = mmcv.imresize(labels, image.shape[1::-1], interpolation='nearest')
             image = overlay(image, labels, self.masks.palette)
         key = f'{side}_instances'
@@ -112,11 +112,11 @@ class Painter:
 
 @HOOKS.register_module()
 class PictureHook(Hook):
-    """Writes truth and prediction of each test image side by side, as `<folder>/<name>.jpg`.
+    """Writes ground truth and prediction of each test image side by side: `<folder>/<name>.jpg`.
 
     Args:
         folder: Where the drawings go.
-        image_root: Folder of the images; what is below it is kept below `folder`.
+        image_root: Folder of the images; folders below it are kept below `folder`.
     """
 
     def __init__(self, *, folder: str, image_root: str | None = None) -> None:
@@ -149,7 +149,7 @@ def mask_labels(sample: BaseDataElement, key: str) -> np.ndarray | None:
 
 
 def mask_tensor(sample: BaseDataElement, key: str) -> Tensor | None:
-    """Return the label of each pixel `(H, W)` of `pred_sem_seg` or `gt_sem_seg`, where it is."""
+    """Return the label of each pixel `(H, W)` of `pred_sem_seg` or `gt_sem_seg`, if present."""
     if key not in sample:
         return None
     field = sample.get(key)

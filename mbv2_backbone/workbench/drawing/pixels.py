@@ -17,9 +17,9 @@ _LUMINANCE = (0.299, 0.587, 0.114)  # of red, green and blue, ITU-R BT.601
 def overlay(
     image: np.ndarray, labels: np.ndarray, palette_rgb: Sequence[Sequence[int]]
 ) -> np.ndarray:
-    """Lay the colours of the labels over an image.
+    """Overlay an image with the colours of its labels.
 
-    Where a label has no colour or is black, as backgrounds are, the image stays bare.
+    Where a label has no colour or is black, like background, the image is unchanged.
 
     Args:
         image: `(H, W, 3)` uint8 BGR.
@@ -43,12 +43,12 @@ def draw_boxes(
     names: Sequence[str],
     colours_rgb: Sequence[Sequence[int]],
 ) -> np.ndarray:
-    """Draw boxes with a name each; the first of them, which has the highest score, comes on top.
+    """Draw boxes with names; the first box, which has the highest score, is drawn on top.
 
     Args:
         image: `(H, W, 3)` uint8 BGR.
         boxes_xyxy: `(D, 4)` in pixels.
-        names: What is written on each.
+        names: The text on each.
         colours_rgb: Colour of each.
 
     Returns:
@@ -72,7 +72,7 @@ def draw_boxes(
 
 
 def ink_on(colour_rgb: Sequence[int]) -> tuple[int, int, int]:
-    """Return black or white, whichever stands out from a colour."""
+    """Return black or white, whichever contrasts more with a colour."""
     return (0, 0, 0) if np.dot(colour_rgb, _LUMINANCE) > 140 else (255, 255, 255)
 
 
@@ -83,8 +83,8 @@ def legend_strip(
 
     Args:
         entries: Name and colour RGB of each class.
-        width: Of the strip in pixels; it is wider where the longest name asks for it.
-        size_hw: Of the image, to which the letters are sized.
+        width: Width of the strip in pixels; larger if the longest name needs it.
+        size_hw: Size of the image, which determines the size of the letters.
 
     Returns:
         `(H', W', 3)` uint8 BGR.
@@ -94,7 +94,7 @@ def legend_strip(
     cell = max((_text_width(name, font) for name, _ in entries), default=0) + line + 2 * pad
     columns = max(1, width // cell)
     height = -(-len(entries) // columns) * line + pad
-    height += height % 2  # video codecs take even heights
+    height += height % 2  # video codecs need even heights
     strip = Image.new('RGB', (max(width, cell), height), 'white')
     draw = ImageDraw.Draw(strip)
     for i, (name, colour) in enumerate(entries):
@@ -109,7 +109,7 @@ def legend_strip(
 def caption_strip(
     captions: Sequence[tuple[str, int]], width: int, size_hw: tuple[int, int]
 ) -> np.ndarray:
-    """Write captions on white, each from its x position on; `(H', width, 3)` uint8 BGR."""
+    """Write captions on white, each from its x position; `(H', width, 3)` uint8 BGR."""
     font = letter_font(size_hw)
     line = font.size * 3 // 2
     strip = Image.new('RGB', (width, line), 'white')
@@ -121,21 +121,21 @@ def caption_strip(
 
 
 def fitted_size(image: np.ndarray, side: int) -> tuple[int, int]:
-    """Return width and height of an image that fills a square."""
+    """Return the width and height at which an image fits a square."""
     height, width = image.shape[:2]
     scale = side / max(height, width)
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
 def resized(image: np.ndarray, size_wh: tuple[int, int]) -> np.ndarray:
-    """Resize an image as looks best, smaller or larger."""
+    """Resize an image with the best interpolation for shrinking or enlarging."""
     shrinks = size_wh[0] < image.shape[1]
     return cv2.resize(image, size_wh, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
 
 
 def letter_font(size_hw: tuple[int, int]) -> ImageFont.FreeTypeFont:
-    """Return a font whose letters fit images of a size."""
-    import matplotlib  # comes with mmengine, and its font has the letters of most class names
+    """Return a font whose letters suit images of a size."""
+    import matplotlib  # installed with mmengine; its font has the letters of most class names
 
     path = osp.join(matplotlib.get_data_path(), 'fonts', 'ttf', 'DejaVuSans.ttf')
     return ImageFont.truetype(path, min(40, max(11, min(size_hw) // 28)))

@@ -9,13 +9,13 @@ from ...common.code_layout import lay_out
 
 
 class Name(str):
-    """An expression, such as the name of a variable of the config; it is written as it is."""
+    """An expression, such as the name of a variable in the config; it is written unquoted."""
 
     __slots__ = ()
 
 
 def assign(name: str, value: Any) -> str:
-    """Write an assignment; `None` as a key of a dict spreads the dict that is its value.
+    """Write an assignment; `None` as a dict key unpacks the dict that is its value.
 
     Example:
         >>> print(assign('neck', dict(type='SSDNeck', strides=(2, Name('last')))), end='')

@@ -29,10 +29,10 @@ def det_settings(
     pretrained: str | None,
     class_weight: tuple[float, ...] | None = None,
 ) -> dict[str, Any]:
-    """Return the settings of a config below its classes, in their order.
+    """Return the settings of a config after its classes, in order.
 
-    They are those of a joint model where `class_weight` weights the classes of its masks, else of
-    a detector.
+    They describe a joint model if `class_weight` weights the classes of its masks, else a
+    detector.
     """
     is_joint = class_weight is not None
     output_stride = 16 if is_joint else 32
@@ -64,7 +64,7 @@ def _model(
     known = build_architecture(width).taps
     channels = max(_MIN_NECK_CHANNELS, make_divisible(_NECK_CHANNELS * width))
     network: dict[str, Any] = dict(widen_factor=width, out_indices=_TAPS)
-    neck_type, head_type, joint = {}, {}, {}  # of the plus recipe, which a detector's base has
+    neck_type, head_type, joint = {}, {}, {}  # of the plus recipe; a detector's base has them
     if output_stride == 16:
         network |= dict(out_indices=(*_TAPS[:-1], 'layer7', _TAPS[-1]), output_stride=16)
         neck_type = dict(_delete_=True, type='FPNLite')
@@ -102,7 +102,7 @@ def _pipelines(*, with_seg: bool) -> dict[str, Any]:
     train = [
         dict(type='LoadImageFromFile'),
         load,
-        # Scales on both sides of the one that is tested.
+        # Scales below and above the test scale.
         dict(type='RandomResize', scale=size, ratio_range=(0.75, 1.35), keep_ratio=False),
         dict(type='RandomCrop', crop_size=size, allow_negative_crop=True),
         dict(type='Pad', size=size, pad_val=dict(img=(114, 114, 114), seg=255)),
@@ -151,7 +151,7 @@ def _files(image_set: ImageSet, split: str) -> dict[str, Any]:
 
 
 def _add_masks(settings: dict[str, Any], image_set: ImageSet) -> None:
-    """Let the datasets of a joint config read the masks, too, in place.
+    """Make the datasets of a joint config read the masks too, in place.
 
     Raises:
         UserError: If a mask is not where mmdet looks for it.
@@ -191,4 +191,4 @@ def _hooks(*, is_joint: bool) -> list[dict]:
         dict(type='CheckInvalidLossHook', interval=50, priority='VERY_LOW'),
         dict(type='EMAHook', ema_type='ExpMomentumEMA', momentum=0.003, priority=49),
     ]
-    return hooks[1:] if is_joint else hooks  # NumClassCheckHook wants one count in all heads
+    return hooks[1:] if is_joint else hooks  # NumClassCheckHook requires one count in all heads

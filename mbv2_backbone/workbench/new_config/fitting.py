@@ -13,8 +13,8 @@ from ...det.priors import ssdlite_shapes
 from ..data.records import Record
 from .prior_fit import feature_sizes, fit_shapes, prior_recall
 
-LR = 0.002  # of AdamW, for the largest batch
-_IMAGES_SEEN = 20_000  # that a run sees, within the passes below
+LR = 0.002  # for AdamW, with the largest batch
+_IMAGES_SEEN = 20_000  # per run, within the passes below
 _MIN_PASSES, _MAX_PASSES = 24, 60
 _MIN_EPOCH = 50  # iterations; loaders and validations take time of their own
 _MAX_WARMUP = 500
@@ -23,9 +23,9 @@ _SEG_SIZE = 512
 _MIN_SIZE = 96
 _SMALL_BOX = 16  # pixels of the input
 _ZOOMS = (0.85, 1.0, 1.2)  # boxes have several scales in training
-_MAX_WEIGHT = 10.0  # of a class of pixels
-_IOU_THR = 0.5  # from which on a prior matches a box
-_MAX_BOXES = 2000  # recall is measured on
+_MAX_WEIGHT = 10.0  # of a pixel class
+_IOU_THR = 0.5  # a prior with at least this IoU matches a box
+_MAX_BOXES = 2000  # boxes that recall is measured on
 _MAX_LEVELS, _PAPERS_LEVELS = 5, 6
 
 
@@ -34,12 +34,12 @@ class Schedule:
     """How long to train.
 
     Attributes:
-        batch_size: Images a step.
-        repeat: Passes over the images that make an epoch.
-        epochs: How many of them.
-        max_iters: All steps.
-        warmup: Steps in which the learning rate rises; 0 where there are too few for that.
-        lr: The learning rate then.
+        batch_size: Images per step.
+        repeat: Passes over the images per epoch.
+        epochs: Number of epochs.
+        max_iters: Total number of steps.
+        warmup: Steps in which the learning rate rises; 0 if there are too few steps for that.
+        lr: The learning rate after them.
     """
 
     batch_size: int
@@ -51,15 +51,15 @@ class Schedule:
 
 
 def plan_schedule(num_images: int, *, max_batch: int, passes: int | None = None) -> Schedule:
-    """Choose batch, epochs and learning rate by the number of images to train on.
+    """Choose batch size, epochs and learning rate from the number of training images.
 
     Args:
         num_images: At least 1.
-        max_batch: The largest batch, a power of 2.
-        passes: Over the images, at least 1; by default 20000 images are seen, in 24 to 60 passes.
+        max_batch: The largest batch size, a power of 2.
+        passes: Passes over the images, at least 1; by default 24 to 60, about 20000 images in all.
 
     Returns:
-        A schedule of exactly these passes.
+        A schedule of exactly this many passes.
 
     Example:
         >>> plan_schedule(205, max_batch=16).max_iters
@@ -84,7 +84,7 @@ def plan_schedule(num_images: int, *, max_batch: int, passes: int | None = None)
         repeat=repeat,
         epochs=epochs,
         max_iters=max_iters,
-        warmup=warmup if warmup > 1 else 0,  # mmengine's LinearLR never ends one of a single step
+        warmup=warmup if warmup > 1 else 0,  # mmengine's LinearLR never ends a single step
         lr=LR * batch / max_batch,
     )
 
@@ -92,12 +92,12 @@ def plan_schedule(num_images: int, *, max_batch: int, passes: int | None = None)
 def det_size(image_sizes: np.ndarray, relative_wh: np.ndarray) -> int:
     """Choose the side of a detector's square input.
 
-    320 as in the paper; 512 where more than a tenth of the boxes would be less than 16 pixels
-    large; never more than the images have.
+    320 as in the paper; 512 if more than a tenth of the boxes would be less than 16 pixels
+    large; never more than the size of the images.
 
     Args:
         image_sizes: `(N, 2)` width and height of the images.
-        relative_wh: `(M, 2)` width and height of the boxes in parts of their images.
+        relative_wh: `(M, 2)` width and height of the boxes relative to their images.
     """
     sides = np.sqrt(relative_wh.prod(-1))
     has_small = len(sides) and np.quantile(sides, 0.1) * _DET_SIZE < _SMALL_BOX
@@ -106,14 +106,14 @@ def det_size(image_sizes: np.ndarray, relative_wh: np.ndarray) -> int:
 
 
 def seg_size(image_sizes: np.ndarray, longest: int | None = None) -> tuple[int, int]:
-    """Choose width and height that images to segment are resized to fit in.
+    """Choose the width and height that images to segment are resized to fit in.
 
     Args:
         image_sizes: `(N, 2)` width and height of the images.
         longest: The longer side; by default that of the images, at most 512.
 
     Returns:
-        In the shape of the images if all have the same, else a square.
+        The aspect ratio of the images if all have the same, else a square.
     """
     longest = longest or int(min(_SEG_SIZE, np.median(image_sizes.max(-1))))
     ratios = image_sizes[:, 0] / image_sizes[:, 1]
@@ -125,14 +125,14 @@ def seg_size(image_sizes: np.ndarray, longest: int | None = None) -> tuple[int, 
 
 
 def plan_class_weights(shares: Sequence[float]) -> tuple[float, ...]:
-    """Weight the classes of pixels, so that what is rare is learned, too.
+    """Weight the classes of pixels, so that rare ones are learned too.
 
     Args:
-        shares: Of the pixels that are of each class, in [0, 1]; they add up to 1.
+        shares: Share of the pixels of each class, in [0, 1]; they add up to 1.
 
     Returns:
-        One over the root of a class's share, at most 10; 1 in the mean over all pixels but for
-        that limit, so that the learning rate holds. 1 for a class without a pixel.
+        The inverse root of a class's share, at most 10; apart from that limit the mean over all
+        pixels is 1, so that the learning rate still fits. 1 for a class without a pixel.
 
     Example:
         >>> plan_class_weights((0.81, 0.16, 0.03))
@@ -145,17 +145,17 @@ def plan_class_weights(shares: Sequence[float]) -> tuple[float, ...]:
 
 
 def padded(side: int) -> int:
-    """Return the next size of 16 k + 1, whose feature maps begin and end with the image."""
+    """Return the next size of 16 k + 1, whose feature maps align with the corners of the image."""
     return 16 * ceil((side - 1) / 16) + 1
 
 
 @dataclass(frozen=True)
 class Priors:
-    """Feature maps and the shapes of priors on them.
+    """Feature maps and their prior shapes.
 
     Attributes:
         shapes: For each map, relative to the input's shorter side.
-        recall: Share of the boxes that a prior matches.
+        recall: Share of the boxes that are matched by a prior.
         default_recall: The same for the default priors, on the paper's maps.
     """
 
@@ -173,9 +173,9 @@ def plan_priors(
     """Fit priors to the boxes of a dataset.
 
     Args:
-        records: Of the images to train on.
+        records: The training images.
         size: Side of the square input.
-        strides: Of the backbone's maps.
+        strides: Strides of the backbone's maps.
     """
     rows = [box for record in records for box in record.relative_boxes]
     boxes = np.array(rows, np.float32).reshape(-1, 4) * size  # xyxy in pixels of the input

@@ -16,7 +16,7 @@ _SCRATCH = [
 
 
 def backbone(pretrained: str | None) -> dict[str, Any]:
-    """Return how the backbone starts: from weights or from scratch."""
+    """Return the settings that start the backbone from pretrained weights or from scratch."""
     if pretrained is None:
         return dict(norm_cfg=Name('norm_cfg'), init_cfg=_SCRATCH)
     init = dict(_delete_=True, type='Pretrained', checkpoint=pretrained)
@@ -24,13 +24,13 @@ def backbone(pretrained: str | None) -> dict[str, Any]:
 
 
 def epoch_schedule(schedule: Schedule, metric: str) -> dict[str, Any]:
-    """Return the settings of a run by epochs, as mmdet trains, that keeps the best checkpoint."""
+    """Return the settings of a run in epochs, as in mmdet, that keeps the best checkpoint."""
     cosine = dict(begin=0, T_max=schedule.epochs, by_epoch=True, convert_to_iter_based=True)
     return _run(schedule, metric, 'max_epochs', schedule.epochs, cosine)
 
 
 def iter_schedule(schedule: Schedule, metric: str) -> dict[str, Any]:
-    """Return the settings of a run by iterations, as mmseg trains."""
+    """Return the settings of a run in iterations, as in mmseg."""
     steps = schedule.max_iters - schedule.warmup
     cosine = dict(begin=schedule.warmup, T_max=steps, by_epoch=False)
     return _run(schedule, metric, 'max_iters', schedule.max_iters, cosine)

@@ -13,7 +13,7 @@ from .code import Name
 
 
 def check_fits(image_set: ImageSet, task: str) -> None:
-    """Refuse a dataset that does not have what a task needs, or where no class reads it."""
+    """Reject a dataset that lacks what a task needs, or that no dataset class reads."""
     has_masks = any(item.mask for item in image_set.images)
     if task != 'seg':
         if image_set.layout == 'masks':
@@ -57,7 +57,7 @@ def _check_joint_masks(image_set: ImageSet) -> None:
 
 
 def _check_readable(image_set: ImageSet) -> None:
-    """Refuse a folder that no dataset class of ours reads, with the command that converts it."""
+    """Reject a folder that none of our dataset classes reads, with the command to convert it."""
     root = image_set.root
     if image_set.layout == 'coco':
         return
@@ -74,12 +74,12 @@ def _check_readable(image_set: ImageSet) -> None:
 
 
 def plan_split(image_set: ImageSet) -> dict[Path, bytes]:
-    """Return the files that have to be written for a split that a hash of the names made.
+    """Return the files to write for a split that was made from a hash of the names.
 
-    Nothing is written; `image_set` then knows the files.
+    Nothing is written; `image_set` then refers to the files.
 
     Raises:
-        UserError: If such files are there and hold something else.
+        UserError: If such files exist with other content.
     """
     if not image_set.is_split_by_name:
         return {}
@@ -103,9 +103,9 @@ def held_out_settings(
     """Return the settings `val_<kind>` and `test_<kind>`.
 
     Args:
-        splits: To validate and to test on.
+        splits: The splits to validate and to test on.
         kind: `dataloader` or `evaluator`.
-        make: Takes the name of a split. Where both use the same one it is called once.
+        make: Takes the name of a split. If both use the same one it is called once.
     """
     val, test = splits
     name = f'val_{kind}'
@@ -116,7 +116,7 @@ def one_suffix(items: Sequence[Labelled]) -> str:
     """Return the suffix that all images have.
 
     Raises:
-        UserError: If they have several.
+        UserError: If there are several.
     """
     suffixes = sorted({item.path.suffix for item in items})
     if len(suffixes) != 1:

@@ -13,7 +13,7 @@ from ...annotations.overlaps import pairwise_iou
 from ...det.priors import Size, grid_priors
 from ...det.targets import pairwise_overlaps
 
-MAX_SHAPES = 6  # a cell
+MAX_SHAPES = 6  # per cell
 _ROUNDS = 50
 _CHUNK = 256
 
@@ -23,8 +23,8 @@ def feature_sizes(input_size: Size, strides: Sequence[int], num_levels: int) -> 
 
     Args:
         input_size: Height and width of the network input.
-        strides: Of the levels that the backbone gives; each further level halves the last one.
-        num_levels: Of all levels; fewer are returned where a level would be no smaller.
+        strides: Strides of the backbone's levels; each further level halves the last one.
+        num_levels: Number of levels; fewer are returned if a level would be no smaller.
 
     Example:
         >>> feature_sizes((320, 320), (16, 32), 6)
@@ -37,14 +37,14 @@ def feature_sizes(input_size: Size, strides: Sequence[int], num_levels: int) -> 
 
 
 def smallest_matched(stride: float, iou_thr: float) -> float:
-    """Return the side of the smallest square that a prior of its shape matches wherever it lies.
+    """Return the side of the smallest square that a prior of its shape matches at any position.
 
     The centre of a box is at most half a stride from that of a prior, in x and in y. Two squares
     of side s, shifted by d in both, have the IoU (s - d)^2 / (2 s^2 - (s - d)^2).
 
     Args:
         stride: Distance of the priors, in pixels.
-        iou_thr: From which IoU on they match.
+        iou_thr: The lowest IoU of a match.
 
     Example:
         >>> round(smallest_matched(16, 0.5), 1)
@@ -63,14 +63,14 @@ def cluster_shapes(wh: np.ndarray, count: int) -> np.ndarray:
 
     Args:
         wh: `(N, 2)` width and height of boxes, N at least 1.
-        count: Of shapes; fewer are returned where there are fewer different boxes.
+        count: Number of shapes; fewer are returned if there are fewer different boxes.
 
     Returns:
         `(K, 2)` sorted by area, K at most `count`.
     """
     different = np.unique(wh, axis=0)
     sides = np.sqrt(different.prod(-1))
-    # Evenly over the sizes, so that a few small boxes among many large ones get a shape, too.
+    # Spread over the sizes, so that a few small boxes among many large ones also get a shape.
     wanted = np.linspace(sides.min(), sides.max(), min(count, len(different)) + 2)[1:-1]
     shapes = different[np.unique([np.abs(sides - side).argmin() for side in wanted])]
     for _ in range(_ROUNDS):
@@ -87,15 +87,15 @@ def fit_shapes(
 ) -> list[list[tuple[float, float]]]:
     """Fit prior shapes to boxes, level by level.
 
-    A box belongs to the coarsest level on which a prior of its shape would match it wherever it
-    lies, a smaller one to the finest level. The number of shapes of a level, from 1 to 6, grows
+    A box belongs to the coarsest level on which a prior of its shape would match it at any
+    position, a smaller one to the finest level. The number of shapes of a level, from 1 to 6, grows
     with its share of the boxes; a level without boxes gets one square.
 
     Args:
         wh: `(N, 2)` width and height of boxes in pixels of the input, above 0.
         input_size: Height and width of the network input.
         levels: Height and width of the feature maps, the finest first.
-        iou_thr: From which IoU on a prior matches a box.
+        iou_thr: The lowest IoU at which a prior matches a box.
 
     Returns:
         For each level its shapes, relative to the input's shorter side.
@@ -117,7 +117,7 @@ def fit_shapes(
             square = min(side / min(input_size), 0.95)
             shapes.append([(round(square, 3), round(square, 3))])
             continue
-        # A tenth of the boxes is worth all six shapes of a cell.
+        # A tenth of the boxes justifies all six shapes of a cell.
         count = min(MAX_SHAPES, max(1, round(60 * len(own) / len(wh))))
         relative = cluster_shapes(own, count) / min(input_size)
         shapes.append([(round(float(w), 3), round(float(h), 3)) for w, h in relative])
@@ -139,10 +139,10 @@ def prior_recall(
         shapes: For each level, relative to the input's shorter side.
         input_size: Height and width of the network input.
         levels: Height and width of the feature maps.
-        iou_thr: From which IoU on a prior matches a box.
+        iou_thr: The lowest IoU at which a prior matches a box.
 
     Returns:
-        In [0, 1]; 1 for no boxes.
+        In [0, 1]; 1 if there are no boxes.
     """
     in_pixels = [torch.tensor(level) * min(input_size) for level in shapes]
     priors = torch.cat(grid_priors(in_pixels, levels, input_size))

@@ -13,7 +13,7 @@ from .paths import held_out_settings, one_suffix
 
 
 def trained_classes(image_set: ImageSet) -> tuple[str, ...]:
-    """Return the classes of masks without a void at their end."""
+    """Return the mask classes without a void class at the end."""
     classes = image_set.mask_classes
     return classes[:-1] if len(classes) - 1 in image_set.void_classes else classes
 
@@ -27,7 +27,7 @@ def seg_settings(
     width: float,
     pretrained: str | None,
 ) -> dict[str, Any]:
-    """Return the settings of a segmentor's config below its classes, in their order."""
+    """Return the settings of a segmentor's config after its classes, in order."""
     return (
         _model(size_wh, class_weight, width=width, pretrained=pretrained)
         | _pipelines(image_set, size_wh)

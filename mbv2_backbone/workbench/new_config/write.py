@@ -47,20 +47,20 @@ _SEG_BASES = (
     'mmseg::_base_/schedules/schedule_40k.py',
 )
 _MAX_BATCH = dict(det=16, seg=8, both=16)
-_LARGE = 512  # pixels of a side, above which half of that fits
+_LARGE = 512  # pixels of a side, above which the batch size is halved
 
 
 @dataclass(frozen=True)
 class Wishes:
-    """What the user wants other than by default.
+    """The user's choices that differ from the defaults.
 
     Attributes:
-        layout: Of the dataset, where the folder holds several.
+        layout: Layout of the dataset, if the folder has several.
         size: Side of a detector's square input, or the longer side of a segmentor's.
         width: Width multiplier of the backbone.
-        passes: Over the images to train on.
+        passes: Passes over the training images.
         pretrained: Checkpoint of the backbone; `None` trains from scratch.
-        class_file: Names the values in the masks, a line each.
+        class_file: File that names the mask values, one per line.
 
     Raises:
         UserError: If a size or a number of passes is less than 1.
@@ -81,14 +81,14 @@ class Wishes:
 
 @dataclass
 class NewConfig:
-    """A config that was written.
+    """A written config.
 
     Attributes:
-        path: Where it is.
-        report: What the check of its data found.
-        facts: What was chosen, a line each.
-        checkpoint: Where training leaves the last checkpoint.
-        split_files: New files below the folder of the dataset, which hold its splits.
+        path: Path of the config.
+        report: Result of the check of its data.
+        facts: What was chosen, one line each.
+        checkpoint: Where training saves the last checkpoint.
+        split_files: New files in the dataset folder that define its splits.
     """
 
     path: Path
@@ -104,14 +104,14 @@ def write_config(
     """Check a dataset and write a config that trains on it.
 
     Args:
-        folder: Of the dataset.
+        folder: Folder of the dataset.
         task: `det`, `seg` or `both`.
-        out: The config; by default one in `configs` that is called after the folder.
-        force: Replace a config that is there.
-        wishes: What is not to be as by default.
+        out: Path of the config; by default it is in `configs` and named after the folder.
+        force: Replace an existing config.
+        wishes: Choices that differ from the defaults.
 
     Raises:
-        UserError: If there is a config already, the dataset does not fit the task, something in it
+        UserError: If the config exists, the dataset does not fit the task, something in it
             would stop training, or a file cannot be written; nothing is written then.
     """
     name = re.sub(r'\W+', '_', Path(folder).resolve().name).strip('_').lower() or 'set'
@@ -135,7 +135,7 @@ def write_config(
 
 
 def _write(text: str, path: Path, split_files: Mapping[Path, bytes]) -> None:
-    """Write the config and the lists of its splits; a config that cannot be written leaves none."""
+    """Write the config and the lists of its splits; none are left if the config fails."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replaced_whole(path) as part:
@@ -149,11 +149,11 @@ def _write(text: str, path: Path, split_files: Mapping[Path, bytes]) -> None:
 def _choose(
     report: Report, task: str, wishes: Wishes
 ) -> tuple[Callable[[], dict[str, Any]], list[str], Schedule]:
-    """Choose sizes, priors or weights of classes, and the schedule.
+    """Choose sizes, priors or class weights, and the schedule.
 
     Returns:
-        What makes the settings once the splits are written; what was chosen, a line each; the
-        schedule.
+        A function that makes the settings once the splits are written; what was chosen, one line
+        each; the schedule.
     """
     image_set = report.image_set
     records = [item.record for item in image_set.splits['train']]
@@ -195,7 +195,7 @@ def _describe(schedule: Schedule) -> str:
 def _text(
     image_set: ImageSet, task: str, settings: dict[str, Any], facts: list[str], path: Path
 ) -> str:
-    """Lay out the config."""
+    """Format the config."""
     classes = trained_classes(image_set) if task == 'seg' else image_set.classes
     val, _ = image_set.held_out
     counts = [len(image_set.splits[split]) for split in ('train', val)]
@@ -221,11 +221,11 @@ def _text(
 
 
 def _base(name: str, path: Path) -> str:
-    """Return how a config at a path inherits from one of this project."""
+    """Return how a config at a path refers to its base in this project."""
     if is_installed():
-        return PREFIX + name  # a path would break with the next environment
+        return PREFIX + name  # a path would break in another environment
     own, folder = osp.realpath(config_path(name)), osp.abspath(path.parent)
-    # mmengine takes `..` now by the text of the path, now through links.
+    # mmengine resolves `..` sometimes by the text of the path, sometimes through links.
     if folder == osp.realpath(folder):
         own = osp.relpath(own, folder)
     return own.replace('\\', '/')

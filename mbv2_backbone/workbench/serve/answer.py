@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 32 * 2**20
 MAX_PIXELS = 50_000_000
-_VIEW_SIDE = 1600  # of the mask that the page draws; the screen shows no more
+_VIEW_SIDE = 1600  # of the mask sent to the page; a screen shows no more
 
 
 def answer(predictor: FilePredictor, data: bytes) -> dict:
@@ -30,8 +30,8 @@ def answer(predictor: FilePredictor, data: bytes) -> dict:
 
     Returns:
         `width` and `height` of the image; `boxes`, each with `label`, `score` and `xyxy` in
-        pixels, by falling score; `mask`, a gray PNG of the labels as a data URL, and `areas`, the
-        share of the image of each label in it, or `None`; `milliseconds` of the prediction.
+        pixels, by descending score; `mask`, a gray PNG of the labels as a data URL, and `areas`,
+        the share of the image of each label in it, or `None`; `milliseconds` the prediction took.
 
     Raises:
         UserError: If it is not an image, or too large.
@@ -51,7 +51,7 @@ def answer(predictor: FilePredictor, data: bytes) -> dict:
 
 
 def decode(data: bytes) -> np.ndarray:
-    """Decode an image `(H, W, 3)` uint8 BGR, turned as its EXIF data says.
+    """Decode an image `(H, W, 3)` uint8 BGR, rotated by its EXIF data.
 
     Raises:
         UserError: If it is not an image, or too large.
@@ -63,7 +63,7 @@ def decode(data: bytes) -> np.ndarray:
             num_pixels = header.width * header.height
     except Image.DecompressionBombError:  # above Pillow's own limit, which is higher
         num_pixels = inf
-    except Exception as error:  # on damaged files Pillow raises almost anything
+    except Exception as error:  # Pillow raises almost anything on damaged files
         raise UserError('This file cannot be read as an image; use a JPEG or PNG.') from error
     if num_pixels > MAX_PIXELS:
         limit = MAX_PIXELS // 10**6
@@ -75,7 +75,7 @@ def decode(data: bytes) -> np.ndarray:
 
 
 def too_large(size: int) -> UserError:
-    """Return the error of a file of so many bytes."""
+    """Return the error for a file of this many bytes."""
     limit = MAX_BYTES // 2**20
     return UserError(f'The file has {size / 2**20:.0f} MB, more than {limit}; make it smaller.')
 

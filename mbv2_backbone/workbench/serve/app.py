@@ -30,15 +30,15 @@ _PAGE = Path(__file__).parent / 'page'
 def build_app(
     predictor: FilePredictor, *, name: str, score_thr: float, hosts: Sequence[str]
 ) -> Starlette:
-    """Build the app: the page, what it must know of the model, and predictions.
+    """Build the app: the page, the facts about the model that it needs, and predictions.
 
     Args:
-        predictor: Gives boxes of all scores; the page chooses among them.
-        name: Of the model, for the page.
-        score_thr: Where the threshold stands at first.
-        hosts: Names that it may be asked by, as `server.allowed_hosts` returns them.
+        predictor: Returns boxes of all scores; the page filters them.
+        name: Name of the model, for the page.
+        score_thr: Initial value of the threshold.
+        hosts: Host names to accept, as returned by `server.allowed_hosts`.
     """
-    # A single thread: one image at a time, whoever asks.
+    # A single thread: one image at a time for all clients.
     worker = ThreadPoolExecutor(1)
     painter = predictor.painter
     about = dict(
@@ -75,15 +75,15 @@ def build_app(
 
 
 def _is_foreign(request: Request) -> bool:
-    """Tell whether a browser sends a request for the page of another site."""
+    """Check whether a browser sends a request on behalf of another site's page."""
     origin = request.headers.get('origin')
     return origin is not None and urlsplit(origin).netloc != request.headers.get('host')
 
 
 async def _read(request: Request) -> bytes:
-    """Read the image; what is sent beyond the limit is read, too, but not kept.
+    """Read the image; data beyond the limit is read too, but not kept.
 
-    A browser whose upload is cut off does not show the answer.
+    A browser whose upload is cut off does not show the response.
     """
     data = bytearray()
     size = 0

@@ -13,7 +13,7 @@ from ...common.messages import UserError
 
 _LOCAL = ('127.0.0.1', 'localhost')
 _NEEDED = ('starlette', 'uvicorn')
-MAX_CONNECTIONS = 64  # beyond them the answer is 503: each may hold an image that waits
+MAX_CONNECTIONS = 64  # more get a 503: each may hold an image that waits
 
 
 def serve(
@@ -30,20 +30,20 @@ def serve(
     Args:
         config: Path of the config.
         checkpoint: Path of a checkpoint of the whole model, or of an exported file; `best` or
-            `last` of the config's work folder.
-        host: Address to listen on; the default is reached from this machine alone.
+            `last` in the config's work directory.
+        host: Address to listen on; the default is reachable from this machine only.
         port: 0 takes a free one.
-        score_thr: Where the threshold of the page stands at first.
+        score_thr: Initial value of the threshold on the page.
         cfg_options: `key=value` overrides of the config.
 
     Raises:
-        UserError: If the config or the checkpoint is not what it must be, the address is taken,
+        UserError: If the config or the checkpoint is not valid, the address is in use,
             or the packages of the page are missing.
     """
     missing = [name for name in _NEEDED if find_spec(name) is None]
     if missing:
         raise UserError(f'--serve needs {" and ".join(missing)}: pip install {" ".join(missing)}')
-    listener = _listen(host, port)  # before the model is loaded: a port that is taken shows at once
+    listener = _listen(host, port)  # before the model is loaded, to report a used port at once
     with listener:
         from ...weights.whole_model import find_checkpoint
         from ..configs.read import load_config
@@ -61,14 +61,14 @@ def serve(
 
 
 def allowed_hosts(host: str, address: str) -> list[str]:
-    """Return the names that a server may be asked by.
+    """Return the host names that requests to the server may use.
 
-    A stranger's page may give its own name the address of this machine and ask then. Where the
-    server is reached from this machine alone, the names that it has there are enough.
+    Another site's page may point its own host name at this machine and send requests. If the
+    server is reachable from this machine only, the names it has there are enough.
 
     Args:
-        host: Name or address that it was told to listen on.
-        address: IP address that this is.
+        host: Host name or address to listen on.
+        address: The IP address of that host.
     """
     return [*_LOCAL, host, address] if ip_address(address).is_loopback else ['*']
 
@@ -94,7 +94,7 @@ def _run(app: object, listener: socket.socket, address: str) -> None:
         timeout_graceful_shutdown=5,
     )
     print(f'Serving on {address} until Ctrl-C', flush=True)
-    # uvicorn ends cleanly and raises it again, but where the shell has SIGINT ignored (`… &`).
+    # uvicorn shuts down and raises it again, unless the shell has SIGINT ignored (`… &`).
     with suppress(KeyboardInterrupt):
         uvicorn.Server(options).run(sockets=[listener])
     print('Stopped')

@@ -1,1 +1,1 @@
-"""Checks of a dataset, and statistics of what it holds."""
+"""Checks of a dataset, and statistics of its contents."""

@@ -24,12 +24,12 @@ _THREADS = 4
 
 @dataclass(frozen=True)
 class Report:
-    """What a check found.
+    """The result of a check.
 
     Attributes:
-        image_set: What was checked.
-        stats: Numbers by split; nothing where the data cannot be read.
-        findings: What is well and what is not; an `error` stops training.
+        image_set: The dataset that was checked.
+        stats: Numbers by split; empty if the data cannot be read.
+        findings: What passed and what did not; an `error` stops training.
     """
 
     image_set: ImageSet
@@ -38,11 +38,11 @@ class Report:
 
     @property
     def stops_training(self) -> bool:
-        """Whether anything that was found would stop training."""
+        """Whether any finding would stop training."""
         return any(finding.level == 'error' for finding in self.findings)
 
     def as_json(self) -> dict[str, Any]:
-        """Return all of it as JSON can hold it."""
+        """Return the report as values that JSON can hold."""
         return dict(
             source=str(self.image_set.root),
             layout=self.image_set.layout,
@@ -71,7 +71,7 @@ def check_folder(folder: str | Path, *, layout: str | None = None, task: str = '
 def check_set(image_set: ImageSet) -> Report:
     """Read the headers of all images, all annotations and all masks of a dataset.
 
-    The values in masks that nothing names get names by their numbers, in place.
+    Values in masks without a name are named by their numbers, in place.
     """
     masks = _read_all(image_set)
     if masks and not image_set.mask_classes:
@@ -83,7 +83,7 @@ def check_set(image_set: ImageSet) -> Report:
 
 
 def check_config(path: str) -> Report:
-    """Check the image sets that a config trains and tests on.
+    """Check the datasets that a config trains and tests on.
 
     Raises:
         UserError: If the config cannot be read.
@@ -106,7 +106,7 @@ def check_config(path: str) -> Report:
 
 
 def _read_all(image_set: ImageSet) -> dict[Path, MaskFacts]:
-    """Read images and annotations into the records; return what is known of the masks."""
+    """Read images and annotations into the records; return the facts about the masks."""
     images = [item for split in image_set.splits.values() for item in split]
     with ThreadPoolExecutor(_THREADS) as pool:
         reads = pool.map(lambda item: item.record, images)
@@ -115,7 +115,7 @@ def _read_all(image_set: ImageSet) -> dict[Path, MaskFacts]:
     pairs = {item.mask: item.path for item in images if item.mask}
     if not pairs:
         return {}
-    from ...checks.mask_values import scan_masks  # detection does without mmseg
+    from ...checks.mask_values import scan_masks  # detection works without mmseg
 
     with tempfile.TemporaryDirectory() as folder:
         names = [(str(mask), str(image)) for mask, image in pairs.items()]

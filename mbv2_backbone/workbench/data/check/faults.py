@@ -34,7 +34,7 @@ def find_faults(image_set: ImageSet, masks: Mapping[Path, MaskFacts]) -> list[Fi
     for split, items in image_set.splits.items():
         found = _check_split(split, items)
         if split == 'test' and not any(item.record.boxes or item.mask for item in items):
-            # Nobody tests on it: configs take a split with labels.
+            # It is not used for testing: configs take a split with labels.
             found = [replace(f, level='warning') if f.level == 'error' else f for f in found]
         findings += found
     return findings + _check_masks(image_set, masks)
@@ -65,7 +65,7 @@ def _check_split(split: str, items: Sequence[Labelled]) -> list[Finding]:
 
 
 def _as_sample(record: Record) -> dict:
-    """Return a record as the datasets have it."""
+    """Return a record in the format of the datasets' samples."""
     sample = dict(img_path=str(record.path), seg_map_path=record.mask)
     if record.stated_wh:
         sample |= dict(zip(('width', 'height'), record.stated_wh, strict=True))
@@ -100,7 +100,7 @@ def _check_masks(image_set: ImageSet, masks: Mapping[Path, MaskFacts]) -> list[F
 
 
 def find_overlap(splits: Mapping[str, Sequence[Labelled]]) -> list[Finding]:
-    """Find images of the same content in several splits."""
+    """Find images with the same content in several splits."""
     by_size = defaultdict(set)
     for split, items in splits.items():
         for item in items:

@@ -13,7 +13,7 @@ from ..records import Annotation, ImageSet, Labelled
 
 
 def config_splits(summary: ConfigSummary) -> tuple[str, ...]:
-    """Return `train`, `val`, and `test` where it is not the same data as `val`."""
+    """Return `train`, `val`, and `test` unless it has the same data as `val`."""
     keys = ('data_root', 'ann_file', 'data_prefix')
     data = {
         split: [[one.config.get(key) for key in keys] for one in datasets]
@@ -26,7 +26,7 @@ def config_splits(summary: ConfigSummary) -> tuple[str, ...]:
 
 
 def set_of_config(summary: ConfigSummary, path: Path, splits: tuple[str, ...]) -> ImageSet:
-    """Build the datasets of a config whose data can be read, and take the images they use."""
+    """Build the datasets of a config that can be read, and collect the images they use."""
     image_set = ImageSet(path, 'config')
     for split in splits:
         items = []

@@ -15,7 +15,7 @@ from ..records import Record
 if TYPE_CHECKING:
     from ...checks.mask_values import MaskFacts
 
-# COCO calls boxes of less than 32x32 pixels small and those of 96x96 or more large.
+# COCO calls boxes below 32x32 pixels small and those of 96x96 or more large.
 COCO_AREAS = dict(small=(0, 32**2), medium=(32**2, 96**2), large=(96**2, float('inf')))
 _MAX_SIZES = 5
 _QUANTILES = dict(least=0, tenth=0.1, median=0.5, nine_tenths=0.9, most=1)
@@ -26,16 +26,16 @@ class SplitStats:
     """Numbers about the images of a split.
 
     Attributes:
-        images: How many there are.
-        empty: How many have no box.
+        images: Number of images.
+        empty: Number of images without a box.
         boxes: Boxes by class.
         coco_sizes: Boxes by COCO's sizes: `small`, `medium` and `large`.
-        areas: In pixels: `least`, `tenth`, `median`, `nine_tenths` and `most` of the boxes' areas.
-        relative_sizes: The same of the square root of a box's area over that of its image, in
+        areas: Areas of boxes in pixels: `least`, `tenth`, `median`, `nine_tenths` and `most`.
+        relative_sizes: The same for the square root of a box's area relative to its image, in
             [0, 1].
         image_sizes: Images by `WIDTHxHEIGHT`, the most frequent first.
         masks: Images with a mask.
-        pixels: Share of the masks' pixels by class, in [0, 1]; ignored ones are not counted.
+        pixels: Share of the masks' pixels by class, in [0, 1], without ignored ones.
     """
 
     images: int
@@ -50,7 +50,7 @@ class SplitStats:
 
 
 def relative_wh(records: Sequence[Record]) -> np.ndarray:
-    """Return width and height of all boxes that count, in parts of their images: `(N, 2)`."""
+    """Return width and height, relative to the image, of all boxes not ignored: `(N, 2)`."""
     rows = [(x2 - x1, y2 - y1) for r in records for x1, y1, x2, y2 in r.relative_boxes]
     return np.array(rows, float).reshape(-1, 2)
 
@@ -92,14 +92,14 @@ def _pixel_shares(facts: Sequence[MaskFacts], names: Mapping[int, str]) -> dict[
     counts = Counter(dict.fromkeys(names.values(), 0))
     for fact in facts:
         for value, count in fact.counts:
-            if value in names:  # of several values for a class, such as its index and its colour
+            if value in names:  # one of several values of a class, such as index and colour
                 counts[names[value]] += count
     total = counts.total() or 1
     return {name: count / total for name, count in counts.items()} if facts else {}
 
 
 def describe(stats: Mapping[str, SplitStats]) -> str:
-    """Lay the numbers out in columns, one per split."""
+    """Format the numbers in columns, one per split."""
     has_boxes = any(split.boxes for split in stats.values())
     blocks = [_block('images', stats, _image_counts)]
     if has_boxes:

@@ -10,11 +10,11 @@ from ....common.messages import UserError
 from ..names import images_in, read_classes, read_lists
 from ..records import Annotation, ImageSet, Labelled, Size, Source
 
-Folders = list[tuple[str | None, Path, Path]]  # split (None if lists tell it), images, annotations
+Folders = list[tuple[str | None, Path, Path]]  # split (None if lists give it), images, annotations
 
 
 def folders_with(pattern: str, root: Path, splits: Mapping[str, Path]) -> Folders:
-    """Return the folders that hold annotation files of a pattern next to their images."""
+    """Return the folders with annotation files of a pattern next to their images."""
     folders = [(None, root), *splits.items()]
     return [
         (split, folder, folder)
@@ -26,9 +26,9 @@ def folders_with(pattern: str, root: Path, splits: Mapping[str, Path]) -> Folder
 def read_by_image(
     layout: str, suffix: str, read: Callable[[Path], Annotation], root: Path, folders: Folders
 ) -> ImageSet:
-    """Read a dataset whose images have an annotation file each, of the same name.
+    """Read a dataset in which each image has an annotation file of the same name.
 
-    Classes are those of `classes.txt`, or all that the files name, sorted.
+    Classes are those in `classes.txt`, or else all names in the annotations, sorted.
     """
     paths = [path for *_, folder in folders for path in sorted(folder.glob(f'*{suffix}'))]
     contents = {path: _try_to_read(read, path) for path in paths}

@@ -15,7 +15,7 @@ from ..outlines import area_of
 from ..records import Annotation, ImageSet, Item, Labelled, Size, Source
 from .writing import DIGITS, Splits, rounded, write_json
 
-_MAX_PROBED = 50  # images looked for, to tell in which folder those of a COCO file are
+_MAX_PROBED = 50  # images looked up to find the image folder of a COCO file
 
 
 def write_coco(root: Path, classes: Sequence[str], splits: Splits) -> list[str]:
@@ -53,7 +53,7 @@ def _coco_fields(item: Item) -> dict:
 
 
 def coco_files(root: Path) -> list[Path]:
-    """Return COCO's annotation files; LabelMe's JSON files lie next to images of their names."""
+    """Return COCO's annotation files; LabelMe's JSON files are next to images of the same name."""
     files = sorted(root.glob('annotations/*.json'))
     boxes = [path for path in files if path.stem.startswith('instances')]
     if files:
@@ -68,7 +68,7 @@ def coco_files(root: Path) -> list[Path]:
 
 
 def read_coco(root: Path, files: Sequence[Path]) -> ImageSet:
-    """Read a dataset in COCO's layout: one JSON file per split, or one of all images."""
+    """Read a dataset in COCO's layout: one JSON file per split, or one for all images."""
     image_set = ImageSet(root, 'coco', problems=byte_order_problems(files))
     for path in files:
         data = read_json(path)
@@ -94,12 +94,12 @@ def read_coco(root: Path, files: Sequence[Path]) -> ImageSet:
 
 
 def _image_folder(root: Path, path: Path, images: Sequence[dict]) -> Path:
-    """Return the folder in which most of the images of a COCO file are."""
+    """Return the folder with most of the images of a COCO file."""
     folders = [path.parent, root]
     for parent in (root, root / 'images'):
         folders += [p for p in sorted(parent.glob('*')) if p.is_dir()]
     split = split_in(path.stem) or split_in(path.parent.name)
-    # Of folders with images of the same names that of the split comes first.
+    # If several folders have images of the same names, the one named after the split comes first.
     folders.sort(key=lambda folder: split_in(folder.name) != split)
     names = [image['file_name'] for image in images[:_MAX_PROBED]]
     return max(folders, key=lambda folder: sum((folder / name).is_file() for name in names))

@@ -15,7 +15,7 @@ from ..names import read_json
 from ..records import Annotation, Item
 from .writing import Splits, images_of, moved_boxes, rounded, write_classes, write_json
 
-_LABELME = '5.5.0'  # the version whose format this is
+_LABELME = '5.5.0'  # the version with this format
 
 
 def write_labelme(root: Path, classes: Sequence[str], splits: Splits) -> list[str]:
@@ -43,7 +43,7 @@ def write_labelme(root: Path, classes: Sequence[str], splits: Splits) -> list[st
 
 
 def _labelme_shapes(item: Item, classes: Sequence[str], group: int) -> list[dict]:
-    """Return a rectangle, or a polygon for each part; parts of one object share a group."""
+    """Return a rectangle, or a polygon per part; parts of one object share a group."""
     kind = 'polygon' if item.outline else 'rectangle'
     return [
         {
@@ -62,7 +62,7 @@ def read_labelme(path: Path) -> Annotation:
     """Read the JSON file of an image; shapes become boxes.
 
     Raises:
-        UserError: If LabelMe did not write it.
+        UserError: If it is not in LabelMe's format.
     """
     data = read_json(path)
     shapes = data.get('shapes') if isinstance(data, dict) else None
@@ -74,7 +74,7 @@ def read_labelme(path: Path) -> Annotation:
 
 
 def _labelme_objects(shapes: Sequence[dict]) -> list[Object]:
-    """Return the objects; shapes of one label and group are parts of one, as LabelMe has it."""
+    """Return the objects; as in LabelMe, shapes with the same label and group are one object."""
     groups = defaultdict(list)
     for place, shape in enumerate(shapes):
         group = shape.get('group_id')
@@ -99,7 +99,7 @@ def _labelme_object(parts: Sequence[dict]) -> Object:
 
 
 def _around(shape: dict) -> Sequence[float] | None:
-    """Return the box around a shape of LabelMe; a circle is its centre and a point on it."""
+    """Return the box around a LabelMe shape; a circle is its centre and a point on it."""
     try:
         points = np.array(shape.get('points'), float)
     except (TypeError, ValueError):

@@ -15,7 +15,7 @@ _ENDS = ('annot', '_masks', '_labels', '_annotations')  # CamVid has train and t
 
 
 def mask_folders(root: Path, splits: Mapping[str, Path]) -> Folders:
-    """Return where images and masks are: side by side, or split inside of that, or reversed."""
+    """Return the image and mask folders: side by side, split inside those, or the reverse."""
     groups = [
         [(None, root / i, root / m) for i in _IMAGES for m in _MASKS],
         [
@@ -46,7 +46,7 @@ def _masks_in(folder: Path) -> dict[str, Path]:
 
 
 def read_masks(root: Path, folders: Folders) -> ImageSet:
-    """Read a dataset of images and masks; `classes.txt` names the values in the masks."""
+    """Read a dataset of images and masks; `classes.txt` names the mask values."""
     image_set = ImageSet(root, 'masks')
     image_set.mask_classes, image_set.mask_palette = read_classes(root)
     for split, images, masks in folders:
@@ -73,7 +73,7 @@ def read_masks(root: Path, folders: Folders) -> ImageSet:
 
 
 def add_masks(image_set: ImageSet) -> None:
-    """Give the images of a dataset with boxes the masks that lie in the same folder, in place."""
+    """Add the masks in the same folder to the images of a dataset with boxes, in place."""
     masks = {
         (images, stem): path
         for _, images, folder in mask_folders(image_set.root, split_folders(image_set.root))
@@ -92,10 +92,10 @@ def add_masks(image_set: ImageSet) -> None:
 
 
 def name_values(image_set: ImageSet, box_classes: tuple[str, ...]) -> None:
-    """Name the values in the masks of a dataset that has boxes, too, in place.
+    """Name the values in the masks of a dataset that also has boxes, in place.
 
-    They are those of `classes.txt`, unless these are the classes of the boxes, which masks have
-    behind their background.
+    They come from `classes.txt`; without it, or if it lists the box classes, they are `background`
+    and the box classes.
     """
     names, palette = read_classes(image_set.root)
     if names in ((), box_classes):

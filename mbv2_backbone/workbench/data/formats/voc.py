@@ -29,9 +29,9 @@ def write_voc_files(
     folder: str = '',
     is_segmented: bool = False,
 ) -> None:
-    """Write the files that VOC itself has, in which the dataset is called `folder`.
+    """Write the files of the original VOC layout, with `folder` as the name of the dataset.
 
-    Images with masks (`is_segmented`) are listed for segmentation, too.
+    Images with masks (`is_segmented`) are also listed for segmentation.
     """
     members = {split: [Path(photo.name).stem for photo in splits[split]] for split in splits}
     if {'train', 'val'} <= members.keys():
@@ -42,7 +42,7 @@ def write_voc_files(
         for split, names in members.items():
             (lists / f'{split}.txt').write_text(''.join(f'{name}\n' for name in names), 'utf-8')
     annotations = root / 'Annotations'
-    annotations.mkdir(exist_ok=True)  # on some file systems annotations and Annotations are one
+    annotations.mkdir(exist_ok=True)  # may be the same folder as Annotations on some file systems
     for photo in images_of(splits):
         tree = voc_tree(photo, classes, folder=folder, is_segmented=is_segmented)
         tree.write(annotations / f'{Path(photo.name).stem}.xml', encoding='utf-8')
@@ -51,10 +51,10 @@ def write_voc_files(
 def voc_tree(
     photo: Photo, classes: Sequence[str], *, folder: str = '', is_segmented: bool = False
 ) -> ElementTree.ElementTree:
-    """Return VOC's annotation of an image; corners are whole pixels.
+    """Return the VOC annotation of an image; corners are whole pixels.
 
-    They count from 1, with both corners inside the object. mmdet's `XMLDataset` subtracts 1 from
-    all four numbers, which leaves the last pixel inside, and its VOC metric counts that pixel
+    They count from 1, and both corners are inside the object. mmdet's `XMLDataset` subtracts 1 from
+    all four numbers, which keeps the last pixel inside, and its VOC metric counts that pixel
     (`use_legacy_coordinate`).
     """
     root = ElementTree.Element('annotation')
@@ -83,7 +83,7 @@ def _add(parent: ElementTree.Element, **fields: object) -> None:
 
 
 def voc_folders(root: Path, splits: Mapping[str, Path]) -> Folders:
-    """Return where a dataset in VOC's layout has its images and its XML files."""
+    """Return the image and XML folders of a dataset in VOC's layout."""
     if any((root / 'Annotations').glob('*.xml')):
         return [(None, root / 'JPEGImages', root / 'Annotations')]
     return folders_with('*.xml', root, splits)

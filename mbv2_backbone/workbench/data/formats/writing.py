@@ -11,21 +11,21 @@ from ..outlines import bounds_of
 from ..records import Item, Photo
 
 Splits = Mapping[str, Sequence[Photo]]
-DIGITS = 6  # of pixels, so that sums and differences lose their noise
+DIGITS = 6  # decimals of a pixel; removes the noise of sums and differences
 
 
 def rounded(values: Sequence[float]) -> list[float]:
-    """Round coordinates, so that they lose the noise of sums and differences."""
+    """Round coordinates, to remove the noise of sums and differences."""
     return [round(float(value), DIGITS) for value in values]
 
 
 def write_json(path: Path, document: dict) -> None:
-    """Write a JSON file that is read the same under every locale."""
-    path.write_text(json.dumps(document), encoding='ascii')  # pycocotools asks the locale
+    """Write a JSON file that reads the same under every locale."""
+    path.write_text(json.dumps(document), encoding='ascii')  # pycocotools reads by locale
 
 
 def moved_boxes(layout: str, items: Sequence[Item]) -> list[str]:
-    """Tell how many boxes are not those around their outlines, which take their place."""
+    """Report how many boxes are replaced by the bounding boxes of their outlines."""
     moved = [
         max(abs(a - b) for a, b in zip(bounds_of(item.outline), item.box, strict=True))
         for item in items
@@ -41,7 +41,7 @@ def moved_boxes(layout: str, items: Sequence[Item]) -> list[str]:
 
 
 def write_classes(root: Path, classes: Sequence[str]) -> None:
-    """Write the names in their order, which the layout itself does not hold."""
+    """Write the class names in order, which the layout itself does not store."""
     (root / CLASS_FILES[0]).write_text(''.join(f'{name}\n' for name in classes), 'utf-8')
 
 

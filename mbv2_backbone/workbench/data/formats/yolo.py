@@ -22,12 +22,12 @@ _NAMES = re.compile(rb'^names\s*:', re.MULTILINE)
 
 @dataclass(frozen=True)
 class YoloFiles:
-    """What a folder has in YOLO's layout.
+    """The contents of a folder in YOLO's layout.
 
     Attributes:
-        names: Of the classes, as `data.yaml` has them.
-        places: For each split folders of images or lists of them.
-        missing: What `data.yaml` calls a split and is not there.
+        names: Class names, as in `data.yaml`.
+        places: For each split, folders of images or lists of them.
+        missing: What `data.yaml` names as a split but does not exist.
     """
 
     names: Any
@@ -36,7 +36,7 @@ class YoloFiles:
 
 
 def yolo_files(root: Path, splits: Mapping[str, Path]) -> YoloFiles | None:
-    """Return where the images of each split are; `None` where nothing is in YOLO's layout."""
+    """Return where the images of each split are; `None` if nothing is in YOLO's layout."""
     config = _read_yaml(root)
     base = str(config.get('path') or '.')
     places: dict[str, list[Path]] = {}
@@ -58,7 +58,7 @@ def yolo_files(root: Path, splits: Mapping[str, Path]) -> YoloFiles | None:
 
 
 def _folders(root: Path, splits: Mapping[str, Path]) -> dict[str, Path]:
-    """Return the folders that may have the images, where no YAML file tells them."""
+    """Return the folders that may have the images if no YAML file names them."""
     folders = split_folders(root / 'images')
     if not folders:
         folders = {split: path / 'images' for split, path in splits.items()}
@@ -66,7 +66,7 @@ def _folders(root: Path, splits: Mapping[str, Path]) -> dict[str, Path]:
 
 
 def _read_yaml(root: Path) -> dict[str, Any]:
-    """Read `data.yaml`, or whatever YAML file names classes."""
+    """Read `data.yaml`, or any YAML file that names classes."""
     import yaml
 
     for path in sorted([*root.glob('*.yaml'), *root.glob('*.yml')]):
@@ -87,7 +87,7 @@ def _as_list(value: Any) -> list[str]:
 
 
 def _resolve(root: Path, base: str, name: str) -> Path | None:
-    """Find what a YAML file calls a split; Roboflow writes `../train/images` for its own folder."""
+    """Find a split named in a YAML file; Roboflow writes `../train/images` for its own folder."""
     paths = [root / base / name, root / name, root / name.removeprefix('../'), Path(name)]
     return next((path for path in paths if path.exists()), None)
 
@@ -102,10 +102,10 @@ def _label_file(image: Path) -> Path:
 
 
 def read_yolo(root: Path, files: YoloFiles) -> ImageSet:
-    """Read a dataset in YOLO's layout; an image without a label file is one without objects.
+    """Read a dataset in YOLO's layout; an image without a label file has no objects.
 
     Raises:
-        UserError: If `data.yaml` names what is not there, or its names are no names.
+        UserError: If `data.yaml` names files that are missing, or its names are not valid.
     """
     classes = _class_names(root, files.names) or read_classes(root)[0]
     image_set = ImageSet(root, 'yolo', classes)
@@ -127,7 +127,7 @@ def read_yolo(root: Path, files: YoloFiles) -> ImageSet:
 
 
 def _judge_missing(image_set: ImageSet, missing: Mapping[str, Sequence[str]]) -> None:
-    """Refuse a dataset without what it names; exports name a `test` that was never made."""
+    """Reject a dataset with missing splits; exports often name a `test` that does not exist."""
     for split, names in missing.items():
         text = f'`{split}: {", ".join(names)}` in the YAML file of {image_set.root} is not there'
         if split != 'test':
@@ -163,7 +163,7 @@ def _annotation(path: Path, classes: Sequence[str], image_wh: Size) -> Annotatio
 
 
 def _object(words: Sequence[str], classes: Sequence[str], image_wh: Size) -> Object:
-    """Read `class x y width height` or `class x1 y1 x2 y2 x3 y3 ...`, in parts of the image."""
+    """Read `class x y width height` or `class x1 y1 x2 y2 x3 y3 ...`, relative to the image."""
     stored = ' '.join(words)
     index = int(words[0]) if words[0].isdecimal() else -1
     name = classes[index] if 0 <= index < len(classes) else UnknownClass(words[0])
@@ -188,8 +188,8 @@ def _object(words: Sequence[str], classes: Sequence[str], image_wh: Size) -> Obj
 def write_yolo(root: Path, classes: Sequence[str], splits: Splits) -> list[str]:
     """Write `labels/<split>/*.txt` and `data.yaml`.
 
-    Rows are polygons where any object of the dataset has an outline, as Ultralytics' reader needs
-    boxes or polygons throughout; a box is then a polygon of four corners.
+    Rows are polygons if any object of the dataset has an outline, as Ultralytics' reader needs
+    either boxes or polygons throughout; a box is then a polygon with four corners.
     """
     import yaml
 

@@ -1,1 +1,1 @@
-"""Public datasets: where they are, and how they are downloaded and unpacked."""
+"""Public datasets: their addresses, and how they are downloaded and unpacked."""

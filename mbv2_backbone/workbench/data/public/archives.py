@@ -15,7 +15,7 @@ from typing import TypeVar
 from ....common.files import sha256_of_file
 from ....common.messages import UserError
 
-MAX_RATIO = 200  # of unpacked to packed bytes; images and annotations stay far below
+MAX_RATIO = 200  # unpacked to packed bytes; images and annotations stay far below
 MIN_SUSPECT_BYTES = 2**26
 MAX_ENTRIES = 5_000_000
 T = TypeVar('T')
@@ -28,23 +28,23 @@ def extract(
     sha256: str | None = None,
     max_bytes: int | None = None,
 ) -> Path:
-    """Unpack a zip or tar archive, all of it or nothing.
+    """Unpack a zip or tar archive completely, or not at all.
 
-    It is unpacked next to the folder, and moved there when it is whole. Files that are there
-    already are replaced by those of the archive.
+    It is unpacked next to the folder, and moved there when complete. Existing files are
+    replaced by those in the archive.
 
     Args:
-        archive: A `.zip`, or a tar packed in any way that Python knows; told by its content.
-        folder: Where the files go; made if it is not there.
-        sha256: What the hash of the archive must be.
-        max_bytes: That it may unpack to; by default 200 times its size, and at least 64 MiB.
+        archive: A `.zip`, or a tar with any compression that Python supports; detected by content.
+        folder: Where the files go; created if missing.
+        sha256: The expected hash of the archive.
+        max_bytes: Most bytes it may unpack to; by default 200 times its size, and at least 64 MiB.
 
     Returns:
         The folder.
 
     Raises:
         UserError: If the hash differs, the archive is damaged, an entry would leave the folder or
-            is not a file, folder or link inside, or if it would unpack to too much.
+            is not a file, folder or link inside, or if it would unpack to too many bytes.
     """
     archive, folder = Path(archive), Path(folder)
     digest = sha256_of_file(archive) if sha256 else None
@@ -68,7 +68,7 @@ def extract(
                 raise UserError(f'{archive} is neither a zip nor a tar archive')
         except UserError:
             raise
-        except Exception as error:  # zipfile and tarfile raise of many kinds on damaged files
+        except Exception as error:  # zipfile and tarfile raise many kinds on damaged files
             raise UserError(f'{archive} is damaged: {error}; fetch it again') from error
         merge(target, folder)
     return folder
@@ -97,7 +97,7 @@ def _extract_tar(path: Path, target: Path, max_bytes: int) -> None:
 
 
 def _checked(path: Path, entries: Iterable[tuple[T, str, int]], max_bytes: int) -> Iterator[T]:
-    """Yield entries with harmless names and sizes; Python writes no more than an entry states."""
+    """Yield entries with safe names and sizes; Python writes no more than an entry states."""
     for count, (entry, name, size) in enumerate(entries):
         if count >= MAX_ENTRIES:
             raise UserError(f'{path} holds more than {MAX_ENTRIES} entries; refused')
@@ -115,7 +115,7 @@ def _checked(path: Path, entries: Iterable[tuple[T, str, int]], max_bytes: int) 
 
 
 def merge(source: Path, folder: Path) -> None:
-    """Move what is in a folder into another, where it replaces what has the same name."""
+    """Move the contents of a folder into another, replacing files of the same name."""
     for path in source.iterdir():
         to = folder / path.name
         if path.is_dir() and not path.is_symlink() and to.is_dir():

@@ -2,9 +2,9 @@
 
 Hashes and sizes of VOC and COCO are those of tensorflow-datasets 4.9.10 (url_checksums/voc.txt,
 coco.txt); that of SBD is torchvision's (prototype/datasets/_builtin/sbd.py). GitHub packs a commit
-when it is asked for, so such an archive has no hash that lasts: the commit is named in the address,
+on request, so such an archive has no stable hash: the commit is named in the address,
 and the files are checked after unpacking. BCCD's train and val have a hash of their content, its
-test split has none; of CamVid only the number of files is known. Sizes of these two are rough.
+test split has none; for CamVid only the number of files is known. Sizes of both are approximate.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ _VOC_FILES = ('JPEGImages/{}.jpg', 'Annotations/{}.xml')
 
 @dataclass(frozen=True)
 class Archive:
-    """A file to download and what it adds to a folder.
+    """A file to download and the files it adds to a folder.
 
     Attributes:
-        name: What the file is called.
-        addresses: Where it can be had; tried in this order.
-        size: In bytes; about that where there is no `sha256`.
-        unpacked: Bytes that it takes while it is unpacked and after, about.
+        name: File name.
+        addresses: Where it can be downloaded; tried in this order.
+        size: In bytes; approximate without a `sha256`.
+        unpacked: Approximate bytes needed during and after unpacking.
         folder: Where its files go, inside the folder of all datasets.
-        inside: The folder in the archive whose content goes there, all if empty; may have a `*`.
-        sha256: The hash of the file, where one is published.
-        lists: Lists of names, one a line, and the number of names in them.
-        files: What there must be for each of these names, which stands for `{}`.
-        counts: Patterns and the number of files that fit them.
-        content_sha256: What `fetch.hash_of_content` gives for `lists` and `files`.
+        inside: The folder in the archive to take the files from, all if empty; may have a `*`.
+        sha256: The hash of the file, if one is published.
+        lists: Lists of names, one per line, and the number of names in them.
+        files: Paths that must exist for each of these names, which replaces `{}`.
+        counts: Patterns and the number of files that match them.
+        content_sha256: The result of `fetch.hash_of_content` for `lists` and `files`.
         install: Moves the unpacked files into the folder.
     """
 
@@ -186,7 +186,7 @@ CATALOGUE: Mapping[str, tuple[Archive, ...]] = {
             folder='BCCD',
             lists={'ImageSets/Main/train.txt': 205, 'ImageSets/Main/val.txt': 87},
             files=_VOC_FILES,
-            # Of the repository's own train.txt and val.txt and their images and XML files.
+            # The hash of the repository's own train.txt and val.txt and their images and XML files.
             content_sha256='55cce0031901df1060179322099f00f26818337684f351b20103568fa9cb003c',
         ),
     ),
@@ -209,4 +209,4 @@ CATALOGUE: Mapping[str, tuple[Archive, ...]] = {
         ),
     ),
 }
-"""By name, what is to be unpacked, in this order."""
+"""The archives to unpack for each name, in this order."""

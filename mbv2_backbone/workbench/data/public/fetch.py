@@ -24,25 +24,25 @@ _OWN_FILES = 'archives'
 def fetch(
     name: str, out: str | PathLike[str], *, mirror: str = '', keep_archives: bool = False
 ) -> bool:
-    """Download what is missing of a dataset to where the configs expect it.
+    """Download the missing parts of a dataset to where the configs expect it.
 
-    A file that the user has put into `<out>/archives` is used and stays there. Downloads and their
-    unpacking happen in `<out>/fetching-<name>`; what an interrupted call has left there is used by
-    the next one. One process at a time writes to a folder; the lock file next to it stays, as
-    removing it would let two in.
+    A file that the user has put into `<out>/archives` is used and kept. Downloading and
+    unpacking happen in `<out>/fetching-<name>`; what an interrupted call leaves there is used by
+    the next one. Only one process at a time writes to a folder; the lock file next to it is kept,
+    as removing it would let two in.
 
     Args:
-        name: Of `catalogue.CATALOGUE`.
+        name: A name in `catalogue.CATALOGUE`.
         out: The folder of all datasets, `data` in the configs.
-        mirror: Where the archives lie under their names, instead of the published addresses.
-        keep_archives: Move the downloads to `<out>/archives`, do not delete them.
+        mirror: Where the archives are available by name, instead of the published addresses.
+        keep_archives: Move the downloads to `<out>/archives` instead of deleting them.
 
     Returns:
         Whether anything was missing.
 
     Raises:
-        UserError: If the name is unknown, the disk is too small, a file cannot be had (it says
-            what to download from where and where to put it) or is not what was published.
+        UserError: If the name is unknown, the disk is too small, a file cannot be downloaded (it
+            says what to download from where and where to put it) or differs from the published one.
     """
     if name not in CATALOGUE:
         raise UserError(f'no dataset {name!r} to fetch; there are {", ".join(CATALOGUE)}')
@@ -96,12 +96,12 @@ def _add_all(missing: Sequence[Archive], job: _Job) -> None:
             _add(archive, missing[count:], job)
         shutil.rmtree(job.work)
     finally:
-        with suppress(OSError):  # what the next call can use stays
+        with suppress(OSError):  # what the next call can use is kept
             job.work.rmdir()
 
 
 def is_complete(archive: Archive, folder: Path) -> bool:
-    """Return whether all that an archive adds to a folder is there."""
+    """Return whether all files that an archive adds to a folder exist."""
     return (
         all(
             (folder / path).is_file() and len(read_names(folder / path)) >= number
@@ -121,10 +121,10 @@ def _listed_files(archive: Archive, folder: Path) -> Iterator[Path]:
 
 
 def hash_of_content(archive: Archive, folder: Path) -> str:
-    """Return one SHA-256 for the lists of an archive and the files of the names in them.
+    """Return one SHA-256 for the lists of an archive and the files they name.
 
-    It is over lines of the path in the folder, a blank and the SHA-256 of the file, in the order
-    of the paths.
+    It is computed over lines of the path in the folder, a space and the SHA-256 of the file,
+    sorted by path.
     """
     paths = {folder / path for path in archive.lists} | set(_listed_files(archive, folder))
     digest = hashlib.sha256()
@@ -175,11 +175,11 @@ def _add(archive: Archive, missing: Sequence[Archive], job: _Job) -> None:
 
 
 def _download(archive: Archive, missing: Sequence[Archive], job: _Job) -> Path:
-    """Return the file, from the first address that has it."""
+    """Return the file, downloaded from the first address that has it."""
     part = job.work / f'{archive.name}.part'
     problems = []
     for address in job.addresses(archive):
-        if not archive.sha256:  # nothing would tell that two parts are not of one file
+        if not archive.sha256:  # parts from two addresses could differ unnoticed
             part.unlink(missing_ok=True)
         try:
             download(address, part, name=archive.name)

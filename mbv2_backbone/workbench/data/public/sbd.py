@@ -16,9 +16,9 @@ _LISTS = 'ImageSets/Segmentation'
 def add_sbd(sbd: Path, voc: Path) -> None:
     """Add SBD's masks and the lists `aug.txt` and `trainaug.txt` to a folder of VOC 2012.
 
-    The lists are those of mmseg's `voc_aug.py`, sorted: `aug` is what SBD has beyond VOC's own
-    train and val, `trainaug` is that and VOC's train. `SegmentationClassAug` gets SBD's masks for
-    `aug`, and VOC's own, which are finer and have their void borders, for train and val.
+    The lists are those of mmseg's `voc_aug.py`, sorted: `aug` is what SBD adds to VOC's own
+    train and val, `trainaug` is that plus VOC's train. `SegmentationClassAug` gets SBD's masks for
+    `aug`, and for train and val VOC's own, which are finer and have void borders.
 
     Args:
         sbd: `benchmark_RELEASE/dataset`, with `cls/*.mat`, `train.txt` and `val.txt`.

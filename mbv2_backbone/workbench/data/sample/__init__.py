@@ -1,1 +1,1 @@
-"""The sample dataset, which is drawn."""
+"""The sample dataset, whose images are drawn by code."""

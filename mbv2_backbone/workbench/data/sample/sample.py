@@ -1,7 +1,7 @@
 """The sample dataset: generated scenes of four shape classes, in COCO and VOC format.
 
 Every image is drawn from its own seed ``(seed, split, index)``, so an image does not depend on
-how many others there are.
+the number of others.
 """
 
 import json
@@ -21,19 +21,19 @@ SPLITS = ('train', 'val')
 MIN_SIZE = 64
 
 MARKER = 'sample.json'
-_VERSION = 3  # raised when the drawing changes, so that older images are not taken for these
+_VERSION = 3  # increased when the drawing changes, so that older images are not reused
 
 
 @dataclass(frozen=True)
 class SampleSummary:
-    """What a generated dataset holds; the keys are the splits, and the class names for boxes.
+    """The contents of a generated dataset; the keys are the splits, and the class names for boxes.
 
     Args:
         root: Folder of the dataset.
         images: Number of images.
         empty: Number of images without an object.
         boxes: Number of boxes of each class.
-        is_new: False if it was there already and nothing was drawn.
+        is_new: False if it already existed and nothing was drawn.
     """
 
     root: Path
@@ -52,21 +52,21 @@ def generate_sample(
     seed: int = 0,
     force: bool = False,
 ) -> SampleSummary:
-    """Draw the sample dataset, or return at once if it is there already.
+    """Draw the sample dataset, or return at once if it already exists.
 
-    It is drawn in a folder next to ``out_dir`` and renamed, so a folder that holds ``sample.json``
+    It is drawn in a folder next to ``out_dir`` and renamed, so a folder with ``sample.json``
     is complete. Boxes are the tight boxes of the visible pixels.
 
     Args:
         out_dir: Folder of the dataset.
         num_train: Number of training images.
-        num_val: Number of held-out images; they do not depend on ``num_train``.
+        num_val: Number of validation images; they do not depend on ``num_train``.
         size: Height and width of the images in pixels.
         seed: The same seed gives the same dataset.
-        force: Draw again and replace the dataset that is there.
+        force: Draw again and replace the existing dataset.
 
     Raises:
-        UserError: For a number out of range, or if ``out_dir`` holds something else.
+        UserError: For a number out of range, or if ``out_dir`` contains something else.
     """
     parameters = dict(version=_VERSION, num_train=num_train, num_val=num_val, size=size, seed=seed)
     for name, least in dict(num_train=1, num_val=1, size=MIN_SIZE, seed=0).items():
@@ -91,7 +91,7 @@ def generate_sample(
 
 
 def _find(target: Path, parameters: dict[str, int], *, force: bool) -> dict | None:
-    """Return the contents of what is at ``target`` if it is what was asked for and may stay."""
+    """Return the contents of an existing dataset if it has these parameters and may be kept."""
     if is_free(target):
         return None
     marker = _read_marker(target / MARKER)

@@ -23,7 +23,7 @@ class Instance:
 
     Args:
         label: Index into the class names, from 0.
-        mask: Visible pixels, bool ``(H, W)``, at least one of them set.
+        mask: Visible pixels, bool ``(H, W)``, at least one of them true.
         truncated: The object extends beyond the image.
         occluded: Something in the image hides a part of the object.
     """
@@ -40,7 +40,7 @@ class Instance:
 
     @property
     def item(self) -> Item:
-        """The object as annotations hold it."""
+        """The object as stored in annotations."""
         x, y, width, height = self.box_xywh
         return Item(
             self.label,
@@ -66,12 +66,12 @@ def write_set(
     classes: Sequence[str],
     palette_rgb: Sequence[tuple[int, int, int]],
 ) -> dict[str, dict]:
-    """Write images and annotations of both layouts into a folder.
+    """Write images and annotations in both layouts into a folder.
 
     Args:
         root: An empty folder.
-        scenes: Split, RGB image uint8 ``(H, W, 3)`` and instances of one image after another.
-            An image is named after its split and its place in it.
+        scenes: For each image, its split, RGB image uint8 ``(H, W, 3)`` and instances.
+            An image is named after its split and its index in it.
         classes: Class names in the order of the labels.
         palette_rgb: Colour of each class in the masks.
 

@@ -11,14 +11,14 @@ import numpy as np
 from .sample_files import Instance
 
 CLASSES = ('disc', 'square', 'triangle', 'star')
-PALETTE = ((220, 20, 60), (0, 130, 200), (60, 180, 75), (255, 200, 0))  # RGB, one a class
-MIN_VISIBLE = 0.4  # an object of which less than this can be seen is not placed
+PALETTE = ((220, 20, 60), (0, 130, 200), (60, 180, 75), (255, 200, 0))  # RGB, one per class
+MIN_VISIBLE = 0.4  # an object with a smaller visible share is not placed
 _EMPTY_IMAGES = 0.02
 _OBJECT_COUNTS = (0.16, 0.24, 0.24, 0.18, 0.11, 0.07)  # probability of 1, 2, ... 6 objects
 _CLUTTER = ('bar', 'bar', 'blob', 'cross', 'arc')  # belongs to no class
 _SUPERSAMPLE = 8
-# Ranges of hue, saturation and value: toys on a table. A class has a usual hue, as things in the
-# world do, and takes any other often enough that the shape has to be seen.
+# Ranges of hue, saturation and value: toys on a table. A class has a usual hue, as real objects
+# do, but other hues are frequent enough that the network must learn the shape.
 _MUTED = ((0, 0.05, 0.25), (1, 0.45, 0.85))
 _VIVID = ((0, 0.45, 0.4), (1, 1, 1))
 _USUAL_HUE = {'disc': 0.97, 'square': 0.58, 'triangle': 0.36, 'star': 0.14}
@@ -84,7 +84,7 @@ class _Shape:
     """A polygon on the canvas.
 
     ``outline`` is ``(N, 2)`` xy in pixel edges, ``region`` the part of the canvas it touches,
-    ``coverage`` ``(h, w)`` in 0..1 within the region, ``area`` also counts what is off the canvas.
+    ``coverage`` ``(h, w)`` in 0..1 within the region, ``area`` includes what is off the canvas.
     """
 
     kind: str
@@ -104,7 +104,7 @@ class _Shape:
 def _random_shape(
     rng: np.random.Generator, kind: str, size: int, placed: Sequence[_Shape]
 ) -> _Shape:
-    """Choose outline, extent and place; some objects are put against an earlier one."""
+    """Choose outline, extent and position; some objects are placed against an earlier one."""
     unit = size / 192
     if kind in CLASSES:
         extent = np.clip(rng.lognormal(math.log(54), 0.46), 16, 110) * unit
@@ -132,7 +132,7 @@ def _random_shape(
 
 
 def _outline(rng: np.random.Generator, kind: str) -> np.ndarray:
-    """Outline ``(N, 2)`` around the origin, of any extent; objects stand more or less upright."""
+    """Outline ``(N, 2)`` around the origin, of any extent; objects are roughly upright."""
     angles = np.linspace(0, 2 * math.pi, 60, endpoint=False) - math.pi / 2
     radii = np.ones(60)
     stretch = rng.uniform(0.8, 1)
@@ -228,13 +228,13 @@ def _pattern(rng: np.random.Generator, height: int, width: int, wavelength: floa
 
 
 def _paint(rng: np.random.Generator, canvas: np.ndarray, shape: _Shape) -> None:
-    """Paint a shape onto the canvas, in place, in a colour that stands out from what is there."""
+    """Paint a shape onto the canvas, in place, in a colour that contrasts with the canvas."""
     if rng.random() < 0.3:
         _cast_shadow(rng, canvas, shape)
     patch = canvas[shape.region]
     weights = shape.coverage / max(shape.coverage.sum(), 1)
     below = np.einsum('hwc,hw->c', patch, weights)
-    # Always six draws: rounding of the pixels must not shift what is drawn after.
+    # Always six draws: rounding of the pixels must not change what is drawn later.
     hsv_range = _hsv_range(rng, shape.kind)
     candidates = _colours(rng, hsv_range, 6)
     distances = np.linalg.norm(candidates - below, axis=1)
@@ -270,7 +270,7 @@ def _cast_shadow(rng: np.random.Generator, canvas: np.ndarray, shape: _Shape) ->
 
 
 def _photograph(rng: np.random.Generator, canvas: np.ndarray) -> np.ndarray:
-    """Expose, blur and add grain; uint8 from float32 of the same shape."""
+    """Simulate exposure, blur and grain; uint8 from float32 of the same shape."""
     levels = np.linspace(0, 1, 256)[:, None] ** rng.uniform(0.75, 1.4)
     exposed = levels * rng.uniform(0.6, 1.15) * rng.uniform(0.9, 1.1, 3)
     pixels = np.rint(np.clip(canvas, 0, 1) * 255).astype(np.uint8)

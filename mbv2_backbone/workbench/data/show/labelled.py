@@ -39,7 +39,7 @@ class Picture:
 def draw_picture(
     picture: Picture, size_wh: tuple[int, int], boxes: Classes, masks: Classes
 ) -> np.ndarray:
-    """Resize an image and draw its labels on it, with lines and letters of one size.
+    """Resize an image and draw its labels on it, with lines and letters of a fixed size.
 
     Returns:
         `(H, W, 3)` uint8 BGR.
@@ -105,7 +105,7 @@ def _draw_box(
 def _draw_tags(
     draw: ImageDraw.ImageDraw, shapes: Sequence[Item], boxes: Classes, size_wh: tuple[int, int]
 ) -> None:
-    """Write the class at each box where there is room; elsewhere the colour tells it."""
+    """Write the class at each box if there is room; otherwise only its colour shows it."""
     font = letter_font(_LETTERS_HW)
     taken: list[tuple[int, int, int, int]] = []
     for shape in shapes:
@@ -127,7 +127,7 @@ def _free_place(
     size_wh: tuple[int, int],
     taken: Sequence[tuple[int, int, int, int]],
 ) -> tuple[int, int, int, int] | None:
-    """Return where a tag fits: above, in or below the box, not on another tag."""
+    """Return where a tag fits: above, inside or below the box, not on another tag."""
     width, height = tag_wh
     if width > size_wh[0]:
         return None

@@ -17,16 +17,16 @@ SHEET_WIDTH = 1920
 _MIN_TILE, _MAX_TILE = 200, 480
 _GAP, _GROUP_GAP = 6, 18
 _TEXT_HW = (392, 392)  # gives letters of 14 pixels
-_TITLE_HW = (560, 560)  # of 20
+_TITLE_HW = (560, 560)  # gives letters of 20 pixels
 
 
 @dataclass(frozen=True)
 class Group:
-    """Pictures that stand side by side, the labelled image first.
+    """Images that are drawn side by side, the labelled image first.
 
     Attributes:
-        name: Stands below the first picture.
-        pictures: As many in each group of a sheet.
+        name: Written below the first image.
+        pictures: The same number in each group of a sheet.
     """
 
     name: str
@@ -34,10 +34,10 @@ class Group:
 
 
 def picked(total: int, num: int, seed: int) -> list[int]:
-    """Pick some of the numbers below a total, in rising order.
+    """Pick some of the numbers below a total, in ascending order.
 
     Raises:
-        UserError: If there is nothing to pick from, or fewer than one is to be picked.
+        UserError: If the total is 0, or fewer than one is to be picked.
     """
     if num < 1:
         raise UserError(f'--num must be at least 1, got {num}')
@@ -55,12 +55,12 @@ def contact_sheet(
     boxes: Classes,
     masks: Classes,
 ) -> np.ndarray:
-    """Draw a contact sheet; its legend counts what the first image of each group shows.
+    """Draw a contact sheet; its legend counts the objects in the first image of each group.
 
     Args:
         groups: At least one.
-        title: Stands at the top.
-        captions: Stand above the images of each group, in their order.
+        title: Written at the top.
+        captions: Written above the images of each group, in their order.
         boxes: Classes of the objects.
         masks: Classes of the label maps.
 
@@ -112,7 +112,7 @@ def _draw_group(group: Group, tile: int, height: int, boxes: Classes, masks: Cla
 
 
 def shortened(name: str, width: int) -> str:
-    """Leave out the middle of a name that is wider than so many pixels."""
+    """Shorten the middle of a name that is wider than this many pixels."""
     font = letter_font(_TEXT_HW)
     width -= font.size  # the margins that `caption_strip` leaves
     short, kept = name, len(name)

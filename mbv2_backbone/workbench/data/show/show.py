@@ -17,7 +17,7 @@ from ..records import ImageSet
 from .labelled import Colour, Picture
 from .sheet import Group, contact_sheet, picked
 
-_GOLDEN = 0.618034  # steps of hue by it never come close to an earlier one
+_GOLDEN = 0.618034  # hue step that never comes close to an earlier hue
 
 
 def show(
@@ -29,13 +29,13 @@ def show(
     seed: int = 0,
     overrides: Sequence[str] | None = None,
 ) -> tuple[int, int]:
-    """Write a contact sheet of a folder or of a config's data as PNG.
+    """Write a contact sheet of a folder or of a config's data as a PNG file.
 
     Args:
         source: Folder of a dataset, or a config file.
         out: The PNG file.
-        split: Which images.
-        num: How many of them to pick.
+        split: Which split.
+        num: How many images to pick.
         seed: The same seed gives the same file.
         overrides: `key=value` for a config.
 
@@ -43,7 +43,7 @@ def show(
         Height and width of the sheet.
 
     Raises:
-        UserError: If there are no such images, one or its mask cannot be read, or the file cannot
+        UserError: If there are no such images, an image or mask cannot be read, or the file cannot
             be written.
     """
     if not Path(source).exists():
@@ -106,7 +106,7 @@ def _label_map(path: Path | None, image_set: ImageSet) -> np.ndarray | None:
 def _mask_classes(
     image_set: ImageSet, boxes: Classes, maps: Sequence[np.ndarray | None]
 ) -> Classes:
-    """Return the classes of the masks; those of boxes, too, have the colours of these."""
+    """Return the classes of the masks; those that are also box classes have the same colours."""
     found = [labels[labels < 255] for labels in maps if labels is not None]
     size = 1 + max((int(labels.max()) for labels in found if labels.size), default=-1)
     names = [*image_set.mask_classes]
@@ -119,7 +119,7 @@ def _mask_classes(
 
 
 def distinct_colours(count: int) -> list[Colour]:
-    """Return bright colours, RGB, the first of which differ most."""
+    """Return bright colours, RGB; the first ones differ most."""
     colours = []
     for i in range(count):
         value = (0.95, 0.75)[i // 7 % 2]

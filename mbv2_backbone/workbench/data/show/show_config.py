@@ -26,15 +26,15 @@ from .labelled import Picture
 from .sheet import Group, contact_sheet, picked
 
 NUM_DRAWS = 3
-_MAX_REFUSALS = 50  # draws that a pipeline may reject in a row, such as crops without an object
+_MAX_REFUSALS = 50  # samples that a pipeline may reject in a row, such as crops without an object
 
 
 def config_sheet(
     path: str, *, split: str, num: int, seed: int, overrides: Sequence[str] | None
 ) -> np.ndarray:
-    """Draw images of a config's data with their labels; those of `train` augmented, too.
+    """Draw images of a config's data with their labels; for `train` also augmented.
 
-    Arguments and errors are those of `show.show`.
+    Arguments and errors are the same as for `show.show`.
 
     Returns:
         `(H, W, 3)` uint8 BGR.
@@ -71,7 +71,7 @@ def config_sheet(
 
 @step('colours', 'Images are shown in their own colours, not normalised.')
 def leave_colours(cfg: Config) -> None:
-    """Take the steps that normalise colours out of the pipelines, in place."""
+    """Remove the steps that normalise colours from the pipelines, in place."""
     for node in walk([cfg.get(f'{split}_dataloader') for split in SPLITS]):
         if 'pipeline' in node:
             node.pipeline = [s for s in node.pipeline if not type_name(s).endswith('Normalize')]
@@ -95,7 +95,7 @@ def _leaves(dataset: Any) -> Iterator[BaseDataset]:
 
 
 def _labelled(info: dict, dataset: BaseDataset) -> Picture:
-    """Load an image and its labels as they are in the files."""
+    """Load an image and its labels as stored in the files."""
     instances = info.get('instances', [])
     shapes = [
         Item(item['bbox_label'], item['bbox'], is_ignored=bool(item.get('ignore_flag')))

@@ -81,7 +81,7 @@ def test_without_a_network_the_tool_says_what_to_put_where(site, tmp_path):
     result = run_python(TOOL, 'fetch', 'voc12aug', '--out', tmp_path, '--mirror', site.url)
     assert result.returncode == 2
     assert 'Traceback' not in result.stderr
-    assert f'put it into {tmp_path}/archives' in result.stderr
+    assert f'put them into {tmp_path}/archives' in result.stderr
     for archive in CATALOGUE['voc12aug']:
         for text in (archive.name, f'SHA-256 {archive.sha256}', *archive.addresses):
             assert text in result.stderr

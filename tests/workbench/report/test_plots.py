@@ -14,7 +14,7 @@ def test_plots_of_few_and_of_many_classes(num_classes):
         precision={name: np.linspace(1, i / num_classes, 101) for i, name in enumerate(names)},
     )
     axis = draw_precision(curves).axes[0]
-    mean = ['mean of all'] if num_classes > 1 else []
+    mean = ['mean over classes'] if num_classes > 1 else []
     named = [name.replace('$', r'\$') for name in names[:6]]
     assert axis.get_legend_handles_labels()[1] == [*mean, *named]
     assert len(axis.lines) == num_classes + len(mean)

@@ -157,7 +157,7 @@ def test_a_test_set_without_annotations(detector, sample_set, tmp_path):
     none = with_annotations(sample_set, 'none', lambda _: [])
     evaluate(config, checkpoint, work_dir=str(tmp_path), cfg_options=[*options, *none], report=True)
     page = (tmp_path / 'report' / 'report.html').read_text()
-    assert 'The test set has no annotations' in page
+    assert 'The test split has no annotations' in page
     assert 'Some images' in page
     assert 'No training log was found' in page
     assert page.count('<figure>') == 8

@@ -119,7 +119,7 @@ def test_sigterm_reaches_the_training_and_ends_the_tool(tmp_path):
     """)
     with subprocess.Popen(
         [sys.executable, '-c', code], stdout=subprocess.PIPE, text=True, cwd=ROOT,
-        env={**os.environ, 'PYTHONPATH': str(ROOT)},
+        env={**os.environ, 'PYTHONPATH': f'{ROOT}{os.pathsep}{ROOT / "tools"}'},
     ) as process:  # fmt: skip
         assert process.stdout.readline() == 'up\n'
         start = time.monotonic()

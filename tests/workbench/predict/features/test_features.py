@@ -193,7 +193,7 @@ def test_what_features_cannot_show_is_refused(sample_set, tmp_path):
         (tmp_path / name).write_bytes(b'')
     for checkpoint, name, said in [
         ('model.onnx', 'a.png', 'give the checkpoint'),
-        ('model.pth', 'b.mp4', 'leave out the video'),
+        ('model.pth', 'b.mp4', 'remove the video'),
     ]:
         with pytest.raises(UserError, match=said):
             predict(config, checkpoint, [str(tmp_path / name)], out=str(tmp_path), features=True)

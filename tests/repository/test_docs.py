@@ -151,6 +151,8 @@ def test_a_command_is_understood(line, monkeypatch):
     match words:
         case ['mbv2', tool, *rest]:
             parse_with_tool(tool, rest, monkeypatch)
+        case ['python', script] if script.startswith('tools/measure/'):
+            assert (ROOT / script).is_file()
         case ['python', script, *rest] if script.startswith('tools/'):
             parse_with_tool(Path(script).stem, rest, monkeypatch)
         case ['python', 'tests/matrix/run.py', '--table', target]:

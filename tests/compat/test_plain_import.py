@@ -42,7 +42,8 @@ def entries(place, scope, owner):
     for name, value in list(scope.items()):
         yield place + name, value
         yield from entries_of_a_function(place + name, value)
-        if inspect.isclass(value) and (value.__module__, value.__name__) == (owner, name):
+        qualified = (place + name).partition(':')[2]
+        if inspect.isclass(value) and (value.__module__, value.__qualname__) == (owner, qualified):
             yield from entries(f'{place}{name}.', vars(value), owner)
 
 def entries_of_a_function(place, value):

@@ -147,6 +147,7 @@ for args in (dict(model=config, weights=checkpoint), dict(weights=checkpoint)):
 """
 
 
+@pytest.mark.slow
 def test_mmdet_functions_find_the_boxes_that_our_tools_find(det):
     found = script(det, DET_SCRIPT)
     with Path(det.predictions).open('rb') as file:
@@ -172,6 +173,7 @@ for given in (config, None):
 """
 
 
+@pytest.mark.slow
 def test_mmseg_functions_find_the_masks_that_our_tools_find(seg):
     found = script(seg, SEG_SCRIPT)
     assert found['classes'] == ['background', 'disc', 'square', 'triangle', 'star']
@@ -187,6 +189,7 @@ def indices(path):
     return np.asarray(Image.open(path))
 
 
+@pytest.mark.slow
 def test_mmdet_test(det):
     args = ('--work-dir', 'test', '--out', 'stock.pkl', '--show-dir', 'shown')
     det.stock('mmdet', 'test', det.config, det.checkpoint, *args)
@@ -200,6 +203,7 @@ def test_mmdet_test(det):
     assert len(list(det.folder.glob('test/*/shown/*.jpg'))) == 8
 
 
+@pytest.mark.slow
 def test_mmseg_test(seg):
     args = ('--work-dir', 'test', '--out', 'stock')
     seg.stock('mmseg', 'test', seg.config, seg.checkpoint, *args)

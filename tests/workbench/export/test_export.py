@@ -183,7 +183,7 @@ def test_a_checkpoint_that_was_not_trained_is_refused(small, tmp_path):
         export(config, str(path), **arguments)
     key = 'bbox_head.cls_convs.0.1.weight'
     torch.save(state | {key: state[key] * float('nan')}, path)
-    with pytest.raises(UserError, match='not finite'):
+    with pytest.raises(UserError, match='NaN or infinite'):
         export(config, str(path), **arguments)
     fresh = MODELS.build(load_config(config, options).model)
     torch.save(fresh.state_dict(), path)

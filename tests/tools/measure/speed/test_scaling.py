@@ -18,7 +18,9 @@ from mbv2_backbone.workbench.configs.machine import detect_machine
 pytestmark = pytest.mark.runtime
 
 
-@pytest.mark.parametrize(('exponent', 'says'), [(1.0, 'time grows in proportion'), (2.0, 'does not grow')])
+@pytest.mark.parametrize(
+    ('exponent', 'says'), [(1.0, 'time grows in proportion'), (2.0, 'does not grow')]
+)
 def test_slope_of_time_over_madds(exponent, says, tmp_path):
     rows = [
         dict(

@@ -120,7 +120,9 @@ def sandbox(tmp_path_factory):
         for name in FETCHED
     }
     (root / 'catalogue').write_bytes(pickle.dumps(served))
-    with (root / 'mbv2_backbone' / 'data' / 'catalogue.py').open('a', encoding='utf-8') as file:
+    with (root / 'mbv2_backbone/workbench/data/public/catalogue.py').open(
+        'a', encoding='utf-8'
+    ) as file:
         file.write(
             'import pickle\n'
             f'CATALOGUE |= pickle.loads(Path({str(root / "catalogue")!r}).read_bytes())\n'
@@ -135,7 +137,7 @@ def keep_weights(root):
     path = root / 'torch/hub/checkpoints' / MobileNet_V2_Weights.IMAGENET1K_V1.url.split('/')[-1]
     path.parent.mkdir(parents=True)
     torch.save(mobilenet_v2().state_dict(), path)
-    with (root / 'mbv2_backbone' / 'weights' / 'sources.py').open('a', encoding='utf-8') as file:
+    with (root / 'mbv2_backbone/weights/sources.py').open('a', encoding='utf-8') as file:
         file.write('\n\ndef _is_intact(path, wanted):\n    return path.is_file()\n')
 
 

@@ -196,7 +196,8 @@ def test_broken_images_of_the_second_process_are_named_and_counted(broken_set, t
     assert len(scalars(tmp_path / 'work', 'loss')) == 1
     (log,) = (tmp_path / 'work').glob('*/*.log')
     for path in paths:
-        assert log.read_text().count(f'{path} is truncated or damaged; another image replaces it') == 1
+        said = f'{path} is truncated or damaged; another image replaces it'
+        assert log.read_text().count(said) == 1
 
 
 def test_ignored_pixels_count_alike_in_one_process_and_in_two(tmp_path):

@@ -127,8 +127,6 @@ def training_plan(
     """Return the steps that change the config of a training; see `train`."""
     return [
         *_common_steps(summary, machine, launcher),
-        watch_images(),
-        replace_broken(),
         add_tracking(track),
         *([scale_lr()] if auto_scale_lr else []),
         make_robust(),
@@ -190,8 +188,6 @@ def evaluate(
     machine = detect_machine(amp=False, channels_last=channels_last)
     steps = [
         *_common_steps(summary, machine, launcher),
-        watch_images(),
-        replace_broken(),
         *([] if is_file else [start_from(Start(checkpoint))]),
         *([draw_into(show_dir, summary)] if show_dir else []),
         *([dump_into(out, summary)] if out else []),
@@ -221,6 +217,8 @@ def _common_steps(summary: ConfigSummary, machine: Machine, launcher: str) -> li
         fit_machine(machine),
         *([] if summary.task == 'det' else [fill_palettes()]),
         use_own_metrics(),
+        watch_images(),
+        replace_broken(),
     ]
 
 

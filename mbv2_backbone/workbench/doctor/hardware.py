@@ -102,9 +102,9 @@ def check_shared_memory(free: int | None, workers: int, batch_bytes: int) -> Fin
         return Finding('ok', 'shared memory is not needed or not limited')
     text = f'{free // MIB} MiB of shared memory free, {needed // MIB} MiB needed'
     if free < needed:
-        mend = (
+        fix = (
             f'docker run --shm-size={-(-2 * needed // MIB)}m, or mount -o remount,size=… '
             f'/dev/shm, or --cfg-options train_dataloader.num_workers=0'
         )
-        return Finding('error', f'{text}: the loader workers would crash with a bus error', mend)
+        return Finding('error', f'{text}: the loader workers would crash with a bus error', fix)
     return Finding('ok', text)

@@ -59,8 +59,8 @@ def _check_split(split: str, items: Sequence[Labelled]) -> list[Finding]:
     ]
     if unread:
         lines = [f'{split}: {len(unread)} annotations cannot be read']
-        mend = 'fix these files, or remove their images from the list'
-        findings.append(Finding('error', '\n'.join(lines + first_lines(unread)), mend))
+        fix = 'fix these files, or remove their images from the list'
+        findings.append(Finding('error', '\n'.join(lines + first_lines(unread)), fix))
     return findings
 
 
@@ -86,8 +86,8 @@ def _check_masks(image_set: ImageSet, masks: Mapping[Path, MaskFacts]) -> list[F
     values = {value for fact in masks.values() for value, _ in fact.counts}
     if 255 in values and values <= {0, 255}:
         what = f'masks hold only 0 and 255, and 255 is ignored; there are {len(masks)}'
-        mend = 'save objects as 1, and put their name on the second line of classes.txt'
-        return [Finding('error', what, mend)]
+        fix = 'save objects as 1, and put their name on the second line of classes.txt'
+        return [Finding('error', what, fix)]
     coding = MaskCoding(palette=image_set.mask_palette, ignore=image_set.ignored_values)
     rules = MaskRules(len(image_set.mask_classes), coding, reads_colours=True)
     found = [(path, mask_problem(fact, rules)) for path, fact in masks.items()]

@@ -186,18 +186,20 @@ def evaluate(
         raise UserError('an exported file is evaluated in one process: leave out --launcher')
     state_dict = {} if is_file else read_state_dict(checkpoint)
     machine = detect_machine(amp=False, channels_last=channels_last)
+    planned = apply_steps(cfg, _common_steps(summary, machine, launcher), tell)
+    if not explain:
+        # Later steps put a wrapper or an exported file in the place of the model with its heads.
+        check_before_run(planned, summary, ('test',))
     steps = [
-        *_common_steps(summary, machine, launcher),
         *([] if is_file else [start_from(Start(checkpoint))]),
         *([draw_into(show_dir, summary)] if show_dir else []),
         *([dump_into(out, summary)] if out else []),
         *([use_tta(tta_scales)] if tta else []),
         *(exported_steps(checkpoint, summary) if is_file else []),
     ]
-    planned = apply_steps(cfg, steps, tell)
+    planned = apply_steps(planned, steps, tell)
     if explain:
         return {}
-    check_before_run(planned, summary, ('test',))
     runner = _build_runner(planned, portable(cfg, planned, task=summary.task), machine)
     if report:
         from .report.hook import ReportHook

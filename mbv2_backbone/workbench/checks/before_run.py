@@ -91,11 +91,10 @@ def check_classes(cfg: Config, summary: ConfigSummary, splits: Sequence[str]) ->
     Raises:
         UserError: If they disagree; names both numbers and the option that fixes it.
     """
-    model = cfg.model  # without heads where an exported file has taken its place
     if summary.task == 'joint':
-        parts = [(model.get('bbox_head'), 'classes'), (model.get('decode_head'), 'seg_classes')]
+        parts = [(cfg.model.bbox_head, 'classes'), (cfg.model.decode_head, 'seg_classes')]
     else:
-        parts = [(model, 'classes')]
+        parts = [(cfg.model, 'classes')]
     for part, key in parts:
         heads = sorted({node['num_classes'] for node in walk(part) if 'num_classes' in node})
         for dataset in summary.of(splits):

@@ -1,13 +1,14 @@
-"""Classes that the model and the data disagree on stop a run before its first step."""
+"""A model that does not fit the data stops a run before its first step."""
 
 import pytest
+import torch
 from helpers.paths import ROOT
-from mmengine.config import ConfigDict
 
 from mbv2_backbone.common.messages import UserError
 from mbv2_backbone.workbench.checks.before_run import check_classes
 from mbv2_backbone.workbench.configs.read import load_config
 from mbv2_backbone.workbench.configs.summary import summarise
+from mbv2_backbone.workbench.run import evaluate
 
 DETECTION = 'ssdlite_mbv2_sample'
 SEGMENTATION = 'deeplabv3_mbv2_sample'
@@ -36,9 +37,14 @@ def test_each_head_is_held_to_its_own_classes(name, head, key):
         check_classes(cfg, summary, ('train', 'test'))
 
 
-@pytest.mark.parametrize('name', [DETECTION, SEGMENTATION, JOINT])
-def test_an_exported_file_has_no_head_to_hold(name):
-    """Its classes were compared with the data's when it took the place of the model."""
-    cfg, summary = _sample(name)
-    cfg.model = ConfigDict(type='ExportedModel', _scope_='mmengine', path='model.onnx')
-    check_classes(cfg, summary, ('test',))
+def test_the_model_is_checked_before_a_wrapper_hides_it(sample_set, tmp_path):
+    checkpoint = tmp_path / 'model.pth'
+    torch.save(dict(state_dict=dict(weight=torch.zeros(1))), checkpoint)
+    with pytest.raises(UserError, match=r'must be one and the same everywhere.*seg_pad_val=7'):
+        evaluate(
+            str(ROOT / 'configs' / f'{SEGMENTATION}.py'),
+            str(checkpoint),
+            work_dir=str(tmp_path),
+            tta=True,
+            cfg_options=[f'data_root={sample_set}/', 'model.data_preprocessor.seg_pad_val=7'],
+        )

@@ -67,8 +67,18 @@ def copy(tmp_path):
             "importlib.import_module('mbv2_backbone.workbench.run')",
             'workbench/run.py',
         ),
+        ('deploy/nms.py', "import_module('..workbench.run', __package__)", 'workbench/run.py'),
     ],
-    ids=['top', 'by name', 'in a function', 'whole path', 'for types', 'by string', 'attribute'],
+    ids=[
+        'top',
+        'by name',
+        'in a function',
+        'whole path',
+        'for types',
+        'by string',
+        'attribute',
+        'relative string',
+    ],
 )
 def test_an_import_the_wrong_way_is_named(copy, file, line, target):
     path = copy / 'mbv2_backbone' / file
@@ -120,3 +130,12 @@ def test_the_report_has_each_figure(copy):
     assert f'{structure.lines(copy):,} lines' in text
     assert 'mbv2_backbone/arch.py -> mbv2_backbone/blocks.py' in text
     assert 'mbv2_backbone/arch.py <-> mbv2_backbone/blocks.py' in text
+
+
+def test_arrows_against_any_order_are_the_fewest_that_leave_no_circle():
+    down = {('c', 'b'), ('b', 'a'), ('c', 'a')}
+    assert structure.against_any_order(down) == []
+    assert structure.against_any_order(down | {('a', 'c')}) == [('a', 'c')]
+    other = {('y', 'x'), ('x', 'y')}
+    assert len(structure.against_any_order(down | {('a', 'c')} | other)) == 2
+    assert structure.against_any_order(structure.room_arrows(structure.arrows(ROOT))) == []

@@ -1,4 +1,4 @@
-# make demo   install, draw the sample set, train, evaluate, write pictures
+# make demo   install, generate the sample dataset, train, evaluate, write drawn images
 # make test   install, run the tests
 # make slow   install, run what takes minutes: trainings from end to end, several processes, and
 #             every command of the README
@@ -28,13 +28,13 @@ unexport PYTHONDONTWRITEBYTECODE
 	@touch $@
 
 demo: .venv/installed
-	@echo '== Drawing the sample set into data/sample'
+	@echo '== Generating the sample dataset in data/sample'
 	$(BIN)/python tools/data.py sample
 	@echo '== Training configs/ssdlite_mbv2_sample.py; log and checkpoints in $(WORK)'
 	$(BIN)/python tools/train.py configs/ssdlite_mbv2_sample.py --work-dir $(WORK)
 	@echo '== Evaluating the held-out images with COCO metrics; log and metrics in $(WORK)'
 	$(BIN)/python tools/test.py configs/ssdlite_mbv2_sample.py $$(cat $(WORK)/last_checkpoint) --work-dir $(WORK)
-	@echo '== Predicting on held-out images; pictures and predictions.json in $(WORK)/pictures'
+	@echo '== Predicting on held-out images; drawn images and predictions.json in $(WORK)/pictures'
 	$(BIN)/python tools/predict.py configs/ssdlite_mbv2_sample.py $$(cat $(WORK)/last_checkpoint) 'data/sample/JPEGImages/val_*.jpg' --out $(WORK)/pictures
 
 test: .venv/installed-dev

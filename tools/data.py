@@ -134,7 +134,7 @@ def add_convert(commands: argparse._SubParsersAction) -> None:
         '--copy', action='store_true', help='copy the images; by default they are hard links'
     )
     convert.add_argument('--force', action='store_true', help='replace OUT if it is there')
-    convert.set_defaults(command=convert_set)
+    convert.set_defaults(command=convert_dataset)
 
 
 def add_show(commands: argparse._SubParsersAction) -> None:
@@ -154,7 +154,7 @@ def add_show(commands: argparse._SubParsersAction) -> None:
     show.add_argument(
         '--cfg-options', nargs='+', metavar='KEY=VALUE', help='override settings of the config'
     )
-    show.set_defaults(command=show_set)
+    show.set_defaults(command=show_dataset)
 
 
 def check_data(args: argparse.Namespace) -> None:
@@ -229,7 +229,7 @@ def draw_sample(args: argparse.Namespace) -> None:
         print(f'{split:8}' + ''.join(f'{number:>10}' for number in row))
 
 
-def convert_set(args: argparse.Namespace) -> None:
+def convert_dataset(args: argparse.Namespace) -> None:
     from mbv2_backbone.common.messages import UserError, first_lines
     from mbv2_backbone.workbench.data.conversion import convert
 
@@ -253,10 +253,10 @@ def convert_set(args: argparse.Namespace) -> None:
             print('\n'.join([f'{title} ({len(lines)}):', *first_lines(lines, 50)]))
 
 
-def show_set(args: argparse.Namespace) -> None:
+def show_dataset(args: argparse.Namespace) -> None:
     from mbv2_backbone.workbench.data.show.show import show
 
-    picture_hw = show(
+    sheet_hw = show(
         args.source,
         args.out,
         split=args.split,
@@ -264,7 +264,7 @@ def show_set(args: argparse.Namespace) -> None:
         seed=args.seed,
         overrides=args.cfg_options,
     )
-    print(f'wrote {args.out}, {picture_hw[1]}x{picture_hw[0]} pixels')
+    print(f'wrote {args.out}, {sheet_hw[1]}x{sheet_hw[0]} pixels')
     if os.path.isdir(args.source):
         print('with their labels; `show CONFIG` draws them after augmentation')
 

@@ -46,9 +46,9 @@ def parse_args() -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> None:
-    from mbv2_backbone.workbench.new_config.write import Wishes, write_config
+    from mbv2_backbone.workbench.new_config.write import Choices, write_config
 
-    wishes = Wishes(
+    choices = Choices(
         layout=args.layout,
         size=args.size,
         width=args.width,
@@ -56,7 +56,7 @@ def main(args: argparse.Namespace) -> None:
         pretrained=args.pretrained,
         class_file=args.mask_classes,
     )
-    new = write_config(args.data, args.task, out=args.out, force=args.force, wishes=wishes)
+    new = write_config(args.data, args.task, out=args.out, force=args.force, choices=choices)
     print(new.report)
     for path in new.split_files:
         print(f'wrote {path}')

@@ -69,10 +69,10 @@ def predict_files(args: argparse.Namespace) -> None:
         print(note)
     for path, fps in summary.video_fps.items():
         print(f'{path}: {fps:.1f} frames/s')
-    pictures = '' if args.no_draw else ', drawn images in the same folder'
+    drawn = '' if args.no_draw else ', drawn images in the same folder'
     print(
         f'{summary.num_predictions} predictions on {summary.num_images} images in '
-        f'{summary.predictions}{pictures}'
+        f'{summary.predictions}{drawn}'
     )
 
 

@@ -96,7 +96,7 @@ class Journey:
         """Say whether a value is the folder, or the dataset that was found in it."""
         if isinstance(value, (str, os.PathLike)):
             return os.fspath(value).rstrip(os.sep) == self._place
-        return type(value).__name__ == 'ImageSet'
+        return type(value).__name__ == 'Dataset'
 
 
 def follow(root: Path, traveller: str, place: str, command: Sequence[str]) -> Journey:

@@ -13,14 +13,14 @@ import cv2
 from ...common.files import folder_replaced_whole, is_free
 from ...common.messages import UserError
 from ...common.progress import track
-from .find import find_set
+from .annotated_images import Findings, collect, load_image
+from .find import find_dataset
 from .formats.coco import write_coco
 from .formats.labelme import write_labelme
 from .formats.voc import write_voc
 from .formats.writing import Splits
 from .formats.yolo import write_yolo
-from .photos import Findings, collect, load_image
-from .records import Photo
+from .records import AnnotatedImage
 
 WRITERS: dict[str, Callable[[Path, Sequence[str], Splits], list[str]]] = {
     'coco': write_coco,
@@ -90,51 +90,51 @@ def convert(
         raise UserError(f'{target} and the input {origin} must not contain each other')
     if not is_free(target) and not force:
         raise UserError(f'{target} exists; choose another folder, or replace it with --force')
-    image_set = find_set(source, layout=layout, keep_splits=True)
-    if not image_set.classes:
+    dataset = find_dataset(source, layout=layout, keep_splits=True)
+    if not dataset.classes:
         raise UserError(
-            f'{source} is a dataset in the layout {image_set.layout!r} without boxes; masks of '
+            f'{source} is a dataset in the layout {dataset.layout!r} without boxes; masks of '
             f'whole images cannot be turned into objects'
         )
-    findings = Findings([*image_set.problems], [*image_set.notes])
-    splits = collect(image_set, findings, one_folder=to == 'voc')
+    findings = Findings([*dataset.problems], [*dataset.notes])
+    splits = collect(dataset, findings, one_folder=to == 'voc')
     if not any(splits.values()):
         raise UserError('\n'.join([f'no image of {source} can be read:', *findings.problems[:20]]))
     with folder_replaced_whole(target) as root:
-        findings.notes += WRITERS[to](root, image_set.classes, splits)
+        findings.notes += WRITERS[to](root, dataset.classes, splits)
         findings.notes += _place_images(root, splits, to, copy=copy)
     return Converted(
         root=target,
-        source_layout=image_set.layout,
-        counts={split: _count(photos) for split, photos in splits.items()},
+        source_layout=dataset.layout,
+        counts={split: _count(images) for split, images in splits.items()},
         problems=findings.problems,
         notes=findings.notes,
     )
 
 
-def _count(photos: Sequence[Photo]) -> tuple[int, int, int]:
-    sizes = [len(photo.items) for photo in photos]
+def _count(images: Sequence[AnnotatedImage]) -> tuple[int, int, int]:
+    sizes = [len(image.items) for image in images]
     return len(sizes), sizes.count(0), sum(sizes)
 
 
 def _place_images(
-    root: Path, splits: dict[str, list[Photo]], layout: str, *, copy: bool
+    root: Path, splits: dict[str, list[AnnotatedImage]], layout: str, *, copy: bool
 ) -> list[str]:
     """Link or copy the images into the new dataset; VOC's readers require JPEG."""
     num_encoded = 0
     for split in splits:
         (root / _FOLDERS[layout].format(split=split)).mkdir(parents=True, exist_ok=True)
-    jobs = [(split, photo) for split, photos in splits.items() for photo in photos]
-    for split, photo in track(jobs, 'Placing images', unit='images'):
-        path = root / _FOLDERS[layout].format(split=split) / photo.name
+    jobs = [(split, image) for split, images in splits.items() for image in images]
+    for split, image in track(jobs, 'Placing images', unit='images'):
+        path = root / _FOLDERS[layout].format(split=split) / image.name
         is_jpeg = path.suffix.lower() in _JPEG_SUFFIXES
         if layout == 'voc':
             path = path.with_suffix('.jpg')
         if layout != 'voc' or is_jpeg:
-            _place(photo.path, path, copy=copy)
+            _place(image.path, path, copy=copy)
         else:
             quality = [cv2.IMWRITE_JPEG_QUALITY, _QUALITY]
-            path.write_bytes(cv2.imencode('.jpg', load_image(photo), quality)[1].tobytes())
+            path.write_bytes(cv2.imencode('.jpg', load_image(image), quality)[1].tobytes())
             num_encoded += 1
     if not num_encoded:
         return []

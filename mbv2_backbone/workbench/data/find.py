@@ -16,12 +16,12 @@ from .formats.voc import read_voc_file, voc_folders
 from .formats.yolo import read_yolo, yolo_files
 from .made_split import note_outdated
 from .names import split_by_name, split_folders
-from .records import ImageSet
+from .records import Dataset
 
 # For each layout: what finds it, in a folder and its split folders, and what reads what was
 # found; the first layout found is used.
 _Look = Callable[[Path, dict[str, Path]], Any]
-_READERS: dict[str, tuple[_Look, Callable[[Path, Any], ImageSet]]] = {
+_READERS: dict[str, tuple[_Look, Callable[[Path, Any], Dataset]]] = {
     'coco': (lambda root, _: coco_files(root), read_coco),
     'voc': (voc_folders, partial(read_by_image, 'voc', '.xml', read_voc_file)),
     'yolo': (yolo_files, read_yolo),
@@ -35,13 +35,13 @@ LAYOUTS = tuple(_READERS)
 _USED = {'train', 'val', 'test'}
 
 
-def find_set(
+def find_dataset(
     folder: str | Path,
     *,
     layout: str | None = None,
     task: str = 'det',
     keep_splits: bool = False,
-) -> ImageSet:
+) -> Dataset:
     """Find the images of a folder with their boxes and masks.
 
     Splits come from lists, file names and folder names. If these do not give any, a
@@ -75,20 +75,20 @@ def find_set(
         )
     preferred = ('masks', *LAYOUTS) if task == 'seg' else LAYOUTS
     layout = layout or next(name for name in preferred if name in found)
-    image_set = _READERS[layout][1](root, files[layout])
-    image_set.found = found
+    dataset = _READERS[layout][1](root, files[layout])
+    dataset.found = found
     if layout != 'masks' and task != 'det':
-        add_masks(image_set)
-    elif layout == 'masks' and found[0] != 'masks' and 'background' not in image_set.mask_classes:
-        name_values(image_set, _READERS[found[0]][1](root, files[found[0]]).classes)
-    _settle_splits(image_set, keep=keep_splits)
-    return image_set
+        add_masks(dataset)
+    elif layout == 'masks' and found[0] != 'masks' and 'background' not in dataset.mask_classes:
+        name_values(dataset, _READERS[found[0]][1](root, files[found[0]]).classes)
+    _settle_splits(dataset, keep=keep_splits)
+    return dataset
 
 
-def _settle_splits(image_set: ImageSet, *, keep: bool) -> None:
+def _settle_splits(dataset: Dataset, *, keep: bool) -> None:
     """Reduce to a split to train on and one to validate or test on, in place."""
-    splits, sources = image_set.splits, image_set.sources
-    annotated = [str(item.path) for item in image_set.images]
+    splits, sources = dataset.splits, dataset.sources
+    annotated = [str(item.path) for item in dataset.images]
     trainval = splits.pop('trainval', None)
     trainval_source = sources.pop('trainval', None)
     if trainval is not None and 'train' not in splits:
@@ -98,17 +98,17 @@ def _settle_splits(image_set: ImageSet, *, keep: bool) -> None:
             for name in splits.keys() - _USED:
                 del splits[name], sources[name]
         else:
-            _split_by_name(image_set)
-    image_set.note_unlisted(annotated, [str(item.path) for item in image_set.images])
+            _split_by_name(dataset)
+    dataset.note_unlisted(annotated, [str(item.path) for item in dataset.images])
 
 
-def _split_by_name(image_set: ImageSet) -> None:
-    source = next(iter(image_set.sources.values()))
-    image_set.notes.append(
-        f'the dataset has no validation split (found: {", ".join(image_set.splits)}); a hash '
+def _split_by_name(dataset: Dataset) -> None:
+    source = next(iter(dataset.sources.values()))
+    dataset.notes.append(
+        f'the dataset has no validation split (found: {", ".join(dataset.splits)}); a hash '
         f'of their names takes a fifth'
     )
-    image_set.splits = split_by_name(image_set.images)
-    image_set.sources = dict.fromkeys(image_set.splits, source)
-    image_set.is_split_by_name = True
-    note_outdated(image_set)
+    dataset.splits = split_by_name(dataset.images)
+    dataset.sources = dict.fromkeys(dataset.splits, source)
+    dataset.is_split_by_name = True
+    note_outdated(dataset)

@@ -9,10 +9,10 @@ from typing import Any
 
 from ...common.messages import UserError
 from .names import MADE_SPLIT, read_json
-from .records import ImageSet, Labelled
+from .records import Dataset, Labelled
 
 
-def made_files(image_set: ImageSet) -> dict[str, tuple[Path, bytes]]:
+def made_files(dataset: Dataset) -> dict[str, tuple[Path, bytes]]:
     """Return the path and content of the file of each split; nothing is written.
 
     They are in a separate folder, so that they are not mistaken for the user's lists.
@@ -21,10 +21,10 @@ def made_files(image_set: ImageSet) -> dict[str, tuple[Path, bytes]]:
         UserError: If the dataset has several COCO files.
     """
     files = {}
-    for split, items in image_set.splits.items():
-        path = image_set.root / MADE_SPLIT / split
-        if image_set.layout == 'coco':
-            text = json.dumps(_part_of_coco(image_set, items))
+    for split, items in dataset.splits.items():
+        path = dataset.root / MADE_SPLIT / split
+        if dataset.layout == 'coco':
+            text = json.dumps(_part_of_coco(dataset, items))
             files[split] = path.with_suffix('.json'), text.encode()
         else:
             text = ''.join(f'{item.path.stem}\n' for item in items)
@@ -32,16 +32,16 @@ def made_files(image_set: ImageSet) -> dict[str, tuple[Path, bytes]]:
     return files
 
 
-def _part_of_coco(image_set: ImageSet, items: Sequence[Labelled]) -> dict[str, Any]:
+def _part_of_coco(dataset: Dataset, items: Sequence[Labelled]) -> dict[str, Any]:
     """Select some images from the COCO file that a dataset was read from."""
-    files = {item.annotation for item in image_set.images}
+    files = {item.annotation for item in dataset.images}
     if len(files) != 1:
         raise UserError(
-            f'{image_set.root} has the COCO files {", ".join(map(str, sorted(files)))}, none of '
+            f'{dataset.root} has the COCO files {", ".join(map(str, sorted(files)))}, none of '
             f'them to validate on; call one val.json'
         )
     data = read_json(files.pop())
-    folder = image_set.sources['train'].images
+    folder = dataset.sources['train'].images
     chosen = {item.path for item in items}
     images = [image for image in data['images'] if folder / image['file_name'] in chosen]
     ids = {image['id'] for image in images}
@@ -49,12 +49,12 @@ def _part_of_coco(image_set: ImageSet, items: Sequence[Labelled]) -> dict[str, A
     return dict(images=images, annotations=annotations, categories=data['categories'])
 
 
-def note_outdated(image_set: ImageSet) -> None:
+def note_outdated(dataset: Dataset) -> None:
     """Note if the split written earlier no longer matches the dataset, in place."""
-    folder = image_set.root / MADE_SPLIT
-    if image_set.layout not in ('coco', 'voc', 'masks') or not folder.is_dir():
+    folder = dataset.root / MADE_SPLIT
+    if dataset.layout not in ('coco', 'voc', 'masks') or not folder.is_dir():
         return
-    files = made_files(image_set)
+    files = made_files(dataset)
     if all(path.is_file() and path.read_bytes() == text for path, text in files.values()):
         return
     listed: set[str] = set()
@@ -63,9 +63,9 @@ def note_outdated(image_set: ImageSet) -> None:
             listed.update(path.read_text(encoding='utf-8').splitlines())
         elif path.is_file():
             listed.update(Path(image['file_name']).stem for image in read_json(path)['images'])
-    later = sorted(item.path.name for item in image_set.images if item.path.stem not in listed)
+    later = sorted(item.path.name for item in dataset.images if item.path.stem not in listed)
     named = f': {len(later)} annotated image(s) are in no list, such as {later[0]}' if later else ''
-    image_set.notes.append(
+    dataset.notes.append(
         f'{folder} does not match the split of the current dataset{named}; delete it and write the '
         f'config again'
     )

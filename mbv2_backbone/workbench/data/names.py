@@ -14,7 +14,7 @@ from typing import Any
 
 from ...annotations.images import IMAGE_SUFFIXES
 from ...common.messages import UserError
-from .records import ImageSet, Labelled
+from .records import Dataset, Labelled
 
 MADE_SPLIT = 'split_by_name'  # folder of the splits that new_config makes
 CLASS_FILES = ('classes.txt', 'labelmap.txt')
@@ -65,12 +65,12 @@ def read_names(path: Path) -> list[str]:
 
 
 def read_lists(
-    image_set: ImageSet, folder: str, annotated: Iterable[str]
+    dataset: Dataset, folder: str, annotated: Iterable[str]
 ) -> tuple[dict[str, Path], dict[str, list[str]]]:
     """Read the lists of splits, such as `ImageSets/Main/train.txt`.
 
     Args:
-        image_set: Irregularities in the lists are added to its problems and notes.
+        dataset: Irregularities in the lists are added to its problems and notes.
         folder: `Main` or `Segmentation`.
         annotated: Names of the images with an annotation.
 
@@ -79,13 +79,13 @@ def read_lists(
     """
     lists = {
         _SPLITS[path.stem.lower()]: path
-        for path in sorted((image_set.root / 'ImageSets' / folder).glob('*.txt'))
+        for path in sorted((dataset.root / 'ImageSets' / folder).glob('*.txt'))
         if path.stem.lower() in _SPLITS
     }
-    image_set.problems += byte_order_problems(lists.values())
+    dataset.problems += byte_order_problems(lists.values())
     names = {split: list(dict.fromkeys(read_names(path))) for split, path in lists.items()}
     if names:
-        image_set.note_unlisted(annotated, chain.from_iterable(names.values()))
+        dataset.note_unlisted(annotated, chain.from_iterable(names.values()))
     return lists, names
 
 
@@ -97,7 +97,7 @@ def names_in(text: str) -> list[str]:
 
     Example:
         >>> names_in('2007_000032 -1\n2007_000039  1\n'), names_in('IMG (1)\nphoto 1\n')
-        (['2007_000032', '2007_000039'], ['IMG (1)', 'photo 1'])
+        (['2007_000032', '2007_000039'], ['IMG (1)', 'image 1'])
     """
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if all(map(_FLAG.search, lines)):

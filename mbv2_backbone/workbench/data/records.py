@@ -172,7 +172,7 @@ class Source:
 
 
 @dataclass
-class ImageSet:
+class Dataset:
     """A dataset: a folder of images with boxes, masks or both.
 
     Attributes:
@@ -281,7 +281,7 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Photo:
+class AnnotatedImage:
     """An image file and its annotated objects.
 
     Attributes:

@@ -49,12 +49,12 @@ class Painter:
         Returns:
             `(H', W', 3)` uint8 BGR, H' >= H and W' >= W.
         """
-        picture = self.draw(image, sample, 'pred')
+        drawing = self.draw(image, sample, 'pred')
         labels = mask_labels(sample, 'pred_sem_seg')
         if labels is None:
-            return picture
+            return drawing
         shown = range(len(self.masks.names)) if whole_legend else np.unique(labels)
-        return self._with_legend(picture, shown, size_hw=image.shape[:2])
+        return self._with_legend(drawing, shown, size_hw=image.shape[:2])
 
     def comparison(self, image: np.ndarray, sample: BaseDataElement) -> np.ndarray:
         """Draw the ground truth and the prediction side by side, with one legend.
@@ -73,10 +73,10 @@ class Painter:
         gap = np.full((size_hw[0], max(4, size_hw[1] // 60), 3), 255, np.uint8)
         panels = [self.draw(image, sample, 'gt'), gap, self.draw(image, sample, 'pred')]
         captions = [('truth', 0), ('prediction', size_hw[1] + gap.shape[1])]
-        picture = np.concatenate(panels, axis=1)
-        picture = np.concatenate([caption_strip(captions, picture.shape[1], size_hw), picture])
+        drawing = np.concatenate(panels, axis=1)
+        drawing = np.concatenate([caption_strip(captions, drawing.shape[1], size_hw), drawing])
         shown = np.union1d(truth, mask_labels(sample, 'pred_sem_seg'))
-        return self._with_legend(picture, shown, size_hw=size_hw)
+        return self._with_legend(drawing, shown, size_hw=size_hw)
 
     def draw(self, image: np.ndarray, sample: BaseDataElement, side: str) -> np.ndarray:
         """Draw the ground truth (`gt`) or the prediction (`pred`), masks below boxes, no legend."""
@@ -100,14 +100,14 @@ class Painter:
         return draw_boxes(image, found.bboxes.numpy(), names, colours)
 
     def _with_legend(
-        self, picture: np.ndarray, labels: Sequence[int], *, size_hw: tuple[int, int]
+        self, drawing: np.ndarray, labels: Sequence[int], *, size_hw: tuple[int, int]
     ) -> np.ndarray:
         labels = [int(label) for label in labels if label < len(self.masks.names)]
         entries = [(self.masks.names[label], self.masks.palette[label]) for label in labels]
-        strip = legend_strip(entries, picture.shape[1], size_hw)
-        margin = strip.shape[1] - picture.shape[1]
-        picture = np.pad(picture, ((0, 0), (0, margin), (0, 0)), constant_values=255)
-        return np.concatenate([picture, strip])
+        strip = legend_strip(entries, drawing.shape[1], size_hw)
+        margin = strip.shape[1] - drawing.shape[1]
+        drawing = np.pad(drawing, ((0, 0), (0, margin), (0, 0)), constant_values=255)
+        return np.concatenate([drawing, strip])
 
 
 @HOOKS.register_module()
@@ -137,9 +137,9 @@ class PictureHook(Hook):
     ) -> None:
         """Draw one batch."""
         for sample in outputs:
-            picture = self.painter.comparison(decode_image(get(sample.img_path)), sample)
+            drawing = self.painter.comparison(decode_image(get(sample.img_path)), sample)
             path = result_path(sample.img_path, self.image_root, self.folder, '.jpg')
-            cv2.imwrite(str(path), picture)
+            cv2.imwrite(str(path), drawing)
 
 
 def mask_labels(sample: BaseDataElement, key: str) -> np.ndarray | None:

@@ -54,8 +54,8 @@ def draw_boxes(
     Returns:
         `(H, W, 3)` uint8 BGR.
     """
-    picture = Image.fromarray(np.ascontiguousarray(image[..., ::-1]))
-    draw = ImageDraw.Draw(picture)
+    canvas = Image.fromarray(np.ascontiguousarray(image[..., ::-1]))
+    draw = ImageDraw.Draw(canvas)
     font = letter_font(image.shape[:2])
     line, width = font.size * 5 // 4, max(2, font.size // 6)
     for box, name, colour in reversed(list(zip(boxes_xyxy, names, colours_rgb, strict=True))):
@@ -63,12 +63,12 @@ def draw_boxes(
         colour = tuple(int(v) for v in colour)
         draw.rectangle([x1, y1, max(x1, x2), max(y1, y2)], outline=colour, width=width)
         tag = _text_width(name, font) + font.size // 2
-        x = min(max(0.0, x1), max(0.0, picture.width - tag))
+        x = min(max(0.0, x1), max(0.0, canvas.width - tag))
         y = y1 - line if y1 >= line else max(0.0, y1)
         draw.rectangle([x, y, x + tag, y + line], fill=colour)
         middle = (x + tag / 2, y + line / 2)
         draw.text(middle, name, fill=ink_on(colour), font=font, anchor='mm')
-    return np.asarray(picture)[..., ::-1]
+    return np.asarray(canvas)[..., ::-1]
 
 
 def ink_on(colour_rgb: Sequence[int]) -> tuple[int, int, int]:

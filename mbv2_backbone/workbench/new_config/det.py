@@ -7,7 +7,7 @@ from typing import Any
 
 from ...arch import build_architecture, make_divisible
 from ...common.messages import UserError
-from ..data.records import ImageSet
+from ..data.records import Dataset
 from .code import Name
 from .fitting import Priors, Schedule
 from .parts import NORM, backbone, epoch_schedule
@@ -20,7 +20,7 @@ _META_KEYS = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')
 
 
 def det_settings(
-    image_set: ImageSet,
+    dataset: Dataset,
     priors: Priors,
     schedule: Schedule,
     *,
@@ -45,16 +45,16 @@ def det_settings(
             loss_decode=dict(type='mmseg.PixelCrossEntropyLoss', class_weight=class_weight),
         )
     settings = (
-        (dict(seg_classes=image_set.mask_classes) if is_joint else {})
+        (dict(seg_classes=dataset.mask_classes) if is_joint else {})
         | dict(size=(size, size), norm_cfg=NORM, model=model)
         | _pipelines(with_seg=is_joint)
-        | _loaders(image_set, schedule)
-        | _evaluators(image_set, [dict(type='JointIoUMetric')] if is_joint else [])
+        | _loaders(dataset, schedule)
+        | _evaluators(dataset, [dict(type='JointIoUMetric')] if is_joint else [])
         | epoch_schedule(schedule, 'coco/bbox_mAP')
         | dict(custom_hooks=_hooks(is_joint=is_joint))
     )
     if is_joint:
-        _add_masks(settings, image_set)
+        _add_masks(settings, dataset)
     return settings
 
 
@@ -115,12 +115,12 @@ def _pipelines(*, with_seg: bool) -> dict[str, Any]:
     return dict(train_pipeline=train, test_pipeline=test)
 
 
-def _loaders(image_set: ImageSet, schedule: Schedule) -> dict[str, Any]:
-    kind = dict(coco='CheckedCocoDataset', voc='CheckedVOCDataset')[image_set.layout]
+def _loaders(dataset: Dataset, schedule: Schedule) -> dict[str, Any]:
+    kind = dict(coco='CheckedCocoDataset', voc='CheckedVOCDataset')[dataset.layout]
     common = dict(type=kind, data_root=Name('data_root'), metainfo=dict(classes=Name('classes')))
-    if image_set.layout == 'voc':
+    if dataset.layout == 'voc':
         common['data_prefix'] = dict(sub_data_root='')
-    train = _files(image_set, 'train') | dict(pipeline=Name('train_pipeline'))
+    train = _files(dataset, 'train') | dict(pipeline=Name('train_pipeline'))
     repeated: dict[str, Any] = {**train, '': Name('images')}
     if schedule.repeat > 1:
         repeated = dict(type='RepeatDataset', times=schedule.repeat, dataset=repeated)
@@ -135,54 +135,54 @@ def _loaders(image_set: ImageSet, schedule: Schedule) -> dict[str, Any]:
     )
 
     def held_out(split: str) -> dict[str, Any]:
-        files = _files(image_set, split) | dict(pipeline=Name('test_pipeline'), test_mode=True)
-        dataset = dict(_delete_=True) | files | {'': Name('images')}
-        return dict(batch_size=schedule.batch_size, dataset=dataset)
+        files = _files(dataset, split) | dict(pipeline=Name('test_pipeline'), test_mode=True)
+        files = dict(_delete_=True) | files | {'': Name('images')}
+        return dict(batch_size=schedule.batch_size, dataset=files)
 
-    return settings | held_out_settings(image_set.held_out, 'dataloader', held_out)
+    return settings | held_out_settings(dataset.held_out, 'dataloader', held_out)
 
 
-def _files(image_set: ImageSet, split: str) -> dict[str, Any]:
-    source = image_set.sources[split]
-    files: dict[str, Any] = dict(ann_file=image_set.below(source.annotations))
-    if image_set.layout == 'coco':
-        files['data_prefix'] = dict(img=image_set.below(source.images, is_folder=True))
+def _files(dataset: Dataset, split: str) -> dict[str, Any]:
+    source = dataset.sources[split]
+    files: dict[str, Any] = dict(ann_file=dataset.below(source.annotations))
+    if dataset.layout == 'coco':
+        files['data_prefix'] = dict(img=dataset.below(source.images, is_folder=True))
     return files
 
 
-def _add_masks(settings: dict[str, Any], image_set: ImageSet) -> None:
+def _add_masks(settings: dict[str, Any], dataset: Dataset) -> None:
     """Make the datasets of a joint config read the masks too, in place.
 
     Raises:
         UserError: If a mask is not where mmdet looks for it.
     """
-    val, test = image_set.held_out
+    val, test = dataset.held_out
     for loader, split in (('train', 'train'), ('val', val), ('test', test)):
-        dataset = settings[f'{loader}_dataloader']
-        if isinstance(dataset, Name):
+        dataloader = settings[f'{loader}_dataloader']
+        if isinstance(dataloader, Name):
             continue
-        source = image_set.sources[split]
-        for item in image_set.splits[split]:
+        source = dataset.sources[split]
+        for item in dataset.splits[split]:
             name = item.path.relative_to(source.images).with_suffix('.png')
             if source.masks is None or item.mask != source.masks / name:
                 raise UserError(
-                    f'{item.path} has no mask of its name in {source.masks or image_set.root}; a '
+                    f'{item.path} has no mask of its name in {source.masks or dataset.root}; a '
                     f'joint model needs one for each image'
                 )
-        files = dataset['dataset'].get('dataset', dataset['dataset'])
-        files['data_prefix']['seg'] = image_set.below(source.masks, is_folder=True)
+        files = dataloader['dataset'].get('dataset', dataloader['dataset'])
+        files['data_prefix']['seg'] = dataset.below(source.masks, is_folder=True)
     settings['images']['seg_map_suffix'] = '.png'
 
 
-def _evaluators(image_set: ImageSet, others: Sequence[dict]) -> dict[str, Any]:
+def _evaluators(dataset: Dataset, others: Sequence[dict]) -> dict[str, Any]:
     def evaluators(split: str) -> Any:
         boxes = dict(type='CocoMetric', metric='bbox', classwise=True)
-        if image_set.layout == 'coco':
-            path = image_set.below(image_set.sources[split].annotations)
+        if dataset.layout == 'coco':
+            path = dataset.below(dataset.sources[split].annotations)
             boxes['ann_file'] = Name(f'data_root + {path!r}')
         return [boxes, *others] if others else dict(_delete_=True) | boxes
 
-    return held_out_settings(image_set.held_out, 'evaluator', evaluators)
+    return held_out_settings(dataset.held_out, 'evaluator', evaluators)
 
 
 def _hooks(*, is_joint: bool) -> list[dict]:

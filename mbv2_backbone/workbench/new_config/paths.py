@@ -8,44 +8,44 @@ from typing import Any
 
 from ...common.messages import UserError
 from ..data.made_split import made_files
-from ..data.records import ImageSet, Labelled, Source
+from ..data.records import Dataset, Labelled, Source
 from .code import Name
 
 
-def check_fits(image_set: ImageSet, task: str) -> None:
+def check_fits(dataset: Dataset, task: str) -> None:
     """Reject a dataset that lacks what a task needs, or that no dataset class reads."""
-    has_masks = any(item.mask for item in image_set.images)
+    has_masks = any(item.mask for item in dataset.images)
     if task != 'seg':
-        if image_set.layout == 'masks':
-            raise UserError(f'{image_set.root} holds masks but no boxes; try --task seg')
-        _check_readable(image_set)
-    if task == 'both' and image_set.layout != 'coco':
+        if dataset.layout == 'masks':
+            raise UserError(f'{dataset.root} holds masks but no boxes; try --task seg')
+        _check_readable(dataset)
+    if task == 'both' and dataset.layout != 'coco':
         raise UserError(
-            f'a joint model reads boxes in COCO layout; {image_set.root} is {image_set.layout}. '
-            f'python tools/data.py convert {image_set.root} OUT --to coco'
+            f'a joint model reads boxes in COCO layout; {dataset.root} is {dataset.layout}. '
+            f'python tools/data.py convert {dataset.root} OUT --to coco'
         )
     if task != 'det' and not has_masks:
         raise UserError(
-            f'{image_set.root} holds no masks: expected PNG files of the names of the images, in '
-            f'a folder such as masks or SegmentationClass; found: {", ".join(image_set.found)}'
+            f'{dataset.root} holds no masks: expected PNG files of the names of the images, in '
+            f'a folder such as masks or SegmentationClass; found: {", ".join(dataset.found)}'
         )
-    if task == 'seg' and image_set.layout != 'masks':
+    if task == 'seg' and dataset.layout != 'masks':
         raise UserError(
-            f'a segmentor reads images and masks, not the layout {image_set.layout}; leave '
+            f'a segmentor reads images and masks, not the layout {dataset.layout}; leave '
             f'--layout out, or set it to masks'
         )
     if task == 'both':
-        _check_joint_masks(image_set)
+        _check_joint_masks(dataset)
 
 
-def _check_joint_masks(image_set: ImageSet) -> None:
+def _check_joint_masks(dataset: Dataset) -> None:
     from PIL import Image
 
     from ...annotations.masks import COLOUR_MODES
 
-    if image_set.void_classes:
+    if dataset.void_classes:
         raise UserError('a joint model ignores the value 255 in masks only; write void as 255')
-    for item in image_set.images if image_set.mask_palette else ():
+    for item in dataset.images if dataset.mask_palette else ():
         if item.mask and item.mask.is_file():
             with Image.open(item.mask) as mask:
                 is_coloured = mask.mode in COLOUR_MODES
@@ -56,15 +56,15 @@ def _check_joint_masks(image_set: ImageSet) -> None:
                 )
 
 
-def _check_readable(image_set: ImageSet) -> None:
+def _check_readable(dataset: Dataset) -> None:
     """Reject a folder that none of our dataset classes reads, with the command to convert it."""
-    root = image_set.root
-    if image_set.layout == 'coco':
+    root = dataset.root
+    if dataset.layout == 'coco':
         return
-    is_plain_voc = image_set.layout == 'voc' and (root / 'Annotations').is_dir()
-    if is_plain_voc and all(item.path.suffix == '.jpg' for item in image_set.images):
+    is_plain_voc = dataset.layout == 'voc' and (root / 'Annotations').is_dir()
+    if is_plain_voc and all(item.path.suffix == '.jpg' for item in dataset.images):
         return
-    what = image_set.layout if image_set.layout != 'voc' else 'such a VOC'
+    what = dataset.layout if dataset.layout != 'voc' else 'such a VOC'
     raise UserError(
         f'{root} is in {what} layout, which no dataset of the toolboxes reads. Convert it, then '
         f'write the config for the new folder:\n'
@@ -73,20 +73,20 @@ def _check_readable(image_set: ImageSet) -> None:
     )
 
 
-def plan_split(image_set: ImageSet) -> dict[Path, bytes]:
+def plan_split(dataset: Dataset) -> dict[Path, bytes]:
     """Return the files to write for a split that was made from a hash of the names.
 
-    Nothing is written; `image_set` then refers to the files.
+    Nothing is written; `dataset` then refers to the files.
 
     Raises:
         UserError: If such files exist with other content.
     """
-    if not image_set.is_split_by_name:
+    if not dataset.is_split_by_name:
         return {}
     new = {}
-    for split, (path, text) in made_files(image_set).items():
-        source = image_set.sources[split]
-        image_set.sources[split] = Source(source.images, path, source.masks)
+    for split, (path, text) in made_files(dataset).items():
+        source = dataset.sources[split]
+        dataset.sources[split] = Source(source.images, path, source.masks)
         if not path.exists():
             new[path] = text
         elif not path.is_file() or path.read_bytes() != text:

@@ -5,21 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 from ...arch import build_architecture, make_divisible
-from ..data.records import ImageSet
+from ..data.records import Dataset
 from .code import Name
 from .fitting import Schedule, padded
 from .parts import NORM, backbone, iter_schedule
 from .paths import held_out_settings, one_suffix
 
 
-def trained_classes(image_set: ImageSet) -> tuple[str, ...]:
+def trained_classes(dataset: Dataset) -> tuple[str, ...]:
     """Return the mask classes without a void class at the end."""
-    classes = image_set.mask_classes
-    return classes[:-1] if len(classes) - 1 in image_set.void_classes else classes
+    classes = dataset.mask_classes
+    return classes[:-1] if len(classes) - 1 in dataset.void_classes else classes
 
 
 def seg_settings(
-    image_set: ImageSet,
+    dataset: Dataset,
     schedule: Schedule,
     *,
     size_wh: tuple[int, int],
@@ -30,8 +30,8 @@ def seg_settings(
     """Return the settings of a segmentor's config after its classes, in order."""
     return (
         _model(size_wh, class_weight, width=width, pretrained=pretrained)
-        | _pipelines(image_set, size_wh)
-        | _loaders(image_set, schedule)
+        | _pipelines(dataset, size_wh)
+        | _loaders(dataset, schedule)
         | dict(
             val_evaluator=dict(type='IoUMetric', iou_metrics=['mIoU']),
             test_evaluator=Name('val_evaluator'),
@@ -74,10 +74,10 @@ def _model(
     return dict(crop_size=crop_size, norm_cfg=NORM, model=model)
 
 
-def _pipelines(image_set: ImageSet, size_wh: tuple[int, int]) -> dict[str, Any]:
+def _pipelines(dataset: Dataset, size_wh: tuple[int, int]) -> dict[str, Any]:
     load = dict(type='LoadLabelMap')
-    if image_set.ignored_values:
-        load['ignore'] = image_set.ignored_values
+    if dataset.ignored_values:
+        load['ignore'] = dataset.ignored_values
     scale = tuple(size_wh)
     train = [
         dict(type='LoadImageFromFile'),
@@ -100,15 +100,15 @@ def _pipelines(image_set: ImageSet, size_wh: tuple[int, int]) -> dict[str, Any]:
     return dict(train_pipeline=train, test_pipeline=test)
 
 
-def _loaders(image_set: ImageSet, schedule: Schedule) -> dict[str, Any]:
+def _loaders(dataset: Dataset, schedule: Schedule) -> dict[str, Any]:
     common = dict(
         type='BaseSegDataset',
         data_root=Name('data_root'),
-        img_suffix=one_suffix(image_set.images),
+        img_suffix=one_suffix(dataset.images),
         metainfo=dict(classes=Name('classes')),
     )
-    if image_set.mask_palette:
-        common['metainfo']['palette'] = image_set.mask_palette[: len(trained_classes(image_set))]
+    if dataset.mask_palette:
+        common['metainfo']['palette'] = dataset.mask_palette[: len(trained_classes(dataset))]
     loader = dict(num_workers=2, persistent_workers=True)
     settings = dict(
         images=common,
@@ -116,7 +116,7 @@ def _loaders(image_set: ImageSet, schedule: Schedule) -> dict[str, Any]:
             batch_size=schedule.batch_size,
             **loader,
             sampler=dict(type='InfiniteSampler', shuffle=True),
-            dataset=_dataset(image_set, 'train') | dict(pipeline=Name('train_pipeline')),
+            dataset=_dataset(dataset, 'train') | dict(pipeline=Name('train_pipeline')),
         ),
     )
 
@@ -126,19 +126,19 @@ def _loaders(image_set: ImageSet, schedule: Schedule) -> dict[str, Any]:
             batch_size=max(1, schedule.batch_size // 2),
             **loader,
             sampler=dict(type='DefaultSampler', shuffle=False),
-            dataset=_dataset(image_set, split) | files,
+            dataset=_dataset(dataset, split) | files,
         )
 
-    return settings | held_out_settings(image_set.held_out, 'dataloader', held_out)
+    return settings | held_out_settings(dataset.held_out, 'dataloader', held_out)
 
 
-def _dataset(image_set: ImageSet, split: str) -> dict[str, Any]:
-    source = image_set.sources[split]
+def _dataset(dataset: Dataset, split: str) -> dict[str, Any]:
+    source = dataset.sources[split]
     prefix = dict(
-        img_path=image_set.below(source.images),
-        seg_map_path=image_set.below(source.masks),
+        img_path=dataset.below(source.images),
+        seg_map_path=dataset.below(source.masks),
     )
     lists = {}
     if source.annotations:
-        lists['ann_file'] = image_set.below(source.annotations)
+        lists['ann_file'] = dataset.below(source.annotations)
     return lists | {'data_prefix': prefix, '': Name('images')}

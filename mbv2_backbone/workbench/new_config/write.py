@@ -15,11 +15,11 @@ import numpy as np
 from ...common.files import replaced_whole, write_atomically
 from ...common.messages import UserError
 from ...common.own_configs import PREFIX, config_path, is_installed
-from ..data.check.check import Report, check_set
+from ..data.check.check import Report, check_dataset
 from ..data.check.stats import relative_wh
-from ..data.find import find_set
+from ..data.find import find_dataset
 from ..data.names import read_class_file
-from ..data.records import ImageSet
+from ..data.records import Dataset
 from .code import assign
 from .det import det_settings
 from .fitting import (
@@ -51,7 +51,7 @@ _LARGE = 512  # pixels of a side, above which the batch size is halved
 
 
 @dataclass(frozen=True)
-class Wishes:
+class Choices:
     """The user's choices that differ from the defaults.
 
     Attributes:
@@ -99,7 +99,7 @@ class NewConfig:
 
 
 def write_config(
-    folder: str, task: str, *, out: str | None = None, force: bool = False, wishes: Wishes
+    folder: str, task: str, *, out: str | None = None, force: bool = False, choices: Choices
 ) -> NewConfig:
     """Check a dataset and write a config that trains on it.
 
@@ -108,7 +108,7 @@ def write_config(
         task: `det`, `seg` or `both`.
         out: Path of the config; by default it is in `configs` and named after the folder.
         force: Replace an existing config.
-        wishes: Choices that differ from the defaults.
+        choices: Choices that differ from the defaults.
 
     Raises:
         UserError: If the config exists, the dataset does not fit the task, something in it
@@ -118,17 +118,17 @@ def write_config(
     path = Path(out or osp.join('configs', f'{_HEADS[task]}_mbv2_{name}.py'))
     if path.exists() and not force:
         raise UserError(f'{path} is there already; give another --out, or --force to replace it')
-    image_set = find_set(folder, layout=wishes.layout, task=task)
-    if wishes.class_file:
-        names = read_class_file(Path(wishes.class_file))
-        image_set.mask_classes, image_set.mask_palette = names
-    check_fits(image_set, task)
-    report = check_set(image_set)
+    dataset = find_dataset(folder, layout=choices.layout, task=task)
+    if choices.class_file:
+        names = read_class_file(Path(choices.class_file))
+        dataset.mask_classes, dataset.mask_palette = names
+    check_fits(dataset, task)
+    report = check_dataset(dataset)
     if report.stops_training:
         raise UserError(f'this dataset cannot be used for training yet:\n\n{report}')
-    settings, facts, schedule = _choose(report, task, wishes)
-    split_files = plan_split(image_set)
-    _write(_text(image_set, task, settings(), facts, path), path, split_files)
+    settings, facts, schedule = _choose(report, task, choices)
+    split_files = plan_split(dataset)
+    _write(_text(dataset, task, settings(), facts, path), path, split_files)
     last = f'iter_{schedule.max_iters}' if task == 'seg' else f'epoch_{schedule.epochs}'
     checkpoint = osp.join('work_dirs', path.stem, f'{last}.pth')
     return NewConfig(path, report, facts, checkpoint, list(split_files))
@@ -147,7 +147,7 @@ def _write(text: str, path: Path, split_files: Mapping[Path, bytes]) -> None:
 
 
 def _choose(
-    report: Report, task: str, wishes: Wishes
+    report: Report, task: str, choices: Choices
 ) -> tuple[Callable[[], dict[str, Any]], list[str], Schedule]:
     """Choose sizes, priors or class weights, and the schedule.
 
@@ -155,37 +155,37 @@ def _choose(
         A function that makes the settings once the splits are written; what was chosen, one line
         each; the schedule.
     """
-    image_set = report.image_set
-    records = [item.record for item in image_set.splits['train']]
+    dataset = report.dataset
+    records = [item.record for item in dataset.splits['train']]
     image_sizes = np.array([r.size_wh for r in records if all(r.size_wh)])
-    common: dict[str, Any] = dict(width=wishes.width, pretrained=wishes.pretrained)
+    common: dict[str, Any] = dict(width=choices.width, pretrained=choices.pretrained)
     facts = []
     if task != 'det':
         pixels = report.stats['train'].pixels
-        weights = plan_class_weights([pixels[name] for name in trained_classes(image_set)])
+        weights = plan_class_weights([pixels[name] for name in trained_classes(dataset)])
         common['class_weight'] = weights
         facts = [f'classes weighted by their pixels: {min(weights):g} to {max(weights):g}']
     if task == 'seg':
-        size_wh = seg_size(image_sizes, wishes.size)
-        schedule = _schedule(task, len(records), max(size_wh), wishes)
+        size_wh = seg_size(image_sizes, choices.size)
+        schedule = _schedule(task, len(records), max(size_wh), choices)
         facts = [f'input {size_wh[0]}x{size_wh[1]}', *facts, _describe(schedule)]
-        make = partial(seg_settings, image_set, schedule, size_wh=size_wh, **common)
+        make = partial(seg_settings, dataset, schedule, size_wh=size_wh, **common)
         return make, facts, schedule
-    size = wishes.size or det_size(image_sizes, relative_wh(records))
+    size = choices.size or det_size(image_sizes, relative_wh(records))
     priors = plan_priors(records, size, strides=(8, 16, 16) if task == 'both' else (8, 16, 32))
-    schedule = _schedule(task, len(records), size, wishes)
+    schedule = _schedule(task, len(records), size, choices)
     described = (
         f'priors on {len(priors.shapes)} maps: recall {priors.recall:.3f} at IoU 0.5 '
         f'(the default priors: {priors.default_recall:.3f})'
     )
     facts = [f'input {size}x{size}', described, *facts, _describe(schedule)]
-    make = partial(det_settings, image_set, priors, schedule, size=size, **common)
+    make = partial(det_settings, dataset, priors, schedule, size=size, **common)
     return make, facts, schedule
 
 
-def _schedule(task: str, num_images: int, side: int, wishes: Wishes) -> Schedule:
+def _schedule(task: str, num_images: int, side: int, choices: Choices) -> Schedule:
     max_batch = _MAX_BATCH[task] // (2 if side > _LARGE else 1)
-    return plan_schedule(num_images, max_batch=max_batch, passes=wishes.passes)
+    return plan_schedule(num_images, max_batch=max_batch, passes=choices.passes)
 
 
 def _describe(schedule: Schedule) -> str:
@@ -193,13 +193,13 @@ def _describe(schedule: Schedule) -> str:
 
 
 def _text(
-    image_set: ImageSet, task: str, settings: dict[str, Any], facts: list[str], path: Path
+    dataset: Dataset, task: str, settings: dict[str, Any], facts: list[str], path: Path
 ) -> str:
     """Format the config."""
-    classes = trained_classes(image_set) if task == 'seg' else image_set.classes
-    val, _ = image_set.held_out
-    counts = [len(image_set.splits[split]) for split in ('train', val)]
-    root = str(image_set.root)
+    classes = trained_classes(dataset) if task == 'seg' else dataset.classes
+    val, _ = dataset.held_out
+    counts = [len(dataset.splits[split]) for split in ('train', val)]
+    root = str(dataset.root)
     header = [
         f'{_TITLES[task]} on {root}: {len(classes)} classes,',
         f'{counts[0]} training images, {counts[1]} validation images. '

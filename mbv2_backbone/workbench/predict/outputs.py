@@ -94,10 +94,10 @@ class PredictionRun:
         if labels is not None:
             write_palette_png(Path(self._path(f'masks/{name}.png')), labels, painter.masks.palette)
         if self.inspector is not None:
-            from .features.figures import write_pictures
+            from .features.figures import write_activations
 
             stem = self._path(name)
-            write_pictures(self.inspector(image), image, sample, painter, stem)
+            write_activations(self.inspector(image), image, sample, painter, stem)
 
     def _path(self, name: str) -> str:
         path = self.out / name
@@ -121,11 +121,11 @@ class PredictionRun:
                 rows = self.predictor.rows(sample, first_id + i, source.path)
                 self.rows.add(row | dict(frame=i) for row in rows)
                 if self.draw:
-                    picture = self.predictor.painter.prediction(frame, sample, whole_legend=True)
+                    drawing = self.predictor.painter.prediction(frame, sample, whole_legend=True)
                     if clip is None:
                         path = self._path(f'{source.name}.mp4')
-                        clip = ClipWriter(path, fps=video.fps, size_hw=picture.shape[:2])
-                    clip.write(picture, seconds)
+                        clip = ClipWriter(path, fps=video.fps, size_hw=drawing.shape[:2])
+                    clip.write(drawing, seconds)
         finally:  # a clip, even an incomplete one, is playable only after closing
             if clip is not None:
                 clip.close()

@@ -85,10 +85,10 @@ def _side_by_side(
 
 def _read(image: RankedImage) -> np.ndarray | None:
     """Read an image in the orientation that fits the size of its boxes and masks."""
-    picture = read_image(image.path)
-    if picture is not None and picture.shape[:2] == image.size_hw[::-1] != image.size_hw:
-        picture = read_image(image.path, AS_STORED)
-    return picture
+    pixels = read_image(image.path)
+    if pixels is not None and pixels.shape[:2] == image.size_hw[::-1] != image.size_hw:
+        pixels = read_image(image.path, AS_STORED)
+    return pixels
 
 
 def _with_mask(panel: np.ndarray, mask: bytes, palette: Sequence[Sequence[int]]) -> np.ndarray:

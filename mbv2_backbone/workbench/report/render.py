@@ -54,8 +54,8 @@ def write_report(folder: str | Path, data: dict, parts: Sequence[Part]) -> Path:
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    num_pictures = sum(len(part.worst) + len(part.best) for part in parts)
-    max_bytes = ALL_BYTES // max(1, num_pictures)
+    num_drawings = sum(len(part.worst) + len(part.best) for part in parts)
+    max_bytes = ALL_BYTES // max(1, num_drawings)
     shown = [_shown(part, max_bytes) for part in parts]
     reports = [
         part.report | {side: [_facts(i) for i in getattr(part, side)] for side in ('worst', 'best')}
@@ -126,7 +126,7 @@ def _shown(part: Part, max_bytes: int) -> dict:
     report = part.report
     galleries = {
         side: [
-            dict(_facts(image), picture=_picture(image, report, max_bytes))
+            dict(_facts(image), drawing=_drawing(image, report, max_bytes))
             for image in getattr(part, side)
         ]
         for side in ('worst', 'best')
@@ -164,13 +164,13 @@ def _facts(image: RankedImage) -> dict:
     return dict(path=image.path, **image.facts)
 
 
-def _picture(image: RankedImage, report: dict, max_bytes: int) -> str | None:
+def _drawing(image: RankedImage, report: dict, max_bytes: int) -> str | None:
     if report['task'] == 'detection':
         names = report['confusion']['names']
-        picture = compare_boxes(image, names, has_truth=report['has_truth'])
+        drawing = compare_boxes(image, names, has_truth=report['has_truth'])
     else:
-        picture = compare_masks(image, report['palette'])
-    return None if picture is None else _uri(encode(picture, max_bytes), 'webp')
+        drawing = compare_masks(image, report['palette'])
+    return None if drawing is None else _uri(encode(drawing, max_bytes), 'webp')
 
 
 def _plot(figure: Figure, path: Path) -> str:

@@ -21,7 +21,7 @@ from pycocotools import mask as mask_utils
 
 from mbv2_backbone.det import CheckedCocoDataset, CheckedVOCDataset
 from mbv2_backbone.workbench.data.conversion import WRITERS, convert
-from mbv2_backbone.workbench.data.find import find_set
+from mbv2_backbone.workbench.data.find import find_dataset
 from mbv2_backbone.workbench.data.outlines import area_of, join_parts, read_outline
 
 PAIRS = [(a, b) for a in WRITERS for b in WRITERS if a != b]
@@ -50,7 +50,7 @@ def test_round_trips(tmp_path, first, second):
     assert again.problems == []
     assert contents(source) == before
 
-    result = find_set(tmp_path / 'second')
+    result = find_dataset(tmp_path / 'second')
     assert result.layout == second
     assert result.classes == CLASSES
     assert {split: len(items) for split, items in result.splits.items()} == NUM

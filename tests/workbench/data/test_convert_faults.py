@@ -12,9 +12,9 @@ from PIL import Image
 
 from mbv2_backbone.annotations.images import EXIF_ORIENTATION
 from mbv2_backbone.common.messages import UserError
+from mbv2_backbone.workbench.data.annotated_images import Findings, load_image, read_annotated_image
 from mbv2_backbone.workbench.data.conversion import WRITERS, convert
-from mbv2_backbone.workbench.data.find import find_set
-from mbv2_backbone.workbench.data.photos import Findings, load_image, read_photo
+from mbv2_backbone.workbench.data.find import find_dataset
 
 
 def test_problems_are_named(tmp_path):
@@ -63,19 +63,19 @@ def test_an_unknown_class_of_yolo_and_a_broken_xml_are_named(tmp_path):
     assert any(broken.name in p and 'is skipped' in p for p in done.problems)
 
 
-def test_a_photo_turned_by_exif_data(tmp_path):
+def test_an_image_turned_by_exif_data(tmp_path):
     source = write_coco(tmp_path / 'in', {'train': {'a.jpg': (40, 30, [dict(bbox=[30, 5, 8, 7])])}})
     exif = Image.Exif()
     exif[EXIF_ORIENTATION] = 6
-    photo = Image.open(source / 'train/a.jpg')
-    photo.save(source / 'train/a.jpg', exif=exif)
+    image = Image.open(source / 'train/a.jpg')
+    image.save(source / 'train/a.jpg', exif=exif)
     done = convert(source, tmp_path / 'coco', to='coco')
     assert len(done.problems) == 1
     assert 'a.jpg is turned by its EXIF data' in done.problems[0]
     document = json.loads((tmp_path / 'coco/annotations/train.json').read_text())
     assert (document['images'][0]['width'], document['images'][0]['height']) == (40, 30)
-    item = find_set(tmp_path / 'coco', keep_splits=True).images[0]
-    assert load_image(read_photo(item, 'coco', Findings())).shape == (30, 40, 3)
+    item = find_dataset(tmp_path / 'coco', keep_splits=True).images[0]
+    assert load_image(read_annotated_image(item, 'coco', Findings())).shape == (30, 40, 3)
 
 
 def test_a_size_that_is_not_the_image_s_is_named(tmp_path):

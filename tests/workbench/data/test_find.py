@@ -23,7 +23,7 @@ from helpers.set import (
 
 from mbv2_backbone.annotations.boxes import Object
 from mbv2_backbone.common.messages import UserError
-from mbv2_backbone.workbench.data.find import find_set
+from mbv2_backbone.workbench.data.find import find_dataset
 from mbv2_backbone.workbench.data.names import read_class_file, split_by_name, split_in
 from mbv2_backbone.workbench.data.records import Annotation, Labelled, sort_objects
 
@@ -40,14 +40,14 @@ WRITERS = dict(
 @pytest.mark.parametrize('kind', WRITERS)
 def test_every_layout_gives_the_same_boxes(kind, tmp_path):
     WRITERS[kind](tmp_path)
-    image_set = find_set(tmp_path)
-    assert image_set.layout == kind.rpartition('_')[2]
-    assert image_set.classes == CLASSES
-    assert not image_set.is_split_by_name
-    assert not image_set.problems
+    dataset = find_dataset(tmp_path)
+    assert dataset.layout == kind.rpartition('_')[2]
+    assert dataset.classes == CLASSES
+    assert not dataset.is_split_by_name
+    assert not dataset.problems
     found = {
         split: {item.path.stem: item.record for item in items}
-        for split, items in image_set.splits.items()
+        for split, items in dataset.splits.items()
     }
     assert {split: sorted(records) for split, records in found.items()} == NAMES
     for name, (boxes, labels) in truth().items():
@@ -67,7 +67,7 @@ def test_shapes_of_labelme_become_boxes(tmp_path):
     for name in 'ab':
         save_image(tmp_path / f'{name}.jpg')
         (tmp_path / f'{name}.json').write_text(json.dumps(dict(shapes=shapes)))
-    record = find_set(tmp_path).images[0].record
+    record = find_dataset(tmp_path).images[0].record
     assert record.boxes == ((25, 25, 35, 35), (1, 2, 12, 9))
     assert record.dropped == (('nonsense', 'not four numbers'),)
 
@@ -78,12 +78,12 @@ def test_a_number_that_is_no_class_is_not_one_of_that_name(tmp_path):
     data = json.loads(path.read_text())
     data['annotations'] = [dict(id=0, image_id=1, category_id=5, bbox=[1, 2, 9, 9])]
     path.write_text(json.dumps(data))
-    record = find_set(tmp_path / 'coco').splits['val'][0].record
+    record = find_dataset(tmp_path / 'coco').splits['val'][0].record
     assert record.dropped == (([1, 2, 9, 9], 'unknown class 5'),)
     write_yolo(tmp_path / 'yolo')
     (tmp_path / 'yolo/data.yaml').write_text("names: ['1', '5']\n")
     (tmp_path / 'yolo/labels/val/d.txt').write_text('5 0.5 0.5 0.2 0.2')
-    record = find_set(tmp_path / 'yolo').splits['val'][0].record
+    record = find_dataset(tmp_path / 'yolo').splits['val'][0].record
     assert record.dropped == (('5 0.5 0.5 0.2 0.2', "unknown class '5'"),)
 
 
@@ -96,7 +96,7 @@ def test_names_with_blanks_in_lists(tmp_path):
             path.rename(path.with_stem(new))
     (lists / 'train.txt').write_text('IMG (1)\nIMG 1\n')
     (lists / 'val.txt').write_text('d  1\ne -1\n')
-    splits = find_set(tmp_path).splits
+    splits = find_dataset(tmp_path).splits
     assert [item.path.stem for item in splits['train']] == ['IMG (1)', 'IMG 1']
     assert all(item.path.is_file() for item in splits['train'])
     assert [item.path.stem for item in splits['val']] == ['d', 'e']
@@ -109,10 +109,10 @@ def test_a_file_of_all_images_beside_the_splits(tmp_path):
     (tmp_path / 'other' / name).rename(tmp_path / name)
     for image in 'ce':
         save_image(tmp_path / f'images/{image}.jpg')
-    image_set = find_set(tmp_path)
-    assert image_set.splits.keys() == image_set.sources.keys() == {'train', 'val'}
-    assert '2 annotated image(s) are in no list' in image_set.notes[0]
-    assert find_set(tmp_path, keep_splits=True).splits.keys() == {
+    dataset = find_dataset(tmp_path)
+    assert dataset.splits.keys() == dataset.sources.keys() == {'train', 'val'}
+    assert '2 annotated image(s) are in no list' in dataset.notes[0]
+    assert find_dataset(tmp_path, keep_splits=True).splits.keys() == {
         'train',
         'val',
         'instances_all2017',
@@ -123,16 +123,16 @@ def test_coco_files_with_a_byte_order_mark(tmp_path):
     write_coco(tmp_path)
     path = tmp_path / 'annotations/instances_val2017.json'
     path.write_text(path.read_text(), 'utf-8-sig')
-    (problem,) = find_set(tmp_path).problems
+    (problem,) = find_dataset(tmp_path).problems
     assert problem.startswith(f'{path} begins with a byte order mark')
 
 
 def test_a_set_without_splits_is_split_by_name(tmp_path):
     write_coco(tmp_path, dict(everything=list('abcde')))
-    image_set = find_set(tmp_path)
-    assert image_set.is_split_by_name
-    assert 'hash' in image_set.notes[0]
-    names = {split: {i.path.stem for i in items} for split, items in image_set.splits.items()}
+    dataset = find_dataset(tmp_path)
+    assert dataset.is_split_by_name
+    assert 'hash' in dataset.notes[0]
+    names = {split: {i.path.stem for i in items} for split, items in dataset.splits.items()}
     assert names['train'] | names['val'] == set('abcde')
     assert not names['train'] & names['val']
 
@@ -158,7 +158,7 @@ def test_names_of_splits():
 
 def test_trainval_trains_where_there_is_no_train(tmp_path):
     write_voc(tmp_path, dict(trainval=NAMES['train'], test=NAMES['val']))
-    splits = find_set(tmp_path).splits
+    splits = find_dataset(tmp_path).splits
     assert {name: len(items) for name, items in splits.items()} == dict(train=3, test=2)
 
 
@@ -187,14 +187,14 @@ def test_boxes_are_sorted_by_whether_they_can_be_trained_on():
 
 def test_what_cannot_be_found(tmp_path):
     with pytest.raises(UserError, match='no folder'):
-        find_set(tmp_path / 'missing')
+        find_dataset(tmp_path / 'missing')
     with pytest.raises(UserError, match='no images with annotations'):
-        find_set(tmp_path)
+        find_dataset(tmp_path)
     write_voc(tmp_path)
     with pytest.raises(UserError, match='it holds voc'):
-        find_set(tmp_path, layout='coco')
+        find_dataset(tmp_path, layout='coco')
     with pytest.raises(UserError, match='unknown layout'):
-        find_set(tmp_path, layout='pascal')
+        find_dataset(tmp_path, layout='pascal')
 
 
 def test_files_of_one_set_must_agree_on_the_classes(tmp_path):
@@ -202,7 +202,7 @@ def test_files_of_one_set_must_agree_on_the_classes(tmp_path):
     write_coco(tmp_path / 'other', dict(val=['d']), CLASSES[::-1])
     name = 'annotations/instances_val2017.json'
     (tmp_path / 'other' / name).rename(tmp_path / name)
-    assert 'the same in the same order' in find_set(tmp_path).problems[0]
+    assert 'the same in the same order' in find_dataset(tmp_path).problems[0]
 
 
 def test_a_broken_annotation_file_is_named(tmp_path):
@@ -210,4 +210,4 @@ def test_a_broken_annotation_file_is_named(tmp_path):
     path = tmp_path / 'annotations/instances_val2017.json'
     path.write_text(path.read_text()[:50])
     with pytest.raises(UserError, match=r'instances_val2017\.json is no JSON'):
-        find_set(tmp_path)
+        find_dataset(tmp_path)

@@ -25,7 +25,7 @@ from mbv2_backbone.workbench.new_config.fitting import (
     seg_size,
 )
 from mbv2_backbone.workbench.new_config.parts import epoch_schedule, iter_schedule
-from mbv2_backbone.workbench.new_config.write import Wishes, write_config
+from mbv2_backbone.workbench.new_config.write import Choices, write_config
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_any_names_and_no_split(tmp_path):
     root = tmp_path / 'Mes données'
     write_coco(root)
     out = tmp_path / 'deep' / 'er' / 'x.py'
-    new = write_config(str(root), 'det', out=str(out), wishes=Wishes(width=0.35))
+    new = write_config(str(root), 'det', out=str(out), choices=Choices(width=0.35))
     assert [path.name for path in new.split_files] == ['train.json', 'val.json']
     cfg = load_config(str(out))
     assert tuple(cfg.classes) == CLASSES
@@ -87,9 +87,9 @@ def test_any_names_and_no_split(tmp_path):
 
 def test_weights_to_start_from(sample_set, tmp_path):
     out = tmp_path / 'x.py'
-    wishes = Wishes(pretrained='weights.pth', size=64)
+    choices = Choices(pretrained='weights.pth', size=64)
     for task in ('det', 'seg', 'both'):
-        write_config(str(sample_set), task, out=str(out), force=True, wishes=wishes)
+        write_config(str(sample_set), task, out=str(out), force=True, choices=choices)
         init = Config.fromfile(out).model.backbone.init_cfg
         assert init == dict(type='Pretrained', checkpoint='weights.pth')
 
@@ -98,7 +98,7 @@ def test_a_joint_model_weights_pixels_as_a_segmentor_does(sample_set, tmp_path):
     found = []
     for task in ('seg', 'both'):
         out = tmp_path / f'{task}.py'
-        write_config(str(sample_set), task, out=str(out), wishes=Wishes(width=0.25, size=64))
+        write_config(str(sample_set), task, out=str(out), choices=Choices(width=0.25, size=64))
         found.append(Config.fromfile(out).model.decode_head.loss_decode.class_weight)
     assert found[0] == found[1]
     assert 0 < min(found[0]) < 1 < max(found[0])
@@ -119,7 +119,7 @@ def test_void_and_colours_of_masks(tmp_path):
     names = tmp_path / 'names.txt'
     names.write_text('road 0 0 0\nblue sky 10 20 30\nvoid 1 1 1\n')
     out = tmp_path / 'x.py'
-    write_config(str(root), 'seg', out=str(out), wishes=Wishes(width=0.25, class_file=str(names)))
+    write_config(str(root), 'seg', out=str(out), choices=Choices(width=0.25, class_file=str(names)))
     cfg = load_config(str(out))
     assert tuple(cfg.classes) == ('road', 'blue sky')
     # 30 of 55 rows are road, 25 sky; the 5 of void do not count.

@@ -18,9 +18,9 @@ from mbv2_backbone.common.messages import UserError
 from mbv2_backbone.workbench.configs.read import datasets_of, load_config
 from mbv2_backbone.workbench.data.check.check import check_folder
 from mbv2_backbone.workbench.data.conversion import convert
-from mbv2_backbone.workbench.new_config.write import Wishes, write_config
+from mbv2_backbone.workbench.new_config.write import Choices, write_config
 
-SMALL = Wishes(width=0.35)
+SMALL = Choices(width=0.35)
 
 
 def contents(root):
@@ -62,7 +62,7 @@ def test_no_file_of_the_user_is_changed(kind, task, tmp_path):
             convert(tmp_path / 'in', root, to='coco')
             assert [path.name for path in (root / 'annotations').iterdir()] == ['train.json']
     before = contents(root)
-    first = write_config(str(root), task, out=str(tmp_path / 'a.py'), wishes=SMALL)
+    first = write_config(str(root), task, out=str(tmp_path / 'a.py'), choices=SMALL)
     assert [path.parent for path in first.split_files] == [root / 'split_by_name'] * 2
     after = contents(root)
     assert {name: after[name] for name in before} == before
@@ -72,7 +72,7 @@ def test_no_file_of_the_user_is_changed(kind, task, tmp_path):
     assert val
     assert not train & val
 
-    again = write_config(str(root), task, out=str(tmp_path / 'b.py'), wishes=SMALL)
+    again = write_config(str(root), task, out=str(tmp_path / 'b.py'), choices=SMALL)
     assert again.split_files == []
     assert contents(root) == after
     assert list(map(str, again.report.findings)) == list(map(str, first.report.findings))
@@ -82,7 +82,7 @@ def test_no_file_of_the_user_is_changed(kind, task, tmp_path):
 def test_images_that_come_after_the_split_are_named(tmp_path):
     root = tmp_path / 'set'
     write_coco(root)
-    write_config(str(root), 'det', out=str(tmp_path / 'a.py'), wishes=SMALL)
+    write_config(str(root), 'det', out=str(tmp_path / 'a.py'), choices=SMALL)
     before = contents(root / 'split_by_name')
     write_coco(root, names='abcdefghij')
     report = check_folder(root)
@@ -90,11 +90,11 @@ def test_images_that_come_after_the_split_are_named(tmp_path):
     text = '\n'.join(map(str, report.findings))
     assert '2 annotated image(s) are in no list, such as i.jpg; delete it' in text
     with pytest.raises(UserError, match='holds something else'):
-        write_config(str(root), 'det', out=str(tmp_path / 'b.py'), wishes=SMALL)
+        write_config(str(root), 'det', out=str(tmp_path / 'b.py'), choices=SMALL)
     assert contents(root / 'split_by_name') == before
     assert not (tmp_path / 'b.py').exists()
     shutil.rmtree(root / 'split_by_name')
-    write_config(str(root), 'det', out=str(tmp_path / 'b.py'), wishes=SMALL)
+    write_config(str(root), 'det', out=str(tmp_path / 'b.py'), choices=SMALL)
     assert len(images_of(tmp_path / 'b.py', 'train') | images_of(tmp_path / 'b.py', 'val')) == 10
 
 
@@ -104,16 +104,16 @@ def test_a_split_of_a_file_in_the_folder_itself_is_not_read_as_another(tmp_path)
     (root / 'annotations/all.json').rename(root / 'all.json')
     (root / 'annotations').rmdir()
     for name in 'ab':
-        new = write_config(str(root), 'det', out=str(tmp_path / f'{name}.py'), wishes=SMALL)
-        assert len(new.report.image_set.images) == 8
-        assert new.report.image_set.splits.keys() == {'train', 'val'}
+        new = write_config(str(root), 'det', out=str(tmp_path / f'{name}.py'), choices=SMALL)
+        assert len(new.report.dataset.images) == 8
+        assert new.report.dataset.splits.keys() == {'train', 'val'}
 
 
 def test_files_of_coco_are_ascii(tmp_path):
     root = tmp_path / 'set'
     write_coco(root)
     convert(root, tmp_path / 'coco', to='coco')
-    write_config(str(root), 'det', out=str(tmp_path / 'a.py'), wishes=SMALL)
+    write_config(str(root), 'det', out=str(tmp_path / 'a.py'), choices=SMALL)
     for path in [*tmp_path.glob('coco/annotations/*'), *root.glob('split_by_name/*')]:
         data = json.loads(path.read_text('ascii'))
         assert tuple(category['name'] for category in data['categories']) == CLASSES
@@ -123,7 +123,7 @@ def test_a_config_that_cannot_be_written_leaves_no_split(tmp_path):
     write_coco(tmp_path / 'set')
     (tmp_path / 'file').write_text('')
     with pytest.raises(UserError, match='cannot write'):
-        write_config(str(tmp_path / 'set'), 'det', out=str(tmp_path / 'file/x.py'), wishes=SMALL)
+        write_config(str(tmp_path / 'set'), 'det', out=str(tmp_path / 'file/x.py'), choices=SMALL)
     assert not (tmp_path / 'set/split_by_name').exists()
 
 
@@ -133,7 +133,7 @@ def test_a_config_inherits_wherever_it_lies(sample_set, tmp_path, monkeypatch):
     (tmp_path / 'link').symlink_to(tmp_path / 'real' / 'er')
     (tmp_path / 'real' / 'er' / 'back').symlink_to(tmp_path)
     for out in ('x.py', 'link/x.py', 'real/er/back/y.py'):
-        write_config(str(sample_set), 'det', out=out, wishes=Wishes())
+        write_config(str(sample_set), 'det', out=out, choices=Choices())
         assert Config.fromfile(out).model.type == 'SingleStageDetector'
 
 
@@ -143,7 +143,7 @@ def test_a_config_inherits_from_an_installation_by_name(sample_set, tmp_path, mo
     monkeypatch.setattr(installed, '_PACKAGE', package)
     for task in ('det', 'seg', 'both'):
         out = tmp_path / f'{task}.py'
-        write_config(str(sample_set), task, out=str(out), wishes=SMALL)
+        write_config(str(sample_set), task, out=str(out), choices=SMALL)
         assert "'mbv2_backbone::" in out.read_text()
         assert 'site-packages' not in out.read_text()
         assert Config.fromfile(out).model.backbone.type == 'MobileNetV2Backbone'
@@ -153,20 +153,20 @@ def test_a_config_that_is_there_stays(sample_set, tmp_path):
     out = tmp_path / 'x.py'
     out.write_text('precious')
     with pytest.raises(UserError, match='--force'):
-        write_config(str(sample_set), 'det', out=str(out), wishes=Wishes())
+        write_config(str(sample_set), 'det', out=str(out), choices=Choices())
     assert out.read_text() == 'precious'
 
 
-@pytest.mark.parametrize('wishes', [dict(size=0), dict(passes=0), dict(passes=-3)])
-def test_numbers_below_one(wishes):
+@pytest.mark.parametrize('choices', [dict(size=0), dict(passes=0), dict(passes=-3)])
+def test_numbers_below_one(choices):
     with pytest.raises(UserError, match='must be at least 1'):
-        Wishes(**wishes)
+        Choices(**choices)
 
 
 def test_sets_that_do_not_fit_the_task(tmp_path):
     write_coco(tmp_path / 'coco')
     with pytest.raises(UserError, match='holds no masks'):
-        write_config(str(tmp_path / 'coco'), 'seg', out=str(tmp_path / 'x.py'), wishes=Wishes())
+        write_config(str(tmp_path / 'coco'), 'seg', out=str(tmp_path / 'x.py'), choices=Choices())
     (tmp_path / 'yolo/labels').mkdir(parents=True)
     (tmp_path / 'yolo/images').mkdir()
     (tmp_path / 'yolo/classes.txt').write_text('a\n')
@@ -174,15 +174,15 @@ def test_sets_that_do_not_fit_the_task(tmp_path):
         (tmp_path / f'yolo/images/{name}.jpg').write_bytes(jpeg(picture()))
         (tmp_path / f'yolo/labels/{name}.txt').write_text('0 0.5 0.5 0.2 0.2')
     with pytest.raises(UserError, match=r'data\.py convert .*yolo .*yolo_coco --to coco'):
-        write_config(str(tmp_path / 'yolo'), 'det', out=str(tmp_path / 'x.py'), wishes=Wishes())
+        write_config(str(tmp_path / 'yolo'), 'det', out=str(tmp_path / 'x.py'), choices=Choices())
     assert not (tmp_path / 'x.py').exists()
 
 
 def test_layouts_that_a_segmentor_does_not_read(sample_set, tmp_path):
     for layout in ('coco', 'voc'):
-        wishes = Wishes(layout=layout)
+        choices = Choices(layout=layout)
         with pytest.raises(UserError, match='leave --layout out'):
-            write_config(str(sample_set), 'seg', out=str(tmp_path / 'x.py'), wishes=wishes)
+            write_config(str(sample_set), 'seg', out=str(tmp_path / 'x.py'), choices=choices)
 
 
 def test_masks_that_a_detector_does_not_read_are_left_alone(tmp_path):
@@ -192,9 +192,9 @@ def test_masks_that_a_detector_does_not_read_are_left_alone(tmp_path):
     for name in 'abcdefgh':
         mask = Image.fromarray(np.full((9, 9), 77, np.uint8))
         mask.save(tmp_path / f'set/masks/{name}.png')
-    write_config(str(tmp_path / 'set'), 'det', out=str(tmp_path / 'x.py'), wishes=SMALL)
+    write_config(str(tmp_path / 'set'), 'det', out=str(tmp_path / 'x.py'), choices=SMALL)
     with pytest.raises(UserError, match='masks cannot be used'):
-        write_config(str(tmp_path / 'set'), 'both', out=str(tmp_path / 'y.py'), wishes=SMALL)
+        write_config(str(tmp_path / 'set'), 'both', out=str(tmp_path / 'y.py'), choices=SMALL)
 
 
 def test_a_joint_model_reads_no_colours(sample_set, tmp_path):
@@ -203,12 +203,12 @@ def test_a_joint_model_reads_no_colours(sample_set, tmp_path):
     names = tmp_path / 'names.txt'
     labels = ('background', 'disc', 'square', 'triangle', 'star')
     names.write_text(''.join(f'{name} {i} 0 0\n' for i, name in enumerate(labels)))
-    wishes = Wishes(width=0.35, class_file=str(names))
-    write_config(str(root), 'both', out=str(tmp_path / 'x.py'), wishes=wishes)
+    choices = Choices(width=0.35, class_file=str(names))
+    write_config(str(root), 'both', out=str(tmp_path / 'x.py'), choices=choices)
     mask = next(root.glob('SegmentationClass/*.png'))
     Image.new('RGB', Image.open(mask).size).save(mask)
     with pytest.raises(UserError, match='stores the classes as colours; save masks as indices'):
-        write_config(str(root), 'both', out=str(tmp_path / 'y.py'), wishes=wishes)
+        write_config(str(root), 'both', out=str(tmp_path / 'y.py'), choices=choices)
 
 
 def test_a_set_that_cannot_be_trained_on(tmp_path):
@@ -216,4 +216,4 @@ def test_a_set_that_cannot_be_trained_on(tmp_path):
     for path in (tmp_path / 'set/pictures').iterdir():
         path.write_bytes(b'')
     with pytest.raises(UserError, match='cannot be used for training yet'):
-        write_config(str(tmp_path / 'set'), 'det', out=str(tmp_path / 'x.py'), wishes=Wishes())
+        write_config(str(tmp_path / 'set'), 'det', out=str(tmp_path / 'x.py'), choices=Choices())

@@ -36,7 +36,7 @@ def accuracy_markdown(
     return '\n\n'.join(
         part
         for data, found in groups.items()
-        for part in _data_set(data, _best_first(found), references, classes)
+        for part in _dataset(data, _best_first(found), references, classes)
     )
 
 
@@ -44,7 +44,7 @@ def _best_first(groups: Sequence[Group]) -> list[Group]:
     return sorted(groups, key=lambda group: -mean(group.values(group.metric)))
 
 
-def _data_set(
+def _dataset(
     data: str, groups: list[Group], references: Sequence[str], classes: Sequence[str]
 ) -> list[str]:
     reference = reference_of(groups, references)

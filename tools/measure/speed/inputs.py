@@ -14,7 +14,7 @@ BOXES_PER_IMAGE = 7  # COCO's mean
 _GRAIN = 18  # so that a JPEG file is as large as COCO's, about 160 kB
 
 
-def picture(rng: np.random.Generator, size: Size) -> np.ndarray:
+def random_image(rng: np.random.Generator, size: Size) -> np.ndarray:
     """Draw clouds of colour with some grain, uint8 `(H, W, 3)`."""
     height, width = size
     clouds = rng.integers(0, 256, (12, 16, 3)).astype(np.float32)
@@ -62,7 +62,7 @@ def training_batch(
     rng = np.random.default_rng(seed)
     inputs, samples = [], []
     for i in range(batch_size):
-        inputs.append(torch.from_numpy(picture(rng, size).transpose(2, 0, 1).copy()))
+        inputs.append(torch.from_numpy(random_image(rng, size).transpose(2, 0, 1).copy()))
         count = int(np.clip(rng.poisson(BOXES_PER_IMAGE), 1, 40))
         boxes = random_boxes(rng, size, count)
         labels = rng.integers(0, max(num_classes, 1), count)

@@ -18,7 +18,7 @@ from mbv2_backbone.workbench.checks.before_run import check_data
 from mbv2_backbone.workbench.configs.read import datasets_of, task_of, type_name
 from mbv2_backbone.workbench.configs.summary import summarise
 
-from .inputs import BOXES_PER_IMAGE, picture, random_boxes, random_mask
+from .inputs import BOXES_PER_IMAGE, random_boxes, random_image, random_mask
 from .models import class_counts, input_size, quiet, set_size
 from .peers import MMDET_CONFIG, stock_config
 from .timing import Call
@@ -129,7 +129,7 @@ def draw_infos(
         paths = [Path(folder) / f'{i:03d}.jpg' for i in range(num_files)]
         for path in paths:
             options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
-            cv2.imwrite(str(path), picture(rng, FILE_SIZE), options)
+            cv2.imwrite(str(path), random_image(rng, FILE_SIZE), options)
         what = f'{num_files} generated JPEG files of {FILE_SIZE[1]}x{FILE_SIZE[0]}'
     else:
         paths = sorted(p for p in Path(images).rglob('*') if p.suffix.lower() in ('.jpg', '.jpeg'))

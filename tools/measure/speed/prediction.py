@@ -26,7 +26,7 @@ from mbv2_backbone.workbench.configs.read import task_of
 from mbv2_backbone.workbench.predict.file_predictor import FilePredictor, array_pipeline
 
 from .exported import exported_predictors
-from .inputs import Size, picture
+from .inputs import Size, random_image
 from .models import build_random, class_counts, set_candidates, settle_batch_norm
 from .peers import (
     FIXED_NORM,
@@ -72,8 +72,8 @@ def prediction_calls(
     """
     task = task_of(cfg)
     rng = np.random.default_rng(0)
-    photo_size = size if task == 'seg' else PHOTO_SIZE
-    images = [picture(rng, photo_size) for _ in range(max(batch_size, _SETTLE_IMAGES))]
+    image_size = size if task == 'seg' else PHOTO_SIZE
+    images = [random_image(rng, image_size) for _ in range(max(batch_size, _SETTLE_IMAGES))]
     shown = images[:batch_size]
     model = build_random(cfg)
     _prepare(model, array_pipeline(cfg), images, cfg, candidates)
@@ -83,7 +83,7 @@ def prediction_calls(
     }
     notes = [
         f'{NO_WEIGHTS}, batch norms settled on {_SETTLE_IMAGES} images; images of '
-        f'{photo_size[1]}x{photo_size[0]} in memory'
+        f'{image_size[1]}x{image_size[0]} in memory'
     ]
     if task != 'seg':
         notes.append(f'each detector is set to {candidates} candidates per image')

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ....common.progress import track
-from ..find import find_set
-from ..records import ImageSet
+from ..find import find_dataset
+from ..records import Dataset
 from .faults import find_faults, find_overlap
 from .stats import SplitStats, count_split, describe
 
@@ -27,12 +27,12 @@ class Report:
     """The result of a check.
 
     Attributes:
-        image_set: The dataset that was checked.
+        dataset: The dataset that was checked.
         stats: Numbers by split; empty if the data cannot be read.
         findings: What passed and what did not; an `error` stops training.
     """
 
-    image_set: ImageSet
+    dataset: Dataset
     stats: dict[str, SplitStats]
     findings: list[Finding]
 
@@ -44,42 +44,42 @@ class Report:
     def as_json(self) -> dict[str, Any]:
         """Return the report as values that JSON can hold."""
         return dict(
-            source=str(self.image_set.root),
-            layout=self.image_set.layout,
-            found=self.image_set.found,
-            classes=self.image_set.classes,
-            mask_classes=self.image_set.mask_classes,
+            source=str(self.dataset.root),
+            layout=self.dataset.layout,
+            found=self.dataset.found,
+            classes=self.dataset.classes,
+            mask_classes=self.dataset.mask_classes,
             stops_training=self.stops_training,
             splits={name: asdict(split) for name, split in self.stats.items()},
             findings=[asdict(finding) for finding in self.findings],
         )
 
     def __str__(self) -> str:
-        others = [name for name in self.image_set.found if name != self.image_set.layout]
+        others = [name for name in self.dataset.found if name != self.dataset.layout]
         also = f' (there is also {", ".join(others)})' if others else ''
-        lines = [f'{self.image_set.root}: {self.image_set.layout}{also}', '']
+        lines = [f'{self.dataset.root}: {self.dataset.layout}{also}', '']
         if self.stats:
             lines += [describe(self.stats), '']
         return '\n'.join([*lines, *map(str, self.findings)])
 
 
 def check_folder(folder: str | Path, *, layout: str | None = None, task: str = 'both') -> Report:
-    """Check the dataset in a folder; see `find_set` for the arguments."""
-    return check_set(find_set(folder, layout=layout, task=task))
+    """Check the dataset in a folder; see `find_dataset` for the arguments."""
+    return check_dataset(find_dataset(folder, layout=layout, task=task))
 
 
-def check_set(image_set: ImageSet) -> Report:
+def check_dataset(dataset: Dataset) -> Report:
     """Read the headers of all images, all annotations and all masks of a dataset.
 
     Values in masks without a name are named by their numbers, in place.
     """
-    masks = _read_all(image_set)
-    if masks and not image_set.mask_classes:
+    masks = _read_all(dataset)
+    if masks and not dataset.mask_classes:
         values = [value for fact in masks.values() for value, _ in fact.counts]
         indices = [value for value in values if isinstance(value, int) and value < 255]
-        image_set.mask_classes = tuple(f'class_{i}' for i in range(max(indices, default=-1) + 1))
-    findings = find_faults(image_set, masks) + find_overlap(image_set.splits)
-    return Report(image_set, _count(image_set, masks), findings)
+        dataset.mask_classes = tuple(f'class_{i}' for i in range(max(indices, default=-1) + 1))
+    findings = find_faults(dataset, masks) + find_overlap(dataset.splits)
+    return Report(dataset, _count(dataset, masks), findings)
 
 
 def check_config(path: str) -> Report:
@@ -98,16 +98,16 @@ def check_config(path: str) -> Report:
     splits = config_splits(summary)
     findings = check_config_data(cfg, summary, splits)
     if any(finding.level == 'error' for finding in findings):
-        return Report(ImageSet(Path(path), 'config'), {}, findings)
-    image_set = set_of_config(summary, Path(path), splits)
-    masks = _read_all(image_set)
-    findings += find_overlap(image_set.splits)
-    return Report(image_set, _count(image_set, masks), findings)
+        return Report(Dataset(Path(path), 'config'), {}, findings)
+    dataset = set_of_config(summary, Path(path), splits)
+    masks = _read_all(dataset)
+    findings += find_overlap(dataset.splits)
+    return Report(dataset, _count(dataset, masks), findings)
 
 
-def _read_all(image_set: ImageSet) -> dict[Path, MaskFacts]:
+def _read_all(dataset: Dataset) -> dict[Path, MaskFacts]:
     """Read images and annotations into the records; return the facts about the masks."""
-    images = [item for split in image_set.splits.values() for item in split]
+    images = [item for split in dataset.splits.values() for item in split]
     with ThreadPoolExecutor(_THREADS) as pool:
         reads = pool.map(lambda item: item.record, images)
         for _ in track(reads, 'Checking images', total=len(images), unit='images'):
@@ -122,9 +122,9 @@ def _read_all(image_set: ImageSet) -> dict[Path, MaskFacts]:
         return dict(zip(pairs, scan_masks(names, Path(folder, 'masks.json')), strict=True))
 
 
-def _count(image_set: ImageSet, masks: Mapping[Path, MaskFacts]) -> dict[str, SplitStats]:
-    classes, names = image_set.classes, image_set.value_names
+def _count(dataset: Dataset, masks: Mapping[Path, MaskFacts]) -> dict[str, SplitStats]:
+    classes, names = dataset.classes, dataset.value_names
     return {
         split: count_split([item.record for item in items], classes, masks, names)
-        for split, items in image_set.splits.items()
+        for split, items in dataset.splits.items()
     }

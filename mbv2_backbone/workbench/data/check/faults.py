@@ -15,7 +15,7 @@ from ...checks.broken_images import MAX_BROKEN
 from ...checks.config_data import check_boxes, count_samples, judge_broken
 from ...checks.finding import Finding
 from ...checks.image_files import judge_all
-from ..records import ImageSet, Labelled, Record
+from ..records import Dataset, Labelled, Record
 
 if TYPE_CHECKING:
     from ...checks.mask_values import MaskFacts
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
 _IF_MEANT = 'nothing if this is intended'
 
 
-def find_faults(image_set: ImageSet, masks: Mapping[Path, MaskFacts]) -> list[Finding]:
+def find_faults(dataset: Dataset, masks: Mapping[Path, MaskFacts]) -> list[Finding]:
     """Find what is wrong with the files of a dataset; an `error` would stop training."""
-    findings = [Finding('error', text, 'see above') for text in image_set.problems]
-    findings += [Finding('warning', text, _IF_MEANT) for text in image_set.notes]
-    if image_set.unlabelled:
-        lines = [f'{len(image_set.unlabelled)} images have no annotation']
-        lines += first_lines([str(path) for path in image_set.unlabelled])
+    findings = [Finding('error', text, 'see above') for text in dataset.problems]
+    findings += [Finding('warning', text, _IF_MEANT) for text in dataset.notes]
+    if dataset.unlabelled:
+        lines = [f'{len(dataset.unlabelled)} images have no annotation']
+        lines += first_lines([str(path) for path in dataset.unlabelled])
         findings.append(Finding('warning', '\n'.join(lines), f'{_IF_MEANT}; else annotate them'))
-    for split, items in image_set.splits.items():
+    for split, items in dataset.splits.items():
         found = _check_split(split, items)
         if split == 'test' and not any(item.record.boxes or item.mask for item in items):
             # It is not used for testing: configs take a split with labels.
             found = [replace(f, level='warning') if f.level == 'error' else f for f in found]
         findings += found
-    return findings + _check_masks(image_set, masks)
+    return findings + _check_masks(dataset, masks)
 
 
 def _check_split(split: str, items: Sequence[Labelled]) -> list[Finding]:
@@ -77,7 +77,7 @@ def _as_sample(record: Record) -> dict:
     return sample
 
 
-def _check_masks(image_set: ImageSet, masks: Mapping[Path, MaskFacts]) -> list[Finding]:
+def _check_masks(dataset: Dataset, masks: Mapping[Path, MaskFacts]) -> list[Finding]:
     if not masks:
         return []
     from ....annotations.masks import MaskCoding
@@ -88,8 +88,8 @@ def _check_masks(image_set: ImageSet, masks: Mapping[Path, MaskFacts]) -> list[F
         what = f'masks hold only 0 and 255, and 255 is ignored; there are {len(masks)}'
         fix = 'save objects as 1, and put their name on the second line of classes.txt'
         return [Finding('error', what, fix)]
-    coding = MaskCoding(palette=image_set.mask_palette, ignore=image_set.ignored_values)
-    rules = MaskRules(len(image_set.mask_classes), coding, reads_colours=True)
+    coding = MaskCoding(palette=dataset.mask_palette, ignore=dataset.ignored_values)
+    rules = MaskRules(len(dataset.mask_classes), coding, reads_colours=True)
     found = [(path, mask_problem(fact, rules)) for path, fact in masks.items()]
     wrong = [(path, problem) for path, problem in found if problem]
     if not wrong:

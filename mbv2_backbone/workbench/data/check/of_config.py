@@ -9,7 +9,7 @@ from mmengine.registry import DATASETS
 from ....annotations.boxes import Object
 from ...checks.image_files import samples_of
 from ...configs.summary import ConfigSummary
-from ..records import Annotation, ImageSet, Labelled
+from ..records import Annotation, Dataset, Labelled
 
 
 def config_splits(summary: ConfigSummary) -> tuple[str, ...]:
@@ -25,19 +25,19 @@ def config_splits(summary: ConfigSummary) -> tuple[str, ...]:
     return tuple(splits)
 
 
-def set_of_config(summary: ConfigSummary, path: Path, splits: tuple[str, ...]) -> ImageSet:
+def set_of_config(summary: ConfigSummary, path: Path, splits: tuple[str, ...]) -> Dataset:
     """Build the datasets of a config that can be read, and collect the images they use."""
-    image_set = ImageSet(path, 'config')
+    dataset = Dataset(path, 'config')
     for split in splits:
         items = []
         for one in summary.datasets[split]:
             node = dict(one.config, pipeline=[], serialize_data=False)
             samples = samples_of(DATASETS.build(node))
             if any('instances' in sample for sample in samples):
-                image_set.classes = tuple(one.metainfo['classes'])
-            items += [_labelled(sample, image_set.classes) for sample in samples]
-        image_set.splits[split] = items
-    return image_set
+                dataset.classes = tuple(one.metainfo['classes'])
+            items += [_labelled(sample, dataset.classes) for sample in samples]
+        dataset.splits[split] = items
+    return dataset
 
 
 def _labelled(sample: dict, classes: tuple[str, ...]) -> Labelled:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ....common.messages import UserError
 from ..names import images_in, read_classes, read_lists
-from ..records import Annotation, ImageSet, Labelled, Size, Source
+from ..records import Annotation, Dataset, Labelled, Size, Source
 
 Folders = list[tuple[str | None, Path, Path]]  # split (None if lists give it), images, annotations
 
@@ -25,7 +25,7 @@ def folders_with(pattern: str, root: Path, splits: Mapping[str, Path]) -> Folder
 
 def read_by_image(
     layout: str, suffix: str, read: Callable[[Path], Annotation], root: Path, folders: Folders
-) -> ImageSet:
+) -> Dataset:
     """Read a dataset in which each image has an annotation file of the same name.
 
     Classes are those in `classes.txt`, or else all names in the annotations, sorted.
@@ -35,28 +35,28 @@ def read_by_image(
     sound = [content for content in contents.values() if isinstance(content, Annotation)]
     named = {item.name for content in sound for item in content.objects}
     classes = tuple(name for name in read_classes(root)[0] if name != 'background')
-    image_set = ImageSet(root, layout, classes or tuple(sorted(named)))
+    dataset = Dataset(root, layout, classes or tuple(sorted(named)))
     for split, images, folder in folders:
         by_stem = images_in(images)
         own = [path.stem for path in paths if path.parent == folder]
         annotated = [stem for stem in own if stem in by_stem]
-        lists, members = read_lists(image_set, 'Main', annotated) if split is None else ({}, {})
+        lists, members = read_lists(dataset, 'Main', annotated) if split is None else ({}, {})
         members = members or {split or 'all': own}
         for name, stems in members.items():
-            image_set.sources[name] = Source(images, lists.get(name))
-            image_set.splits[name] = [
+            dataset.sources[name] = Source(images, lists.get(name))
+            dataset.splits[name] = [
                 Labelled(
                     by_stem.get(stem, images / f'{stem}.jpg'),
                     partial(_content_of, contents, folder / f'{stem}{suffix}'),
-                    image_set.classes,
+                    dataset.classes,
                     folder / f'{stem}{suffix}',
                 )
                 for stem in stems
             ]
-        image_set.unlabelled += [
+        dataset.unlabelled += [
             image for stem, image in by_stem.items() if folder / f'{stem}{suffix}' not in contents
         ]
-    return image_set
+    return dataset
 
 
 def _try_to_read(read: Callable[[Path], Annotation], path: Path) -> Annotation | UserError:

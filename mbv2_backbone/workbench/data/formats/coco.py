@@ -12,7 +12,7 @@ from ....annotations.boxes import Object, UnknownClass, as_box, check_coco, coco
 from ....common.messages import UserError
 from ..names import MADE_SPLIT, byte_order_problems, images_in, read_json, split_in
 from ..outlines import area_of
-from ..records import Annotation, ImageSet, Item, Labelled, Size, Source
+from ..records import Annotation, Dataset, Item, Labelled, Size, Source
 from .writing import DIGITS, Splits, rounded, write_json
 
 _MAX_PROBED = 50  # images looked up to find the image folder of a COCO file
@@ -23,19 +23,19 @@ def write_coco(root: Path, classes: Sequence[str], splits: Splits) -> list[str]:
     categories = [{'id': i, 'name': name} for i, name in enumerate(classes, start=1)]
     folder = root / 'annotations'
     folder.mkdir(parents=True, exist_ok=True)
-    for split, photos in splits.items():
+    for split, images in splits.items():
         ids = count(1)
-        images, annotations = [], []
-        for image_id, photo in enumerate(photos, start=1):
-            width, height = photo.size_wh
-            images.append(
-                {'id': image_id, 'file_name': photo.name, 'width': width, 'height': height}
+        entries, annotations = [], []
+        for image_id, image in enumerate(images, start=1):
+            width, height = image.size_wh
+            entries.append(
+                {'id': image_id, 'file_name': image.name, 'width': width, 'height': height}
             )
             annotations += [
                 {'id': next(ids), 'image_id': image_id, **_coco_fields(item)}
-                for item in photo.items
+                for item in image.items
             ]
-        document = {'images': images, 'annotations': annotations, 'categories': categories}
+        document = {'images': entries, 'annotations': annotations, 'categories': categories}
         write_json(folder / f'{split}.json', document)
     return []
 
@@ -67,9 +67,9 @@ def coco_files(root: Path) -> list[Path]:
     return files
 
 
-def read_coco(root: Path, files: Sequence[Path]) -> ImageSet:
+def read_coco(root: Path, files: Sequence[Path]) -> Dataset:
     """Read a dataset in COCO's layout: one JSON file per split, or one for all images."""
-    image_set = ImageSet(root, 'coco', problems=byte_order_problems(files))
+    dataset = Dataset(root, 'coco', problems=byte_order_problems(files))
     for path in files:
         data = read_json(path)
         try:
@@ -77,20 +77,20 @@ def read_coco(root: Path, files: Sequence[Path]) -> ImageSet:
         except UserError as error:
             raise UserError(f'{path} {error}') from error
         names = tuple(category['name'] for category in data['categories'])
-        image_set.classes = image_set.classes or names
-        if names != image_set.classes:
-            image_set.problems.append(
-                f'{path} has the categories {names}, but others have {image_set.classes}; all '
+        dataset.classes = dataset.classes or names
+        if names != dataset.classes:
+            dataset.problems.append(
+                f'{path} has the categories {names}, but others have {dataset.classes}; all '
                 f'files must have the same in the same order'
             )
         split = split_in(path.stem) or split_in(path.parent.name) or path.stem
         folder = _image_folder(root, path, data['images'])
-        image_set.sources[split] = Source(folder, path)
-        image_set.splits[split] = _coco_items(data, folder, path, image_set)
-    listed = {item.path for item in image_set.images}
-    for folder in {source.images for source in image_set.sources.values()}:
-        image_set.unlabelled += [p for p in images_in(folder).values() if p not in listed]
-    return image_set
+        dataset.sources[split] = Source(folder, path)
+        dataset.splits[split] = _coco_items(data, folder, path, dataset)
+    listed = {item.path for item in dataset.images}
+    for folder in {source.images for source in dataset.sources.values()}:
+        dataset.unlabelled += [p for p in images_in(folder).values() if p not in listed]
+    return dataset
 
 
 def _image_folder(root: Path, path: Path, images: Sequence[dict]) -> Path:
@@ -105,7 +105,7 @@ def _image_folder(root: Path, path: Path, images: Sequence[dict]) -> Path:
     return max(folders, key=lambda folder: sum((folder / name).is_file() for name in names))
 
 
-def _coco_items(data: dict, folder: Path, path: Path, image_set: ImageSet) -> list[Labelled]:
+def _coco_items(data: dict, folder: Path, path: Path, dataset: Dataset) -> list[Labelled]:
     names = {category['id']: category['name'] for category in data['categories']}
     by_image = defaultdict(list)
     for annotation in data.get('annotations', []):
@@ -113,10 +113,10 @@ def _coco_items(data: dict, folder: Path, path: Path, image_set: ImageSet) -> li
     items = []
     for image in data['images']:
         read = partial(_coco_annotation, image, by_image.pop(image['id'], []), names)
-        items.append(Labelled(folder / image['file_name'], read, image_set.classes, path))
+        items.append(Labelled(folder / image['file_name'], read, dataset.classes, path))
     if by_image:
         count = sum(map(len, by_image.values()))
-        image_set.notes.append(f'{path} has {count} annotation(s) for images that it does not list')
+        dataset.notes.append(f'{path} has {count} annotation(s) for images that it does not list')
     return items
 
 

@@ -20,26 +20,26 @@ _LABELME = '5.5.0'  # the version with this format
 
 def write_labelme(root: Path, classes: Sequence[str], splits: Splits) -> list[str]:
     """Write `<split>/*.json` next to the images."""
-    for split, photos in splits.items():
+    for split, images in splits.items():
         folder = root / split
         folder.mkdir(parents=True, exist_ok=True)
-        for photo in photos:
+        for image in images:
             document = {
                 'version': _LABELME,
                 'flags': {},
                 'shapes': [
                     shape
-                    for group, item in enumerate(photo.items, start=1)
+                    for group, item in enumerate(image.items, start=1)
                     for shape in _labelme_shapes(item, classes, group)
                 ],
-                'imagePath': photo.name,
+                'imagePath': image.name,
                 'imageData': None,
-                'imageHeight': photo.size_wh[1],
-                'imageWidth': photo.size_wh[0],
+                'imageHeight': image.size_wh[1],
+                'imageWidth': image.size_wh[0],
             }
-            write_json(folder / f'{Path(photo.name).stem}.json', document)
+            write_json(folder / f'{Path(image.name).stem}.json', document)
     write_classes(root, classes)
-    return moved_boxes('LabelMe', [item for photo in images_of(splits) for item in photo.items])
+    return moved_boxes('LabelMe', [item for image in images_of(splits) for item in image.items])
 
 
 def _labelme_shapes(item: Item, classes: Sequence[str], group: int) -> list[dict]:

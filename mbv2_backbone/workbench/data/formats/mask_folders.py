@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..names import images_in, read_classes, read_lists, split_folders
-from ..records import ImageSet, Labelled, Source
+from ..records import Dataset, Labelled, Source
 from .by_image import Folders
 
 _IMAGES = ('JPEGImages', 'images', 'image', 'imgs', 'img')
@@ -45,21 +45,21 @@ def _masks_in(folder: Path) -> dict[str, Path]:
     return {stem: path for stem, path in images_in(folder).items() if path.suffix == '.png'}
 
 
-def read_masks(root: Path, folders: Folders) -> ImageSet:
+def read_masks(root: Path, folders: Folders) -> Dataset:
     """Read a dataset of images and masks; `classes.txt` names the mask values."""
-    image_set = ImageSet(root, 'masks')
-    image_set.mask_classes, image_set.mask_palette = read_classes(root)
+    dataset = Dataset(root, 'masks')
+    dataset.mask_classes, dataset.mask_palette = read_classes(root)
     for split, images, masks in folders:
         by_stem, mask_by_stem = images_in(images), _masks_in(masks)
         masked = [stem for stem in by_stem if stem in mask_by_stem]
-        lists, members = ({}, {}) if split else read_lists(image_set, 'Segmentation', masked)
+        lists, members = ({}, {}) if split else read_lists(dataset, 'Segmentation', masked)
         if split is None and not members:
             members = {'all': masked}
-            image_set.unlabelled += [p for s, p in by_stem.items() if s not in mask_by_stem]
+            dataset.unlabelled += [p for s, p in by_stem.items() if s not in mask_by_stem]
         for name, stems in (members or {split: list(by_stem)}).items():
-            image_set.sources[name] = Source(images, lists.get(name), masks)
+            dataset.sources[name] = Source(images, lists.get(name), masks)
             is_unlabelled = name == 'test' and mask_by_stem.keys().isdisjoint(stems)
-            image_set.splits[name] = [
+            dataset.splits[name] = [
                 Labelled(
                     by_stem.get(stem, images / f'{stem}.jpg'),
                     mask=None if is_unlabelled else masks / f'{stem}.png',
@@ -68,36 +68,36 @@ def read_masks(root: Path, folders: Folders) -> ImageSet:
             ]
         alone = sorted(mask_by_stem.keys() - by_stem.keys())
         if alone:
-            image_set.notes.append(f'{len(alone)} mask(s) without an image, such as {alone[0]}.png')
-    return image_set
+            dataset.notes.append(f'{len(alone)} mask(s) without an image, such as {alone[0]}.png')
+    return dataset
 
 
-def add_masks(image_set: ImageSet) -> None:
+def add_masks(dataset: Dataset) -> None:
     """Add the masks in the same folder to the images of a dataset with boxes, in place."""
     masks = {
         (images, stem): path
-        for _, images, folder in mask_folders(image_set.root, split_folders(image_set.root))
+        for _, images, folder in mask_folders(dataset.root, split_folders(dataset.root))
         for stem, path in _masks_in(folder).items()
     }
     if not masks:
         return
-    for split, items in image_set.splits.items():
+    for split, items in dataset.splits.items():
         for item in items:
             item.mask = masks.get((item.path.parent, item.path.stem))
         folders = {item.mask.parent for item in items if item.mask}
         if folders:
-            source = image_set.sources[split]
-            image_set.sources[split] = Source(source.images, source.annotations, folders.pop())
-    name_values(image_set, image_set.classes)
+            source = dataset.sources[split]
+            dataset.sources[split] = Source(source.images, source.annotations, folders.pop())
+    name_values(dataset, dataset.classes)
 
 
-def name_values(image_set: ImageSet, box_classes: tuple[str, ...]) -> None:
+def name_values(dataset: Dataset, box_classes: tuple[str, ...]) -> None:
     """Name the values in the masks of a dataset that also has boxes, in place.
 
     They come from `classes.txt`; without it, or if it lists the box classes, they are `background`
     and the box classes.
     """
-    names, palette = read_classes(image_set.root)
+    names, palette = read_classes(dataset.root)
     if names in ((), box_classes):
         names, palette = ('background', *box_classes), ()
-    image_set.mask_classes, image_set.mask_palette = names, palette
+    dataset.mask_classes, dataset.mask_palette = names, palette

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 from ....annotations.boxes import read_voc
 from ....common.messages import UserError
-from ..records import Annotation, Photo
+from ..records import AnnotatedImage, Annotation
 from .by_image import Folders, folders_with
 from .writing import Splits, images_of, write_classes
 
@@ -17,7 +17,7 @@ def write_voc(root: Path, classes: Sequence[str], splits: Splits) -> list[str]:
     """Write `Annotations/*.xml`, `ImageSets/Main/<split>.txt` and `classes.txt`."""
     write_voc_files(root, classes, splits)
     write_classes(root, classes)
-    lost = sum(bool(item.outline) for photo in images_of(splits) for item in photo.items)
+    lost = sum(bool(item.outline) for image in images_of(splits) for item in image.items)
     return [f'{lost} outline(s) are dropped: VOC stores only boxes'] if lost else []
 
 
@@ -33,7 +33,7 @@ def write_voc_files(
 
     Images with masks (`is_segmented`) are also listed for segmentation.
     """
-    members = {split: [Path(photo.name).stem for photo in splits[split]] for split in splits}
+    members = {split: [Path(image.name).stem for image in splits[split]] for split in splits}
     if {'train', 'val'} <= members.keys():
         members['trainval'] = members['train'] + members['val']
     for task in ('Main', 'Segmentation') if is_segmented else ('Main',):
@@ -43,13 +43,13 @@ def write_voc_files(
             (lists / f'{split}.txt').write_text(''.join(f'{name}\n' for name in names), 'utf-8')
     annotations = root / 'Annotations'
     annotations.mkdir(exist_ok=True)  # may be the same folder as Annotations on some file systems
-    for photo in images_of(splits):
-        tree = voc_tree(photo, classes, folder=folder, is_segmented=is_segmented)
-        tree.write(annotations / f'{Path(photo.name).stem}.xml', encoding='utf-8')
+    for image in images_of(splits):
+        tree = voc_tree(image, classes, folder=folder, is_segmented=is_segmented)
+        tree.write(annotations / f'{Path(image.name).stem}.xml', encoding='utf-8')
 
 
 def voc_tree(
-    photo: Photo, classes: Sequence[str], *, folder: str = '', is_segmented: bool = False
+    image: AnnotatedImage, classes: Sequence[str], *, folder: str = '', is_segmented: bool = False
 ) -> ElementTree.ElementTree:
     """Return the VOC annotation of an image; corners are whole pixels.
 
@@ -60,11 +60,11 @@ def voc_tree(
     root = ElementTree.Element('annotation')
     if folder:
         _add(root, folder=folder)
-    _add(root, filename=f'{Path(photo.name).stem}.jpg')
+    _add(root, filename=f'{Path(image.name).stem}.jpg')
     size = ElementTree.SubElement(root, 'size')
-    _add(size, width=photo.size_wh[0], height=photo.size_wh[1], depth=3)
+    _add(size, width=image.size_wh[0], height=image.size_wh[1], depth=3)
     _add(root, segmented=int(is_segmented))
-    for item in photo.items:
+    for item in image.items:
         node = ElementTree.SubElement(root, 'object')
         _add(node, name=classes[item.label], pose='Unspecified', truncated=int(item.is_truncated))
         if item.is_occluded is not None:

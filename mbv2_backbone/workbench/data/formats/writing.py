@@ -8,9 +8,9 @@ from pathlib import Path
 
 from ..names import CLASS_FILES
 from ..outlines import bounds_of
-from ..records import Item, Photo
+from ..records import AnnotatedImage, Item
 
-Splits = Mapping[str, Sequence[Photo]]
+Splits = Mapping[str, Sequence[AnnotatedImage]]
 DIGITS = 6  # decimals of a pixel; removes the noise of sums and differences
 
 
@@ -45,6 +45,6 @@ def write_classes(root: Path, classes: Sequence[str]) -> None:
     (root / CLASS_FILES[0]).write_text(''.join(f'{name}\n' for name in classes), 'utf-8')
 
 
-def images_of(splits: Splits) -> list[Photo]:
+def images_of(splits: Splits) -> list[AnnotatedImage]:
     """Return the images of all splits."""
-    return [photo for photos in splits.values() for photo in photos]
+    return [image for images in splits.values() for image in images]

@@ -13,7 +13,7 @@ from ....annotations.boxes import Object, UnknownClass
 from ....common.messages import UserError
 from ..names import images_in, read_classes, read_text, split_folders
 from ..outlines import join_parts
-from ..records import Annotation, ImageSet, Item, Labelled, Size, Source
+from ..records import Annotation, Dataset, Item, Labelled, Size, Source
 from .writing import Splits, images_of, moved_boxes
 
 _SPLITS = ('train', 'val', 'test')
@@ -101,38 +101,38 @@ def _label_file(image: Path) -> Path:
     return Path(*parts)
 
 
-def read_yolo(root: Path, files: YoloFiles) -> ImageSet:
+def read_yolo(root: Path, files: YoloFiles) -> Dataset:
     """Read a dataset in YOLO's layout; an image without a label file has no objects.
 
     Raises:
         UserError: If `data.yaml` names files that are missing, or its names are not valid.
     """
     classes = _class_names(root, files.names) or read_classes(root)[0]
-    image_set = ImageSet(root, 'yolo', classes)
-    _judge_missing(image_set, files.missing)
+    dataset = Dataset(root, 'yolo', classes)
+    _judge_missing(dataset, files.missing)
     for split, places in files.places.items():
         lists = [place for place in places if place.is_file()]
         is_folder = len(places) == 1 and not lists
-        image_set.sources[split] = Source(
+        dataset.sources[split] = Source(
             places[0] if is_folder else root, lists[0] if lists else None
         )
         images = [path for place in places for path in _images_of(root, place)]
         labels = {path: _label_file(path) for path in images}
-        image_set.unlabelled += [path for path in labels if not labels[path].is_file()]
-        image_set.splits[split] = [
+        dataset.unlabelled += [path for path in labels if not labels[path].is_file()]
+        dataset.splits[split] = [
             Labelled(path, partial(_annotation, label, classes), classes, label)
             for path, label in labels.items()
         ]
-    return image_set
+    return dataset
 
 
-def _judge_missing(image_set: ImageSet, missing: Mapping[str, Sequence[str]]) -> None:
+def _judge_missing(dataset: Dataset, missing: Mapping[str, Sequence[str]]) -> None:
     """Reject a dataset with missing splits; exports often name a `test` that does not exist."""
     for split, names in missing.items():
-        text = f'`{split}: {", ".join(names)}` in the YAML file of {image_set.root} is not there'
+        text = f'`{split}: {", ".join(names)}` in the YAML file of {dataset.root} is not there'
         if split != 'test':
             raise UserError(f'{text}; correct the path of its images')
-        image_set.notes.append(f'{text}; skipped')
+        dataset.notes.append(f'{text}; skipped')
 
 
 def _images_of(root: Path, place: Path) -> list[Path]:
@@ -193,16 +193,16 @@ def write_yolo(root: Path, classes: Sequence[str], splits: Splits) -> list[str]:
     """
     import yaml
 
-    items = [item for photo in images_of(splits) for item in photo.items]
+    items = [item for image in images_of(splits) for item in image.items]
     kept = [item for item in items if not item.is_ignored]
     has_outlines = any(item.outline for item in kept)
     row = _polygon_row if has_outlines else _box_row
-    for split, photos in splits.items():
+    for split, images in splits.items():
         folder = root / 'labels' / split
         folder.mkdir(parents=True)
-        for photo in photos:
-            rows = [row(item, photo.size_wh) for item in photo.items if not item.is_ignored]
-            (folder / f'{Path(photo.name).stem}.txt').write_text(''.join(rows), 'utf-8')
+        for image in images:
+            rows = [row(item, image.size_wh) for item in image.items if not item.is_ignored]
+            (folder / f'{Path(image.name).stem}.txt').write_text(''.join(rows), 'utf-8')
     config = {split: f'images/{split}' for split in splits}
     config |= {'nc': len(classes), 'names': dict(enumerate(classes))}
     text = yaml.safe_dump(config, allow_unicode=True, sort_keys=False)

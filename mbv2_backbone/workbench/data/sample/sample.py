@@ -14,7 +14,7 @@ import numpy as np
 from ....common.files import folder_replaced_whole, is_free
 from ....common.messages import UserError
 from ....common.progress import track
-from .sample_files import write_set
+from .sample_files import write_dataset
 from .scenes import CLASSES, PALETTE, draw_scene
 
 SPLITS = ('train', 'val')
@@ -84,7 +84,7 @@ def generate_sample(
             (split, *draw_scene(np.random.default_rng([seed, SPLITS.index(split), index]), size))
             for split, index in track(jobs, 'Drawing', unit='images')
         )
-        contents = write_set(drawn, scenes, classes=CLASSES, palette_rgb=PALETTE)
+        contents = write_dataset(drawn, scenes, classes=CLASSES, palette_rgb=PALETTE)
         marker = {'parameters': parameters, 'contents': contents}
         (drawn / MARKER).write_text(json.dumps(marker, indent=2) + '\n', encoding='utf-8')
     return SampleSummary(root=root, **contents, is_new=True)

@@ -14,7 +14,7 @@ from ....annotations.masks import BACKGROUND, write_palette_png
 from ..formats.coco import write_coco
 from ..formats.voc import write_voc_files
 from ..outlines import mask_to_polygons
-from ..records import Item, Photo
+from ..records import AnnotatedImage, Item
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def label_map(size_hw: tuple[int, int], instances: Iterable[Instance]) -> np.nda
     return labels
 
 
-def write_set(
+def write_dataset(
     root: Path,
     scenes: Iterable[tuple[str, np.ndarray, Sequence[Instance]]],
     *,
@@ -78,28 +78,28 @@ def write_set(
     Returns:
         ``images``, ``empty`` (images without an instance) and ``boxes`` (by class), by split.
     """
-    images, masks = root / 'JPEGImages', root / 'SegmentationClass'
-    for folder in (images, masks):
+    pixels, masks = root / 'JPEGImages', root / 'SegmentationClass'
+    for folder in (pixels, masks):
         folder.mkdir()
-    splits: dict[str, list[Photo]] = {}
+    splits: dict[str, list[AnnotatedImage]] = {}
     for split, image_rgb, instances in scenes:
-        photos = splits.setdefault(split, [])
-        path = images / f'{split}_{len(photos):05d}.jpg'
+        images = splits.setdefault(split, [])
+        path = pixels / f'{split}_{len(images):05d}.jpg'
         _, jpeg = cv2.imencode('.jpg', image_rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])
         path.write_bytes(jpeg.tobytes())
         labels = label_map(image_rgb.shape[:2], instances)
         write_palette_png(masks / f'{path.stem}.png', labels, [BACKGROUND, *palette_rgb])
         items = [instance.item for instance in instances]
-        photos.append(Photo(path, path.name, image_rgb.shape[1::-1], items))
+        images.append(AnnotatedImage(path, path.name, image_rgb.shape[1::-1], items))
     write_coco(root, classes, splits)
     write_voc_files(root, classes, splits, folder='sample', is_segmented=True)
     return {
-        'images': {split: len(photos) for split, photos in splits.items()},
-        'empty': {split: sum(not p.items for p in photos) for split, photos in splits.items()},
-        'boxes': {split: _count_boxes(photos, classes) for split, photos in splits.items()},
+        'images': {split: len(images) for split, images in splits.items()},
+        'empty': {split: sum(not p.items for p in images) for split, images in splits.items()},
+        'boxes': {split: _count_boxes(images, classes) for split, images in splits.items()},
     }
 
 
-def _count_boxes(photos: Iterable[Photo], classes: Sequence[str]) -> dict[str, int]:
-    counts = Counter(item.label for photo in photos for item in photo.items)
+def _count_boxes(images: Iterable[AnnotatedImage], classes: Sequence[str]) -> dict[str, int]:
+    counts = Counter(item.label for image in images for item in image.items)
     return {name: counts[label] for label, name in enumerate(classes)}

@@ -22,7 +22,7 @@ _DASH = 6
 
 
 @dataclass(frozen=True)
-class Picture:
+class LabelledImage:
     """An image and its labels.
 
     Attributes:
@@ -36,21 +36,21 @@ class Picture:
     label_map: np.ndarray | None = None
 
 
-def draw_picture(
-    picture: Picture, size_wh: tuple[int, int], boxes: Classes, masks: Classes
+def draw_labels(
+    labelled: LabelledImage, size_wh: tuple[int, int], boxes: Classes, masks: Classes
 ) -> np.ndarray:
     """Resize an image and draw its labels on it, with lines and letters of a fixed size.
 
     Returns:
         `(H, W, 3)` uint8 BGR.
     """
-    height, width = picture.image.shape[:2]
+    height, width = labelled.image.shape[:2]
     scale = size_wh[0] / width, size_wh[1] / height
-    image = resized(picture.image, size_wh)
-    if picture.label_map is not None:
-        labels = cv2.resize(picture.label_map, size_wh, interpolation=cv2.INTER_NEAREST)
+    image = resized(labelled.image, size_wh)
+    if labelled.label_map is not None:
+        labels = cv2.resize(labelled.label_map, size_wh, interpolation=cv2.INTER_NEAREST)
         image = overlay(image, labels, masks.palette)
-    shapes = [_scaled(shape, scale) for shape in picture.shapes]
+    shapes = [_scaled(shape, scale) for shape in labelled.shapes]
     # Small ones are drawn last, on top.
     shapes.sort(key=lambda shape: -np.prod(np.subtract(shape.box[2:], shape.box[:2])))
     image = _fill_polygons(image, shapes, boxes)

@@ -11,7 +11,7 @@ import numpy as np
 from ....common.messages import UserError
 from ...configs.summary import Classes
 from ...drawing.pixels import caption_strip, fitted_size, legend_strip, letter_font
-from .labelled import Picture, draw_picture
+from .labelled import LabelledImage, draw_labels
 
 SHEET_WIDTH = 1920
 _MIN_TILE, _MAX_TILE = 200, 480
@@ -26,11 +26,11 @@ class Group:
 
     Attributes:
         name: Written below the first image.
-        pictures: The same number in each group of a sheet.
+        images: The same number in each group of a sheet.
     """
 
     name: str
-    pictures: Sequence[Picture] = field(default_factory=list)
+    images: Sequence[LabelledImage] = field(default_factory=list)
 
 
 def picked(total: int, num: int, seed: int) -> list[int]:
@@ -67,10 +67,10 @@ def contact_sheet(
     Returns:
         `(H, W, 3)` uint8 BGR.
     """
-    num_pictures = len(groups[0].pictures)
-    columns = min(len(groups), math.ceil(math.sqrt(len(groups) / num_pictures)))
-    tile = min(_MAX_TILE, max(_MIN_TILE, SHEET_WIDTH // (columns * num_pictures)))
-    sizes = [fitted_size(picture.image, tile) for group in groups for picture in group.pictures]
+    num_images = len(groups[0].images)
+    columns = min(len(groups), math.ceil(math.sqrt(len(groups) / num_images)))
+    tile = min(_MAX_TILE, max(_MIN_TILE, SHEET_WIDTH // (columns * num_images)))
+    sizes = [fitted_size(labelled.image, tile) for group in groups for labelled in group.images]
     height = max(height for _, height in sizes)
     rows = [
         np.concatenate([_draw_group(g, tile, height, boxes, masks) for g in row], axis=1)
@@ -89,7 +89,7 @@ def contact_sheet(
             for k, caption in enumerate(captions)
         ]
         strips.append(caption_strip(places, width, _TEXT_HW))
-    legend = legend_strip(_legend([g.pictures[0] for g in groups], boxes, masks), width, _TEXT_HW)
+    legend = legend_strip(_legend([g.images[0] for g in groups], boxes, masks), width, _TEXT_HW)
     width = max(width, title_width, legend.shape[1])
     sheet = np.concatenate([_padded(part, width) for part in (*strips, *rows, legend)])
     return np.pad(sheet, ((_GAP, _GAP), (_GROUP_GAP, 0), (0, 0)), constant_values=255)
@@ -102,9 +102,9 @@ def _padded(part: np.ndarray, width: int) -> np.ndarray:
 
 def _draw_group(group: Group, tile: int, height: int, boxes: Classes, masks: Classes) -> np.ndarray:
     step = tile + _GAP
-    canvas = np.full((height, len(group.pictures) * step - _GAP + _GROUP_GAP, 3), 255, np.uint8)
-    for i, picture in enumerate(group.pictures):
-        drawn = draw_picture(picture, fitted_size(picture.image, tile), boxes, masks)
+    canvas = np.full((height, len(group.images) * step - _GAP + _GROUP_GAP, 3), 255, np.uint8)
+    for i, labelled in enumerate(group.images):
+        drawn = draw_labels(labelled, fitted_size(labelled.image, tile), boxes, masks)
         x = i * step + (tile - drawn.shape[1]) // 2
         canvas[height - drawn.shape[0] :, x : x + drawn.shape[1]] = drawn
     name = shortened(group.name, canvas.shape[1] - _GROUP_GAP)
@@ -123,18 +123,18 @@ def shortened(name: str, width: int) -> str:
 
 
 def _legend(
-    pictures: Sequence[Picture], boxes: Classes, masks: Classes
+    images: Sequence[LabelledImage], boxes: Classes, masks: Classes
 ) -> list[tuple[str, Sequence[int]]]:
     """Return a line and a colour for each class that occurs."""
-    labels = [shape.label for picture in pictures for shape in picture.shapes]
+    labels = [shape.label for labelled in images for shape in labelled.shapes]
     num_boxes = np.bincount(labels, minlength=len(boxes.names)) if labels else []
-    ignored = sum(shape.is_ignored for picture in pictures for shape in picture.shapes)
+    ignored = sum(shape.is_ignored for labelled in images for shape in labelled.shapes)
     lines = {
         boxes.names[label]: (f'{count} object{"s" if count > 1 else ""}', boxes.palette[label])
         for label, count in enumerate(num_boxes)
         if count
     }
-    maps = [picture.label_map.ravel() for picture in pictures if picture.label_map is not None]
+    maps = [labelled.label_map.ravel() for labelled in images if labelled.label_map is not None]
     pixels = np.bincount(np.concatenate(maps), minlength=256) if maps else np.zeros(256)
     for name, colour, count in zip(masks.names, masks.palette, pixels, strict=False):
         if count:

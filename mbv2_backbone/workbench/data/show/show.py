@@ -11,10 +11,10 @@ import numpy as np
 
 from ....common.messages import UserError
 from ...configs.summary import Classes
-from ..find import find_set
-from ..photos import Findings, load_image, read_photo
-from ..records import ImageSet
-from .labelled import Colour, Picture
+from ..annotated_images import Findings, load_image, read_annotated_image
+from ..find import find_dataset
+from ..records import Dataset
+from .labelled import Colour, LabelledImage
 from .sheet import Group, contact_sheet, picked
 
 _GOLDEN = 0.618034  # hue step that never comes close to an earlier hue
@@ -69,8 +69,8 @@ def folder_sheet(folder: str, *, split: str, num: int, seed: int) -> np.ndarray:
     Returns:
         `(H, W, 3)` uint8 BGR.
     """
-    image_set = find_set(folder, task='both', keep_splits=True)
-    splits = image_set.splits
+    dataset = find_dataset(folder, task='both', keep_splits=True)
+    splits = dataset.splits
     if split not in splits and len(splits) > 1:
         raise UserError(f'{folder} has no split {split!r}; choose --split {" or ".join(splits)}')
     split = split if split in splits else next(iter(splits))
@@ -78,40 +78,38 @@ def folder_sheet(folder: str, *, split: str, num: int, seed: int) -> np.ndarray:
     findings = Findings()
     groups, maps = [], []
     for place in picked(len(labelled), num, seed):
-        photo = read_photo(labelled[place], image_set.layout, findings)
-        if photo is None:
+        image = read_annotated_image(labelled[place], dataset.layout, findings)
+        if image is None:
             raise UserError(findings.problems[-1])
-        label_map = _label_map(labelled[place].mask, image_set)
+        label_map = _label_map(labelled[place].mask, dataset)
         maps.append(label_map)
-        picture = Picture(load_image(photo), photo.items, label_map)
-        groups.append(Group(photo.path.name, [picture]))
-    boxes = Classes(image_set.classes, distinct_colours(len(image_set.classes)))
+        shown = LabelledImage(load_image(image), image.items, label_map)
+        groups.append(Group(image.path.name, [shown]))
+    boxes = Classes(dataset.classes, distinct_colours(len(dataset.classes)))
     return contact_sheet(
         groups,
         title=f'{folder}, {split}: {len(groups)} of {len(labelled)} images, seed {seed}',
         boxes=boxes,
-        masks=_mask_classes(image_set, boxes, maps),
+        masks=_mask_classes(dataset, boxes, maps),
     )
 
 
-def _label_map(path: Path | None, image_set: ImageSet) -> np.ndarray | None:
+def _label_map(path: Path | None, dataset: Dataset) -> np.ndarray | None:
     if path is None:
         return None
     from ....annotations.masks import MaskCoding, decode_mask, read_mask
 
-    coding = MaskCoding(palette=image_set.mask_palette or None)
+    coding = MaskCoding(palette=dataset.mask_palette or None)
     return decode_mask(read_mask(str(path), str(path)), coding, str(path))
 
 
-def _mask_classes(
-    image_set: ImageSet, boxes: Classes, maps: Sequence[np.ndarray | None]
-) -> Classes:
+def _mask_classes(dataset: Dataset, boxes: Classes, maps: Sequence[np.ndarray | None]) -> Classes:
     """Return the classes of the masks; those that are also box classes have the same colours."""
     found = [labels[labels < 255] for labels in maps if labels is not None]
     size = 1 + max((int(labels.max()) for labels in found if labels.size), default=-1)
-    names = [*image_set.mask_classes]
+    names = [*dataset.mask_classes]
     names += [f'class {label}' for label in range(len(names), size)]
-    colours = list(image_set.mask_palette) or distinct_colours(len(names))
+    colours = list(dataset.mask_palette) or distinct_colours(len(names))
     known = dict(zip(boxes.names, boxes.palette, strict=True)) | {'background': (0, 0, 0)}
     return Classes(
         names, [known.get(name, colour) for name, colour in zip(names, colours, strict=True)]

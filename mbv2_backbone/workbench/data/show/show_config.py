@@ -22,7 +22,7 @@ from ...configs.summary import summarise
 from ...drawing.painter import mask_labels
 from ...train.seeding import SeededBatch
 from ..records import Item
-from .labelled import Picture
+from .labelled import LabelledImage
 from .sheet import Group, contact_sheet, picked
 
 NUM_DRAWS = 3
@@ -56,9 +56,9 @@ def config_sheet(
     for place in picked(len(samples), num, seed):
         dataset, index = samples[place]
         info = dataset.get_data_info(index)
-        pictures = [_labelled(info, dataset)]
-        pictures += _augmented(dataset, index, num_draws, (seed, place), info['img_path'])
-        groups.append(Group(osp.basename(info['img_path']), pictures))
+        images = [_labelled(info, dataset)]
+        images += _augmented(dataset, index, num_draws, (seed, place), info['img_path'])
+        groups.append(Group(osp.basename(info['img_path']), images))
     augmented = [f'augmented {i + 1}' for i in range(num_draws)]
     return contact_sheet(
         groups,
@@ -94,7 +94,7 @@ def _leaves(dataset: Any) -> Iterator[BaseDataset]:
         )
 
 
-def _labelled(info: dict, dataset: BaseDataset) -> Picture:
+def _labelled(info: dict, dataset: BaseDataset) -> LabelledImage:
     """Load an image and its labels as stored in the files."""
     instances = info.get('instances', [])
     shapes = [
@@ -109,13 +109,13 @@ def _labelled(info: dict, dataset: BaseDataset) -> Picture:
     except BrokenSampleError as error:
         raise UserError(f'{path} {error}') from error
     image = info['img'] if 'img' in info else decode_image(info['img_bytes'])
-    return Picture(image, shapes, info.get('gt_seg_map'))
+    return LabelledImage(image, shapes, info.get('gt_seg_map'))
 
 
 def _augmented(
     dataset: BaseDataset, index: int, count: int, key: Sequence[int], path: str
-) -> list[Picture]:
-    pictures: list[Picture] = []
+) -> list[LabelledImage]:
+    images: list[LabelledImage] = []
     for i in SeededBatch([index] * count, key):
         draws = (dataset.prepare_data(i) for _ in range(_MAX_REFUSALS))
         packed = next((draw for draw in draws if draw is not None), None)
@@ -123,8 +123,8 @@ def _augmented(
             raise UserError(f'the pipeline rejected {path} {_MAX_REFUSALS} times in a row')
         image = packed['inputs'].numpy().transpose(1, 2, 0).clip(0, 255).astype(np.uint8)
         sample = packed['data_samples']
-        pictures.append(Picture(image, _shapes_of(sample), mask_labels(sample, 'gt_sem_seg')))
-    return pictures
+        images.append(LabelledImage(image, _shapes_of(sample), mask_labels(sample, 'gt_sem_seg')))
+    return images
 
 
 def _shapes_of(sample: BaseDataElement) -> list[Item]:

@@ -29,7 +29,7 @@ _SMALLEST, _LARGEST = 1.4, 4.2  # height of an image of that width
 _DPI = 100
 
 
-def write_pictures(
+def write_activations(
     inspection: Inspection, image: np.ndarray, sample: BaseDataElement, painter: Painter, stem: str
 ) -> None:
     """Write `<stem>.taps.png` and `<stem>.classes.png` of an image `(H, W, 3)` uint8 BGR."""

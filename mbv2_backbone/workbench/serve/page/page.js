@@ -6,10 +6,10 @@ const css = ([red, green, blue]) => `rgb(${red} ${green} ${blue})`;
 
 let about = null; // what the server tells of the model, once `ready`
 const hidden = new Set(); // names of classes
-let shown = null; // { image, answer, mask } of the newest picture
+let shown = null; // { image, answer, mask } for the newest image
 let newest = 0;
 
-// Only what needs it waits for it: a picture that comes before it is not lost.
+// Only what needs it waits for it: an image dropped before that is not lost.
 const ready = request('about').then((response) => response.json()).then((answer) => {
   about = answer;
   byId('model').textContent = about.name;
@@ -37,7 +37,7 @@ async function predict(file) {
       throw new Error('This browser cannot show the file; save it as JPEG or PNG.');
     });
     const mask = answer.mask && (await readMask(answer.mask));
-    if (mine !== newest) return; // another picture came meanwhile
+    if (mine !== newest) return; // another image came meanwhile
     shown = { image, answer, mask };
     say(file.name);
     showFound();
@@ -75,7 +75,7 @@ function showFound() {
   const boxNames = answer.boxes.map(({ label }) => about.boxes[label]);
   const areas = Object.entries(answer.areas ?? {}).sort((a, b) => b[1] - a[1]);
   const maskNames = areas.map(([label]) => about.masks[label]);
-  byId('found').hidden = byId('picture').hidden = false;
+  byId('found').hidden = byId('drawing').hidden = false;
   byId('box-part').hidden = byId('boxes').hidden = !about.boxes.length;
   byId('areas').hidden = !answer.mask;
   byId('time').textContent =
@@ -125,7 +125,7 @@ function draw() {
     [about.boxes[label].name, score.toFixed(2),
       ...[left, top, right - left, bottom - top].map(Math.round)]));
 
-  const canvas = byId('picture');
+  const canvas = byId('drawing');
   const side = Math.max(answer.width, answer.height);
   const scale = Math.min(Math.max(side, VIEW_SIDES[0]), VIEW_SIDES[1]) / side;
   canvas.width = Math.round(answer.width * scale);

@@ -84,12 +84,13 @@ def test_aligned_matching_equals_mmdets_where_all_centres_lie_inside():
 
 
 def grid(stride, size=64):
-    """Two priors in each cell of a map."""
+    """Two priors in each cell, their centres apart: topk may take either of two equally near."""
     centre = torch.arange(stride / 2, size, stride)
     x, y = torch.meshgrid(centre, centre, indexing='xy')
     centres = torch.stack([x, y], -1).reshape(-1, 1, 2)
-    half = torch.tensor([[1.0, 1.0], [1.6, 1.1]]) * stride
-    return torch.cat([centres - half, centres + half], -1).reshape(-1, 4)
+    before = torch.tensor([[1.0, 1.0], [1.6, 1.1]]) * stride
+    after = torch.tensor([[1.0, 1.0], [1.7, 1.3]]) * stride
+    return torch.cat([centres - before, centres + after], -1).reshape(-1, 4)
 
 
 @pytest.mark.parametrize('topk', [1, 9, 60])

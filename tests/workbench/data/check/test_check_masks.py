@@ -11,7 +11,7 @@ from PIL import Image
 from mbv2_backbone.workbench.checks.mask_values import MaskFacts
 from mbv2_backbone.workbench.data.check.check import check_folder
 from mbv2_backbone.workbench.data.check.stats import count_split
-from mbv2_backbone.workbench.data.records import ImageSet, Record
+from mbv2_backbone.workbench.data.records import Dataset, Record
 
 
 def write_masks(root, *, classes='road\nsky\nvoid\n'):
@@ -34,14 +34,14 @@ def test_shares_of_pixels_without_the_void(tmp_path):
     write_masks(tmp_path)
     report = check_folder(tmp_path)
     assert not report.stops_training
-    assert report.image_set.void_classes == [2]
+    assert report.dataset.void_classes == [2]
     assert report.stats['val'].pixels == pytest.approx(dict(road=30 / 59, sky=29 / 59))
 
 
 def test_values_that_nothing_names_are_numbered(tmp_path):
     write_masks(tmp_path, classes='')
     report = check_folder(tmp_path, task='seg')
-    assert report.image_set.mask_classes == ('class_0', 'class_1', 'class_2')
+    assert report.dataset.mask_classes == ('class_0', 'class_1', 'class_2')
     assert sum(report.stats['train'].pixels.values()) == pytest.approx(1)
 
 
@@ -92,9 +92,9 @@ def test_shares_of_indices_and_of_colours_add_up():
         Path('b.png'): MaskFacts(counts=((0, 50), (1, 50), (255, 10))),
     }
     records = [Record(Path('i.jpg'), SIZE, mask=path) for path in facts]
-    image_set = ImageSet(Path(), 'masks')
-    image_set.mask_classes, image_set.mask_palette = ('road', 'sky'), ((1, 2, 3), (9, 9, 9))
-    names = image_set.value_names
+    dataset = Dataset(Path(), 'masks')
+    dataset.mask_classes, dataset.mask_palette = ('road', 'sky'), ((1, 2, 3), (9, 9, 9))
+    names = dataset.value_names
     assert count_split(records[:1], (), facts, names).pixels == dict(road=0.3, sky=0.7)
     assert count_split(records[1:], (), facts, names).pixels == dict(road=0.5, sky=0.5)
     assert count_split(records, (), facts, names).pixels == dict(road=0.4, sky=0.6)

@@ -5,7 +5,7 @@ import pytest
 from helpers.set import CLASSES, HEIGHT, NAMES, WIDTH, save_image, write_coco
 from PIL import Image
 
-from mbv2_backbone.workbench.data.find import find_set
+from mbv2_backbone.workbench.data.find import find_dataset
 
 
 def write_masks(root, kind):
@@ -29,24 +29,24 @@ def write_masks(root, kind):
 @pytest.mark.parametrize('kind', ['by split', 'in splits', 'camvid', 'voc'])
 def test_masks_are_found_in_the_usual_folders(kind, tmp_path):
     write_masks(tmp_path, kind)
-    image_set = find_set(tmp_path, task='seg')
-    assert image_set.layout == 'masks'
+    dataset = find_dataset(tmp_path, task='seg')
+    assert dataset.layout == 'masks'
     for split, names in NAMES.items():
-        items = image_set.splits[split]
+        items = dataset.splits[split]
         assert [(item.path.stem, item.mask.stem) for item in items] == [(n, n) for n in names]
         assert all(item.mask.is_file() for item in items)
 
 
 def test_masks_and_boxes_of_one_folder(sample_set):
     names = ('disc', 'square', 'triangle', 'star')
-    both = find_set(sample_set, task='both')
+    both = find_dataset(sample_set, task='both')
     assert both.found == ('coco', 'voc', 'masks')
     assert (both.layout, both.classes) == ('coco', names)
     assert both.mask_classes == ('background', *names)
     assert all(item.mask.is_file() for item in both.images)
-    masks = find_set(sample_set, task='seg')
+    masks = find_dataset(sample_set, task='seg')
     assert (masks.layout, masks.mask_classes) == ('masks', both.mask_classes)
-    voc = find_set(sample_set, layout='voc')
+    voc = find_dataset(sample_set, layout='voc')
     records = {item.path.stem: item.record for item in both.images}
     for item in voc.images:
         # The 1-based corners of VOC lose the last pixel at mmdet.
@@ -60,9 +60,9 @@ def test_the_classes_of_masks_beside_boxes(tmp_path):
     for name in 'abcde':
         mask = np.eye(HEIGHT, WIDTH, dtype=np.uint8)
         Image.fromarray(mask).save(tmp_path / f'masks/{name}.png')
-    assert find_set(tmp_path, task='both').mask_classes == ('background', *CLASSES)
+    assert find_dataset(tmp_path, task='both').mask_classes == ('background', *CLASSES)
     (tmp_path / 'classes.txt').write_text('\n'.join(CLASSES), 'utf-8')
-    assert find_set(tmp_path, task='both').mask_classes == ('background', *CLASSES)
+    assert find_dataset(tmp_path, task='both').mask_classes == ('background', *CLASSES)
     (tmp_path / 'classes.txt').write_text('floor\nwall\n')
-    assert find_set(tmp_path, task='both').mask_classes == ('floor', 'wall')
-    assert not any(item.mask for item in find_set(tmp_path, task='det').images)
+    assert find_dataset(tmp_path, task='both').mask_classes == ('floor', 'wall')
+    assert not any(item.mask for item in find_dataset(tmp_path, task='det').images)

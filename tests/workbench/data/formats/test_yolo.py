@@ -5,7 +5,7 @@ import pytest
 from helpers.set import CLASSES, save_image, write_coco, write_yolo
 
 from mbv2_backbone.common.messages import UserError
-from mbv2_backbone.workbench.data.find import find_set
+from mbv2_backbone.workbench.data.find import find_dataset
 
 
 def test_boxes_of_polygons_in_yolo_and_lines_that_make_no_sense(tmp_path):
@@ -20,7 +20,7 @@ def test_boxes_of_polygons_in_yolo_and_lines_that_make_no_sense(tmp_path):
         save_image(tmp_path / 'images' / f'{name}.jpg')
         (tmp_path / 'labels' / f'{name}.txt').write_text('\n'.join(lines))
     (tmp_path / 'classes.txt').write_text('apple\npear\n')
-    record = find_set(tmp_path).images[0].record
+    record = find_dataset(tmp_path).images[0].record
     np.testing.assert_allclose(record.boxes, [(8, 6, 40, 24)], atol=1e-6)
     problems = ["unknown class '9'", 'not four numbers', 'inverted']
     assert [problem for _, problem in record.dropped] == problems
@@ -34,9 +34,9 @@ def yolo_with(root, text):
 
 def test_lists_of_folders_in_yolo(tmp_path):
     text = 'train: [images/train, images/val]\nval: images/val\nnames: {"0": a, 1: b}\n'
-    image_set = find_set(yolo_with(tmp_path, text))
-    assert image_set.classes == ('a', 'b')
-    names = {split: [i.path.stem for i in items] for split, items in image_set.splits.items()}
+    dataset = find_dataset(yolo_with(tmp_path, text))
+    assert dataset.classes == ('a', 'b')
+    names = {split: [i.path.stem for i in items] for split, items in dataset.splits.items()}
     assert names == dict(train=list('abcde'), val=list('de'))
 
 
@@ -51,14 +51,14 @@ def test_lists_of_folders_in_yolo(tmp_path):
 )
 def test_what_is_wrong_in_the_yaml_file_of_yolo(text, message, tmp_path):
     with pytest.raises(UserError, match=message):
-        find_set(yolo_with(tmp_path, text))
+        find_dataset(yolo_with(tmp_path, text))
 
 
 def test_a_test_split_that_was_never_exported(tmp_path):
     text = 'train: images/train\nval: images/val\ntest: ../test/images\nnames: [a, b]\n'
-    image_set = find_set(yolo_with(tmp_path, text))
-    assert image_set.splits.keys() == {'train', 'val'}
-    assert '`test: ../test/images`' in image_set.notes[0]
+    dataset = find_dataset(yolo_with(tmp_path, text))
+    assert dataset.splits.keys() == {'train', 'val'}
+    assert '`test: ../test/images`' in dataset.notes[0]
 
 
 def test_other_yaml_files_are_left_alone(tmp_path, monkeypatch):
@@ -70,8 +70,8 @@ def test_other_yaml_files_are_left_alone(tmp_path, monkeypatch):
         text = 'x: !!python/name:module.function\n'
         (root / 'a_mkdocs.yml').write_text(text)
         (root / 'b.yaml').write_bytes(b'\xff: x')
-    assert find_set(tmp_path / 'write_coco').classes == CLASSES
+    assert find_dataset(tmp_path / 'write_coco').classes == CLASSES
     loads, load = [], yaml.safe_load
     monkeypatch.setattr(yaml, 'safe_load', lambda text: loads.append(text) or load(text))
-    assert find_set(tmp_path / 'write_yolo').classes == CLASSES
+    assert find_dataset(tmp_path / 'write_yolo').classes == CLASSES
     assert len(loads) == 1

@@ -9,7 +9,7 @@ from helpers.raster import rasterise
 
 from mbv2_backbone.workbench.data.formats.voc import voc_tree
 from mbv2_backbone.workbench.data.outlines import mask_to_polygons
-from mbv2_backbone.workbench.data.records import Photo
+from mbv2_backbone.workbench.data.records import AnnotatedImage
 from mbv2_backbone.workbench.data.sample.sample_files import label_map
 from mbv2_backbone.workbench.data.sample.scenes import CLASSES
 
@@ -43,6 +43,6 @@ def test_polygons_of_special_masks(mask):
 def test_image_without_objects_in_both_layouts():
     assert not label_map((4, 5), []).any()
     assert label_map((4, 5), []).shape == (4, 5)
-    root = voc_tree(Photo(Path('a.jpg'), 'a.jpg', (5, 4)), CLASSES).getroot()
+    root = voc_tree(AnnotatedImage(Path('a.jpg'), 'a.jpg', (5, 4)), CLASSES).getroot()
     assert root.findall('object') == []
     assert root.findtext('size/width') == '5'

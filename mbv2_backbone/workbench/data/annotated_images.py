@@ -12,7 +12,7 @@ from ...annotations.images import AS_STORED, ROUNDING, read_image, read_image_fa
 from ...common.messages import UserError, first_names
 from .names import split_in
 from .outlines import read_outline
-from .records import ImageSet, Item, Labelled, Photo, Size, sort_objects
+from .records import AnnotatedImage, Dataset, Item, Labelled, Size, sort_objects
 
 
 @dataclass
@@ -28,7 +28,9 @@ class Findings:
     notes: list[str] = field(default_factory=list)
 
 
-def collect(image_set: ImageSet, findings: Findings, *, one_folder: bool) -> dict[str, list[Photo]]:
+def collect(
+    dataset: Dataset, findings: Findings, *, one_folder: bool
+) -> dict[str, list[AnnotatedImage]]:
     """Read a dataset; its problems are added to the findings.
 
     With `one_folder`, image names are unique over all splits, not only within each.
@@ -36,28 +38,28 @@ def collect(image_set: ImageSet, findings: Findings, *, one_folder: bool) -> dic
     Returns:
         The readable images of each split; a dataset without splits is all `train`.
     """
-    photos: dict[str, list[Photo]] = {}
+    images: dict[str, list[AnnotatedImage]] = {}
     taken: set[str] = set()
-    for split, labelled in image_set.splits.items():
+    for split, labelled in dataset.splits.items():
         if not one_folder:
             taken = set()
-        photos[split] = []
+        images[split] = []
         for item in labelled:
-            photo = read_photo(item, image_set.layout, findings)
-            if photo is not None:
+            image = read_annotated_image(item, dataset.layout, findings)
+            if image is not None:
                 name = _free_name(item.path, taken, one_folder=one_folder)
                 if name != item.path.name:
                     findings.notes.append(f'{item.path} is {name} in the new dataset')
-                photos[split].append(replace(photo, name=name))
-    listed = {item.path for item in image_set.images}
-    names = [path.name for path in image_set.unlabelled if path not in listed]
+                images[split].append(replace(image, name=name))
+    listed = {item.path for item in dataset.images}
+    names = [path.name for path in dataset.unlabelled if path not in listed]
     if names:
         findings.notes.append(
             f'{len(names)} image(s) without annotations are skipped: {first_names(names)}'
         )
-    if len(photos) == 1 and not any(map(split_in, photos)):
-        return {'train': next(iter(photos.values()))}
-    return photos
+    if len(images) == 1 and not any(map(split_in, images)):
+        return {'train': next(iter(images.values()))}
+    return images
 
 
 def _free_name(path: Path, taken: set[str], *, one_folder: bool) -> str:
@@ -71,7 +73,9 @@ def _free_name(path: Path, taken: set[str], *, one_folder: bool) -> str:
     return free + path.suffix
 
 
-def read_photo(labelled: Labelled, layout: str, findings: Findings) -> Photo | None:
+def read_annotated_image(
+    labelled: Labelled, layout: str, findings: Findings
+) -> AnnotatedImage | None:
     """Read the annotation of an image, and add its problems to the findings.
 
     Returns:
@@ -113,19 +117,19 @@ def read_photo(labelled: Labelled, layout: str, findings: Findings) -> Photo | N
         outline = read_outline(found.outline, size_wh)
         label = labelled.classes.index(found.name)
         items.append(Item(label, box, outline, found.is_ignored))
-    return Photo(path, path.name, size_wh, items)
+    return AnnotatedImage(path, path.name, size_wh, items)
 
 
-def load_image(photo: Photo) -> np.ndarray:
+def load_image(annotated: AnnotatedImage) -> np.ndarray:
     """Decode an image, rotated to match its boxes; `(H, W, 3)` uint8 BGR.
 
     Raises:
         UserError: If OpenCV cannot decode it.
     """
-    is_as_stored = read_image_facts(str(photo.path)).stored_wh == photo.size_wh
-    image = read_image(photo.path, AS_STORED if is_as_stored else cv2.IMREAD_COLOR)
+    is_as_stored = read_image_facts(str(annotated.path)).stored_wh == annotated.size_wh
+    image = read_image(annotated.path, AS_STORED if is_as_stored else cv2.IMREAD_COLOR)
     if image is None:
-        raise UserError(f'{photo.path} cannot be decoded; replace it')
+        raise UserError(f'{annotated.path} cannot be decoded; replace it')
     return image
 
 

@@ -203,7 +203,7 @@ def voc_file(rng):
     return text[: rng.randint(0, len(text))] if rarely(rng) else text
 
 
-def read_voc_set(folder, data):
+def read_voc_dataset(folder, data):
     (folder / 'Annotations/a.xml').write_bytes(data)
     dataset, problem = read(CheckedVOCDataset, folder, 'list.txt', dict(sub_data_root=''))
     assert dataset or 'a.xml' in problem or 'list.txt' in problem
@@ -222,7 +222,9 @@ def voc_folder(tmp_path):
 def test_voc(voc_folder):
     accepted = []
     cases(700)(
-        given(seeds)(lambda rng: accepted.append(read_voc_set(voc_folder, voc_file(rng).encode())))
+        given(seeds)(
+            lambda rng: accepted.append(read_voc_dataset(voc_folder, voc_file(rng).encode()))
+        )
     )()
     assert sum(map(bool, accepted)) > 50
 
@@ -231,7 +233,7 @@ def test_voc_bytes(voc_folder):
     @cases(150)
     @given(st.binary(max_size=60))
     def run(data):
-        assert read_voc_set(voc_folder, data) == 0
+        assert read_voc_dataset(voc_folder, data) == 0
 
     run()
 

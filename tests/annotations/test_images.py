@@ -5,7 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from helpers.fault import LAZY, coco, coco_file, jpeg, picture
+from helpers.fault import LAZY, coco, coco_file, jpeg, smooth_pixels
 from PIL import Image, ImageOps
 
 from mbv2_backbone.annotations.images import (
@@ -31,7 +31,7 @@ def marked(orientation):
 @pytest.mark.parametrize('orientation', range(1, 9))
 @pytest.mark.parametrize('loader', ['LoadImageFromFile', 'LoadImageLazily'])
 @pytest.mark.parametrize('view', ['stored', 'seen'])
-def test_boxes_of_turned_photos_fit(tmp_path, orientation, loader, view):
+def test_boxes_of_rotated_images_fit(tmp_path, orientation, loader, view):
     """Whichever view was annotated; where the size does not tell, it is the one that is seen."""
     data, stored, seen = marked(orientation)
     if orientation in (2, 3, 4) and view == 'stored':
@@ -55,7 +55,7 @@ def test_boxes_of_turned_photos_fit(tmp_path, orientation, loader, view):
 def test_an_image_of_another_size_than_annotated(tmp_path):
     """Boxes that fit are kept; where they do not, another image takes its place."""
     for name in ('sound', 'fits', 'too_small'):
-        (tmp_path / f'{name}.jpg').write_bytes(jpeg(picture()))
+        (tmp_path / f'{name}.jpg').write_bytes(jpeg(smooth_pixels()))
     sizes = dict(sound=(80, 60), fits=(160, 120), too_small=(160, 120))
     boxes = dict(fits=[[5, 5, 60, 50]], too_small=[[5, 5, 120, 90]])
     for loader in ('LoadImageFromFile', 'LoadImageLazily'):
@@ -93,14 +93,14 @@ def test_image_facts(tmp_path):
     (tmp_path / 'text').write_text('x')
     assert read_image_facts(str(tmp_path / 'text')).error.startswith('cannot be read')
     for orientation in range(1, 9):
-        (tmp_path / 'a.jpg').write_bytes(jpeg(picture(), orientation))
+        (tmp_path / 'a.jpg').write_bytes(jpeg(smooth_pixels(), orientation))
         facts = read_image_facts(str(tmp_path / 'a.jpg'))
         assert facts.stored_wh == (80, 60)
         assert facts.orientation == orientation
         assert facts.seen_wh == cv2.imread(str(tmp_path / 'a.jpg')).shape[1::-1]
-    (tmp_path / 'a.jpg').write_bytes(jpeg(picture()) + b'\0' * 5000)  # phones append videos
+    (tmp_path / 'a.jpg').write_bytes(jpeg(smooth_pixels()) + b'\0' * 5000)  # phones append videos
     assert not read_image_facts(str(tmp_path / 'a.jpg')).error
-    Image.fromarray(picture()).save(tmp_path / 'a.png')
+    Image.fromarray(smooth_pixels()).save(tmp_path / 'a.png')
     assert not read_image_facts(str(tmp_path / 'a.png')).error
     (tmp_path / 'a.png').write_bytes((tmp_path / 'a.png').read_bytes()[:-20])
     assert read_image_facts(str(tmp_path / 'a.png')).error
@@ -108,10 +108,10 @@ def test_image_facts(tmp_path):
 
 @pytest.mark.parametrize('orientation', [1, 3, 6])
 def test_an_image_is_read_as_seen_or_as_stored(tmp_path, orientation):
-    path = tmp_path / 'photo.png'
+    path = tmp_path / 'image.png'
     exif = Image.Exif()
     exif[EXIF_ORIENTATION] = orientation
-    image = Image.fromarray(picture(30, 20))
+    image = Image.fromarray(smooth_pixels(30, 20))
     image.save(path, exif=exif)
     seen = ImageOps.exif_transpose(Image.open(path))
     np.testing.assert_array_equal(read_image(path)[..., ::-1], seen)
@@ -127,7 +127,7 @@ def test_a_gray_image_is_read_as_8_bit_colour(tmp_path, dtype):
     np.testing.assert_array_equal(read, np.stack([gray] * 3, axis=2))
 
 
-@pytest.mark.parametrize('data', [None, b'', b'no image', jpeg(picture())[:-400]])
+@pytest.mark.parametrize('data', [None, b'', b'no image', jpeg(smooth_pixels())[:-400]])
 def test_no_image_is_read_from_a_broken_file(tmp_path, data):
     path = tmp_path / 'broken.jpg'
     if data is not None:

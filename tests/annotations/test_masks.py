@@ -17,11 +17,6 @@ from mbv2_backbone.seg import datasets  # noqa: F401  (registers LoadLabelMap)
 from mbv2_backbone.workbench.checks.mask_values import MaskRules, mask_problem, read_facts
 
 
-@pytest.fixture
-def rng():
-    return np.random.default_rng(7)
-
-
 @pytest.mark.parametrize('mode', ['L', 'P', '1', 'I;16'])
 @pytest.mark.parametrize('coding', CODINGS)
 def test_indices_are_read_as_by_mmseg(mode, coding, tmp_path, rng):

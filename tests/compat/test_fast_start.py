@@ -124,10 +124,10 @@ if find_spec('sklearn'):
     assert len(TASK_UTILS.build(interpolate).forward(tracks)) == 5
     assert 'sklearn.gaussian_process' in sys.modules
 
-picture = np.zeros((40, 60, 3), np.uint8)
-visualizer.set_image(picture)
+image = np.zeros((40, 60, 3), np.uint8)
+visualizer.set_image(image)
 visualizer.draw_bboxes(torch.tensor([[5, 5, 30, 30]]))
-assert visualizer.get_image().shape == picture.shape and visualizer.get_image().any()
+assert visualizer.get_image().shape == image.shape and visualizer.get_image().any()
 import matplotlib.axes
 assert isinstance(visualizer.ax_save._make()[2], matplotlib.axes.Axes)
 """,

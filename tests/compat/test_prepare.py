@@ -102,7 +102,7 @@ def early_module(tmp_path, monkeypatch):
     return load
 
 
-def test_functions_classes_and_none_are_mended(early_module):
+def test_functions_classes_and_none_are_fixed(early_module):
     module = early_module("""
 try:
     from mmcv.ops import RoIPool, nms as my_nms
@@ -125,7 +125,7 @@ except ImportError:
     assert module.inference_detector == 'left alone'
 
 
-def test_what_cannot_be_mended_is_named_every_time(early_module):
+def test_what_cannot_be_fixed_is_named_every_time(early_module):
     early_module("""
 try:
     from mmcv.ops import RoIPool

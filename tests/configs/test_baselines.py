@@ -190,9 +190,9 @@ def train_small(folder, name, more, options):
 
 
 @pytest.mark.parametrize('name', DETECTORS)
-def test_a_detector_trains_and_is_evaluated(name, tmp_path, sample_set):
+def test_a_detector_trains_and_is_evaluated(name, tmp_path, sample_dataset):
     options = [
-        f'data_root={sample_set}/',
+        f'data_root={sample_dataset}/',
         'train_dataloader.dataset.times=1',
         'train_dataloader.dataset.dataset.indices=4',
         'train_dataloader.dataset.dataset.pipeline.4.scale=(96,96)',

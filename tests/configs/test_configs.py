@@ -10,7 +10,7 @@ import mmdet.models.dense_heads as mmdet_heads
 import pytest
 import torch
 import torchvision
-from helpers.networks import images, randomise
+from helpers.networks import images, num_params, randomise
 from helpers.paths import ROOT, config_path
 from mmdet.structures import DetDataSample
 from mmengine.analysis import get_model_complexity_info
@@ -22,10 +22,6 @@ from mbv2_backbone.workbench.configs.read import datasets_of, load_config
 CONFIGS = str(ROOT / 'configs')
 ALL = sorted(glob.glob(osp.join(CONFIGS, '*.py')))
 DETECTION = [path for path in ALL if osp.basename(path).startswith('ssdlite_')]
-
-
-def count(*modules):
-    return sum(p.numel() for module in modules for p in module.parameters())
 
 
 @pytest.mark.parametrize('path', DETECTION, ids=map(osp.basename, DETECTION))
@@ -49,8 +45,8 @@ def test_a_config_builds_and_its_parts_fit(path):
 
 def test_ssdlite_coco_has_the_papers_size():
     model = MODELS.build(load_config(config_path('ssdlite_mbv2_coco')).model).eval()
-    assert count(model) == 4_337_013  # paper, table 6: 4.3 M
-    assert count(model.neck, model.bbox_head) == 2_113_141  # paper, table 5: 2.1 M
+    assert num_params(model) == 4_337_013  # paper, table 6: 4.3 M
+    assert num_params(model.neck, model.bbox_head) == 2_113_141  # paper, table 5: 2.1 M
     model.forward = model._forward
     counted = get_model_complexity_info(model, (3, 320, 320), show_table=False, show_arch=False)
     assert round(counted['flops'] / 1e9, 1) == 0.8  # paper, table 6: 0.8 B
@@ -58,7 +54,7 @@ def test_ssdlite_coco_has_the_papers_size():
 
 def test_ssdlite_coco_plus_stays_near_the_papers_size():
     model = MODELS.build(load_config(config_path('ssdlite_mbv2_coco_plus')).model).eval()
-    assert count(model) == 2_810_404 <= 1.1 * 4_337_013
+    assert num_params(model) == 2_810_404 <= 1.1 * 4_337_013
     model.forward = model._forward
     counted = get_model_complexity_info(model, (3, 320, 320), show_table=False, show_arch=False)
     assert round(counted['flops'] / 1e9, 2) == 0.86 <= 1.1 * 0.82
@@ -66,7 +62,7 @@ def test_ssdlite_coco_plus_stays_near_the_papers_size():
 
 def test_ssdlite_mmdet_taps_has_mmdets_size():
     model = MODELS.build(load_config(config_path('ssdlite_mbv2_coco_mmdet-taps')).model).eval()
-    assert round(count(model) / 1e6, 3) == 4.229
+    assert round(num_params(model) / 1e6, 3) == 4.229
     model.forward = model._forward
     counted = get_model_complexity_info(model, (3, 320, 320), show_table=False, show_arch=False)
     assert round(counted['flops'] / 1e9, 3) == 0.774

@@ -203,16 +203,16 @@ def test_an_image_file_is_read_as_it_is_to_be_seen(tmp_path):
     (tmp_path / 'bad.jpg').write_bytes(b'no image')
     with pytest.raises(UserError, match='cannot be read as an image'):
         read_image(tmp_path / 'bad.jpg')
-    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8))
-    picture.save(tmp_path / 'whole.jpg')
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8))
+    image.save(tmp_path / 'whole.jpg')
     whole = (tmp_path / 'whole.jpg').read_bytes()
     (tmp_path / 'cut.jpg').write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UserError, match='cannot be read as an image'):
         read_image(tmp_path / 'cut.jpg')
-    exif = picture.getexif()
+    exif = image.getexif()
     exif[0x0112] = 6  # turned by 90 degrees
-    picture.save(tmp_path / 'turned.png', exif=exif)
-    assert np.array_equal(read_image(tmp_path / 'turned.png'), np.rot90(np.asarray(picture), -1))
+    image.save(tmp_path / 'turned.png', exif=exif)
+    assert np.array_equal(read_image(tmp_path / 'turned.png'), np.rot90(np.asarray(image), -1))
 
 
 @pytest.mark.parametrize('suffix', ['onnx', 'xml', 'pt2'])

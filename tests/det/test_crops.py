@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 import torch
-from helpers.det import MEAN, MIN_IOUS, build, ours_step, run, sample, smooth_image, stock_steps
+from helpers.det import MEAN, MIN_IOUS, build, ours_step, sample, stock_steps
+from helpers.transforms import run, smooth_image
 from mmdet.structures.bbox import HorizontalBoxes
 
 from mbv2_backbone.det import RandomExpandCropResize

@@ -3,6 +3,7 @@ import json
 import cv2
 import numpy as np
 import pytest
+from helpers.dataset import voc_xml
 
 from mbv2_backbone.det import CheckedCocoDataset, CheckedVOCDataset
 
@@ -55,18 +56,11 @@ def test_steps_of_a_pipeline_keep_their_tuples(coco):
     assert resize.scale == (32, 24)  # a list ends in NotImplementedError
 
 
-def write_voc(folder, boxes):
+def write_voc_image(folder, boxes):
     for name in ('JPEGImages', 'Annotations', 'ImageSets/Main'):
         (folder / name).mkdir(parents=True)
     cv2.imwrite(str(folder / 'JPEGImages/a.jpg'), np.zeros((60, 80, 3), np.uint8))
-    objects = ''.join(
-        f'<object><name>{name}</name><bndbox><xmin>{x1}</xmin><ymin>{y1}</ymin>'
-        f'<xmax>{x2}</xmax><ymax>{y2}</ymax></bndbox></object>'
-        for name, (x1, y1, x2, y2) in boxes
-    )
-    size = '<size><width>80</width><height>60</height></size>'
-    xml = f'<annotation>{size}{objects}</annotation>'
-    (folder / 'Annotations/a.xml').write_text(xml)
+    (folder / 'Annotations/a.xml').write_text(voc_xml((80, 60), boxes))
     (folder / 'ImageSets/Main/train.txt').write_text('a\n')
 
 
@@ -82,7 +76,7 @@ def voc(folder, **kwargs):
 
 
 def test_voc_drops_and_names_each_bad_box(tmp_path, log):
-    write_voc(tmp_path, [
+    write_voc_image(tmp_path, [
         ('cat', (11, 11, 31, 41)), ('cat', (20, 20, 20, 30)), ('dog', (30, 5, 10, 9)),
         ('dog', ('nan', 5, 10, 9)), ('cat', (90, 5, 95, 9)), ('horse', (5, 5, 5, 5)),
     ])  # fmt: skip
@@ -100,7 +94,7 @@ def test_voc_drops_and_names_each_bad_box(tmp_path, log):
 
 
 def test_many_dropped_boxes_do_not_flood_the_log(tmp_path, log):
-    write_voc(tmp_path, [('cat', (5, 5, 5, 9))] * 80)
+    write_voc_image(tmp_path, [('cat', (5, 5, 5, 9))] * 80)
     voc(tmp_path)
     lines = log[0].splitlines()
     assert (len(lines), lines[-1]) == (52, '  and 30 more')
@@ -112,6 +106,6 @@ def test_classes_that_the_file_does_not_have_are_refused(coco):
 
 
 def test_voc_files_with_none_of_the_classes_are_refused(tmp_path):
-    write_voc(tmp_path, [('horse', (5, 5, 9, 9))])
+    write_voc_image(tmp_path, [('horse', (5, 5, 9, 9))])
     with pytest.raises(ValueError, match='horse'):
         voc(tmp_path)

@@ -1,9 +1,11 @@
 """The losses of quality against loops and torchvision; the head."""
 
+from functools import partial
+
 import pytest
 import torch
 from helpers.networks import randomise
-from helpers.quality import check_empty_image, check_learning, check_losses
+from helpers.quality import build_head, check_empty_image, check_learning, check_losses
 from helpers.ssdlite import features, head_config, random_batch, truth_of
 from mmengine.structures import InstanceData
 
@@ -12,11 +14,7 @@ from mbv2_backbone.det import QualitySSDLiteHead, SSDLiteHead
 ASSIGNER = dict(type='MaxIoUAssigner', pos_iou_thr=0.5, neg_iou_thr=0.4)
 
 
-def head(**train_cfg):
-    kwargs = head_config()
-    if train_cfg:
-        kwargs['train_cfg'] = train_cfg
-    return QualitySSDLiteHead(**kwargs)
+head = partial(build_head, QualitySSDLiteHead)
 
 
 def test_it_has_the_parameters_and_the_detections_of_ssdlite():

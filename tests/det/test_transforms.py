@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from helpers.det import MEAN, build, ours_step, run, sample, smooth_image, stock_steps
+from helpers.det import MEAN, build, ours_step, sample, stock_steps
+from helpers.transforms import run, smooth_image
 from mmengine.fileio import BaseStorageBackend, register_backend
 from mmengine.registry import init_default_scope
 from PIL import Image

@@ -1,16 +1,16 @@
-"""Sets to convert, written without the code that is tested."""
+"""Datasets for conversion, written without the code under test."""
 
 import json
 
 import cv2
 import numpy as np
 
-CLASSES = ('zebra fish', 'größe', '细胞')  # not in the order of the alphabet
+CLASSES = ('zebra fish', 'größe', '细胞')  # not in alphabetical order
 NUM = {'train': 7, 'val': 4}
 
 
-def write_coco(root, splits):
-    """Write `{split: {file name: (width, height, objects)}}` without the code that is tested."""
+def write_coco_splits(root, splits):
+    """Write `{split: {file name: (width, height, objects)}}` without the code under test."""
     (root / 'annotations').mkdir(parents=True)
     for split, images in splits.items():
         document = dict(images=[], annotations=[], categories=[])
@@ -30,8 +30,8 @@ def write_coco(root, splits):
     return root
 
 
-def random_set(root, seed):
-    """Write a set of float boxes, some of them ignored, with images that have none."""
+def random_dataset(root, seed):
+    """Write a dataset of float boxes, some of them ignored; some images have none."""
     rng = np.random.default_rng(seed)
     splits = {}
     for split, count in NUM.items():
@@ -49,11 +49,11 @@ def random_set(root, seed):
                         iscrowd=int(rng.random() < 0.3),
                     )
                 )
-            splits[split][f'{split} photo {i}.jpg'] = (width, height, objects)
-    return write_coco(root, splits), splits
+            splits[split][f'{split} image {i}.jpg'] = (width, height, objects)
+    return write_coco_splits(root, splits), splits
 
 
-def truth_of(objects, *, with_ignored=True):
+def truth_rows(objects, *, with_ignored=True):
     rows = []
     for item in objects:
         x, y, w, h = item['bbox']
@@ -63,11 +63,6 @@ def truth_of(objects, *, with_ignored=True):
     return np.array(rows, float).reshape(-1, 6)
 
 
-def contents(root):
-    files = [path for path in sorted(root.rglob('*')) if path.is_file()]
-    return {path.relative_to(root).as_posix(): path.read_bytes() for path in files}
-
-
 TWO_PARTS = [[2.5, 3, 20, 3, 20, 15], [25, 5, 38, 5, 38, 25, 25, 25]]
 
 
@@ -75,4 +70,6 @@ def outlined(tmp_path):
     one = dict(bbox=[2, 3, 18, 12], segmentation=[[2, 3, 20, 3, 20, 15]])
     two = dict(bbox=[2.5, 3, 35.5, 22], segmentation=TWO_PARTS)
     plain = dict(bbox=[5, 6, 7, 8])
-    return write_coco(tmp_path / 'in', {'train': {'a.png': (40, 30, [one, two, plain])}, 'val': {}})
+    return write_coco_splits(
+        tmp_path / 'in', {'train': {'a.png': (40, 30, [one, two, plain])}, 'val': {}}
+    )

@@ -44,11 +44,11 @@ SEGMENTATION = """
 """
 
 
-def write_config(folder, text, base, sample_set):
+def write_config(folder, text, base, sample_dataset):
     """Write a config; returns its path, a checkpoint's, and the option that leads to its data."""
     path = folder / f'{base}.py'
     path.write_text(textwrap.dedent(text.format(base=str(ROOT / 'configs' / f'{base}.py'))))
-    options = [f'data_root={sample_set}/']
+    options = [f'data_root={sample_dataset}/']
     model = randomise(MODELS.build(load_config(str(path), options).model))
     if hasattr(model, 'bbox_head'):
         for conv in model.bbox_head.cls_convs:
@@ -60,7 +60,7 @@ def write_config(folder, text, base, sample_set):
     return str(path), str(checkpoint), options
 
 
-def pictures(count, size, seed=0):
+def random_images(count, size, seed=0):
     """Smooth random images `(count, *size, 3)` uint8."""
     rng = np.random.default_rng(seed)
     coarse = torch.from_numpy(rng.uniform(0, 255, (count, 3, 9, 9)))

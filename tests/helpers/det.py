@@ -1,19 +1,19 @@
-"""Pipelines of mmdet and ours, and images to run them on."""
+"""Pipelines of mmdet and ours, and images with boxes to run them on."""
+
+from functools import partial
 
 import mmdet.datasets.transforms  # noqa: F401
 import numpy as np
 import torch
-from mmdet.registry import TRANSFORMS
+from helpers.transforms import build_pipeline, smooth_image
 from mmdet.structures.bbox import HorizontalBoxes
-from mmengine.dataset import Compose
 
 MIN_IOUS = (0.1, 0.3, 0.5, 0.7, 0.9)
 MEAN = (123.675, 116.28, 103.53)
 SHAPES = [(30, 40), (64, 64), (90, 50), (37, 61)]  # height, width
 
 
-def build(*steps):
-    return Compose([TRANSFORMS.build(dict(step, _scope_='mmdet')) for step in steps])
+build = partial(build_pipeline, 'mmdet')
 
 
 def stock_steps(mean=MEAN, size=(48, 32)):
@@ -26,14 +26,6 @@ def stock_steps(mean=MEAN, size=(48, 32)):
 
 def ours_step(size=(48, 32)):
     return dict(type='RandomExpandCropResize', scale=size)
-
-
-def smooth_image(height, width, seed=0):
-    """Waves of each colour, so that resampling errs little."""
-    phase = np.random.default_rng(seed).uniform(0, 6, 3)
-    y, x = np.mgrid[:height, :width]
-    waves = [np.sin(x / 25 + p) * np.cos(y / 30 - p) for p in phase]
-    return (127 + 110 * np.stack(waves, -1)).astype(np.uint8)
 
 
 def random_boxes(rng, height, width, count):
@@ -55,9 +47,3 @@ def sample(seed, shapes=SHAPES):
         gt_bboxes_labels=rng.integers(0, 9, count),
         gt_ignore_flags=rng.random(count) < 0.3,
     )
-
-
-def run(pipeline, results, seed):
-    """Results of a pipeline, and the next random number."""
-    np.random.seed(seed)
-    return pipeline(results), np.random.random()

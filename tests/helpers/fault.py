@@ -21,7 +21,7 @@ LAZY = [
 ]
 
 
-def picture(width=80, height=60, seed=0):
+def smooth_pixels(width=80, height=60, seed=0):
     """Smooth colours `(H, W, 3)` uint8 RGB that JPEG keeps."""
     small = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), np.uint8)
     return cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
@@ -51,18 +51,18 @@ def faulty_images(folder):
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    whole = jpeg(picture())
+    whole = jpeg(smooth_pixels())
     files = dict(
         sound=whole,
         truncated=whole[: len(whole) // 2],
         zero=b'',
         text=b'<html>404</html>',
-        gray=jpeg(Image.fromarray(picture()).convert('L')),
-        cmyk=jpeg(Image.fromarray(picture()).convert('CMYK')),
-        png16=png16(picture()),
-        turned=jpeg(picture(), 6),  # annotated as it is seen
-        raw=jpeg(picture(), 6),  # annotated as its pixels are stored
-        tiny=jpeg(picture(1, 1)),
+        gray=jpeg(Image.fromarray(smooth_pixels()).convert('L')),
+        cmyk=jpeg(Image.fromarray(smooth_pixels()).convert('CMYK')),
+        png16=png16(smooth_pixels()),
+        turned=jpeg(smooth_pixels(), 6),  # annotated as it is seen
+        raw=jpeg(smooth_pixels(), 6),  # annotated as its pixels are stored
+        tiny=jpeg(smooth_pixels(1, 1)),
     )
     for name, data in files.items():
         (folder / f'{name}.jpg').write_bytes(data)

@@ -12,6 +12,7 @@ import tarfile
 import threading
 import zipfile
 from contextlib import contextmanager
+from functools import cache
 
 import numpy as np
 import pytest
@@ -85,6 +86,7 @@ class Site:
         self.server.server_close()
 
 
+@cache
 def small_catalogue():
     """The catalogue with small archives in the layout of the real ones.
 
@@ -99,8 +101,8 @@ def small_catalogue():
         'annotations_trainval2017.zip': _zip(
             {f'annotations/instances_{split}2017.json': _coco() for split in ('train', 'val')}
         ),
-        'val2017.zip': _zip({'val2017/000000000001.jpg': _picture('JPEG')}),
-        'train2017.zip': _zip({'train2017/000000000001.jpg': _picture('JPEG')}),
+        'val2017.zip': _zip({'val2017/000000000001.jpg': _image('JPEG')}),
+        'train2017.zip': _zip({'train2017/000000000001.jpg': _image('JPEG')}),
     }
     (bccd,), (camvid,) = CATALOGUE['bccd'], CATALOGUE['camvid']
     contents[bccd.name] = _zip(_in_folder(bccd.name.removesuffix('.zip'), _bccd()))
@@ -146,7 +148,7 @@ def _tar(files, mode='w'):
     return buffer.getvalue()
 
 
-def _picture(kind, values=None):
+def _image(kind, values=None):
     if values is None:
         values = np.random.default_rng(0).integers(256, size=(40, 48, 3), dtype=np.uint8)
     image = Image.fromarray(values)
@@ -172,7 +174,7 @@ def _lines(names):
 def _voc(year, lists, more_images=()):
     files = {f'ImageSets/{path}.txt': _lines(names) for path, names in lists.items()}
     for name in {*more_images, *itertools.chain(*lists.values())}:
-        files[f'JPEGImages/{name}.jpg'] = _picture('JPEG')
+        files[f'JPEGImages/{name}.jpg'] = _image('JPEG')
         files[f'Annotations/{name}.xml'] = _xml()
     return _in_folder(f'VOCdevkit/VOC{year}', files)
 
@@ -200,7 +202,7 @@ def _voc2012():
     }  # fmt: skip
     files = _voc(2012, lists, more_images=AUG)
     masks = {
-        f'SegmentationClass/{name}.png': _picture('PNG', voc_mask(value))
+        f'SegmentationClass/{name}.png': _image('PNG', voc_mask(value))
         for name, value in {TRAIN: 15, VAL: 7}.items()
     }
     return files | _in_folder('VOCdevkit/VOC2012', masks)
@@ -229,7 +231,7 @@ def _bccd():
     files = {}
     for name, split in {'BloodImage_00000': 'val', 'BloodImage_00001': 'train'}.items():
         files[f'ImageSets/Main/{split}.txt'] = _lines([name])
-        files[f'JPEGImages/{name}.jpg'] = _picture('JPEG')
+        files[f'JPEGImages/{name}.jpg'] = _image('JPEG')
         files[f'Annotations/{name}.xml'] = _xml('RBC')
     return _in_folder('BCCD', files) | {'README.md': b'BCCD'}
 
@@ -237,18 +239,18 @@ def _bccd():
 def _camvid():
     files = {}
     for split in ('train', 'val', 'test'):
-        files[f'{split}/{split}_1.png'] = _picture('PNG')
+        files[f'{split}/{split}_1.png'] = _image('PNG')
         labels = np.arange(40 * 48).reshape(40, 48) % 12
-        files[f'{split}annot/{split}_1.png'] = _picture('PNG', labels.astype(np.uint8))
+        files[f'{split}annot/{split}_1.png'] = _image('PNG', labels.astype(np.uint8))
     return _in_folder('CamVid', files)
 
 
 @contextmanager
-def small_site(small, monkeypatch):
+def small_site(monkeypatch):
     """Serve a small catalogue, and let `fetch` know no other."""
     monkeypatch.setenv('no_proxy', '127.0.0.1')
     monkeypatch.setattr(downloads, 'PAUSE_SECONDS', 0.01)
-    catalogue, contents = small
+    catalogue, contents = small_catalogue()
     monkeypatch.setattr(fetch_module, 'CATALOGUE', dict(catalogue))
     site = Site()
     site.files = {f'/{name}': content for name, content in contents.items()}

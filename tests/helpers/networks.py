@@ -1,7 +1,9 @@
-"""Helpers that several tests share."""
+"""Networks with random weights, and random inputs."""
 
 import torch
 from torch import nn
+
+from mbv2_backbone import MobileNetV2Backbone
 
 
 def randomise(module: nn.Module, seed: int = 0) -> nn.Module:
@@ -23,3 +25,12 @@ def randomise(module: nn.Module, seed: int = 0) -> nn.Module:
 
 def images(*shape: int, seed: int = 1) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def our_backbone(**kwargs):
+    """Build our backbone of width 0.35, up to its last convolution."""
+    return MobileNetV2Backbone(**dict(widen_factor=0.35, out_indices='conv2') | kwargs)
+
+
+def num_params(*modules: nn.Module) -> int:
+    return sum(p.numel() for module in modules for p in module.parameters())

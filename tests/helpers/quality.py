@@ -1,18 +1,26 @@
-"""Checks that every head with the losses of quality has to pass."""
+"""Checks that every head with a quality loss has to pass."""
 
 import pytest
 import torch
 from helpers.boxes import slow_iou
 from helpers.networks import randomise
-from helpers.ssdlite import features, random_batch, truth_of
+from helpers.ssdlite import features, head_config, random_batch, truth_of
 from torchvision.ops import generalized_box_iou_loss
 
 from mbv2_backbone.det.losses import quality_loss
 from mbv2_backbone.det.targets import decode
 
 
+def build_head(head_class, **train_cfg):
+    """Build a head; without `train_cfg`, with that of the tests of SSDLite."""
+    kwargs = head_config()
+    if train_cfg:
+        kwargs['train_cfg'] = train_cfg
+    return head_class(**kwargs)
+
+
 def check_losses(made, *, gamma, box_weight, smoothing=0.0):
-    """Against a loop over a batch with an empty image and padding, of the head's own matches."""
+    """Compare with a loop over the head's own matches; an image is empty, and some are padded."""
     randomise(made)
     samples = random_batch(3, seed=1, pad_shapes=[(128, 128), (100, 128), (128, 90)])
     cls_scores, bbox_preds = made(features(3, 1))
@@ -41,7 +49,7 @@ def check_losses(made, *, gamma, box_weight, smoothing=0.0):
 
 
 def check_empty_image(made):
-    """No box loss, and a gradient that lowers the scores."""
+    """An empty image has no box loss, and its gradient lowers the scores."""
     randomise(made)
     (sample,) = random_batch(3, seed=0)[2:]
     assert len(sample.gt_instances) == 0
@@ -53,7 +61,7 @@ def check_empty_image(made):
 
 
 def check_learning(made):
-    """A batch can be learned by heart."""
+    """A head can overfit one batch."""
     made.init_weights()
     samples, x = random_batch(2, seed=3, crowds=False), features(2, 3)
     optimizer = torch.optim.AdamW(made.parameters(), lr=0.01)

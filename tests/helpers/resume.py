@@ -55,7 +55,7 @@ custom_hooks = [
 
 
 def write_config(path, data, extra=''):
-    """A config on the 24 images of `sample_set`: three steps an epoch, two epochs."""
+    """A config on the 24 images of `sample_dataset`: three steps an epoch, two epochs."""
     return str(write_small_config(path, data, RANDOM_TRAINING + textwrap.dedent(extra)))
 
 

@@ -1,4 +1,4 @@
-"""The page of predict.py on a free port, and something to show it."""
+"""The web page of `tools/predict.py --serve` on a free port, and an image to upload."""
 
 import json
 import os
@@ -10,7 +10,7 @@ import urllib.request
 from contextlib import contextmanager
 
 import pytest
-from helpers.deploy import pictures
+from helpers.deploy import random_images
 from helpers.paths import ROOT
 from PIL import Image
 
@@ -48,7 +48,7 @@ class Page:
         return info.value.read().decode()
 
     def stop(self):
-        """Press Ctrl-C; return the exit status and what was said."""
+        """Press Ctrl-C; return the exit status and the output."""
         self.process.send_signal(signal.SIGINT)
         said, _ = self.process.communicate(timeout=30)
         return self.process.returncode, said
@@ -64,7 +64,7 @@ def serving(config, checkpoint, options):
     assert 'Traceback' not in said
 
 
-def save_picture(folder):
-    path = folder / 'picture.png'
-    Image.fromarray(pictures(1, SIZE)[0]).save(path)
+def save_image(folder):
+    path = folder / 'image.png'
+    Image.fromarray(random_images(1, SIZE)[0]).save(path)
     return path

@@ -29,7 +29,7 @@ test_evaluator = val_evaluator
 
 
 def write_small_config(path, data, more='', batch_size=8):
-    """Write a config of the detector on a set such as `sample_set`; returns its path.
+    """Write a config of the detector on a set such as `sample_dataset`; returns its path.
 
     Args:
         path: The file.

@@ -148,17 +148,17 @@ def test_the_metric_wants_classes_of_masks():
 
 
 @pytest.fixture(scope='module')
-def trained(sample_set, tmp_path_factory):
+def trained(sample_dataset, tmp_path_factory):
     work_dir = tmp_path_factory.mktemp('joint')
     options = [
-        f'data_root={sample_set}/', 'train_dataloader.batch_size=8', 'train_cfg.max_epochs=2',
+        f'data_root={sample_dataset}/', 'train_dataloader.batch_size=8', 'train_cfg.max_epochs=2',
         'train_cfg.val_interval=2', 'default_hooks.checkpoint.interval=2',
     ]  # fmt: skip
     train(CONFIG, work_dir=str(work_dir), cfg_options=options)
     return work_dir, options
 
 
-def test_one_evaluation_gives_both_metrics_masks_and_pictures(trained, sample_set, tmp_path):
+def test_one_evaluation_gives_both_metrics_masks_and_drawings(trained, sample_dataset, tmp_path):
     work_dir, options = trained
     assert task_of(load_config(CONFIG)) == 'joint'
     metrics = evaluate(
@@ -168,14 +168,14 @@ def test_one_evaluation_gives_both_metrics_masks_and_pictures(trained, sample_se
     assert 0 <= metrics['coco/bbox_mAP'] <= 1
     assert 0 < metrics['seg/mIoU'] <= 100
     assert 'seg/IoU/background' in metrics
-    names = {path.stem for path in (sample_set / 'JPEGImages').glob('val_*.jpg')}
+    names = {path.stem for path in (sample_dataset / 'JPEGImages').glob('val_*.jpg')}
     assert {path.stem for path in (tmp_path / 'masks').rglob('*.png')} == names
     assert {path.stem for path in (tmp_path / 'shown').rglob('*.jpg')} == names
 
 
-def test_predict_draws_both_in_one_picture_and_writes_rows_of_both(trained, sample_set, tmp_path):
+def test_predict_draws_both_on_one_image_and_writes_rows_of_both(trained, sample_dataset, tmp_path):
     work_dir, options = trained
-    image = sorted((sample_set / 'JPEGImages').glob('val_*.jpg'))[0]
+    image = sorted((sample_dataset / 'JPEGImages').glob('val_*.jpg'))[0]
     summary = predict(
         CONFIG, str(work_dir / 'epoch_2.pth'), [str(image)], out=str(tmp_path), score_thr=0.01,
         cfg_options=options,

@@ -59,9 +59,9 @@ def main() -> None:
         )
         images = 'data/sample/JPEGImages/val_*.jpg'
         tool('predict', DETECTOR, 'det/epoch_1.pth', images, '--out', 'shown', cwd=folder)
-        pictures = list(Path(folder, 'shown').rglob('*.jpg'))
-        if len(pictures) != 4:
-            raise SystemExit(f'expected 4 pictures, found {pictures}')
+        drawn = list(Path(folder, 'shown').rglob('*.jpg'))
+        if len(drawn) != 4:
+            raise SystemExit(f'expected 4 drawn images, found {drawn}')
         options = ('train_cfg.max_iters=2', 'train_cfg.val_interval=2')
         options += ('default_hooks.checkpoint.interval=2',)
         tool(

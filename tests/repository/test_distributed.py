@@ -98,26 +98,26 @@ print('went on', end=' ')
 
 
 @pytest.fixture(scope='module')
-def odd_set(sample_set):
+def odd_dataset(sample_dataset):
     """The sample set with an odd number of images to validate on."""
-    path = sample_set / 'annotations/val.json'
+    path = sample_dataset / 'annotations/val.json'
     content = json.loads(path.read_text())
     content['images'] = content['images'][:7]
     kept = {image['id'] for image in content['images']}
     content['annotations'] = [a for a in content['annotations'] if a['image_id'] in kept]
-    (sample_set / 'annotations/odd.json').write_text(json.dumps(content))
-    return sample_set / 'annotations/odd.json'
+    (sample_dataset / 'annotations/odd.json').write_text(json.dumps(content))
+    return sample_dataset / 'annotations/odd.json'
 
 
 @pytest.mark.slow
-def test_two_processes_train_and_evaluate_as_one(sample_set, odd_set, tmp_path):
+def test_two_processes_train_and_evaluate_as_one(sample_dataset, odd_dataset, tmp_path):
     odd = f"""
     val_dataloader['dataset']['ann_file'] = 'annotations/odd.json'
     val_dataloader['batch_size'] = 2
-    val_evaluator['ann_file'] = {str(odd_set)!r}
+    val_evaluator['ann_file'] = {str(odd_dataset)!r}
     test_dataloader, test_evaluator = val_dataloader, val_evaluator
     """
-    config = write_config(tmp_path / 'a.py', sample_set, PARITY)
+    config = write_config(tmp_path / 'a.py', sample_dataset, PARITY)
     with open(config, 'a', encoding='utf-8') as file:
         file.write('\n'.join(line.strip() for line in odd.splitlines()))
     run.train(config, work_dir=str(tmp_path / 'one'))
@@ -149,9 +149,9 @@ def test_two_processes_train_and_evaluate_as_one(sample_set, odd_set, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_rank_that_dies_ends_the_run_with_its_error(sample_set, tmp_path):
+def test_a_rank_that_dies_ends_the_run_with_its_error(sample_dataset, tmp_path):
     hook = "custom_hooks.append(dict(type='DieOnRankOne', step=2))"
-    config = write_config(tmp_path / 'a.py', sample_set, hook)
+    config = write_config(tmp_path / 'a.py', sample_dataset, hook)
     result = torchrun_train(config, tmp_path / 'work', timeout=300)
     assert result.returncode != 0
     assert 'rank one has had enough' in result.stderr
@@ -173,20 +173,20 @@ def test_a_run_of_two_processes_goes_on_exactly(tmp_path):
 
 
 @pytest.fixture
-def broken_set(sample_set, tmp_path):
+def broken_dataset(sample_dataset, tmp_path):
     """The sample set, in which the second and the twelfth image are cut off."""
-    shutil.copytree(sample_set, tmp_path / 'set')
-    data = json.loads((tmp_path / 'set/annotations/train.json').read_text())
-    paths = [tmp_path / 'set/JPEGImages' / data['images'][i]['file_name'] for i in (1, 11)]
+    shutil.copytree(sample_dataset, tmp_path / 'dataset')
+    data = json.loads((tmp_path / 'dataset/annotations/train.json').read_text())
+    paths = [tmp_path / 'dataset/JPEGImages' / data['images'][i]['file_name'] for i in (1, 11)]
     for path in paths:
         path.write_bytes(path.read_bytes()[:-300])
-    return tmp_path / 'set', [str(path) for path in paths]
+    return tmp_path / 'dataset', [str(path) for path in paths]
 
 
 @pytest.mark.slow
-def test_broken_images_of_the_second_process_are_named_and_counted(broken_set, tmp_path):
+def test_broken_images_of_the_second_process_are_named_and_counted(broken_dataset, tmp_path):
     """In order, it gets every second image: one that may be broken, then one too many."""
-    folder, paths = broken_set
+    folder, paths = broken_dataset
     in_order = "train_dataloader['sampler'] = dict(type='DefaultSampler', shuffle=False)"
     config = write_config(tmp_path / 'a.py', folder, in_order)
     options = ('check_images=False', 'max_broken_images=0.05', 'train_dataloader.batch_size=4')

@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import pytest
 import torch
-from helpers.deploy import DETECTION, pictures, write_config
+from helpers.deploy import DETECTION, random_images, write_config
 from helpers.machine import skip_without
 from helpers.paths import ROOT
 from measure import structure
@@ -109,16 +109,18 @@ def test_a_config_builds_and_its_parts_fit(text, tmp_path):
 
 
 @pytest.fixture(scope='module')
-def exported(sample_set, tmp_path_factory):
-    """A folder with an exported file and a picture of the names that the pages use."""
+def exported(sample_dataset, tmp_path_factory):
+    """A folder with an exported file and an image, named as on the pages."""
     from mbv2_backbone.workbench.export.export import export
 
     folder = tmp_path_factory.mktemp('deployed')
-    config, checkpoint, options = write_config(folder, DETECTION, 'ssdlite_mbv2_sample', sample_set)
+    config, checkpoint, options = write_config(
+        folder, DETECTION, 'ssdlite_mbv2_sample', sample_dataset
+    )
     out = str(folder / 'exported')
     result = export(config, checkpoint, to='onnx', out=out, num_images=2, cfg_options=options)
     assert result.problems() == []
-    cv2.imwrite(str(folder / 'street.jpg'), pictures(1, (150, 200))[0])
+    cv2.imwrite(str(folder / 'street.jpg'), random_images(1, (150, 200))[0])
     return folder
 
 
@@ -231,6 +233,19 @@ def test_the_places_on_the_page_exist():
     names = set(re.findall(r'`([\w./]+\.py)\b', page('architecture')))
     assert 'det/targets.py' in names
     assert [n for n in names if not (ROOT / n).is_file() and not (PACKAGE / n).is_file()] == []
+
+
+def test_ten_changes_name_their_places_and_one_test_each():
+    _, section = page('architecture').split('## Ten common changes')
+    section, *_ = section.split('\n## ')
+    rows = [line.split('|')[1:-1] for line in section.splitlines() if line.startswith('| ')][1:]
+    assert len(rows) == 10
+    for change, place, test in rows:
+        places = [name for name in re.findall(r'`([\w./]+/[\w./]*)`', place) if '…' not in name]
+        assert places, change
+        assert [n for n in places if not (ROOT / n).exists() and not (PACKAGE / n).exists()] == []
+        (name,) = re.findall(r'^ `(tests/[\w/]+\.py)` $', test)
+        assert (ROOT / name).is_file(), name
 
 
 def test_every_layout_and_address_is_on_the_page():

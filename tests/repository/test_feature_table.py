@@ -6,6 +6,7 @@ import logging
 import pytest
 import timm
 import torch
+from helpers.networks import num_params
 from measure.speed.peers import MMDET_CONFIG, MMSEG_CONFIG, stock_config
 from mmdet.models.backbones import MobileNetV2 as DetMobileNetV2
 from mmdet.registry import MODELS
@@ -18,10 +19,6 @@ from torchvision.models.feature_extraction import get_graph_node_names
 
 def parameters(function):
     return inspect.signature(function).parameters
-
-
-def num_params(model):
-    return sum(p.numel() for p in model.parameters())
 
 
 def test_output_strides_and_padding():

@@ -46,15 +46,15 @@ def evil(tmp_path):
 
 
 @pytest.fixture(scope='module')
-def small(sample_set, tmp_path_factory):
+def small(sample_dataset, tmp_path_factory):
     """A config on the small set that trains for one short epoch."""
     path = tmp_path_factory.mktemp('config') / 'small.py'
     more = 'train_cfg = dict(max_epochs=1, val_interval=9)'
-    return write_small_config(path, sample_set, more, batch_size=12)
+    return write_small_config(path, sample_dataset, more, batch_size=12)
 
 
-def test_no_tool_runs_the_code_of_a_checkpoint(small, sample_set, evil, tmp_path):
-    image = str(next((sample_set / 'JPEGImages').glob('*.jpg')))
+def test_no_tool_runs_the_code_of_a_checkpoint(small, sample_dataset, evil, tmp_path):
+    image = str(next((sample_dataset / 'JPEGImages').glob('*.jpg')))
     work_dir = str(tmp_path / 'work')
 
     def load_backbone(path):
@@ -224,7 +224,7 @@ def test_a_yaml_tag_makes_no_python_object(tmp_path):
     assert not sign.exists()
 
 
-def test_train_test_and_predict_take_json_and_yaml(small, sample_set, tmp_path):
+def test_train_test_and_predict_take_json_and_yaml(small, sample_dataset, tmp_path):
     """The project's own configs pass as data, and mean the same."""
     cfg = Config.fromfile(str(small))
     cfg.dump(str(tmp_path / 'x.json'))
@@ -240,5 +240,5 @@ def test_train_test_and_predict_take_json_and_yaml(small, sample_set, tmp_path):
     config = str(tmp_path / 'x.yaml')
     assert load_config(config).to_dict() == load_config(str(tmp_path / 'x.json')).to_dict()
     evaluate(config, checkpoint, work_dir=str(tmp_path / 'test'))
-    image = str(next((sample_set / 'JPEGImages').glob('*.jpg')))
+    image = str(next((sample_dataset / 'JPEGImages').glob('*.jpg')))
     assert predict(config, checkpoint, [image], out=str(tmp_path / 'out')).num_images == 1

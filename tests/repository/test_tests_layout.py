@@ -1,14 +1,23 @@
 """tests/ mirrors the package, has its helpers in one place, and hides no broken install."""
 
 import ast
+from pathlib import Path
 
+import pytest
 from helpers.paths import ROOT
 
 TESTS = ROOT / 'tests'
 OWN_FOLDERS = ('configs', 'helpers', 'matrix', 'repository')  # the others mirror what they test
 FILES = sorted(path for path in TESTS.rglob('*.py') if path.parent != TESTS / 'matrix')
 TEST_FILES = [path for path in FILES if path.name.startswith('test_')]
-DOORS = [path.stem for path in (ROOT / 'mbv2_backbone').glob('[a-z]*.py')]
+PROPERTIES = (  # tests of no single module
+    'annotations/test_fuzz.py',
+    'compat/test_plain_import.py',
+    'tools/test_help.py',
+    'weights/layouts/test_torch_names.py',
+    'workbench/export/test_every_format.py',
+    'workbench/train/test_no_sync.py',
+)
 
 
 def names(paths):
@@ -40,10 +49,53 @@ def test_each_folder_mirrors_one_of_the_package_or_of_the_tools():
     )
 
 
-def test_beside_the_folders_are_tests_of_the_modules_at_the_package_s_root():
-    starts = tuple(f'test_{door}' for door in DOORS)
-    root = [path for path in TEST_FILES if path.parent == TESTS]
-    assert names(path for path in root if not path.stem.startswith(starts)) == []
+def modules_of(folder):
+    """Return the modules that a folder's tests are named after, and the folder itself."""
+    source = ROOT / folder if folder.parts[:1] == ('tools',) else ROOT / 'mbv2_backbone' / folder
+    inside = {path.stem for path in source.glob('[a-z]*') if path.is_dir() or path.suffix == '.py'}
+    return inside | {folder.name}
+
+
+def misnamed(files):
+    """Return the test files that are named after no module of the folder that they mirror."""
+    return [
+        name
+        for name in files
+        if Path(name).parent.as_posix() not in OWN_FOLDERS
+        and name not in PROPERTIES
+        and not any(
+            f'{Path(name).stem}_'.startswith(f'test_{module}_')
+            for module in modules_of(Path(name).parent)
+        )
+    ]
+
+
+def test_each_file_is_named_after_a_module_or_is_a_listed_property():
+    files = names(TEST_FILES)
+    assert misnamed(files) == []
+    assert set(PROPERTIES) <= set(files)
+
+
+@pytest.mark.parametrize(
+    'name',
+    [
+        'test_pictures.py',
+        'det/test_heads.py',
+        'det/test_fuzz.py',
+        'weights/layouts/test_load.py',
+        'tools/test_backbone.py',
+        'tools/measure/speed/test_export.py',
+    ],
+)
+def test_a_misnamed_file_is_found(name):
+    assert misnamed(['det/test_head.py', name, 'det/test_head_loss.py', 'test_arch.py']) == [name]
+
+
+def test_files_have_different_names_unless_det_and_seg_mirror_each_other():
+    places = {}
+    for path in TEST_FILES:
+        places.setdefault(path.name, set()).add(path.parent.relative_to(TESTS).as_posix())
+    assert {name: at for name, at in places.items() if len(at) > 1 and at != {'det', 'seg'}} == {}
 
 
 def test_helpers_lie_in_one_place_and_have_no_tests():

@@ -204,7 +204,7 @@ def test_configs_are_inherited_and_built_after_an_install(site, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_set_is_drawn_and_trained_on_by_the_installed_command(site, tmp_path):
+def test_a_dataset_is_generated_and_trained_on_by_the_installed_command(site, tmp_path):
     drawn = run(site, tmp_path, 'mbv2', 'data', 'sample', '--num-train', '4', '--num-val', '2')
     assert drawn.returncode == 0, drawn.stderr
     config = 'ssdlite_mbv2_sample.py'

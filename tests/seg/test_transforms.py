@@ -1,12 +1,14 @@
+from functools import partial
+
 import cv2
 import mmseg.datasets.transforms  # noqa: F401
 import numpy as np
 import pytest
 import torch
-from mmengine.dataset import Compose
+from helpers.transforms import build_pipeline, run
+from helpers.transforms import smooth_image as draw_waves
 from mmengine.registry import init_default_scope
 from mmseg.datasets import BaseSegDataset
-from mmseg.registry import TRANSFORMS
 from PIL import Image
 
 from mbv2_backbone.annotations.masks import read_mask
@@ -24,8 +26,8 @@ from mbv2_backbone.seg.transforms import (
 SHAPES = [(30, 40), (48, 48), (61, 37), (17, 90), (1, 1), (2, 70)]  # height, width
 
 
-def build(*steps):
-    return Compose([TRANSFORMS.build(dict(step, _scope_='mmseg')) for step in steps])
+build = partial(build_pipeline, 'mmseg')
+smooth_image = partial(draw_waves, periods=(12, 15))
 
 
 def stock_steps(scale, ratio_range, crop_size, cat_max_ratio=0.75, keep_ratio=True, prob=0.5):
@@ -48,14 +50,6 @@ def our_step(scale, ratio_range, crop_size, cat_max_ratio=0.75, keep_ratio=True,
     )
 
 
-def smooth_image(height, width, seed=0):
-    """Waves of each colour, so that resampling errs little."""
-    phase = np.random.default_rng(seed).uniform(0, 6, 3)
-    y, x = np.mgrid[:height, :width]
-    waves = [np.sin(x / 12 + p) * np.cos(y / 15 - p) for p in phase]
-    return (127 + 110 * np.stack(waves, -1)).astype(np.uint8)
-
-
 def patches(rng, height, width):
     """Labels in rectangles, most of one class, some ignored."""
     seg_map = np.zeros((height, width), np.uint8)
@@ -75,12 +69,6 @@ def sample(seed):
         gt_parts=patches(rng, height, width),
         seg_fields=['gt_seg_map', 'gt_parts'],
     )
-
-
-def run(pipeline, results, seed):
-    """Results of a pipeline, and the next random number."""
-    np.random.seed(seed)
-    return pipeline(results), np.random.random()
 
 
 @pytest.mark.parametrize(

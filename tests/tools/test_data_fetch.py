@@ -8,24 +8,13 @@ import subprocess
 import sys
 
 import pytest
-from helpers.fetch import small_catalogue, small_site
+from helpers.fetch import small_catalogue
 from helpers.paths import ROOT
 
 from mbv2_backbone.workbench.data.public import fetch as fetch_module
 from mbv2_backbone.workbench.data.public.catalogue import CATALOGUE
 
 TOOL = ROOT / 'tools' / 'data.py'
-
-
-@pytest.fixture(scope='module')
-def small():
-    return small_catalogue()
-
-
-@pytest.fixture
-def site(small, monkeypatch):
-    with small_site(small, monkeypatch) as site:
-        yield site
 
 
 def test_ctrl_c_ends_with_one_line(monkeypatch, capsys):
@@ -55,7 +44,7 @@ for _ in range(2):
 """
 
 
-def run_python(*args):
+def run_tool(*args):
     paths = os.pathsep.join(map(str, (TOOL.parent.parent, TOOL.parent)))
     return subprocess.run(
         [sys.executable, *map(str, args)],
@@ -65,20 +54,20 @@ def run_python(*args):
     )
 
 
-def test_the_tool_fetches_once(site, small, tmp_path):
-    (tmp_path / 'catalogue').write_bytes(pickle.dumps(small[0]))
-    args = ('fetch', 'camvid', '--out', tmp_path, '--mirror', site.url)
-    result = run_python('-c', RUN_TWICE_WITH_OTHER_CATALOGUE, tmp_path / 'catalogue', TOOL, *args)
+def test_the_tool_fetches_once(archive_server, tmp_path):
+    (tmp_path / 'catalogue').write_bytes(pickle.dumps(small_catalogue()[0]))
+    args = ('fetch', 'camvid', '--out', tmp_path, '--mirror', archive_server.url)
+    result = run_tool('-c', RUN_TWICE_WITH_OTHER_CATALOGUE, tmp_path / 'catalogue', TOOL, *args)
     assert result.returncode == 0, result.stderr
     assert f'\nfetched {tmp_path}/CamVid\n' in result.stdout
     assert result.stdout.endswith(f'\nalready there: {tmp_path}/CamVid\n')
     assert 'MB/s' in result.stderr
-    assert len(site.requests) == 1
+    assert len(archive_server.requests) == 1
 
 
-def test_without_a_network_the_tool_says_what_to_put_where(site, tmp_path):
-    site.close()
-    result = run_python(TOOL, 'fetch', 'voc12aug', '--out', tmp_path, '--mirror', site.url)
+def test_without_a_network_the_tool_says_what_to_put_where(archive_server, tmp_path):
+    archive_server.close()
+    result = run_tool(TOOL, 'fetch', 'voc12aug', '--out', tmp_path, '--mirror', archive_server.url)
     assert result.returncode == 2
     assert 'Traceback' not in result.stderr
     assert f'put them into {tmp_path}/archives' in result.stderr

@@ -1,9 +1,8 @@
-"""What a run leaves, used without our tools: by the toolboxes' functions and by their own files."""
+"""Results of a run, used without our tools: by the toolboxes' APIs and scripts."""
 
 import json
 import pickle
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,116 +11,43 @@ import numpy as np
 import pytest
 import torch
 from helpers.distributed import torchrun
-from helpers.networks import randomise
-from helpers.resume import environment
 from helpers.small import ROOT, tool, write_small_config
-from mmengine.registry import MODELS
+from helpers.stock import DETECTION, SEGMENTATION, FinishedRun, run
 from PIL import Image
 from toolbox_scripts import describe, find_stock_tools, run_stock
 
 from mbv2_backbone.common.messages import UserError
-from mbv2_backbone.workbench.configs.read import load_config
-from mbv2_backbone.workbench.run import evaluate, train
-
-DET = """
-train_cfg = dict(max_epochs=2, val_interval=1)
-default_hooks = dict(checkpoint=dict(interval=2), logger=dict(interval=1))
-"""
-SEG = """
-_base_ = {base!r}
-data_root = {data!r}
-model = dict(
-    backbone=dict(widen_factor=0.25), decode_head=dict(in_channels=80, channels=16))
-few = dict(num_workers=0, persistent_workers=False, dataset=dict(data_root=data_root))
-train_dataloader = dict(batch_size=8, **few)
-val_dataloader = dict(batch_size=4, **few)
-test_dataloader = val_dataloader
-train_cfg = dict(max_iters=4, val_interval=2)
-default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=4))
-"""
-
-
-class Left:
-    """What a training by our tools left, and what they make of it.
-
-    Attributes:
-        folder: For more files.
-        config: The recorded config.
-        checkpoint: The last one.
-        metrics: Of the checkpoint, by our tools, which read the recorded config too.
-        predictions: Of the same evaluation: a `.pkl` file, or a folder of masks.
-        image: The first image of the validation set.
-    """
-
-    def __init__(self, folder, path, checkpoint, out, image):
-        self.folder, self.image = folder, str(image)
-        train(str(path), work_dir=str(folder / 'work'))
-        self.config = str(folder / 'work' / path.name)
-        self.checkpoint = str(folder / 'work' / checkpoint)
-        self.predictions = str(folder / out)
-        say_all_classes(self.config, self.checkpoint)
-        ours = dict(work_dir=str(folder / 'ours'), out=self.predictions)
-        self.metrics = evaluate(self.config, self.checkpoint, **ours)
-
-    def log(self):
-        """The JSON lines of the training."""
-        return next(self.folder.glob('work/*/vis_data/2*.json'))
-
-    def stock(self, toolbox, name, *args):
-        """Run a stock tool; returns what it printed."""
-        command = [sys.executable, '-m', 'mbv2_backbone', 'stock', toolbox, name]
-        return run([*command, *args], self.folder)
-
-    def metrics_of(self, work_dir):
-        """What a stock test wrote."""
-        (file,) = (self.folder / work_dir).glob('*/2*.json')
-        return json.loads(file.read_text())
-
-
-def run(command, folder):
-    env = dict(environment(), MPLBACKEND='Agg')
-    command = list(map(str, command))
-    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout + done.stderr
-
-
-def say_all_classes(config, checkpoint):
-    """Give a segmentor that is hardly trained random weights, or it says one class."""
-    cfg = load_config(config)
-    if 'decode_head' in cfg.model:
-        model = randomise(MODELS.build(cfg.model), seed=4)
-        content = torch.load(checkpoint, weights_only=True)
-        content['state_dict'] = model.state_dict()
-        torch.save(content, checkpoint)
 
 
 @pytest.fixture(scope='module')
-def det(sample_set, tmp_path_factory):
+def det(sample_dataset, tmp_path_factory):
     folder = tmp_path_factory.mktemp('det')
-    path = write_small_config(folder / 'mine.py', sample_set, DET)
-    image = sample_set / 'JPEGImages/val_00000.jpg'
-    return Left(folder, path, 'epoch_2.pth', 'ours.pkl', image)
+    path = write_small_config(folder / 'mine.py', sample_dataset, DETECTION)
+    image = sample_dataset / 'JPEGImages/val_00000.jpg'
+    return FinishedRun(folder, path, 'epoch_2.pth', 'ours.pkl', image)
 
 
 @pytest.fixture(scope='module')
-def seg(sample_set, tmp_path_factory):
+def seg(sample_dataset, tmp_path_factory):
     folder = tmp_path_factory.mktemp('seg')
     path = folder / 'mine.py'
     base = str(ROOT / 'configs/deeplabv3_mbv2_sample.py')
-    path.write_text(SEG.format(base=base, data=f'{sample_set}/'))
-    image = sample_set / 'JPEGImages/val_00000.jpg'
-    return Left(folder, path, 'iter_4.pth', 'masks', image)
+    path.write_text(SEGMENTATION.format(base=base, data=f'{sample_dataset}/'))
+    image = sample_dataset / 'JPEGImages/val_00000.jpg'
+    return FinishedRun(folder, path, 'iter_4.pth', 'masks', image)
 
 
-def script(left, code):
-    """Run a user's script on the config, the checkpoint and the image; it writes `out.json`."""
+def script(finished, code):
+    """Run a user's script on the config, checkpoint and image; return its `out.json`."""
     head = 'import json, sys\nimport mbv2_backbone\nconfig, checkpoint, image = sys.argv[1:4]\n'
     tail = '\njson.dump(found, open("out.json", "w"))\n'
-    path = left.folder / 'script.py'
+    path = finished.folder / 'script.py'
     path.write_text(head + code + tail)
-    run([sys.executable, path, left.config, left.checkpoint, left.image], left.folder)
-    return json.loads((left.folder / 'out.json').read_text())
+    run(
+        [sys.executable, path, finished.config, finished.checkpoint, finished.image],
+        finished.folder,
+    )
+    return json.loads((finished.folder / 'out.json').read_text())
 
 
 DET_SCRIPT = """
@@ -176,7 +102,7 @@ def test_mmseg_functions_find_the_masks_that_our_tools_find(seg):
 
 
 def indices(path):
-    """What a palette PNG says of each pixel."""
+    """Return the class of each pixel of a palette PNG."""
     return np.asarray(Image.open(path))
 
 
@@ -262,10 +188,10 @@ def test_mmseg_confusion_of_masks(seg):
 @pytest.mark.slow
 @pytest.mark.parametrize('task', ['det', 'seg'])
 def test_browsing_draws_every_training_image(task, request):
-    left = request.getfixturevalue(task)
-    args = (left.config, '--output-dir', 'browse', '--not-show')
-    left.stock(f'mm{task}', 'browse_dataset', *args)
-    drawn = list(left.folder.glob('browse/*.jpg'))
+    finished = request.getfixturevalue(task)
+    args = (finished.config, '--output-dir', 'browse', '--not-show')
+    finished.stock(f'mm{task}', 'browse_dataset', *args)
+    drawn = list(finished.folder.glob('browse/*.jpg'))
     assert len(drawn) == 24
     assert all(cv2.imread(str(path)).std() > 0 for path in drawn)
 
@@ -280,8 +206,8 @@ def test_cost_of_a_network(det, seg):
     assert re.search(r'Flops: [\d.]+M', said)
 
 
-def parameters(left):
-    state = torch.load(left.checkpoint, weights_only=True)['state_dict']
+def parameters(finished):
+    state = torch.load(finished.checkpoint, weights_only=True)['state_dict']
     count = sum(value.numel() for key, value in state.items() if not _is_buffer(key))
     return f'{round(count / 1e6, 3):g}M'
 

@@ -4,24 +4,13 @@ import copy
 
 import pytest
 import torch
-from helpers.networks import images, randomise
-from torchvision.models import mobilenet_v2
+from helpers.networks import images, our_backbone, randomise
 
-from mbv2_backbone import MobileNetV2Backbone
 from mbv2_backbone.arch import TAP_NAMES
 from mbv2_backbone.weights import convert, load_into
 from mbv2_backbone.weights.layouts.schema import UNITS
 from mbv2_backbone.weights.origin import Origin
 from mbv2_backbone.weights.preprocessing import MINUS_ONE_TO_ONE
-
-
-@pytest.fixture(scope='module')
-def narrow():
-    return randomise(mobilenet_v2(width_mult=0.35)).state_dict()
-
-
-def our_backbone(**kwargs):
-    return MobileNetV2Backbone(**dict(widen_factor=0.35, out_indices='conv2') | kwargs)
 
 
 def snapshot(module):
@@ -32,8 +21,8 @@ def assert_unchanged(module, before):
     assert all(torch.equal(t, before[name]) for name, t in module.state_dict().items())
 
 
-def test_report_is_one_line_that_says_it_all(narrow):
-    report = load_into(our_backbone(), narrow)
+def test_report_is_one_line_that_says_it_all(narrow_weights):
+    report = load_into(our_backbone(), narrow_weights)
     assert str(report) == (
         'state dict: torchvision layout; width 0.35; 312 of 312 tensors filled; left over, '
         'classifier: classifier.1.weight, classifier.1.bias; input: RGB, mean [123.675, 116.28, '
@@ -43,33 +32,33 @@ def test_report_is_one_line_that_says_it_all(narrow):
 
 
 @pytest.mark.parametrize('tap', TAP_NAMES)
-def test_a_backbone_that_ends_early_is_filled_whole(narrow, tap):
+def test_a_backbone_that_ends_early_is_filled_whole(narrow_weights, tap):
     backbone = our_backbone(out_indices=tap)
-    report = load_into(backbone, narrow)
+    report = load_into(backbone, narrow_weights)
     assert report.filled == report.total == len(backbone.state_dict())
     unused = report.left_over.get('after the last tap', ())
     assert len(unused) + report.filled == 6 * len(UNITS)
-    converted, _ = convert(narrow)
+    converted, _ = convert(narrow_weights)
     assert all(torch.equal(t, converted[name]) for name, t in backbone.state_dict().items())
 
 
-def test_wrong_width_names_both_and_changes_nothing(narrow):
+def test_wrong_width_names_both_and_changes_nothing(narrow_weights):
     backbone = our_backbone(widen_factor=1.0)
     before = snapshot(backbone)
     with pytest.raises(ValueError, match=r'checkpoint is width 0\.35; the config says 1 '):
-        load_into(backbone, narrow)
+        load_into(backbone, narrow_weights)
     assert_unchanged(backbone, before)
 
 
-def test_wrong_width_is_refused_even_where_the_shapes_are_the_same(narrow):
+def test_wrong_width_is_refused_even_where_the_shapes_are_the_same(narrow_weights):
     backbone = our_backbone(widen_factor=0.5, out_indices='conv1')
     with pytest.raises(ValueError, match=r'width 0\.35; the config says 0\.5 \(0 shapes differ\)'):
-        load_into(backbone, narrow)
+        load_into(backbone, narrow_weights)
 
 
 @pytest.mark.parametrize('value', [float('nan'), float('inf')])
-def test_values_that_are_not_finite_are_refused(narrow, value):
-    broken = copy.deepcopy(narrow)
+def test_values_that_are_not_finite_are_refused(narrow_weights, value):
+    broken = copy.deepcopy(narrow_weights)
     broken['features.3.conv.1.1.running_var'][4] = value
     with pytest.raises(
         ValueError, match=r'1 tensors hold NaN or infinity: layer2\.1\.depthwise_conv\.bn\.running_'
@@ -85,15 +74,15 @@ def test_values_that_are_not_finite_are_refused(narrow, value):
         ('features.18.1.running_mean', 'conv2.bn.running_mean'),
     ],
 )
-def test_a_missing_tensor_is_named(narrow, name, ours):
-    incomplete = {n: t for n, t in narrow.items() if n != name}
+def test_a_missing_tensor_is_named(narrow_weights, name, ours):
+    incomplete = {n: t for n, t in narrow_weights.items() if n != name}
     for strict in (True, False):
         with pytest.raises(ValueError, match='1 of 312 tensors are missing.*' + ours):
             load_into(our_backbone(), incomplete, strict=strict)
 
 
-def test_absent_counters_are_filled_with_zeros_and_counted(narrow):
-    old = {n: t for n, t in narrow.items() if 'num_batches' not in n}
+def test_absent_counters_are_filled_with_zeros_and_counted(narrow_weights):
+    old = {n: t for n, t in narrow_weights.items() if 'num_batches' not in n}
     backbone = our_backbone(out_indices='layer1')
     for name, buffer in backbone.named_buffers():
         if name.endswith('num_batches_tracked'):
@@ -107,14 +96,14 @@ def test_absent_counters_are_filled_with_zeros_and_counted(narrow):
     assert '3 of them absent batch counters, set to 0' in str(report)
 
 
-def test_a_pruned_network_is_refused(narrow):
-    pruned = copy.deepcopy(narrow)
+def test_a_pruned_network_is_refused(narrow_weights):
+    pruned = copy.deepcopy(narrow_weights)
     pruned['features.2.conv.0.0.weight'] = pruned['features.2.conv.0.0.weight'][:40]
     with pytest.raises(ValueError, match=r'fit no width.*layer2\.0\.expand_conv\.conv\.weight is '):
         load_into(our_backbone(), pruned)
 
 
-def test_a_width_of_ones_own(narrow):
+def test_a_width_of_ones_own(narrow_weights):
     source = our_backbone(widen_factor=0.63)
     randomise(source)
     report = load_into(our_backbone(widen_factor=0.63), source.state_dict())
@@ -127,8 +116,10 @@ def test_an_unknown_layout_says_what_is_there(checkpoint):
         load_into(our_backbone(), checkpoint)
 
 
-def test_quantised_weights_are_refused(narrow):
-    quantised = dict(narrow) | {'features.0.0.weight': torch.zeros(16, 3, 3, 3, dtype=torch.int8)}
+def test_quantised_weights_are_refused(narrow_weights):
+    quantised = dict(narrow_weights) | {
+        'features.0.0.weight': torch.zeros(16, 3, 3, 3, dtype=torch.int8)
+    }
     with pytest.raises(ValueError, match=r'conv1\.conv\.weight hold integers'):
         load_into(our_backbone(), quantised)
 
@@ -136,18 +127,18 @@ def test_quantised_weights_are_refused(narrow):
 @pytest.mark.parametrize(
     'norm_cfg', [dict(type='GN', num_groups=1), dict(type='BN', affine=False)], ids=['GN', 'bare']
 )
-def test_other_norms_are_refused(narrow, norm_cfg):
+def test_other_norms_are_refused(narrow_weights, norm_cfg):
     with pytest.raises(ValueError, match='pretrained weights need batch norm'):
-        load_into(our_backbone(norm_cfg=norm_cfg), narrow)
+        load_into(our_backbone(norm_cfg=norm_cfg), narrow_weights)
 
 
-def test_other_models_are_refused(narrow):
+def test_other_models_are_refused(narrow_weights):
     with pytest.raises(ValueError, match=r'expected a MobileNetV2Backbone.*got Linear'):
-        load_into(torch.nn.Linear(2, 2), narrow)
+        load_into(torch.nn.Linear(2, 2), narrow_weights)
 
 
-def test_half_precision_is_read(narrow):
-    half = {n: t.half() if t.is_floating_point() else t for n, t in narrow.items()}
+def test_half_precision_is_read(narrow_weights):
+    half = {n: t.half() if t.is_floating_point() else t for n, t in narrow_weights.items()}
     backbone = our_backbone()
     load_into(backbone, half)
     assert backbone.conv1.conv.weight.dtype == torch.float32
@@ -170,20 +161,20 @@ def test_mmseg_has_no_conv2():
     assert not torch.equal(backbone.conv1.conv.weight, before['conv1.conv.weight'])
 
 
-def test_init_cfg_loads_last_and_reports(narrow, tmp_path, monkeypatch):
-    torch.save(narrow, tmp_path / 'tv.pth')
+def test_init_cfg_loads_last_and_reports(narrow_weights, tmp_path, monkeypatch):
+    torch.save(narrow_weights, tmp_path / 'tv.pth')
     logged = []
     monkeypatch.setattr('mmengine.logging.print_log', lambda text, **_: logged.append(text))
     cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'tv.pth'), map_location='cpu')
     backbone = our_backbone(init_cfg=cfg)
     backbone.init_weights()
-    assert torch.equal(backbone.conv1.conv.weight, narrow['features.0.0.weight'])
-    assert torch.equal(backbone.conv1.bn.running_var, narrow['features.0.1.running_var'])
+    assert torch.equal(backbone.conv1.conv.weight, narrow_weights['features.0.0.weight'])
+    assert torch.equal(backbone.conv1.bn.running_var, narrow_weights['features.0.1.running_var'])
     assert sum('312 of 312 tensors filled' in text for text in logged) == 1
 
 
-def test_init_cfg_refuses_what_does_not_fit(narrow, tmp_path):
-    torch.save(narrow, tmp_path / 'tv.pth')
+def test_init_cfg_refuses_what_does_not_fit(narrow_weights, tmp_path):
+    torch.save(narrow_weights, tmp_path / 'tv.pth')
     cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'tv.pth'))
     with pytest.raises(ValueError, match=r'tv\.pth: this checkpoint is width 0\.35'):
         our_backbone(widen_factor=0.5, init_cfg=cfg).init_weights()
@@ -194,8 +185,8 @@ def test_init_cfg_refuses_what_does_not_fit(narrow, tmp_path):
 
 
 @pytest.mark.parametrize('toolbox', ['mmdet', 'mmseg'])
-def test_init_cfg_in_the_toolboxes_own_models(toolbox, narrow, tmp_path):
-    torch.save(narrow, tmp_path / 'tv.pth')
+def test_init_cfg_in_the_toolboxes_own_models(toolbox, narrow_weights, tmp_path):
+    torch.save(narrow_weights, tmp_path / 'tv.pth')
     backbone = dict(
         type='MobileNetV2Backbone',
         widen_factor=0.35,
@@ -218,29 +209,29 @@ def test_init_cfg_in_the_toolboxes_own_models(toolbox, narrow, tmp_path):
         cfg = dict(type='EncoderDecoder', backbone=backbone, decode_head=head)
     model = MODELS.build(cfg)
     model.init_weights()
-    assert torch.equal(model.backbone.conv1.conv.weight, narrow['features.0.0.weight'])
+    assert torch.equal(model.backbone.conv1.conv.weight, narrow_weights['features.0.0.weight'])
     assert torch.equal(
         model.backbone.layer7[0].linear_conv.bn.running_var,
-        narrow['features.17.conv.3.running_var'],
+        narrow_weights['features.17.conv.3.running_var'],
     )
 
 
-def test_a_checkpoint_tells_its_own_origin(narrow):
+def test_a_checkpoint_tells_its_own_origin(narrow_weights):
     cfg = (
         "model = dict(backbone=dict(padding='same', norm_cfg=dict(type='BN', eps=0.001)),"
         'data_preprocessor=dict(mean=[127.5, 127.5, 127.5], std=[127.5, 127.5, 127.5],'
         'bgr_to_rgb=True))'
     )
-    _, report = convert(dict(state_dict=narrow, meta=dict(cfg=cfg)))
+    _, report = convert(dict(state_dict=narrow_weights, meta=dict(cfg=cfg)))
     assert report.origin == Origin(MINUS_ONE_TO_ONE, 'same', 1e-3)
-    _, again = convert(dict(state_dict=narrow, meta=report.origin.to_meta()))
+    _, again = convert(dict(state_dict=narrow_weights, meta=report.origin.to_meta()))
     assert again.origin == report.origin
     with pytest.raises(ValueError, match='not written by convert_weights'):
-        convert(dict(state_dict=narrow, meta=dict(mbv2_backbone=dict(padding='same'))))
+        convert(dict(state_dict=narrow_weights, meta=dict(mbv2_backbone=dict(padding='same'))))
 
 
-def test_loaded_weights_are_the_backbones_own(narrow):
-    source = copy.deepcopy(narrow)
+def test_loaded_weights_are_the_backbones_own(narrow_weights):
+    source = copy.deepcopy(narrow_weights)
     backbone = our_backbone()
     load_into(backbone, source)
     x = images(1, 3, 32, 32)

@@ -4,23 +4,12 @@ import warnings
 
 import pytest
 import torch
-from helpers.networks import randomise
+from helpers.networks import our_backbone
 from mmengine.logging import MessageHub
 from mmengine.model import BaseModel, ImgDataPreprocessor
-from torchvision.models import mobilenet_v2
 
-from mbv2_backbone import MobileNetV2Backbone
 from mbv2_backbone.weights import contradiction, load_into
 from mbv2_backbone.weights.preprocessing import IMAGENET, MINUS_ONE_TO_ONE
-
-
-@pytest.fixture(scope='module')
-def narrow():
-    return randomise(mobilenet_v2(width_mult=0.35)).state_dict()
-
-
-def our_backbone(**kwargs):
-    return MobileNetV2Backbone(**dict(widen_factor=0.35, out_indices='conv2') | kwargs)
 
 
 class Detector(BaseModel):
@@ -40,25 +29,25 @@ RIGHT = dict(mean=IMAGENET.mean, std=IMAGENET.std, bgr_to_rgb=True)
     [{'mean': [0, 0, 0]}, {'std': [1, 1, 1]}, {'bgr_to_rgb': False}, {'mean': None, 'std': None}],
     ids=['mean', 'std', 'order', 'none'],
 )
-def test_a_contradicting_data_preprocessor_gets_the_right_lines(narrow, change):
+def test_a_contradicting_data_preprocessor_gets_the_right_lines(narrow_weights, change):
     lines = r'(?s)mean=\[123.675, 116.28, 103.53\],.std=\[58.395, 57.12, 57.375\],.bgr_to_rgb=True,'
     with pytest.warns(UserWarning, match=lines):
-        load_into(Detector(**RIGHT | change), narrow)
+        load_into(Detector(**RIGHT | change), narrow_weights)
 
 
-def test_an_agreeing_data_preprocessor_gets_no_warning(narrow):
+def test_an_agreeing_data_preprocessor_gets_no_warning(narrow_weights):
     with warnings.catch_warnings():
         warnings.simplefilter('error')
-        load_into(Detector(**RIGHT), narrow)
-        load_into(our_backbone(), narrow)
+        load_into(Detector(**RIGHT), narrow_weights)
+        load_into(our_backbone(), narrow_weights)
 
 
-def test_the_runs_config_is_checked_too(narrow):
+def test_the_runs_config_is_checked_too(narrow_weights):
     hub = MessageHub.get_instance('test_the_runs_config_is_checked_too')
     wrong = "model = dict(data_preprocessor=dict(mean=[1, 2, 3], std=[4, 5, 6]), type='X')"
     hub.update_info('cfg', wrong)
     with pytest.warns(UserWarning, match=r'BGR, mean \[1, 2, 3\]'):
-        load_into(our_backbone(), narrow)
+        load_into(our_backbone(), narrow_weights)
     hub.update_info(
         'cfg',
         wrong.replace('[1, 2, 3]', str(list(IMAGENET.mean))).replace(
@@ -67,7 +56,7 @@ def test_the_runs_config_is_checked_too(narrow):
     )
     with warnings.catch_warnings():
         warnings.simplefilter('error')
-        load_into(our_backbone(), narrow)
+        load_into(our_backbone(), narrow_weights)
 
 
 def test_contradiction_of_keras_range():
@@ -77,11 +66,11 @@ def test_contradiction_of_keras_range():
     assert contradiction(MINUS_ONE_TO_ONE, None) is None
 
 
-def test_mmengines_runner_warns_before_training(narrow, tmp_path):
+def test_mmengines_runner_warns_before_training(narrow_weights, tmp_path):
     from mmengine.config import Config
     from mmengine.runner import Runner
 
-    torch.save(narrow, tmp_path / 'tv.pth')
+    torch.save(narrow_weights, tmp_path / 'tv.pth')
 
     class Trained(Detector):
         def forward(self, inputs, data_samples=None, mode='tensor'):
@@ -104,4 +93,4 @@ def test_mmengines_runner_warns_before_training(narrow, tmp_path):
     )
     with pytest.warns(UserWarning, match=r'(?s)BGR, mean \[9, 9, 9\].*mean=\[123\.675'):
         runner.train()
-    assert torch.equal(model.backbone.conv1.conv.weight, narrow['features.0.0.weight'])
+    assert torch.equal(model.backbone.conv1.conv.weight, narrow_weights['features.0.0.weight'])

@@ -21,14 +21,14 @@ from mbv2_backbone.workbench.run import evaluate, train
 
 
 @pytest.fixture(scope='module')
-def small(sample_set, tmp_path_factory):
+def small(sample_dataset, tmp_path_factory):
     """A config on the small set that trains for two short epochs."""
     more = """
     train_cfg = dict(max_epochs=2, val_interval=2)
     default_hooks = dict(checkpoint=dict(interval=1, max_keep_ckpts=5), logger=dict(interval=1))
     """
     path = tmp_path_factory.mktemp('config') / 'small.py'
-    return write_small_config(path, sample_set, more)
+    return write_small_config(path, sample_dataset, more)
 
 
 @pytest.fixture(scope='module')
@@ -40,7 +40,7 @@ def trained(small, tmp_path_factory):
     return work_dir, result
 
 
-def scalars(work_dir):
+def training_rows(work_dir):
     lines = [
         json.loads(line)
         for path in sorted(work_dir.glob('*/vis_data/scalars.json'))
@@ -55,7 +55,7 @@ def test_train_runs_and_says_what_it_runs_on(trained):
     assert output.count('Running on ') == 1
     assert 'channels_last' in output
     assert (work_dir / 'epoch_2.pth').is_file()
-    losses = [line['loss'] for line in scalars(work_dir)]
+    losses = [line['loss'] for line in training_rows(work_dir)]
     assert len(losses) == 6
     assert np.isfinite(losses).all()
     assert 'coco/bbox_mAP' in output
@@ -69,7 +69,7 @@ def test_resume_goes_on_from_the_newest_checkpoint(trained, small):
     assert checkpoint['meta']['iter'] == 9
 
 
-def test_evaluate_writes_predictions_pictures_and_metrics(trained, small, tmp_path):
+def test_evaluate_writes_predictions_drawings_and_metrics(trained, small, tmp_path):
     work_dir, _ = trained
     result = tool(
         'test', small, work_dir / 'epoch_2.pth', '--work-dir', tmp_path,
@@ -101,13 +101,13 @@ def test_losses_stay_finite_at_cocos_learning_rate_from_the_first_step(small, tm
         """)
     )
     train(str(path), work_dir=str(tmp_path), amp=amp)
-    losses = [line['loss'] for line in scalars(tmp_path)]
+    losses = [line['loss'] for line in training_rows(tmp_path)]
     assert len(losses) == 6
     assert np.isfinite(losses).all()
 
 
-def test_boxes_that_cannot_be_trained_on_do_no_harm(small, sample_set, tmp_path):
-    file = json.loads((sample_set / 'annotations/train.json').read_text())
+def test_boxes_that_cannot_be_trained_on_do_no_harm(small, sample_dataset, tmp_path):
+    file = json.loads((sample_dataset / 'annotations/train.json').read_text())
     image = file['images'][0]['id']
     bad = [[5, 5, 0, 9], [9, 9, -4, 4], [500, 5, 9, 9], [float('nan'), 1, 2, 3], [1, 1, 9, 0]]
     for i, box in enumerate(bad):
@@ -123,14 +123,14 @@ def test_boxes_that_cannot_be_trained_on_do_no_harm(small, sample_set, tmp_path)
             f'train_dataloader.dataset.ann_file={tmp_path / "train.json"}',
         ],
     )
-    assert np.isfinite([line['loss'] for line in scalars(tmp_path / 'work')]).all()
+    assert np.isfinite([line['loss'] for line in training_rows(tmp_path / 'work')]).all()
     log = next((tmp_path / 'work').rglob('*.log')).read_text()
     assert log.count('Dropped 5 box(es)') == 1
     assert f'{file["images"][0]["file_name"]}: (5.0, 5.0, 0.0, 9.0) zero area' in log
 
 
-def test_predict_on_a_folder_a_glob_and_a_video(trained, small, sample_set, tmp_path):
-    frames = sorted((sample_set / 'JPEGImages').glob('*.jpg'))[:5]
+def test_predict_on_a_folder_a_glob_and_a_video(trained, small, sample_dataset, tmp_path):
+    frames = sorted((sample_dataset / 'JPEGImages').glob('*.jpg'))[:5]
     folder = tmp_path / 'in' / 'deep'
     folder.mkdir(parents=True)
     for path in frames[:3]:
@@ -145,7 +145,7 @@ def test_predict_on_a_folder_a_glob_and_a_video(trained, small, sample_set, tmp_
     (tmp_path / 'second.mp4').write_bytes((tmp_path / 'clip.mp4').read_bytes())
     result = tool(
         'predict', small, trained[0] / 'epoch_2.pth', tmp_path / 'in',
-        f'{sample_set}/JPEGImages/{frames[4].stem}*', tmp_path / 'clip.mp4',
+        f'{sample_dataset}/JPEGImages/{frames[4].stem}*', tmp_path / 'clip.mp4',
         tmp_path / 'second.mp4', '--out', tmp_path / 'out', '--score-thr', 0.01,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr[-3000:]
@@ -172,7 +172,7 @@ def test_predict_on_a_folder_a_glob_and_a_video(trained, small, sample_set, tmp_
     assert clip.get(cv2.CAP_PROP_FRAME_COUNT) == 5
 
 
-def test_predict_finds_what_evaluate_finds(trained, small, sample_set, tmp_path):
+def test_predict_finds_what_evaluate_finds(trained, small, sample_dataset, tmp_path):
     """The same images through the other door: the same boxes."""
     checkpoint = str(trained[0] / 'epoch_2.pth')
     evaluate(str(small), checkpoint, work_dir=str(tmp_path), out=str(tmp_path / 'out.pkl'))
@@ -271,4 +271,4 @@ def test_two_processes_train_over_gloo(small, tmp_path):
     result = subprocess.run(command, env=env, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr[-3000:]
     assert '2 processes over gloo' in result.stdout + result.stderr
-    assert len(scalars(tmp_path)) == 3
+    assert len(training_rows(tmp_path)) == 3

@@ -25,7 +25,7 @@ from mbv2_backbone.workbench.run import evaluate, train
 
 
 @pytest.fixture(scope='module')
-def seg(sample_set, tmp_path_factory):
+def seg(sample_dataset, tmp_path_factory):
     """An FCN that was trained and then given random weights: config, checkpoint and data."""
     folder = tmp_path_factory.mktemp('seg')
     path = folder / 'fcn.py'
@@ -50,7 +50,7 @@ def seg(sample_set, tmp_path_factory):
             test_cfg=dict(mode='whole'))
         load = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations')]
         data = dict(
-            type='BaseSegDataset', data_root={str(sample_set)!r}, img_suffix='.jpg',
+            type='BaseSegDataset', data_root={str(sample_dataset)!r}, img_suffix='.jpg',
             seg_map_suffix='.png',
             data_prefix=dict(img_path='JPEGImages', seg_map_path='SegmentationClass'))
         train_dataloader = dict(
@@ -80,14 +80,14 @@ def seg(sample_set, tmp_path_factory):
     # So little trained it would say background everywhere; random weights say all classes.
     model = randomise(MODELS.build(load_config(str(path)).model), seed=4)
     torch.save(dict(state_dict=model.state_dict()), folder / 'model.pth')
-    return str(path), str(folder / 'model.pth'), sample_set
+    return str(path), str(folder / 'model.pth'), sample_dataset
 
 
 NAMES = ('background', *CLASSES)
 COLOURS = [(0, 0, 0), *PALETTE]
 
 
-def slow_iou(predicted, truth):
+def slow_mask_iou(predicted, truth):
     """IoU and accuracy of each class in percent, pixel sets in the plainest way."""
     scores = {}
     for label, name in enumerate(NAMES):
@@ -103,8 +103,8 @@ def slow_iou(predicted, truth):
     return scores
 
 
-def test_evaluate_tells_every_class_and_writes_masks_and_pictures(seg, tmp_path, capfd):
-    config, checkpoint, sample_set = seg
+def test_evaluate_reports_every_class_and_writes_masks_and_drawings(seg, tmp_path, capfd):
+    config, checkpoint, sample_dataset = seg
     metrics = evaluate(
         config,
         checkpoint,
@@ -115,12 +115,12 @@ def test_evaluate_tells_every_class_and_writes_masks_and_pictures(seg, tmp_path,
     masks = sorted((tmp_path / 'masks').rglob('*.png'))
     assert [mask.name for mask in masks] == [f'val_{i:05d}.png' for i in range(8)]
     predicted = [np.asarray(Image.open(mask)) for mask in masks]
-    truth = [np.asarray(Image.open(sample_set / 'SegmentationClass' / m.name)) for m in masks]
+    truth = [np.asarray(Image.open(sample_dataset / 'SegmentationClass' / m.name)) for m in masks]
     for mask in masks:
         assert Image.open(mask).mode == 'P'
         assert Image.open(mask).getpalette()[:15] == [v for colour in COLOURS for v in colour]
     assert len(np.unique(predicted)) == 5
-    expected = slow_iou(predicted, truth)
+    expected = slow_mask_iou(predicted, truth)
     assert {key: value for key, value in metrics.items() if '/' in key} == pytest.approx(
         expected, abs=0.006
     )
@@ -135,20 +135,20 @@ def test_evaluate_tells_every_class_and_writes_masks_and_pictures(seg, tmp_path,
     written = json.loads(next((tmp_path / 'work').glob('*/*.json')).read_text())
     assert written['IoU/background'] == metrics['IoU/background']
 
-    pictures = sorted((tmp_path / 'shown').rglob('*'))
-    assert [p.name for p in pictures] == [f'val_{i:05d}.jpg' for i in range(8)]
-    height, width, _ = cv2.imread(str(pictures[0])).shape  # two panels, captions and a legend
+    drawn = sorted((tmp_path / 'shown').rglob('*'))
+    assert [p.name for p in drawn] == [f'val_{i:05d}.jpg' for i in range(8)]
+    height, width, _ = cv2.imread(str(drawn[0])).shape  # two panels, captions and a legend
     assert width > 2 * 96
     assert height > 96 + 20
 
 
 def test_images_of_one_name_in_two_folders_stay_apart(seg, tmp_path):
-    config, checkpoint, sample_set = seg
+    config, checkpoint, sample_dataset = seg
     for i, folder in enumerate(('a', 'b')):
         for kind, suffix in (('JPEGImages', 'jpg'), ('SegmentationClass', 'png')):
             (tmp_path / kind / folder).mkdir(parents=True)
             copyfile(
-                sample_set / kind / f'val_0000{i}.{suffix}',
+                sample_dataset / kind / f'val_0000{i}.{suffix}',
                 tmp_path / kind / folder / f'x.{suffix}',
             )
     evaluate(
@@ -167,20 +167,20 @@ def test_images_of_one_name_in_two_folders_stay_apart(seg, tmp_path):
     assert len({(tmp_path / 'masks' / f / 'x.png').read_bytes() for f in 'ab'}) == 2
 
 
-def recoded(sample_set, root, change):
+def recoded(sample_dataset, root, change):
     """The sample set with other masks: `change(name, labels)` gives pixels, or None for none."""
     for folder in ('JPEGImages', 'ImageSets'):
-        (root / folder).symlink_to(sample_set / folder)
+        (root / folder).symlink_to(sample_dataset / folder)
     (root / 'SegmentationClass').mkdir(parents=True)
-    for path in (sample_set / 'SegmentationClass').glob('*.png'):
+    for path in (sample_dataset / 'SegmentationClass').glob('*.png'):
         pixels = change(path.stem, np.array(Image.open(path)))
         if pixels is not None:
             Image.fromarray(pixels).save(root / 'SegmentationClass' / path.name)
 
 
 def test_colours_give_the_metrics_of_indices(seg, tmp_path):
-    config, checkpoint, sample_set = seg
-    recoded(sample_set, tmp_path, lambda name, labels: np.array(COLOURS, np.uint8)[labels])
+    config, checkpoint, sample_dataset = seg
+    recoded(sample_dataset, tmp_path, lambda name, labels: np.array(COLOURS, np.uint8)[labels])
     data_root = f'test_dataloader.dataset.data_root={tmp_path}'
     expected = evaluate(config, checkpoint, work_dir=str(tmp_path / 'a'))
     with pytest.raises(UserError, match='8 of 8 masks cannot be used'):
@@ -257,8 +257,8 @@ def test_a_video_has_all_classes_in_its_legend_so_that_frames_are_of_one_size(se
 
 
 def test_predict_writes_palette_masks_and_run_lengths_that_agree(seg, tmp_path):
-    config, checkpoint, sample_set = seg
-    paths = [str(p) for p in sorted((sample_set / 'JPEGImages').glob('val_*.jpg'))[:3]]
+    config, checkpoint, sample_dataset = seg
+    paths = [str(p) for p in sorted((sample_dataset / 'JPEGImages').glob('val_*.jpg'))[:3]]
     summary = predict(config, checkpoint, paths, out=str(tmp_path))
     rows = json.loads(Path(summary.predictions).read_text())
     assert summary.num_images == 3

@@ -37,7 +37,7 @@ def test_each_head_is_held_to_its_own_classes(name, head, key):
         check_classes(cfg, summary, ('train', 'test'))
 
 
-def test_the_model_is_checked_before_a_wrapper_hides_it(sample_set, tmp_path):
+def test_the_model_is_checked_before_a_wrapper_hides_it(sample_dataset, tmp_path):
     checkpoint = tmp_path / 'model.pth'
     torch.save(dict(state_dict=dict(weight=torch.zeros(1))), checkpoint)
     with pytest.raises(UserError, match=r'must be one and the same everywhere.*seg_pad_val=7'):
@@ -46,5 +46,5 @@ def test_the_model_is_checked_before_a_wrapper_hides_it(sample_set, tmp_path):
             str(checkpoint),
             work_dir=str(tmp_path),
             tta=True,
-            cfg_options=[f'data_root={sample_set}/', 'model.data_preprocessor.seg_pad_val=7'],
+            cfg_options=[f'data_root={sample_dataset}/', 'model.data_preprocessor.seg_pad_val=7'],
         )

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
-from helpers.fault import LOAD, coco, coco_file, faulty_images, jpeg, picture
+from helpers.fault import LOAD, coco, coco_file, faulty_images, jpeg, smooth_pixels
 from helpers.small import write_small_config
 from mmengine.dataset import RepeatDataset
 from mmengine.registry import init_default_scope
@@ -38,19 +38,19 @@ def _scope():
 
 
 @pytest.fixture(scope='module')
-def faulty(sample_set, tmp_path_factory):
+def faulty(sample_dataset, tmp_path_factory):
     """The sample set with faulty images, a crowded and an empty one; and a config for it."""
     folder = tmp_path_factory.mktemp('faulty')
     sizes = faulty_images(folder / 'images')
     rng = np.random.default_rng(0)
     for name in ('crowded', 'empty', 'breaks_later'):
-        (folder / f'images/{name}.jpg').write_bytes(jpeg(picture()))
+        (folder / f'images/{name}.jpg').write_bytes(jpeg(smooth_pixels()))
         sizes[name] = (80, 60)
     boxes = dict(crowded=(rng.integers(1, 30, (1000, 4)) * [2, 1, 1, 1]).tolist(), empty=[])
     added = coco_file(sizes, boxes, first_id=10_000)
-    data = json.loads((sample_set / 'annotations/train.json').read_text())
+    data = json.loads((sample_dataset / 'annotations/train.json').read_text())
     for image in data['images']:
-        image['file_name'] = str(sample_set / 'JPEGImages' / image['file_name'])
+        image['file_name'] = str(sample_dataset / 'JPEGImages' / image['file_name'])
     for part in ('images', 'annotations'):
         data[part] += added[part]
     (folder / 'train.json').write_text(json.dumps(data))
@@ -67,7 +67,7 @@ def faulty(sample_set, tmp_path_factory):
     ]
     custom_hooks = [dict(type='PipelineSwitchHook', switch_epoch=1, switch_pipeline=plain)]
     """
-    return folder, write_small_config(folder / 'config.py', sample_set, more)
+    return folder, write_small_config(folder / 'config.py', sample_dataset, more)
 
 
 def losses_of(work_dir):
@@ -82,7 +82,7 @@ def test_training_survives_what_can_be_survived_and_names_it(faulty, tmp_path, m
 
     def break_one_after_the_check(hook, runner):
         check(hook, runner)
-        (folder / 'images/breaks_later.jpg').write_bytes(jpeg(picture())[:-40])
+        (folder / 'images/breaks_later.jpg').write_bytes(jpeg(smooth_pixels())[:-40])
 
     monkeypatch.setattr(BrokenImagesHook, 'before_train', break_one_after_the_check)
     train(str(config), work_dir=str(tmp_path), cfg_options=['max_broken_images=0.2'])
@@ -134,7 +134,7 @@ def test_too_many_broken_images_found_while_training_end_the_run(faulty, tmp_pat
 
 
 def test_a_fault_of_our_own_is_not_taken_for_a_broken_file(tmp_path):
-    (tmp_path / 'a.jpg').write_bytes(jpeg(picture()))
+    (tmp_path / 'a.jpg').write_bytes(jpeg(smooth_pixels()))
     pipeline = ReplaceBrokenImages(
         steps=[LOAD, dict(type='LoadAnnotations', with_bbox=True)], record=str(tmp_path / 'record')
     )
@@ -145,9 +145,9 @@ def test_a_fault_of_our_own_is_not_taken_for_a_broken_file(tmp_path):
 def test_segmentation_takes_another_image_and_another_mask(tmp_path):
     init_default_scope('mmseg')
     for name in ('sound', 'no_image', 'no_mask'):
-        (tmp_path / f'{name}.jpg').write_bytes(jpeg(picture()))
+        (tmp_path / f'{name}.jpg').write_bytes(jpeg(smooth_pixels()))
         cv2.imwrite(str(tmp_path / f'{name}.png'), np.zeros((60, 80), np.uint8))
-    (tmp_path / 'no_image.jpg').write_bytes(jpeg(picture())[:500])
+    (tmp_path / 'no_image.jpg').write_bytes(jpeg(smooth_pixels())[:500])
     (tmp_path / 'no_mask.png').write_bytes(b'')
     (tmp_path / 'list.txt').write_text('no_image\nno_mask\nsound\n')
     steps = [LOAD, dict(type='LoadAnnotations'), dict(type='PackSegInputs')]

@@ -65,7 +65,7 @@ def test_whole_networks_are_one_graph(name, batch_size):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('name', ['ssdlite_mbv2_sample', 'deeplabv3_mbv2_sample'])
-def test_a_compiled_run_learns_the_same(name, sample_set, tmp_path):
+def test_a_compiled_run_learns_the_same(name, sample_dataset, tmp_path):
     loop = (
         ['max_epochs=1', 'val_interval=9'] if 'ssd' in name else ['max_iters=3', 'val_interval=9']
     )
@@ -74,7 +74,7 @@ def test_a_compiled_run_learns_the_same(name, sample_set, tmp_path):
         'train_dataloader.batch_size=8',
         'train_dataloader.num_workers=0',
         'train_dataloader.persistent_workers=False',
-        f'data_root={sample_set}/',
+        f'data_root={sample_dataset}/',
         'randomness.seed=1',
         'default_hooks.logger.interval=1',
     ]

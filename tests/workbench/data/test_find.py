@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.set import (
+from helpers.dataset import (
     CLASSES,
     HEIGHT,
     NAMES,
@@ -127,7 +127,7 @@ def test_coco_files_with_a_byte_order_mark(tmp_path):
     assert problem.startswith(f'{path} begins with a byte order mark')
 
 
-def test_a_set_without_splits_is_split_by_name(tmp_path):
+def test_a_dataset_without_splits_is_split_by_name(tmp_path):
     write_coco(tmp_path, dict(everything=list('abcde')))
     dataset = find_dataset(tmp_path)
     assert dataset.is_split_by_name
@@ -197,7 +197,7 @@ def test_what_cannot_be_found(tmp_path):
         find_dataset(tmp_path, layout='pascal')
 
 
-def test_files_of_one_set_must_agree_on_the_classes(tmp_path):
+def test_files_of_one_dataset_must_agree_on_the_classes(tmp_path):
     write_coco(tmp_path, dict(train=['a']))
     write_coco(tmp_path / 'other', dict(val=['d']), CLASSES[::-1])
     name = 'annotations/instances_val2017.json'

@@ -204,23 +204,23 @@ def errors(findings):
     return [finding.what for finding in findings if finding.level == 'error']
 
 
-def test_data_not_in_place_and_class_counts(sample_set, tmp_path):
+def test_data_not_in_place_and_class_counts(sample_dataset, tmp_path):
     cfg = config('ssdlite_mbv2_sample.py', tmp_path / 'nowhere', tmp_path)
     (what,) = errors(check_config_data(cfg, summarise(cfg)))
     assert f'MISSING {tmp_path}/nowhere' in what
-    cfg = config('ssdlite_mbv2_sample.py', sample_set, tmp_path)
+    cfg = config('ssdlite_mbv2_sample.py', sample_dataset, tmp_path)
     cfg.model.bbox_head.num_classes = 7
     (what,) = errors(check_config_data(cfg, summarise(cfg)))
     assert 'predicts 7 classes' in what
 
 
-def test_masks_out_of_range(sample_set, tmp_path):
+def test_masks_out_of_range(sample_dataset, tmp_path):
     """The stranger's masks have one value that is no class."""
     for folder in ('JPEGImages', 'ImageSets'):
-        (tmp_path / folder).symlink_to(sample_set / folder)
+        (tmp_path / folder).symlink_to(sample_dataset / folder)
     masks = tmp_path / 'SegmentationClass'
     masks.mkdir()
-    for path in (sample_set / 'SegmentationClass').glob('*.png'):
+    for path in (sample_dataset / 'SegmentationClass').glob('*.png'):
         (masks / path.name).write_bytes(path.read_bytes())
     first = sorted(masks.glob('train*.png'))[0]
     labels = np.array(Image.open(first))
@@ -234,18 +234,37 @@ def test_masks_out_of_range(sample_set, tmp_path):
     assert any('train: 24 images, 24 masks' in finding.what for finding in findings)
 
 
+def test_trial_steps_read_colours_as_training_does(sample_dataset, tmp_path):
+    """`LoadLabelMap` without a palette takes the dataset's, here and in a training."""
+    for folder in ('JPEGImages', 'ImageSets'):
+        (tmp_path / folder).symlink_to(sample_dataset / folder)
+    (tmp_path / 'SegmentationClass').mkdir()
+    for path in (sample_dataset / 'SegmentationClass').glob('*.png'):
+        Image.open(path).convert('RGB').save(tmp_path / 'SegmentationClass' / path.name)
+    cfg = config('deeplabv3_mbv2_sample.py', tmp_path, tmp_path / 'work')
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+        for transform in loader.dataset.pipeline:
+            if transform.type == 'LoadAnnotations':
+                transform.type = 'LoadLabelMap'
+    cfg.dump(tmp_path / 'colours.py')
+    findings = list(examine_config(str(tmp_path / 'colours.py')))
+    assert errors(findings) == []
+    assert any('estimated from' in finding.what for finding in findings)
+    assert not (tmp_path / 'work' / 'broken_images.txt').exists()
+
+
 def doctor(*args):
     env = dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1')
     command = [sys.executable, str(ROOT / 'tools/doctor.py'), *map(str, args)]
     return subprocess.run(command, env=env, capture_output=True, text=True)
 
 
-def test_the_tool_on_a_healthy_config(sample_set, tmp_path):
+def test_the_tool_on_a_healthy_config(sample_dataset, tmp_path):
     cfg = Config.fromfile(str(ROOT / 'configs/ssdlite_mbv2_sample.py'))
     path = tmp_path / 'x.json'
     cfg.dump(str(path))
     result = doctor(
-        path, '--cfg-options', f'data_root={sample_set}/', f'work_dir={tmp_path / "work"}'
+        path, '--cfg-options', f'data_root={sample_dataset}/', f'work_dir={tmp_path / "work"}'
     )
     assert result.returncode == 0, result.stdout + result.stderr[-3000:]
     assert 'can train: 0 errors' in result.stdout
@@ -263,9 +282,9 @@ def test_the_tool_on_a_sick_config(tmp_path):
     assert 'Traceback' not in result.stderr
 
 
-def test_a_step_that_fails_is_an_error(sample_set, tmp_path):
+def test_a_step_that_fails_is_an_error(sample_dataset, tmp_path):
     options = [
-        f'data_root={sample_set}/',
+        f'data_root={sample_dataset}/',
         f'work_dir={tmp_path}',
         'model.neck.in_channels=(1,2,3)',
     ]

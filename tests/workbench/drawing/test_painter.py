@@ -43,11 +43,11 @@ def test_only_boxes_above_the_threshold_are_drawn():
         scores=np.array([0.9, 0.4], np.float32),
         labels=np.array([1, 0]),
     )
-    picture = painter.prediction(
+    drawn = painter.prediction(
         np.zeros((100, 100, 3), np.uint8), DetDataSample(pred_instances=found.to_tensor())
     )
-    assert picture[60, 25].tolist() == list(BLUE[::-1])
-    assert not (picture == RED[::-1]).all(-1).any()
+    assert drawn[60, 25].tolist() == list(BLUE[::-1])
+    assert not (drawn == RED[::-1]).all(-1).any()
 
 
 def test_overlay_and_legend():
@@ -61,9 +61,9 @@ def test_overlay_and_legend():
     sample = SegDataSample(pred_sem_seg=PixelData(data=torch.tensor(labels % 255)[None]))
     names, palette = ('one', 'a rather long name', 'two'), [(0, 0, 0), (250, 10, 20), (1, 2, 3)]
     painter = Painter(boxes=Classes(), masks=Classes(names, palette))
-    picture = painter.prediction(image, sample)
-    assert (picture[:20, 30:] == 255).all()  # wider than the image: the name must fit
-    assert (picture[20:] == (20, 10, 250)).all(axis=-1).any()
-    assert not (picture[20:] == (3, 2, 1)).all(axis=-1).any()
+    drawn = painter.prediction(image, sample)
+    assert (drawn[:20, 30:] == 255).all()  # wider than the image: the name must fit
+    assert (drawn[20:] == (20, 10, 250)).all(axis=-1).any()
+    assert not (drawn[20:] == (3, 2, 1)).all(axis=-1).any()
     whole = painter.prediction(image, sample, whole_legend=True)
     assert (whole[20:] == (3, 2, 1)).all(axis=-1).any()

@@ -6,7 +6,7 @@ from itertools import product
 from pathlib import Path
 
 import pytest
-from helpers.deploy import DETECTION, JOINT, PYRAMID, SEGMENTATION, pictures, write_config
+from helpers.deploy import DETECTION, JOINT, PYRAMID, SEGMENTATION, random_images, write_config
 
 from mbv2_backbone.common.messages import UserError
 from mbv2_backbone.deploy import Predictor
@@ -22,7 +22,7 @@ TASKS = {
 BOXES, MASKS = {'scores', 'boxes'}, {'logits'}
 RAW_OUTPUTS = {'det': BOXES, 'pyramid': BOXES, 'seg': MASKS, 'joint': BOXES | MASKS}
 # Format, task, whether any number of images goes into a call. The rest of onnx and OpenVINO is in
-# test_deploy_formats.py; one ExecuTorch file shows boxes and masks.
+# test_formats.py; one ExecuTorch file shows boxes and masks.
 CASES = [
     ('torch-export', 'det', False),
     ('torch-export', 'seg', True),
@@ -44,14 +44,14 @@ def slow_if_executorch(cases):
 
 
 @pytest.fixture(scope='module')
-def exported(sample_set, tmp_path_factory):
+def exported(sample_dataset, tmp_path_factory):
     """A function that exports once: format, task, whether for any batch."""
     folder = tmp_path_factory.mktemp('models')
 
     @cache
     def model(task):
         (folder / task).mkdir()
-        return write_config(folder / task, *TASKS[task], sample_set)
+        return write_config(folder / task, *TASKS[task], sample_dataset)
 
     @cache
     def result(to, task, dynamic_batch):
@@ -75,7 +75,7 @@ def test_a_format_does_a_task(exported, to, task, dynamic_batch):
         assert result.comparison.equal_pixels > 0.999
     predictor = Predictor(result.path, threads=1)
     assert predictor.metadata.batch_size == (None if dynamic_batch else 1)
-    found = predictor.predict(list(pictures(5, (150, 170))))
+    found = predictor.predict(list(random_images(5, (150, 170))))
     assert len(found) == 5
     for prediction in found:
         assert (len(prediction.boxes) > 0) == (task != 'seg')

@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from helpers.deploy import DETECTION, pictures, write_config
+from helpers.deploy import DETECTION, random_images, write_config
 from helpers.paths import ROOT
 from helpers.small import tool
 from mmengine.registry import MODELS
@@ -34,9 +34,9 @@ export_tool = partial(tool, 'export')
 
 
 @pytest.fixture(scope='module')
-def small(sample_set, tmp_path_factory):
+def small(sample_dataset, tmp_path_factory):
     folder = tmp_path_factory.mktemp('small')
-    return write_config(folder, DETECTION, 'ssdlite_mbv2_sample', sample_set)
+    return write_config(folder, DETECTION, 'ssdlite_mbv2_sample', sample_dataset)
 
 
 @pytest.fixture(scope='module')
@@ -73,7 +73,7 @@ def test_the_tool_shows_its_proof_and_what_8_bits_cost(quantised):
 
 def test_8_bits_stay_near_32(quantised):
     out, _ = quantised
-    images = pictures(4, (128, 128))
+    images = random_images(4, (128, 128))
     whole = Predictor(out / 'ssdlite_mbv2_sample.xml', threads=1)
     small = Predictor(out / 'ssdlite_mbv2_sample_int8.xml', threads=1)
     assert small.metadata.precision == 'int8'
@@ -91,7 +91,7 @@ def test_an_exported_file_stands_in_for_a_model(quantised, small):
     cfg = load_config(config, options)
     cfg = apply_steps(cfg, exported_steps(path, summarise(cfg)))
     model = MODELS.build(cfg.model)
-    image = pictures(1, (192, 144))[0]
+    image = random_images(1, (192, 144))[0]
     packed = array_pipeline(cfg)(dict(img=np.ascontiguousarray(image[..., ::-1]), img_id=0))
     sample = model.test_step(dict(inputs=[packed['inputs']], data_samples=[packed['data_samples']]))
     expected = Predictor(path)(image)
@@ -119,7 +119,7 @@ def test_the_stock_runner_evaluates_an_exported_file(quantised, small, tmp_path)
     exported.default_hooks.visualization.update(draw=True, test_out_dir='shown')
     metrics = Runner.from_cfg(exported).test()
     assert len(list(tmp_path.rglob('shown/*'))) == 8
-    assert metrics['coco/bbox_mAP'] == evaluate_exported(cfg, path)['coco/bbox_mAP']
+    assert metrics['coco/bbox_mAP'] == evaluate_exported(cfg, summarise(cfg), path)['coco/bbox_mAP']
 
 
 def test_onnx_in_8_bits_drops_relu6(small, tmp_path):
@@ -141,7 +141,7 @@ def test_onnx_in_8_bits_drops_relu6(small, tmp_path):
         if tensor.name.endswith('_scale') and tensor.dims
     ]
     assert len(per_channel) > 50
-    scores = Predictor(result.quantised.path, threads=1)(pictures(1, (128, 128))[0]).scores
+    scores = Predictor(result.quantised.path, threads=1)(random_images(1, (128, 128))[0]).scores
     assert len(scores)
 
 

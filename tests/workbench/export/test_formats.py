@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from helpers.deploy import DETECTION, JOINT, SEGMENTATION, pictures, write_config
+from helpers.deploy import DETECTION, JOINT, SEGMENTATION, random_images, write_config
 from mmengine.dataset import pseudo_collate
 
 from mbv2_backbone.common.messages import UserError
@@ -30,10 +30,10 @@ RUNTIMES = (('model.onnx', 'onnxruntime'), ('model.onnx', 'openvino'), ('model.x
 class Case:
     """A model, and its exports below a folder."""
 
-    def __init__(self, folder, text, base, sample_set, *, size=None, batch_size=1):
+    def __init__(self, folder, text, base, sample_dataset, *, size=None, batch_size=1):
         from mbv2_backbone.workbench.export.to_openvino import save_openvino, to_openvino
 
-        config, checkpoint, options = write_config(folder, text, base, sample_set)
+        config, checkpoint, options = write_config(folder, text, base, sample_dataset)
         self.cfg = load_config(config, options)
         self.model = build_model(self.cfg, checkpoint)
         self.geometry = read_geometry(self.cfg, size)
@@ -64,21 +64,23 @@ class Case:
 
 
 @pytest.fixture(scope='module')
-def det(sample_set, tmp_path_factory):
+def det(sample_dataset, tmp_path_factory):
     folder = tmp_path_factory.mktemp('det')
-    return Case(folder, DETECTION, 'ssdlite_mbv2_sample', sample_set, batch_size=None)
+    return Case(folder, DETECTION, 'ssdlite_mbv2_sample', sample_dataset, batch_size=None)
 
 
 @pytest.fixture(scope='module')
-def seg(sample_set, tmp_path_factory):
-    return Case(tmp_path_factory.mktemp('seg'), SEGMENTATION, 'deeplabv3_mbv2_sample', sample_set)
+def seg(sample_dataset, tmp_path_factory):
+    return Case(
+        tmp_path_factory.mktemp('seg'), SEGMENTATION, 'deeplabv3_mbv2_sample', sample_dataset
+    )
 
 
 @pytest.fixture(scope='module')
-def joint(sample_set, tmp_path_factory):
+def joint(sample_dataset, tmp_path_factory):
     folder = tmp_path_factory.mktemp('joint')
     base = 'ssdlite-deeplabv3_mbv2_sample'
-    return Case(folder, JOINT, base, sample_set, size=(96, 144))
+    return Case(folder, JOINT, base, sample_dataset, size=(96, 144))
 
 
 def assert_same_boxes(found, expected):
@@ -95,7 +97,7 @@ def assert_same_boxes(found, expected):
 def test_boxes_are_mmdets_for_every_runtime_and_batch(det, kind, name, runtime):
     predictor = Predictor(det.folder / kind / name, runtime=runtime, threads=1)
     # 192 x 144 is resized outside the file: by OpenCV there, bit for bit the same here.
-    images = list(pictures(3, (192, 144)))
+    images = list(random_images(3, (192, 144)))
     found = predictor.predict(images)
     assert_same_boxes(found, [as_prediction(sample) for sample in det.predict(images)])
     for image, together in zip(images, found, strict=True):
@@ -151,7 +153,7 @@ def test_folding_changes_nothing_and_leaves_the_model_alone(det):
 def test_masks_are_mmsegs_for_every_runtime_and_batch(seg, kind, name, runtime):
     predictor = Predictor(seg.folder / kind / name, runtime=runtime, threads=1)
     # Both resize the image to 144 pixels and the logits back to 96.
-    images = list(pictures(3, (96, 96)))
+    images = list(random_images(3, (96, 96)))
     found = predictor.predict(images)
     for prediction, sample in zip(found, seg.predict(images), strict=True):
         expected = sample.pred_sem_seg.data[0].numpy()
@@ -160,7 +162,7 @@ def test_masks_are_mmsegs_for_every_runtime_and_batch(seg, kind, name, runtime):
         # The one row and column of padding are whole levels in the file.
         assert (prediction.mask == expected).mean() > 0.995
         assert len(prediction.boxes) == 0
-    assert predictor(pictures(1, (50, 200))[0]).mask.shape == (50, 200)
+    assert predictor(random_images(1, (50, 200))[0]).mask.shape == (50, 200)
 
 
 @pytest.mark.parametrize('kind', ['raw', 'final'])
@@ -170,7 +172,7 @@ def test_a_joint_file_resizes_inside_and_gives_both(joint, kind, name, runtime):
     assert predictor.metadata.task == 'joint'
     assert predictor.metadata.segmentation.classes[0] == 'background'
     assert predictor.metadata.input_size == (96, 144)
-    images = list(pictures(2, (96, 144)))
+    images = list(random_images(2, (96, 144)))
     found = predictor.predict(images)
     expected = Reference(joint.cfg, joint.model, joint.geometry).predict(images)
     assert_same_boxes(found, expected)

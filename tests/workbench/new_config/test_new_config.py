@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.fault import picture
-from helpers.own_set import CLASSES, write_coco
+from helpers.fault import smooth_pixels
+from helpers.own_dataset import CLASSES, write_own_dataset
 from helpers.small import tool
 from mmengine.config import Config
 from mmengine.registry import DATASETS, MODELS, PARAM_SCHEDULERS
@@ -37,10 +37,10 @@ from mbv2_backbone.workbench.new_config.write import Choices, write_config
         ('both', 'coco', 'seg/mIoU'),
     ],
 )
-def test_the_config_trains_as_it_stands(task, layout, metric, sample_set, tmp_path):
+def test_the_config_trains_as_it_stands(task, layout, metric, sample_dataset, tmp_path):
     out = tmp_path / 'my configs' / 'mine.py'
     options = ('--layout', layout, '--width', 0.25, '--epochs', 2, '--out', out)
-    result = tool('new_config', '--data', sample_set, '--task', task, *options)
+    result = tool('new_config', '--data', sample_dataset, '--task', task, *options)
     assert result.returncode == 0, result.stderr[-2000:]
     train, test, predict = result.stdout.strip().splitlines()[-3:]
     assert train == f'python tools/train.py {out}'
@@ -67,7 +67,7 @@ def build(cfg):
 
 def test_any_names_and_no_split(tmp_path):
     root = tmp_path / 'Mes données'
-    write_coco(root)
+    write_own_dataset(root)
     out = tmp_path / 'deep' / 'er' / 'x.py'
     new = write_config(str(root), 'det', out=str(out), choices=Choices(width=0.35))
     assert [path.name for path in new.split_files] == ['train.json', 'val.json']
@@ -85,32 +85,32 @@ def test_any_names_and_no_split(tmp_path):
     assert train[0]['inputs'].shape[1:] == (96, 96)
 
 
-def test_weights_to_start_from(sample_set, tmp_path):
+def test_weights_to_start_from(sample_dataset, tmp_path):
     out = tmp_path / 'x.py'
     choices = Choices(pretrained='weights.pth', size=64)
     for task in ('det', 'seg', 'both'):
-        write_config(str(sample_set), task, out=str(out), force=True, choices=choices)
+        write_config(str(sample_dataset), task, out=str(out), force=True, choices=choices)
         init = Config.fromfile(out).model.backbone.init_cfg
         assert init == dict(type='Pretrained', checkpoint='weights.pth')
 
 
-def test_a_joint_model_weights_pixels_as_a_segmentor_does(sample_set, tmp_path):
+def test_a_joint_model_weights_pixels_as_a_segmentor_does(sample_dataset, tmp_path):
     found = []
     for task in ('seg', 'both'):
         out = tmp_path / f'{task}.py'
-        write_config(str(sample_set), task, out=str(out), choices=Choices(width=0.25, size=64))
+        write_config(str(sample_dataset), task, out=str(out), choices=Choices(width=0.25, size=64))
         found.append(Config.fromfile(out).model.decode_head.loss_decode.class_weight)
     assert found[0] == found[1]
     assert 0 < min(found[0]) < 1 < max(found[0])
 
 
 def test_void_and_colours_of_masks(tmp_path):
-    root = tmp_path / 'set'
+    root = tmp_path / 'dataset'
     for split in ('train', 'val'):
         for folder in ('images', 'masks'):
             (root / folder / split).mkdir(parents=True)
         for i in range(2):
-            image = picture(80, 60, seed=i + 2 * (split == 'val'))
+            image = smooth_pixels(80, 60, seed=i + 2 * (split == 'val'))
             Image.fromarray(image).save(root / f'images/{split}/{i}.png')
             mask = np.zeros((60, 80, 3), np.uint8)
             mask[:30] = (10, 20, 30)

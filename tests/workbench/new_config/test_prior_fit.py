@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from helpers.boxes import slow_iou
 
 from mbv2_backbone.det.priors import ssdlite_shapes
 from mbv2_backbone.workbench.new_config.prior_fit import (
@@ -15,13 +16,6 @@ from mbv2_backbone.workbench.new_config.prior_fit import (
 )
 
 SIZE = (128, 128)
-
-
-def slow_iou(a, b):
-    w = max(0.0, min(a[2], b[2]) - max(a[0], b[0]))
-    h = max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
-    areas = [(x[2] - x[0]) * (x[3] - x[1]) for x in (a, b)]
-    return w * h / (sum(areas) - w * h)
 
 
 def random_boxes(count, seed=0, low=10, high=60):

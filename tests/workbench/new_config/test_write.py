@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.fault import jpeg, picture
-from helpers.own_set import CLASSES, write_coco
+from helpers.fault import jpeg, smooth_pixels
+from helpers.files import contents
+from helpers.own_dataset import CLASSES, write_own_dataset
 from helpers.paths import ROOT
 from mmengine.config import Config
 from mmengine.registry import DATASETS
@@ -23,13 +24,9 @@ from mbv2_backbone.workbench.new_config.write import Choices, write_config
 SMALL = Choices(width=0.35)
 
 
-def contents(root):
-    return {p.relative_to(root).as_posix(): p.read_bytes() for p in root.rglob('*') if p.is_file()}
-
-
-def write_voc(root):
-    """A set with boxes and masks and a list of training images, but none to validate on."""
-    write_coco(root.with_name('in'))
+def write_voc_without_val(root):
+    """Write boxes and masks in VOC format; there is a list of training images, none to validate on."""
+    write_own_dataset(root.with_name('in'))
     convert(root.with_name('in'), root, to='voc')
     assert [path.name for path in (root / 'ImageSets/Main').iterdir()] == ['train.txt']
     for folder in ('SegmentationClass', 'ImageSets/Segmentation'):
@@ -51,11 +48,11 @@ def images_of(config, split):
     ('kind', 'task'), [('coco', 'det'), ('train.json', 'det'), ('voc', 'det'), ('voc', 'seg')]
 )
 def test_no_file_of_the_user_is_changed(kind, task, tmp_path):
-    root = tmp_path / 'set'
+    root = tmp_path / 'dataset'
     if kind == 'voc':
-        write_voc(root)
+        write_voc_without_val(root)
     else:
-        write_coco(tmp_path / 'in', split='all')
+        write_own_dataset(tmp_path / 'in', split='all')
         if kind == 'coco':
             shutil.copytree(tmp_path / 'in', root)
         else:
@@ -80,11 +77,11 @@ def test_no_file_of_the_user_is_changed(kind, task, tmp_path):
 
 
 def test_images_that_come_after_the_split_are_named(tmp_path):
-    root = tmp_path / 'set'
-    write_coco(root)
+    root = tmp_path / 'dataset'
+    write_own_dataset(root)
     write_config(str(root), 'det', out=str(tmp_path / 'a.py'), choices=SMALL)
     before = contents(root / 'split_by_name')
-    write_coco(root, names='abcdefghij')
+    write_own_dataset(root, names='abcdefghij')
     report = check_folder(root)
     assert not report.stops_training
     text = '\n'.join(map(str, report.findings))
@@ -99,8 +96,8 @@ def test_images_that_come_after_the_split_are_named(tmp_path):
 
 
 def test_a_split_of_a_file_in_the_folder_itself_is_not_read_as_another(tmp_path):
-    root = tmp_path / 'set'
-    write_coco(root)
+    root = tmp_path / 'dataset'
+    write_own_dataset(root)
     (root / 'annotations/all.json').rename(root / 'all.json')
     (root / 'annotations').rmdir()
     for name in 'ab':
@@ -110,8 +107,8 @@ def test_a_split_of_a_file_in_the_folder_itself_is_not_read_as_another(tmp_path)
 
 
 def test_files_of_coco_are_ascii(tmp_path):
-    root = tmp_path / 'set'
-    write_coco(root)
+    root = tmp_path / 'dataset'
+    write_own_dataset(root)
     convert(root, tmp_path / 'coco', to='coco')
     write_config(str(root), 'det', out=str(tmp_path / 'a.py'), choices=SMALL)
     for path in [*tmp_path.glob('coco/annotations/*'), *root.glob('split_by_name/*')]:
@@ -120,40 +117,42 @@ def test_files_of_coco_are_ascii(tmp_path):
 
 
 def test_a_config_that_cannot_be_written_leaves_no_split(tmp_path):
-    write_coco(tmp_path / 'set')
+    write_own_dataset(tmp_path / 'dataset')
     (tmp_path / 'file').write_text('')
     with pytest.raises(UserError, match='cannot write'):
-        write_config(str(tmp_path / 'set'), 'det', out=str(tmp_path / 'file/x.py'), choices=SMALL)
-    assert not (tmp_path / 'set/split_by_name').exists()
+        write_config(
+            str(tmp_path / 'dataset'), 'det', out=str(tmp_path / 'file/x.py'), choices=SMALL
+        )
+    assert not (tmp_path / 'dataset/split_by_name').exists()
 
 
-def test_a_config_inherits_wherever_it_lies(sample_set, tmp_path, monkeypatch):
+def test_a_config_inherits_wherever_it_lies(sample_dataset, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'real' / 'er').mkdir(parents=True)
     (tmp_path / 'link').symlink_to(tmp_path / 'real' / 'er')
     (tmp_path / 'real' / 'er' / 'back').symlink_to(tmp_path)
     for out in ('x.py', 'link/x.py', 'real/er/back/y.py'):
-        write_config(str(sample_set), 'det', out=out, choices=Choices())
+        write_config(str(sample_dataset), 'det', out=out, choices=Choices())
         assert Config.fromfile(out).model.type == 'SingleStageDetector'
 
 
-def test_a_config_inherits_from_an_installation_by_name(sample_set, tmp_path, monkeypatch):
+def test_a_config_inherits_from_an_installation_by_name(sample_dataset, tmp_path, monkeypatch):
     package = tmp_path / 'site-packages' / 'mbv2_backbone'
     shutil.copytree(ROOT / 'configs', package / '.mim' / 'configs')
     monkeypatch.setattr(installed, '_PACKAGE', package)
     for task in ('det', 'seg', 'both'):
         out = tmp_path / f'{task}.py'
-        write_config(str(sample_set), task, out=str(out), choices=SMALL)
+        write_config(str(sample_dataset), task, out=str(out), choices=SMALL)
         assert "'mbv2_backbone::" in out.read_text()
         assert 'site-packages' not in out.read_text()
         assert Config.fromfile(out).model.backbone.type == 'MobileNetV2Backbone'
 
 
-def test_a_config_that_is_there_stays(sample_set, tmp_path):
+def test_a_config_that_is_there_stays(sample_dataset, tmp_path):
     out = tmp_path / 'x.py'
     out.write_text('precious')
     with pytest.raises(UserError, match='--force'):
-        write_config(str(sample_set), 'det', out=str(out), choices=Choices())
+        write_config(str(sample_dataset), 'det', out=str(out), choices=Choices())
     assert out.read_text() == 'precious'
 
 
@@ -163,43 +162,43 @@ def test_numbers_below_one(choices):
         Choices(**choices)
 
 
-def test_sets_that_do_not_fit_the_task(tmp_path):
-    write_coco(tmp_path / 'coco')
+def test_datasets_that_do_not_fit_the_task(tmp_path):
+    write_own_dataset(tmp_path / 'coco')
     with pytest.raises(UserError, match='holds no masks'):
         write_config(str(tmp_path / 'coco'), 'seg', out=str(tmp_path / 'x.py'), choices=Choices())
     (tmp_path / 'yolo/labels').mkdir(parents=True)
     (tmp_path / 'yolo/images').mkdir()
     (tmp_path / 'yolo/classes.txt').write_text('a\n')
     for name in 'ab':
-        (tmp_path / f'yolo/images/{name}.jpg').write_bytes(jpeg(picture()))
+        (tmp_path / f'yolo/images/{name}.jpg').write_bytes(jpeg(smooth_pixels()))
         (tmp_path / f'yolo/labels/{name}.txt').write_text('0 0.5 0.5 0.2 0.2')
     with pytest.raises(UserError, match=r'data\.py convert .*yolo .*yolo_coco --to coco'):
         write_config(str(tmp_path / 'yolo'), 'det', out=str(tmp_path / 'x.py'), choices=Choices())
     assert not (tmp_path / 'x.py').exists()
 
 
-def test_layouts_that_a_segmentor_does_not_read(sample_set, tmp_path):
+def test_layouts_that_a_segmentor_does_not_read(sample_dataset, tmp_path):
     for layout in ('coco', 'voc'):
         choices = Choices(layout=layout)
         with pytest.raises(UserError, match='leave --layout out'):
-            write_config(str(sample_set), 'seg', out=str(tmp_path / 'x.py'), choices=choices)
+            write_config(str(sample_dataset), 'seg', out=str(tmp_path / 'x.py'), choices=choices)
 
 
 def test_masks_that_a_detector_does_not_read_are_left_alone(tmp_path):
-    write_coco(tmp_path / 'set')
-    shutil.copytree(tmp_path / 'set/pictures', tmp_path / 'set/images')
-    (tmp_path / 'set/masks').mkdir()
+    write_own_dataset(tmp_path / 'dataset')
+    shutil.copytree(tmp_path / 'dataset/pictures', tmp_path / 'dataset/images')
+    (tmp_path / 'dataset/masks').mkdir()
     for name in 'abcdefgh':
         mask = Image.fromarray(np.full((9, 9), 77, np.uint8))
         mask.save(tmp_path / f'set/masks/{name}.png')
-    write_config(str(tmp_path / 'set'), 'det', out=str(tmp_path / 'x.py'), choices=SMALL)
+    write_config(str(tmp_path / 'dataset'), 'det', out=str(tmp_path / 'x.py'), choices=SMALL)
     with pytest.raises(UserError, match='masks cannot be used'):
-        write_config(str(tmp_path / 'set'), 'both', out=str(tmp_path / 'y.py'), choices=SMALL)
+        write_config(str(tmp_path / 'dataset'), 'both', out=str(tmp_path / 'y.py'), choices=SMALL)
 
 
-def test_a_joint_model_reads_no_colours(sample_set, tmp_path):
-    root = tmp_path / 'set'
-    shutil.copytree(sample_set, root)
+def test_a_joint_model_reads_no_colours(sample_dataset, tmp_path):
+    root = tmp_path / 'dataset'
+    shutil.copytree(sample_dataset, root)
     names = tmp_path / 'names.txt'
     labels = ('background', 'disc', 'square', 'triangle', 'star')
     names.write_text(''.join(f'{name} {i} 0 0\n' for i, name in enumerate(labels)))
@@ -211,9 +210,11 @@ def test_a_joint_model_reads_no_colours(sample_set, tmp_path):
         write_config(str(root), 'both', out=str(tmp_path / 'y.py'), choices=choices)
 
 
-def test_a_set_that_cannot_be_trained_on(tmp_path):
-    write_coco(tmp_path / 'set')
-    for path in (tmp_path / 'set/pictures').iterdir():
+def test_a_dataset_that_cannot_be_trained_on(tmp_path):
+    write_own_dataset(tmp_path / 'dataset')
+    for path in (tmp_path / 'dataset/pictures').iterdir():
         path.write_bytes(b'')
     with pytest.raises(UserError, match='cannot be used for training yet'):
-        write_config(str(tmp_path / 'set'), 'det', out=str(tmp_path / 'x.py'), choices=Choices())
+        write_config(
+            str(tmp_path / 'dataset'), 'det', out=str(tmp_path / 'x.py'), choices=Choices()
+        )

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 from helpers.browser import start_browser
-from helpers.deploy import DETECTION, JOINT, pictures, write_config
+from helpers.deploy import DETECTION, JOINT, random_images, write_config
 
 from mbv2_backbone.common.messages import UserError
 from mbv2_backbone.workbench.configs.read import load_config
@@ -28,7 +28,7 @@ COUNT = 12
 
 def frames_of(size, count=COUNT):
     """A smooth picture, and in every frame another, that compression keeps."""
-    first, last = pictures(2, size).astype(float)
+    first, last = random_images(2, size).astype(float)
     return [
         np.ascontiguousarray((first + (last - first) * i / count).astype(np.uint8))
         for i in range(count)
@@ -52,9 +52,9 @@ def write_av(path, frames, milliseconds):
         stream.pix_fmt = 'yuv444p'
         stream.codec_context.time_base = Fraction(1, 1000)
         for frame, time in zip(frames, milliseconds, strict=True):
-            picture = av.VideoFrame.from_ndarray(frame, format='bgr24')
-            picture.pts, picture.time_base = time, Fraction(1, 1000)
-            container.mux(stream.encode(picture))
+            coded = av.VideoFrame.from_ndarray(frame, format='bgr24')
+            coded.pts, coded.time_base = time, Fraction(1, 1000)
+            container.mux(stream.encode(coded))
         container.mux(stream.encode())
     return path
 
@@ -66,11 +66,11 @@ def read(path):
 
 
 @pytest.fixture(scope='module')
-def models(sample_set, tmp_path_factory):
+def models(sample_dataset, tmp_path_factory):
     folder = tmp_path_factory.mktemp('models')
     return {
-        'det': write_config(folder, DETECTION, 'ssdlite_mbv2_sample', sample_set),
-        'joint': write_config(folder, JOINT, 'ssdlite-deeplabv3_mbv2_sample', sample_set),
+        'det': write_config(folder, DETECTION, 'ssdlite_mbv2_sample', sample_dataset),
+        'joint': write_config(folder, JOINT, 'ssdlite-deeplabv3_mbv2_sample', sample_dataset),
     }
 
 

@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+from helpers.boxes import slow_iou
 
 from mbv2_backbone.workbench.report.box_matches import Boxes, confusion_of, match_boxes, match_image
 
@@ -22,12 +23,6 @@ def noisy(rng, truth):
     labels = np.where(rng.random(len(near)) < 0.2, 0, np.repeat(truth.labels, 2))
     xyxy = np.vstack([near, other.xyxy]).astype(np.float32)
     return Boxes(xyxy, np.r_[labels, other.labels], rng.random(len(xyxy)))
-
-
-def slow_iou(a, b):
-    both = max(0, min(a[2], b[2]) - max(a[0], b[0])) * max(0, min(a[3], b[3]) - max(a[1], b[1]))
-    areas = [(x[2] - x[0]) * (x[3] - x[1]) for x in (a, b)]
-    return both / (sum(areas) - both)
 
 
 def slow_match(found, truth):

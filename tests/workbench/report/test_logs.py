@@ -103,7 +103,7 @@ def test_curves_show_losses_means_and_rates_and_not_the_classes(tmp_path):
         ('learning rate', ['lr'], False),
     ]
     save_figure(draw_curves(rows), tmp_path / 'curves.png')
-    picture = cv2.imread(str(tmp_path / 'curves.png'))
-    assert picture.shape[0] > 600
-    assert picture.std() > 10
+    plot = cv2.imread(str(tmp_path / 'curves.png'))
+    assert plot.shape[0] > 600
+    assert plot.std() > 10
     assert draw_curves([]) is None

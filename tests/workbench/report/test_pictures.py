@@ -24,14 +24,14 @@ def test_boxes_are_drawn_in_the_colour_of_right_and_wrong(image_path):
         np.array([0.9, 0.8]),
     )
     image = RankedImage(image_path, (30, 60), (0,), {}, match_image(found, truth))
-    picture = compare_boxes(image, ['disc'], has_truth=True)
-    assert picture.shape == (200, 806, 3)
-    left, right = picture[:, :400].reshape(-1, 3), picture[:, 406:].reshape(-1, 3)
+    drawn = compare_boxes(image, ['disc'], has_truth=True)
+    assert drawn.shape == (200, 806, 3)
+    left, right = drawn[:, :400].reshape(-1, 3), drawn[:, 406:].reshape(-1, 3)
     blue, vermilion = (178, 114, 0), (0, 94, 213)
     for panel, has_wrong in ((left, False), (right, True)):
         assert (panel == blue).all(1).any()
         assert (panel == vermilion).all(1).any() == has_wrong
-    assert len(encode(picture, 10**6)) > len(encode(picture, 1)) > 100
+    assert len(encode(drawn, 10**6)) > len(encode(drawn, 1)) > 100
     gone = RankedImage(image_path + '.gone', (30, 60), (0,), {}, image.content)
     assert compare_boxes(gone, ['disc'], has_truth=True) is None
     neutral = compare_boxes(image, ['disc'], has_truth=False)

@@ -4,8 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from helpers.browser import requested, start_browser
-from helpers.deploy import JOINT, write_config
+from helpers.browser import requested
 from helpers.report import read_report
 
 from mbv2_backbone.workbench.checks.broken_images import RECORD
@@ -13,14 +12,8 @@ from mbv2_backbone.workbench.run import evaluate
 
 
 @pytest.fixture(scope='module')
-def joint(sample_set, tmp_path_factory):
-    folder = tmp_path_factory.mktemp('joint')
-    return write_config(folder, JOINT, 'ssdlite-deeplabv3_mbv2_sample', sample_set)
-
-
-@pytest.fixture(scope='module')
 def joint_report(joint, tmp_path_factory):
-    """The metrics of a joint model, and its work folder with the log of a training."""
+    """The metrics of a joint model, and its work directory with a training log."""
     config, checkpoint, options = joint
     work_dir = tmp_path_factory.mktemp('work')
     log = work_dir / '20260101_000000' / 'vis_data' / 'scalars.json'
@@ -64,9 +57,9 @@ def test_pixels_add_up_to_the_iou_of_the_metric(joint_report):
         assert row['iou'] == pytest.approx(100 * right / total, abs=0.01)
 
 
-def test_boxes_add_up_to_the_truth(joint_report, sample_set):
+def test_boxes_add_up_to_the_truth(joint_report, sample_dataset):
     boxes = read_report(joint_report[1])['parts'][0]
-    content = json.loads((sample_set / 'annotations/val.json').read_text())
+    content = json.loads((sample_dataset / 'annotations/val.json').read_text())
     counts = np.array(boxes['confusion']['counts'])
     assert counts[:-1].sum() == len(content['annotations'])
     assert [row['boxes'] for row in boxes['classes']] == counts[:-1].sum(1).tolist()
@@ -93,13 +86,6 @@ def test_what_lies_beside_the_page(joint_report):
         'segmentation_confusion.png', 'training.png',
     ]  # fmt: skip
     assert (work_dir / 'report' / 'report.html').stat().st_size < 6e6
-
-
-@pytest.fixture(scope='module')
-def browser(tmp_path_factory):
-    browser = start_browser(tmp_path_factory.mktemp('profile'))
-    yield browser
-    browser.quit()
 
 
 def test_a_browser_shows_all_of_it_and_asks_for_nothing_else(joint_report, browser):
@@ -145,12 +131,12 @@ def test_the_tables_have_the_figures_and_can_be_sorted(joint_report, browser):
         assert values == sorted(values, reverse=is_reverse), click
 
 
-def test_a_click_enlarges_a_picture_and_a_phone_need_not_scroll_sideways(joint_report, browser):
+def test_a_click_enlarges_an_image_and_a_phone_need_not_scroll_sideways(joint_report, browser):
     browser.get((joint_report[1] / 'report' / 'report.html').as_uri())
-    picture = browser.find_element('css selector', '.gallery .zoom')
+    button = browser.find_element('css selector', '.gallery .zoom')
     dialog = browser.find_element('id', 'enlarged')
     assert not dialog.is_displayed()
-    picture.click()
+    button.click()
     assert dialog.is_displayed()
     source = browser.find_element('css selector', '.gallery img').get_attribute('src')
     assert dialog.find_element('tag name', 'img').get_attribute('src') == source

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.deploy import DETECTION, JOINT, SEGMENTATION, write_config
+from helpers.deploy import DETECTION, SEGMENTATION, write_config
 from helpers.distributed import torchrun
 from helpers.paths import ROOT
 from helpers.report import read_report
@@ -20,15 +20,9 @@ from mbv2_backbone.workbench.run import evaluate
 
 
 @pytest.fixture(scope='module')
-def joint(sample_set, tmp_path_factory):
-    folder = tmp_path_factory.mktemp('joint')
-    return write_config(folder, JOINT, 'ssdlite-deeplabv3_mbv2_sample', sample_set)
-
-
-@pytest.fixture(scope='module')
-def detector(sample_set, tmp_path_factory):
+def detector(sample_dataset, tmp_path_factory):
     folder = tmp_path_factory.mktemp('det')
-    return write_config(folder, DETECTION, 'ssdlite_mbv2_sample', sample_set)
+    return write_config(folder, DETECTION, 'ssdlite_mbv2_sample', sample_dataset)
 
 
 def voc_config(folder, base):
@@ -42,12 +36,12 @@ def voc_config(folder, base):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('metric', ['coco', 'voc'])
-def test_two_processes_report_what_one_does(metric, joint, detector, sample_set, tmp_path):
-    content = json.loads((sample_set / 'annotations/val.json').read_text())
+def test_two_processes_report_what_one_does(metric, joint, detector, sample_dataset, tmp_path):
+    content = json.loads((sample_dataset / 'annotations/val.json').read_text())
     content['images'] = content['images'][:7]  # an odd number: one image is evaluated twice
     kept = {image['id'] for image in content['images']}
     content['annotations'] = [a for a in content['annotations'] if a['image_id'] in kept]
-    odd = sample_set / 'annotations/odd_report.json'
+    odd = sample_dataset / 'annotations/odd_report.json'
     odd.write_text(json.dumps(content))
     config, checkpoint, options = joint if metric == 'coco' else detector
     options = [
@@ -130,18 +124,18 @@ def test_augmented_evaluation_and_what_cannot_be_drawn_any_more(detector, tmp_pa
         assert 'OSError: the disk is full' in logs[-1].read_text(), name
 
 
-def with_annotations(sample_set, name, change):
-    content = json.loads((sample_set / 'annotations/val.json').read_text())
+def with_annotations(sample_dataset, name, change):
+    content = json.loads((sample_dataset / 'annotations/val.json').read_text())
     content['annotations'] = change(content['annotations'])
-    path = sample_set / 'annotations' / f'{name}.json'
+    path = sample_dataset / 'annotations' / f'{name}.json'
     path.write_text(json.dumps(content))
     return [f'test_dataloader.dataset.ann_file={path}', f'test_evaluator.ann_file={path}']
 
 
-def test_a_class_without_truth_has_no_curve(detector, sample_set, tmp_path):
+def test_a_class_without_truth_has_no_curve(detector, sample_dataset, tmp_path):
     config, checkpoint, options = detector
     fewer = with_annotations(
-        sample_set, 'no_discs', lambda rows: [a for a in rows if a['category_id'] != 1]
+        sample_dataset, 'no_discs', lambda rows: [a for a in rows if a['category_id'] != 1]
     )
     evaluate(
         config, checkpoint, work_dir=str(tmp_path), cfg_options=[*options, *fewer], report=True
@@ -152,16 +146,16 @@ def test_a_class_without_truth_has_no_curve(detector, sample_set, tmp_path):
     assert set(part['curves']['precision']) == {'square', 'triangle', 'star'}
 
 
-def test_a_test_set_without_annotations(detector, sample_set, tmp_path):
+def test_a_test_dataset_without_annotations(detector, sample_dataset, tmp_path):
     config, checkpoint, options = detector
-    none = with_annotations(sample_set, 'none', lambda _: [])
+    none = with_annotations(sample_dataset, 'none', lambda _: [])
     evaluate(config, checkpoint, work_dir=str(tmp_path), cfg_options=[*options, *none], report=True)
     page = (tmp_path / 'report' / 'report.html').read_text()
     assert 'The test split has no annotations' in page
     assert 'Some images' in page
     assert 'No training log was found' in page
     assert page.count('<figure>') == 8
-    # Any letters may stand in pictures and in the config.
+    # Any letters may stand in image names and in the config.
     said = re.sub(r'"data:[^"]*"', '', page.partition('<details>')[0])
     assert not re.search(r'F1|\bwrong\b|\bmissed\b|vermilion|Confusion', said)
     (part,) = read_report(tmp_path)['parts']
@@ -183,10 +177,10 @@ def test_no_detections_at_all(detector, tmp_path):
     assert 'nothing was detected on any image' in page
 
 
-def near_truth(sample_set, found):
+def near_truth(sample_dataset, found):
     """Annotations near some of the detections, so that the AP is neither 0 nor 1."""
     rng = np.random.default_rng(0)
-    content = json.loads((sample_set / 'annotations/val.json').read_text())
+    content = json.loads((sample_dataset / 'annotations/val.json').read_text())
     content['annotations'] = rows = []
     for result in found:
         instances = result['pred_instances']
@@ -199,16 +193,16 @@ def near_truth(sample_set, found):
                 dict(id=len(rows) + 1, image_id=result['img_id'], category_id=category, bbox=box,
                      area=box[2] * box[3], iscrowd=0)
             )  # fmt: skip
-    path = sample_set / 'annotations' / 'near.json'
+    path = sample_dataset / 'annotations' / 'near.json'
     path.write_text(json.dumps(content))
     return path
 
 
-def test_a_metric_without_classes_gets_curves_of_our_own(detector, sample_set, tmp_path):
+def test_a_metric_without_classes_gets_curves_of_our_own(detector, sample_dataset, tmp_path):
     config, checkpoint, options = detector
     dump = tmp_path / 'found.pkl'
     evaluate(config, checkpoint, work_dir=str(tmp_path), cfg_options=options, out=str(dump))
-    near = near_truth(sample_set, pickle.loads(dump.read_bytes()))
+    near = near_truth(sample_dataset, pickle.loads(dump.read_bytes()))
     options = [*options, f'test_dataloader.dataset.ann_file={near}']
     for file, more in (
         (voc_config(tmp_path, config), []),
@@ -227,9 +221,9 @@ def test_a_metric_without_classes_gets_curves_of_our_own(detector, sample_set, t
     assert 'computed for this report' in (tmp_path / 'voc/report/report.html').read_text()
 
 
-def test_a_segmentor_under_iou_metric(sample_set, tmp_path):
+def test_a_segmentor_under_iou_metric(sample_dataset, tmp_path):
     config, checkpoint, options = write_config(
-        tmp_path, SEGMENTATION, 'deeplabv3_mbv2_sample', sample_set
+        tmp_path, SEGMENTATION, 'deeplabv3_mbv2_sample', sample_dataset
     )
     metrics = evaluate(config, checkpoint, work_dir=str(tmp_path), cfg_options=options, report=True)
     (part,) = read_report(tmp_path)['parts']

@@ -8,41 +8,17 @@ from io import BytesIO
 import cv2
 import numpy as np
 import pytest
-from helpers.browser import requested, start_browser
-from helpers.deploy import DETECTION, JOINT, SEGMENTATION, write_config
+from helpers.browser import requested
+from helpers.deploy import DETECTION, SEGMENTATION, write_config
 from helpers.paths import ROOT
-from helpers.serve import ENV, SIZE, Page, save_picture, serving
+from helpers.serve import ENV, SIZE, Page
 from PIL import Image
 
 from mbv2_backbone.workbench.serve.answer import MAX_BYTES
 
 
-@pytest.fixture(scope='module')
-def joint(sample_set, tmp_path_factory):
-    folder = tmp_path_factory.mktemp('joint')
-    return write_config(folder, JOINT, 'ssdlite-deeplabv3_mbv2_sample', sample_set)
-
-
-@pytest.fixture(scope='module')
-def page(joint):
-    with serving(*joint) as page:
-        yield page
-
-
-@pytest.fixture(scope='module')
-def browser(tmp_path_factory):
-    browser = start_browser(tmp_path_factory.mktemp('profile'))
-    yield browser
-    browser.quit()
-
-
-@pytest.fixture(scope='module')
-def picture(tmp_path_factory):
-    return save_picture(tmp_path_factory.mktemp('picture'))
-
-
 def upload(browser, path):
-    """Give the page a file and wait until it has said something of it."""
+    """Give the page a file and wait for its message."""
     browser.execute_script("document.getElementById('message').textContent = ''")
     browser.find_element('id', 'file').send_keys(str(path))
     return wait_for_message(browser)
@@ -75,20 +51,20 @@ def set_threshold(browser, value):
 
 
 def canvas(browser):
-    """Return the drawn picture, RGB."""
-    url = browser.execute_script("return document.getElementById('picture').toDataURL()")
+    """Return the drawing on the page, RGB."""
+    url = browser.execute_script("return document.getElementById('drawing').toDataURL()")
     data = BytesIO(base64.b64decode(url.partition(',')[2]))
     return np.asarray(Image.open(data).convert('RGB')).astype(int)
 
 
-def test_the_page_in_a_browser(page, browser, picture, tmp_path):
+def test_the_page_in_a_browser(page, browser, image_file, tmp_path):
     browser.get(page.url)
-    assert upload(browser, picture).text == picture.name
+    assert upload(browser, image_file).text == image_file.name
     assert {url.partition(page.url)[2] for url in requested(browser)} == {
         '/', '/about', '/page.css', '/page.js', '/predict'
     }  # fmt: skip
     total = number(browser, 'total')
-    scores = [box['score'] for box in page.ask(picture.read_bytes())['boxes']]
+    scores = [box['score'] for box in page.ask(image_file.read_bytes())['boxes']]
     assert number(browser, 'count') == sum(score >= 0.3 for score in scores)
     middle = round(float(np.median(scores)), 2)
     set_threshold(browser, middle)
@@ -109,10 +85,10 @@ def test_the_page_in_a_browser(page, browser, picture, tmp_path):
     bare = canvas(browser)
     assert (bare != masks_alone).any(-1).mean() > 0.9
     shown = cv2.resize(bare.astype(np.uint8), SIZE[::-1], interpolation=cv2.INTER_AREA)
-    assert np.abs(shown.astype(int) - np.asarray(Image.open(picture))).mean() < 3
+    assert np.abs(shown.astype(int) - np.asarray(Image.open(image_file))).mean() < 3
     set_threshold(browser, 0)
     assert number(browser, 'count') == 0  # all classes are hidden
-    assert not requested(browser)  # of all this the server has heard nothing
+    assert not requested(browser)  # all this without a request to the server
     assert 'ms' in browser.find_element('id', 'time').text
     assert browser.get_log('browser') == []
 
@@ -129,33 +105,33 @@ return ['dragenter', 'dragover', 'drop'].map((kind) => document.querySelector(ta
 
 
 @pytest.mark.parametrize('target', ['#drop', 'h1', 'body'])
-def test_a_picture_may_be_dropped_anywhere(target, page, browser, picture):
+def test_an_image_may_be_dropped_anywhere(target, page, browser, image_file):
     browser.get(page.url)
     wait_until_loaded(browser)
-    data = base64.b64encode(picture.read_bytes()).decode()
-    shown_by_browser = browser.execute_script(DROP, data, picture.name, target)
+    data = base64.b64encode(image_file.read_bytes()).decode()
+    shown_by_browser = browser.execute_script(DROP, data, image_file.name, target)
     assert shown_by_browser == [False] * 3
-    assert wait_for_message(browser).text == picture.name
-    assert number(browser, 'total') == len(page.ask(picture.read_bytes())['boxes'])
+    assert wait_for_message(browser).text == image_file.name
+    assert number(browser, 'total') == len(page.ask(image_file.read_bytes())['boxes'])
     assert 'over' not in browser.find_element('id', 'drop').get_attribute('class')
 
 
-def test_a_bad_file_gives_a_message_on_the_page(page, browser, picture, tmp_path):
+def test_a_bad_file_gives_a_message_on_the_page(page, browser, image_file, tmp_path):
     browser.get(page.url)
-    (tmp_path / 'text.png').write_text('no picture')
+    (tmp_path / 'text.png').write_text('no image')
     message = upload(browser, tmp_path / 'text.png')
     assert 'cannot be read as an image' in message.text
     assert 'error' in message.get_attribute('class')
     (tmp_path / 'large.png').write_bytes(bytes(MAX_BYTES + 2**20))
     assert '33 MB' in upload(browser, tmp_path / 'large.png').text
-    assert not browser.find_element('id', 'picture').is_displayed()
-    assert 'error' not in upload(browser, picture).get_attribute('class')
+    assert not browser.find_element('id', 'drawing').is_displayed()
+    assert 'error' not in upload(browser, image_file).get_attribute('class')
     # Chromium itself reports the 400 of the first file, and nothing else.
     (entry,) = browser.get_log('browser')
     assert '/predict' in entry['message']
 
 
-def test_a_picture_that_comes_before_the_page_is_ready_is_not_lost(page, browser, picture):
+def test_an_image_uploaded_before_the_page_is_ready_is_not_lost(page, browser, image_file):
     browser.get(page.url)
     browser.execute_cdp_cmd('Network.enable', {})
     conditions = dict(offline=False, downloadThroughput=-1, uploadThroughput=-1)
@@ -163,21 +139,21 @@ def test_a_picture_that_comes_before_the_page_is_ready_is_not_lost(page, browser
     try:
         browser.refresh()
         assert browser.find_element('id', 'model').text == ''
-        assert upload(browser, picture).text == picture.name
+        assert upload(browser, image_file).text == image_file.name
     finally:
         browser.execute_cdp_cmd('Network.emulateNetworkConditions', dict(conditions, latency=0))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize('task', ['det', 'seg', 'exported'])
-def test_other_models_have_a_page(task, browser, picture, sample_set, tmp_path):
+def test_other_models_have_a_page(task, browser, image_file, sample_dataset, tmp_path):
     is_seg = task == 'seg'
     text, base = (
         (SEGMENTATION, 'deeplabv3_mbv2_sample') if is_seg else (DETECTION, 'ssdlite_mbv2_sample')
     )
-    config, checkpoint, options = write_config(tmp_path, text, base, sample_set)
+    config, checkpoint, options = write_config(tmp_path, text, base, sample_dataset)
     if task == 'exported':
-        # In a process of its own: the runtime's threads must not get into this one.
+        # In its own process, to keep the runtime's threads out of this one.
         command = [
             sys.executable,
             str(ROOT / 'tools/export.py'),
@@ -192,7 +168,7 @@ def test_other_models_have_a_page(task, browser, picture, sample_set, tmp_path):
     page = Page(config, checkpoint, options)
     try:
         browser.get(page.url)
-        assert upload(browser, picture).text == picture.name
+        assert upload(browser, image_file).text == image_file.name
         assert browser.find_element('id', 'areas').is_displayed() == is_seg
         assert browser.find_element('id', 'boxes').is_displayed() != is_seg
         assert browser.find_element('id', 'threshold').is_displayed() != is_seg

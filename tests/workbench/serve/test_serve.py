@@ -1,4 +1,4 @@
-"""The web page of predict.py: a real server, asked directly and through Chromium."""
+"""The web page of predict.py: a real server, asked directly."""
 
 import base64
 import json
@@ -14,8 +14,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from helpers.deploy import JOINT, pictures, write_config
-from helpers.serve import SIZE, Page, save_picture, serving
+from helpers.deploy import random_images
+from helpers.serve import SIZE, Page
 from PIL import Image
 
 from mbv2_backbone.common.messages import UserError
@@ -24,35 +24,18 @@ from mbv2_backbone.workbench.serve import server
 from mbv2_backbone.workbench.serve.answer import MAX_BYTES, MAX_PIXELS
 
 
-@pytest.fixture(scope='module')
-def joint(sample_set, tmp_path_factory):
-    folder = tmp_path_factory.mktemp('joint')
-    return write_config(folder, JOINT, 'ssdlite-deeplabv3_mbv2_sample', sample_set)
-
-
-@pytest.fixture(scope='module')
-def page(joint):
-    with serving(*joint) as page:
-        yield page
-
-
-@pytest.fixture(scope='module')
-def picture(tmp_path_factory):
-    return save_picture(tmp_path_factory.mktemp('picture'))
-
-
 def png(size_wh, mode='1'):
     data = BytesIO()
     Image.new(mode, size_wh).save(data, 'png')
     return data.getvalue()
 
 
-def test_the_server_finds_what_predict_finds(page, joint, picture, tmp_path):
+def test_the_server_finds_what_predict_finds(page, joint, image_file, tmp_path):
     config, checkpoint, options = joint
-    summary = predict(config, checkpoint, [str(picture)], out=str(tmp_path), score_thr=0.0,
+    summary = predict(config, checkpoint, [str(image_file)], out=str(tmp_path), score_thr=0.0,
                       draw=False, cfg_options=options)  # fmt: skip
     rows = [row for row in json.loads(Path(summary.predictions).read_text()) if 'bbox' in row]
-    answer = page.ask(picture.read_bytes())
+    answer = page.ask(image_file.read_bytes())
     assert (answer['width'], answer['height']) == SIZE[::-1]
     assert len(answer['boxes']) == len(rows) > 1
     for box, row in zip(answer['boxes'], rows, strict=True):
@@ -61,26 +44,26 @@ def test_the_server_finds_what_predict_finds(page, joint, picture, tmp_path):
         assert box['xyxy'] == pytest.approx([x, y, x + width, y + height], abs=0.2)
     mask = base64.b64decode(answer['mask'].partition(',')[2])
     labels = cv2.imdecode(np.frombuffer(mask, np.uint8), cv2.IMREAD_UNCHANGED)
-    expected = np.asarray(Image.open(tmp_path / 'masks/picture.png'))
+    expected = np.asarray(Image.open(tmp_path / 'masks/image.png'))
     assert (labels == expected).mean() > 0.999
     for label, share in answer['areas'].items():
         assert share == pytest.approx((expected == int(label)).mean(), abs=1e-3)
 
 
-def test_what_is_no_picture_or_too_large_is_named(page, picture):
+def test_a_file_that_is_no_image_or_is_too_large_is_refused(page, image_file):
     assert 'cannot be read as an image' in page.refusal(b'hello')
     assert 'cannot be read as an image' in page.refusal(b' ')
-    whole = picture.read_bytes()
+    whole = image_file.read_bytes()
     assert 'damaged' in page.refusal(whole[: len(whole) // 2])
-    for pixels in (MAX_PIXELS, 4 * MAX_PIXELS):  # of the larger, Pillow does not tell the size
+    for pixels in (MAX_PIXELS, 4 * MAX_PIXELS):  # Pillow gives no size for the larger one
         side = int(pixels**0.5) + 1
         assert 'more than 50 million pixels' in page.refusal(png((side, side)))
     assert '33 MB' in page.refusal(bytes(MAX_BYTES + 2**20))
     assert page.ask(whole)['boxes']
 
 
-def test_a_picture_that_must_be_turned_is(page):
-    image = Image.fromarray(pictures(1, SIZE)[0])
+def test_an_image_is_rotated_as_its_exif_data_says(page):
+    image = Image.fromarray(random_images(1, SIZE)[0])
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by 90 degrees
     data = BytesIO()
@@ -89,7 +72,7 @@ def test_a_picture_that_must_be_turned_is(page):
     assert (answer['width'], answer['height']) == SIZE
 
 
-def test_a_large_picture_gets_a_mask_for_the_screen(page):
+def test_the_mask_of_a_large_image_is_reduced_to_screen_size(page):
     answer = page.ask(png((3000, 1500), 'RGB'))
     mask = Image.open(BytesIO(base64.b64decode(answer['mask'].partition(',')[2])))
     assert mask.size == (1600, 800)
@@ -98,27 +81,27 @@ def test_a_large_picture_gets_a_mask_for_the_screen(page):
 def test_it_says_that_it_stopped_in_the_background_of_a_script(joint):
     # A shell without job control has SIGINT ignored in what it starts with `&`.
     page = Page(*joint, before=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN))
-    urllib.request.urlopen(page.url, timeout=60).close()  # it listens to signals once it answers
+    urllib.request.urlopen(page.url, timeout=60).close()  # once it answers, it handles signals
     assert page.stop() == (0, 'Stopped\n')
 
 
-def test_many_users_at_once_get_the_same(page, picture):
-    data = picture.read_bytes()
+def test_many_users_at_once_get_the_same(page, image_file):
+    data = image_file.read_bytes()
     expected = page.ask(data)['boxes']
     with ThreadPoolExecutor(6) as threads:
         answers = list(threads.map(page.ask, [data] * 12))
     assert all(answer['boxes'] == expected for answer in answers)
 
 
-def test_requests_in_the_name_of_another_host_are_refused(page, picture):
-    assert 'Invalid host' in page.refusal(picture.read_bytes(), Host='example.org')
+def test_requests_in_the_name_of_another_host_are_refused(page, image_file):
+    assert 'Invalid host' in page.refusal(image_file.read_bytes(), Host='example.org')
 
 
-def test_requests_for_the_page_of_another_site_are_refused(page, picture):
-    data = picture.read_bytes()
+def test_requests_for_the_page_of_another_site_are_refused(page, image_file):
+    data = image_file.read_bytes()
     host = page.url.partition('//')[2]
-    strangers = 'http://example.org', f'http://{host}0', 'http://127.0.0.1', 'null'
-    for origin in strangers:
+    others = 'http://example.org', f'http://{host}0', 'http://127.0.0.1', 'null'
+    for origin in others:
         assert 'other sites' in page.refusal(data, 403, Origin=origin)
     assert page.ask(data, Origin=page.url)['boxes']
 
@@ -137,8 +120,8 @@ def test_on_an_address_of_this_machine_only_its_names_are_allowed(host, address,
     assert set(server.allowed_hosts(host, address)) == expected
 
 
-def test_more_connections_than_can_be_served_are_refused(page, picture):
-    data = picture.read_bytes()
+def test_more_connections_than_can_be_served_are_refused(page, image_file):
+    data = image_file.read_bytes()
     place = page.url.partition('//')[2].split(':')
     with ExitStack() as stack:
         for _ in range(server.MAX_CONNECTIONS):

@@ -167,12 +167,12 @@ def test_loops_and_hooks_that_are_not_mmengines_stay():
     assert cfg.custom_hooks == [dict(type='NonFiniteHook', max_in_a_row=2)]
 
 
-def test_a_killed_detector_goes_on_exactly(sample_set, tmp_path, monkeypatch):
+def test_a_killed_detector_goes_on_exactly(sample_dataset, tmp_path, monkeypatch):
     """SIGKILL in the second epoch; then with loader processes, of which there were none."""
-    config = write_config(tmp_path / 'whole.py', sample_set)
+    config = write_config(tmp_path / 'whole.py', sample_dataset)
     run.train(config, work_dir=str(tmp_path / 'whole'))
     kill = f"custom_hooks.append(dict(type='SignalHook', signum={int(signal.SIGKILL)}, step=5))"
-    killed = write_config(tmp_path / 'killed.py', sample_set, kill)
+    killed = write_config(tmp_path / 'killed.py', sample_dataset, kill)
     work_dir = tmp_path / 'killed'
     result = subprocess.run(
         train_command(killed, '--work-dir', work_dir), env=environment(), capture_output=True

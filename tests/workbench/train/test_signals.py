@@ -38,9 +38,9 @@ def test_a_second_ctrl_c_exits_at_once():
     assert 'at once' in result.stderr
 
 
-def test_sigterm_saves_and_says_how_to_go_on(sample_set, tmp_path):
+def test_sigterm_saves_and_says_how_to_go_on(sample_dataset, tmp_path):
     hook = f"custom_hooks.append(dict(type='SignalHook', signum={int(signal.SIGTERM)}, step=2))"
-    config = write_config(tmp_path / 'a.py', sample_set, hook)
+    config = write_config(tmp_path / 'a.py', sample_dataset, hook)
     command = train_command(config, '--work-dir', tmp_path / 'work')
     result = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=600)
     output = result.stdout + result.stderr
@@ -51,10 +51,10 @@ def test_sigterm_saves_and_says_how_to_go_on(sample_set, tmp_path):
     assert shlex.join(['python', *command[1:], '--resume']) in output
 
 
-def test_ctrl_c_in_the_validation_saves_the_trained_weights(sample_set, tmp_path):
+def test_ctrl_c_in_the_validation_saves_the_trained_weights(sample_dataset, tmp_path):
     """The validation runs with the averages in place of the weights."""
     hook = f"custom_hooks.append(dict(type='SignalHook', signum={int(signal.SIGINT)}, val_step=1))"
-    config = write_config(tmp_path / 'a.py', sample_set, hook)
+    config = write_config(tmp_path / 'a.py', sample_dataset, hook)
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     with pytest.raises(SystemExit) as stopped:
         run.train(config, work_dir=str(tmp_path / 'work'))

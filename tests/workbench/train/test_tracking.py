@@ -40,8 +40,8 @@ def run_train(config, work_dir, *options, **variables):
 
 
 @pytest.fixture(scope='module')
-def config(sample_set, tmp_path_factory):
-    return write_config(tmp_path_factory.mktemp('config') / 'small.py', sample_set, QUICK)
+def config(sample_dataset, tmp_path_factory):
+    return write_config(tmp_path_factory.mktemp('config') / 'small.py', sample_dataset, QUICK)
 
 
 @pytest.fixture(scope='module')
@@ -60,9 +60,9 @@ def trained(config, tmp_path_factory):
 @pytest.mark.slow
 def test_a_training_leaves_its_curves(trained):
     work_dir, output = trained
-    picture = cv2.imread(str(work_dir / 'curves.png'))
-    assert picture is not None
-    assert picture.std() > 10
+    plot = cv2.imread(str(work_dir / 'curves.png'))
+    assert plot is not None
+    assert plot.std() > 10
     assert 'was not drawn' not in output
     rows = read_scalars(work_dir)
     assert curve(rows, 'loss')[0] == [1, 2, 3]
@@ -166,7 +166,7 @@ def test_the_server_of_the_environment_is_taken(monkeypatch, tmp_path):
     assert not (tmp_path / 'mlflow').exists()
 
 
-def test_a_picture_that_cannot_be_drawn_is_a_warning(monkeypatch, tmp_path):
+def test_a_plot_that_cannot_be_drawn_is_a_warning(monkeypatch, tmp_path):
     warnings = []
     run = SimpleNamespace(work_dir=str(tmp_path), logger=SimpleNamespace(warning=warnings.append))
 
@@ -191,7 +191,7 @@ def test_a_broken_tensorboard_is_one_warning(error, monkeypatch, tmp_path, log):
     backend.add_config(Config(dict(a=1)))
     for i in range(3):
         backend.add_scalars(dict(loss=1.0), step=i)
-    backend.add_image('picture', np.zeros((4, 4, 3), np.uint8))
+    backend.add_image('image', np.zeros((4, 4, 3), np.uint8))
     backend.close()
     assert tries == [1]
     (said,) = log

@@ -1,9 +1,11 @@
 """The head of the ablations: every assigner, smooth L1, and the default that is the plain head."""
 
+from functools import partial
+
 import pytest
 import torch
 from helpers.networks import randomise
-from helpers.quality import check_empty_image, check_learning, check_losses
+from helpers.quality import build_head, check_empty_image, check_learning, check_losses
 from helpers.ssdlite import features, head_config, random_batch
 from measure.recipes.ablated_head import AblatedQualityHead
 
@@ -17,11 +19,7 @@ ASSIGNERS = {
 each_assigner = pytest.mark.parametrize('assigner', ASSIGNERS.values(), ids=ASSIGNERS.keys())
 
 
-def head(**train_cfg):
-    kwargs = head_config()
-    if train_cfg:
-        kwargs['train_cfg'] = train_cfg
-    return AblatedQualityHead(**kwargs)
+head = partial(build_head, AblatedQualityHead)
 
 
 def test_by_default_it_is_the_plain_head():

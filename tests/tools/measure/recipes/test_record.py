@@ -15,9 +15,9 @@ def test_the_seed_and_the_place_are_no_settings():
     assert digest_of(Config(one)) != digest_of(Config(dict(model=dict(depth=2))))
 
 
-def test_passes_over_the_images_by_epoch_and_by_iteration(sample_set):
+def test_passes_over_the_images_by_epoch_and_by_iteration(sample_dataset):
     inner = dict(
-        type='mmdet.VOCDataset', data_root=str(sample_set), ann_file='ImageSets/Main/train.txt',
+        type='mmdet.VOCDataset', data_root=str(sample_dataset), ann_file='ImageSets/Main/train.txt',
         data_prefix=dict(sub_data_root=''), metainfo=dict(classes=('disc',)),
     )  # fmt: skip
     cfg = Config(

@@ -107,7 +107,7 @@ def test_seeds_of_other_settings_are_refused(folder):
 
 def test_plots_show_every_run(folder, tmp_path):
     groups = read_groups(str(folder))
-    paths = save_plots(groups, str(tmp_path / 'pictures'))
+    paths = save_plots(groups, str(tmp_path / 'plots'))
     assert [path.name for path in paths] == [
         'accuracy_bccd_epochs.png', 'accuracy_bccd_madds.png',
         'accuracy_camvid_epochs.png', 'accuracy_camvid_madds.png',

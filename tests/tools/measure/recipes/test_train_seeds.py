@@ -39,8 +39,8 @@ for epoch in (1, 2):
 
 
 @pytest.fixture
-def job(tmp_path, sample_set):
-    config = write_small_config(tmp_path / 'small.py', sample_set)
+def job(tmp_path, sample_dataset):
+    config = write_small_config(tmp_path / 'small.py', sample_dataset)
     return Job(
         name='small',
         config=str(config),
@@ -61,7 +61,7 @@ def calls(job, seed):
     return [json.loads(line) for line in text.splitlines()]
 
 
-def test_each_seed_is_trained_once_and_kept(job, tmp_path, sample_set, capsys):
+def test_each_seed_is_trained_once_and_kept(job, tmp_path, sample_dataset, capsys):
     tool = fake_tool(tmp_path)
     run_seeds(job, [0, 3], tool)
     run_seeds(job, [0, 3], tool)
@@ -75,7 +75,7 @@ def test_each_seed_is_trained_once_and_kept(job, tmp_path, sample_set, capsys):
     assert call[4:] == ['--work-dir', f'{job.work_dirs}/small-seed3', '--resume']
     record = read_record(Path(job.out, 'small-seed3.json'))
     assert record['command'] == ' '.join(['python tools/train.py', *expected])
-    assert (record['seed'], record['task'], record['data']) == (3, 'det', Path(sample_set).name)
+    assert (record['seed'], record['task'], record['data']) == (3, 'det', Path(sample_dataset).name)
     assert record['classes'] == ['disc', 'square', 'triangle', 'star']
     assert 0 < record['params'] < 1e6 < record['madds']
     assert record['train_minutes'] == 2.0  # four steps of 30 s

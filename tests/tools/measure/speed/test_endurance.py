@@ -35,9 +35,9 @@ def test_growth_is_a_share_of_the_memory():
     assert files == 0
 
 
-def test_a_real_run_is_watched_to_its_end(sample_set, tmp_path):
+def test_a_real_run_is_watched_to_its_end(sample_dataset, tmp_path):
     options = [
-        f'data_root={sample_set}/',
+        f'data_root={sample_dataset}/',
         f'work_dir={tmp_path}',
         'train_dataloader.batch_size=2',
         'train_cfg.max_epochs=2',

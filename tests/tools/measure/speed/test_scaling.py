@@ -63,8 +63,8 @@ def test_a_command_is_timed_until_its_line_appears():
         startup._run_until([sys.executable, '-c', 'raise SystemExit("boom")'], re.compile('x'))
 
 
-def test_startup_gives_mmdet_the_same_data(sample_set, tmp_path):
-    cfg = config('ssdlite_mbv2_sample', f'data_root={sample_set}/')
+def test_startup_gives_mmdet_the_same_data(sample_dataset, tmp_path):
+    cfg = config('ssdlite_mbv2_sample', f'data_root={sample_dataset}/')
     theirs = startup._mmdet_config(cfg, tmp_path)
     theirs.dump(tmp_path / 'theirs.py')
     read = Config.fromfile(tmp_path / 'theirs.py')

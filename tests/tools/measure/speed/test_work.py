@@ -105,17 +105,17 @@ def test_the_peers_segmentation_steps_have_our_settings():
     ]
 
 
-def test_files_of_the_config_or_of_a_folder_are_used(sample_set, tmp_path):
-    cfg = config('ssdlite_mbv2_sample', f'data_root={sample_set}/')
+def test_files_of_the_config_or_of_a_folder_are_used(sample_dataset, tmp_path):
+    cfg = config('ssdlite_mbv2_sample', f'data_root={sample_dataset}/')
     infos = pipelines.read_infos(cfg, 5)
     assert len(infos) == 5
     assert all(Path(info['img_path']).is_file() and info['instances'] is not None for info in infos)
     assert pipelines.read_infos(config('ssdlite_mbv2_sample', f'data_root={tmp_path}/'), 5) is None
-    infos, what = pipelines.draw_infos(cfg, str(tmp_path), 3, str(sample_set))
-    assert what.startswith(f'3 JPEG files of {sample_set}')
-    assert {Path(info['img_path']).parent for info in infos} == {sample_set / 'JPEGImages'}
+    infos, what = pipelines.draw_infos(cfg, str(tmp_path), 3, str(sample_dataset))
+    assert what.startswith(f'3 JPEG files of {sample_dataset}')
+    assert {Path(info['img_path']).parent for info in infos} == {sample_dataset / 'JPEGImages'}
     with pytest.raises(UserError, match='no JPEG files'):
-        pipelines.draw_infos(cfg, str(tmp_path), 3, str(sample_set / 'annotations'))
+        pipelines.draw_infos(cfg, str(tmp_path), 3, str(sample_dataset / 'annotations'))
 
 
 def test_exported_files_become_rows(monkeypatch):

@@ -9,7 +9,8 @@ import zlib
 import numpy as np
 import pytest
 from helpers.check import SIZE, texts
-from helpers.fault import faulty_images, jpeg, picture
+from helpers.dataset import voc_xml
+from helpers.fault import faulty_images, jpeg, smooth_pixels
 from helpers.paths import ROOT
 from mmengine.config import Config
 from PIL import Image
@@ -18,33 +19,28 @@ from mbv2_backbone.workbench.data.check.check import check_config, check_folder
 from mbv2_backbone.workbench.data.check.stats import count_split, describe
 
 
-def write_voc(root, train, val):
-    """Write a set from the objects `(name, xyxy)` of each image; xyxy counts from 1."""
+def write_voc_objects(root, train, val):
+    """Write a VOC dataset from the objects `(name, xyxy)` of each image; xyxy counts from 1."""
     for folder in ('Annotations', 'JPEGImages', 'ImageSets/Main'):
         (root / folder).mkdir(parents=True)
     for split, images in dict(train=train, val=val).items():
         (root / f'ImageSets/Main/{split}.txt').write_text('\n'.join(images))
         for name, objects in images.items():
             seed = zlib.crc32(name.encode())
-            (root / f'JPEGImages/{name}.jpg').write_bytes(jpeg(picture(*SIZE, seed=seed)))
-            text = f'<size><width>{SIZE[0]}</width><height>{SIZE[1]}</height></size>'
-            for label, box in objects:
-                keys = zip(('xmin', 'ymin', 'xmax', 'ymax'), box, strict=True)
-                corners = ''.join(f'<{key}>{value}</{key}>' for key, value in keys)
-                text += f'<object><name>{label}</name><bndbox>{corners}</bndbox></object>'
-            (root / f'Annotations/{name}.xml').write_text(f'<annotation>{text}</annotation>')
+            (root / f'JPEGImages/{name}.jpg').write_bytes(jpeg(smooth_pixels(*SIZE, seed=seed)))
+            (root / f'Annotations/{name}.xml').write_text(voc_xml(SIZE, objects))
 
 
 @pytest.fixture
 def voc(tmp_path):
-    root = tmp_path / 'set'
+    root = tmp_path / 'dataset'
     cat, dog = ('cat', (11, 11, 41, 31)), ('dog', (1, 1, 71, 51))
     train = {f't{i}': [cat, dog] for i in range(30)}
-    write_voc(root, train, dict(v0=[cat], v1=[]))
+    write_voc_objects(root, train, dict(v0=[cat], v1=[]))
     return root
 
 
-def test_a_sound_set(voc):
+def test_a_sound_dataset(voc):
     report = check_folder(voc)
     assert {finding.level for finding in report.findings} == {'ok'}
     assert not report.stops_training
@@ -77,9 +73,9 @@ def test_broken_images_to_train_on_stop_it_if_there_are_many(voc):
 def test_one_broken_image_to_validate_on_stops(tmp_path):
     objects = [('cat', (11, 11, 41, 31))]
     val = {f'v{i}': objects for i in range(30)}
-    write_voc(tmp_path / 'set', dict(t0=objects), val)
-    (tmp_path / 'set/JPEGImages/v3.jpg').write_bytes(b'')
-    assert 'v3.jpg is empty' in texts(check_folder(tmp_path / 'set'), 'error')
+    write_voc_objects(tmp_path / 'dataset', dict(t0=objects), val)
+    (tmp_path / 'dataset/JPEGImages/v3.jpg').write_bytes(b'')
+    assert 'v3.jpg is empty' in texts(check_folder(tmp_path / 'dataset'), 'error')
 
 
 def test_every_kind_of_broken_image_is_told(tmp_path):
@@ -127,10 +123,10 @@ def test_an_annotation_that_cannot_be_read_stops(voc):
     assert '1 images have no annotation' in texts(report, 'warning')
 
 
-def test_a_set_without_a_box_stops(tmp_path):
-    write_voc(tmp_path / 'set', dict(a=[], b=[]), dict(c=[]))
-    (tmp_path / 'set/classes.txt').write_text('cat\n')
-    assert 'train: 2 images, 0 boxes' in texts(check_folder(tmp_path / 'set'), 'error')
+def test_a_dataset_without_a_box_stops(tmp_path):
+    write_voc_objects(tmp_path / 'dataset', dict(a=[], b=[]), dict(c=[]))
+    (tmp_path / 'dataset/classes.txt').write_text('cat\n')
+    assert 'train: 2 images, 0 boxes' in texts(check_folder(tmp_path / 'dataset'), 'error')
 
 
 def test_the_same_content_in_two_splits(voc):
@@ -164,7 +160,7 @@ def test_masks_are_looked_at_beside_boxes_but_not_for_detection(voc):
 def test_a_test_split_without_labels_stops_nothing(voc):
     (voc / 'ImageSets/Main/test.txt').write_text('x0\nx1\n')
     for name in ('x0', 'x1'):
-        (voc / f'JPEGImages/{name}.jpg').write_bytes(jpeg(picture(*SIZE, seed=len(name))))
+        (voc / f'JPEGImages/{name}.jpg').write_bytes(jpeg(smooth_pixels(*SIZE, seed=len(name))))
     report = check_folder(voc)
     assert not report.stops_training
     assert 'test: 2 images, 0 boxes' in texts(report, 'warning')
@@ -194,16 +190,16 @@ def test_counts_of_nothing():
 
 
 @pytest.fixture
-def config(sample_set, tmp_path):
+def config(sample_dataset, tmp_path):
     path = tmp_path / 'joint.py'
     cfg = Config.fromfile(ROOT / 'configs/ssdlite-deeplabv3_mbv2_sample.py')
-    text = cfg.pretty_text.replace('data/sample/', f'{sample_set}/')
+    text = cfg.pretty_text.replace('data/sample/', f'{sample_dataset}/')
     path.write_text(f'{text}\nwork_dir = {str(tmp_path / "work")!r}\n')
     return path
 
 
-def test_the_data_of_a_config_are_counted_as_those_of_the_folder(config, sample_set):
-    of_config, of_folder = check_config(str(config)), check_folder(sample_set, task='both')
+def test_the_data_of_a_config_are_counted_as_those_of_the_folder(config, sample_dataset):
+    of_config, of_folder = check_config(str(config)), check_folder(sample_dataset, task='both')
     assert not of_config.stops_training
     assert of_config.stats.keys() == {'train', 'val'}  # it tests on what it validates on
     for split, stats in of_config.stats.items():
@@ -229,7 +225,7 @@ def test_the_tool_on_a_folder(voc, tmp_path):
     assert 'v0.jpg does not exist' in ' '.join(f['what'] for f in found['findings'])
 
 
-def test_the_tool_on_a_config(config, sample_set):
+def test_the_tool_on_a_config(config, sample_dataset):
     result = run_check(config)
     assert result.returncode == 0, result.stderr
     assert 'no image is in two splits' in result.stdout
@@ -237,7 +233,7 @@ def test_the_tool_on_a_config(config, sample_set):
     assert refused.returncode == 2
     assert 'are for folders' in refused.stderr
     text = config.read_text()
-    config.write_text(text.replace(f'{sample_set}/', '/nowhere/'))
+    config.write_text(text.replace(f'{sample_dataset}/', '/nowhere/'))
     result = run_check(config)
     assert result.returncode == 1
     assert 'MISSING /nowhere/annotations/train.json' in result.stdout

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.check import SIZE, texts
-from helpers.fault import jpeg, picture
+from helpers.fault import jpeg, smooth_pixels
 from PIL import Image
 
 from mbv2_backbone.workbench.checks.mask_values import MaskFacts
@@ -21,7 +21,7 @@ def write_masks(root, *, classes='road\nsky\nvoid\n'):
         for i in range(2):
             name = f'{split}{i}'
             seed = i + 10 * (split == 'val')
-            (root / f'images/{split}/{name}.jpg').write_bytes(jpeg(picture(*SIZE, seed=seed)))
+            (root / f'images/{split}/{name}.jpg').write_bytes(jpeg(smooth_pixels(*SIZE, seed=seed)))
             mask = np.zeros(SIZE[::-1], np.uint8)
             mask[:30] = 1
             mask[0] = 2

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers.set import CLASSES, save_image, write_coco, write_yolo
+from helpers.dataset import CLASSES, save_image, write_coco, write_yolo
 
 from mbv2_backbone.common.messages import UserError
 from mbv2_backbone.workbench.data.find import find_dataset

@@ -11,6 +11,7 @@ import tarfile
 import zipfile
 
 import pytest
+from helpers.files import contents
 from helpers.paths import ROOT
 
 from mbv2_backbone.common.messages import UserError
@@ -43,10 +44,6 @@ def make_tar(path, files, *entries):
     return path
 
 
-def files_in(folder):
-    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob('*') if p.is_file()}
-
-
 @pytest.mark.parametrize('name', ['x.zip', 'x.tar', 'x.gz', 'x.xz', 'misnamed.zip'])
 def test_what_is_packed_is_unpacked(tmp_path, name):
     path = tmp_path / name
@@ -62,7 +59,7 @@ def test_what_is_packed_is_unpacked(tmp_path, name):
     (folder / 'a.txt').write_bytes(b'is replaced')
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     assert extract(path, folder, sha256=digest.upper()) == folder
-    assert files_in(folder) == FILES | {'sub/old.txt': b'stays'}
+    assert contents(folder) == FILES | {'sub/old.txt': b'stays'}
     assert {p.name for p in tmp_path.iterdir()} == {name, 'out'}
 
 

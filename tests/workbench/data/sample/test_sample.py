@@ -1,20 +1,20 @@
+"""The generated sample dataset, read by hand, by pycocotools and by the toolboxes."""
+
 import json
-import time
 from pathlib import Path
 from xml.etree import ElementTree
 
 import cv2
 import numpy as np
 import pytest
+from helpers.files import contents
 from helpers.raster import rasterise
-from helpers.small import tool
 from mmdet.datasets import CocoDataset, VOCDataset
 from mmseg.datasets import BaseSegDataset, PascalVOCDataset
 from mmseg.datasets.transforms import LoadAnnotations
 from PIL import Image
 from pycocotools.coco import COCO
 
-from mbv2_backbone.workbench.data.sample import sample
 from mbv2_backbone.workbench.data.sample.sample import generate_sample
 from mbv2_backbone.workbench.data.sample.scenes import CLASSES, PALETTE
 
@@ -24,18 +24,13 @@ FOLDERS = ('JPEGImages', 'annotations', 'Annotations', 'SegmentationClass', 'Ima
 
 @pytest.fixture(scope='module')
 def made(tmp_path_factory):
-    out = tmp_path_factory.mktemp('sample') / 'set'
+    out = tmp_path_factory.mktemp('sample') / 'dataset'
     return generate_sample(out, num_train=NUM['train'], num_val=NUM['val'], size=96, seed=3)
 
 
 @pytest.fixture(scope='module', params=['train', 'val'])
 def split(request):
     return request.param
-
-
-def contents(root, pattern='*'):
-    files = (path for path in root.rglob(pattern) if path.is_file())
-    return {path.relative_to(root).as_posix(): path.read_bytes() for path in files}
 
 
 def read_coco(root, split):
@@ -199,104 +194,3 @@ def test_mmseg_reads_it(made, split):
             expected = read_mask(made.root, Path(item['img_path']).name)
             np.testing.assert_array_equal(item['gt_seg_map'], expected)
             assert item['gt_seg_map'].max() <= len(CLASSES)
-
-
-def fail(*_args, **_kwargs):
-    raise AssertionError('drew again')
-
-
-def interrupt(jobs, *_args, **_kwargs):
-    yield jobs[0]
-    raise KeyboardInterrupt
-
-
-def test_set_that_is_there_is_not_drawn_again(tmp_path, monkeypatch):
-    first = generate_sample(tmp_path / 'set', num_train=2, num_val=1, size=64)
-    monkeypatch.setattr(sample, 'track', fail)
-    again = generate_sample(tmp_path / 'set', num_train=2, num_val=1, size=64)
-    assert (first.is_new, again.is_new) == (True, False)
-    assert (again.root, again.images, again.empty, again.boxes) == (
-        first.root,
-        first.images,
-        first.empty,
-        first.boxes,
-    )
-
-
-@pytest.mark.parametrize('change', [{'num_train': 3}, {'num_val': 2}, {'size': 65}, {'seed': 1}])
-def test_other_set_needs_force(tmp_path, change):
-    first = {'num_train': 2, 'num_val': 1, 'size': 64, 'seed': 0}
-    generate_sample(tmp_path / 'set', **first)
-    before = contents(tmp_path)
-    with pytest.raises(ValueError, match=r'another sample dataset .*--force'):
-        generate_sample(tmp_path / 'set', **first | change)
-    assert contents(tmp_path) == before
-    changed = generate_sample(tmp_path / 'set', **first | change, force=True)
-    assert changed.is_new
-    plain = generate_sample(tmp_path / 'plain', **first | change)
-    assert contents(changed.root) == contents(plain.root)
-
-
-@pytest.mark.parametrize('name', ['notes.txt', 'sample.json'])
-@pytest.mark.parametrize('force', [False, True])
-def test_foreign_folder_is_left_alone(tmp_path, name, force):
-    (tmp_path / name).write_text('{"mine": 1}')
-    with pytest.raises(ValueError, match='is not a sample dataset'):
-        generate_sample(tmp_path, num_train=1, num_val=1, size=64, force=force)
-    assert contents(tmp_path) == {name: b'{"mine": 1}'}
-
-
-def test_empty_folder_is_used(tmp_path):
-    assert generate_sample(tmp_path, num_train=1, num_val=1, size=64).is_new
-    assert (tmp_path / 'sample.json').is_file()
-
-
-def test_interrupted_drawing_leaves_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(sample, 'track', interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        generate_sample(tmp_path / 'set', num_train=2, num_val=1, size=64)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_interrupted_replacement_keeps_the_old_set(tmp_path, monkeypatch):
-    generate_sample(tmp_path / 'set', num_train=2, num_val=1, size=64)
-    before = contents(tmp_path)
-    monkeypatch.setattr(sample, 'track', interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        generate_sample(tmp_path / 'set', num_train=3, num_val=1, size=64, force=True)
-    assert contents(tmp_path) == before
-
-
-@pytest.mark.parametrize(
-    ('name', 'value'), [('num_train', 0), ('num_val', 0), ('size', 63), ('seed', -1)]
-)
-def test_numbers_out_of_range(tmp_path, name, value):
-    with pytest.raises(ValueError, match=f'{name} must be at least .*, got {value}'):
-        generate_sample(tmp_path / 'set', **{name: value})
-
-
-def test_tool_helps_at_once():
-    start = time.perf_counter()
-    asked = tool('data', 'sample', '--help')
-    assert time.perf_counter() - start < 2
-    assert asked.returncode == 0
-    assert '--num-train' in asked.stdout
-
-
-def test_tool_draws_and_refuses(tmp_path):
-    out = tmp_path / 'set'
-    arguments = ('sample', '--out', str(out), '--num-train', '3', '--size', '64', '--num-val', '2')
-    drawn = tool('data', *arguments)
-    assert drawn.returncode == 0, drawn.stderr
-    assert all(f'{out / folder}\n' in drawn.stdout for folder in FOLDERS)
-    assert '5/5' in drawn.stderr
-    assert 'images/s' in drawn.stderr
-    rows = {line.split()[0]: line.split()[1:] for line in drawn.stdout.splitlines()[-2:]}
-    for split in ('train', 'val'):
-        items = read_coco(out, split)['annotations']
-        counts = [sum(a['category_id'] == k for a in items) for k in range(1, 5)]
-        assert [int(n) for n in rows[split][2:]] == [*counts, len(items)]
-    refused = tool('data', *arguments, '--seed', '1')
-    assert refused.returncode == 2
-    assert '--force' in refused.stderr
-    assert 'Traceback' not in refused.stderr

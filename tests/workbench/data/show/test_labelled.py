@@ -6,7 +6,7 @@ from helpers.show import PLAIN, TEAL, is_colour
 
 from mbv2_backbone.common.messages import UserError
 from mbv2_backbone.workbench.data.records import Item
-from mbv2_backbone.workbench.data.show.labelled import Classes, Picture, draw_picture
+from mbv2_backbone.workbench.data.show.labelled import Classes, LabelledImage, draw_labels
 from mbv2_backbone.workbench.data.show.sheet import Group, contact_sheet, picked, shortened
 from mbv2_backbone.workbench.data.show.show import distinct_colours
 from mbv2_backbone.workbench.drawing.pixels import letter_font
@@ -17,14 +17,14 @@ MASKS = Classes(('background', 'road'), ((0, 0, 0), (0, 0, 250)))
 
 
 def draw(shapes=(), label_map=None, size=(200, 100), image=PLAIN):
-    return draw_picture(Picture(image, shapes, label_map), size, BOXES, MASKS)
+    return draw_labels(LabelledImage(image, shapes, label_map), size, BOXES, MASKS)
 
 
 @pytest.mark.parametrize('scale', [1, 2])
 def test_a_box_is_drawn_on_its_first_and_last_pixels(scale):
-    picture = draw([Item(0, (20, 30, 60, 80))], size=(200 * scale, 100 * scale))
+    drawn = draw([Item(0, (20, 30, 60, 80))], size=(200 * scale, 100 * scale))
     x1, y1, x2, y2 = (scale * v for v in (20, 30, 60, 80))
-    is_red = is_colour(picture, RED)
+    is_red = is_colour(drawn, RED)
     inside = np.zeros_like(is_red)
     inside[y1:y2, x1:x2] = True
     ring = inside.copy()
@@ -47,9 +47,9 @@ def test_an_ignored_box_is_dashed():
 
 def test_boxes_at_the_edges_stay_inside():
     for box in [(0, 0, 200, 100), (-5, -5, 300, 300), (199, 99, 200, 100), (10, 10, 10.2, 10.2)]:
-        picture = draw([Item(0, box)])
-        assert picture.shape == (100, 200, 3)
-        assert is_colour(picture, RED).any()
+        drawn = draw([Item(0, box)])
+        assert drawn.shape == (100, 200, 3)
+        assert is_colour(drawn, RED).any()
 
 
 def test_no_tag_covers_another():
@@ -64,26 +64,26 @@ def test_no_tag_covers_another():
 
 def test_a_name_wider_than_the_tile_is_left_out():
     classes = Classes(('a name much wider than a small tile',), (RED,))
-    picture = draw_picture(Picture(PLAIN, [Item(0, (20, 40, 60, 80))]), (60, 30), classes, MASKS)
-    assert is_colour(picture, RED).any()
-    assert not is_colour(picture[:10], RED).any()
+    drawn = draw_labels(LabelledImage(PLAIN, [Item(0, (20, 40, 60, 80))]), (60, 30), classes, MASKS)
+    assert is_colour(drawn, RED).any()
+    assert not is_colour(drawn[:10], RED).any()
 
 
 def test_outlines_are_filled():
     polygon = [20, 20, 80, 20, 80, 80, 20, 80]
-    picture = draw([Item(1, (20, 20, 80, 80), [polygon])])
-    assert picture[60, 60, 1] > 140
-    assert is_colour(picture[60, 150], TEAL)
+    drawn = draw([Item(1, (20, 20, 80, 80), [polygon])])
+    assert drawn[60, 60, 1] > 140
+    assert is_colour(drawn[60, 150], TEAL)
 
 
 def test_masks_are_laid_over_and_black_ones_are_not():
     label_map = np.zeros((100, 200), np.uint8)
     label_map[:50] = 1
     label_map[:, 150:] = 255
-    picture = draw(label_map=label_map)
-    assert picture[20, 20, 0] > 150
-    assert is_colour(picture[80, 20], TEAL)
-    assert is_colour(picture[20, 180], TEAL)
+    drawn = draw(label_map=label_map)
+    assert drawn[20, 20, 0] > 150
+    assert is_colour(drawn[80, 20], TEAL)
+    assert is_colour(drawn[20, 180], TEAL)
 
 
 def test_the_caller_s_label_map_is_not_changed():
@@ -93,18 +93,18 @@ def test_the_caller_s_label_map_is_not_changed():
 
 
 def sheet_of(groups, **kwargs):
-    return contact_sheet(groups, title='a set', boxes=BOXES, masks=MASKS, **kwargs)
+    return contact_sheet(groups, title='a dataset', boxes=BOXES, masks=MASKS, **kwargs)
 
 
 def test_a_sheet_of_one_empty_image():
-    sheet = sheet_of([Group('empty.jpg', [Picture(PLAIN)])])
+    sheet = sheet_of([Group('empty.jpg', [LabelledImage(PLAIN)])])
     assert is_colour(sheet, TEAL).sum() == 480 * 240
     assert not is_colour(sheet, RED).any()
 
 
 def test_the_legend_counts_what_is_labelled():
-    labelled = Picture(PLAIN, [Item(0, (10, 10, 50, 50)), Item(0, (60, 60, 90, 90))])
-    augmented = Picture(PLAIN, [Item(1, (10, 10, 50, 50))])
+    labelled = LabelledImage(PLAIN, [Item(0, (10, 10, 50, 50)), Item(0, (60, 60, 90, 90))])
+    augmented = LabelledImage(PLAIN, [Item(1, (10, 10, 50, 50))])
     with_both = sheet_of([Group('a.jpg', [labelled, augmented])], captions=['one', 'two'])
     bottom = with_both[-24:]
     assert is_colour(bottom, RED).any()
@@ -112,7 +112,7 @@ def test_the_legend_counts_what_is_labelled():
 
 
 def test_nothing_of_a_long_title_is_cut():
-    groups = [Group('a.jpg', [Picture(PLAIN)])]
+    groups = [Group('a.jpg', [LabelledImage(PLAIN)])]
     title = 'configs/a_long_name_of_a_config.py, train: 1 of 1 images, seed 0 ' * 3
     sheet = contact_sheet(groups, title=title, boxes=BOXES, masks=MASKS)
     assert sheet.shape[1] > letter_font((560, 560)).getlength(title)

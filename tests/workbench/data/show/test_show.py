@@ -15,12 +15,12 @@ from mbv2_backbone.common.messages import UserError
 from mbv2_backbone.workbench.data.show.show import distinct_colours, show
 
 
-def config_for(folder, name, sample_set):
+def config_for(folder, name, sample_dataset):
     """Write a config that takes the small sample set."""
     path = folder / f'of_{name}'
     base = ROOT / 'configs' / name
     path.write_text(f"_base_ = '{base}'\n")
-    return str(path), [f'data_root={sample_set}/']
+    return str(path), [f'data_root={sample_dataset}/']
 
 
 CONFIGS = (
@@ -31,8 +31,8 @@ CONFIGS = (
 
 
 @pytest.mark.parametrize('name', CONFIGS)
-def test_a_config_of_each_task(name, sample_set, tmp_path):
-    config, overrides = config_for(tmp_path, name, sample_set)
+def test_a_config_of_each_task(name, sample_dataset, tmp_path):
+    config, overrides = config_for(tmp_path, name, sample_dataset)
     files = []
     for out, seed in (('a.png', 3), ('b.png', 3), ('c.png', 4)):
         size = show(config, str(tmp_path / out), num=3, seed=seed, overrides=overrides)
@@ -45,8 +45,8 @@ def test_a_config_of_each_task(name, sample_set, tmp_path):
     assert all((tiles[0] != tile).mean() > 0.05 for tile in tiles[1:]), 'nothing was augmented'
 
 
-def test_val_is_shown_as_labelled_only(sample_set, tmp_path):
-    config, overrides = config_for(tmp_path, CONFIGS[0], sample_set)
+def test_val_is_shown_as_labelled_only(sample_dataset, tmp_path):
+    config, overrides = config_for(tmp_path, CONFIGS[0], sample_dataset)
     out = str(tmp_path / 'a.png')
     height, width = show(config, out, split='val', num=2, overrides=overrides)
     assert width > 2 * 480 > height
@@ -54,13 +54,13 @@ def test_val_is_shown_as_labelled_only(sample_set, tmp_path):
         show(config, out, split='other', overrides=overrides)
 
 
-def augmented_boxes(pipeline, sample_set, tmp_path, seed=0):
-    """The first picture with a box as labelled and after a pipeline, as `show` draws them."""
+def augmented_boxes(pipeline, sample_dataset, tmp_path, seed=0):
+    """Return the first image with a box as labelled and after a pipeline, as `show` draws them."""
     from mmengine.registry import DATASETS
 
     from mbv2_backbone.workbench.data.show import show_config
 
-    config, overrides = config_for(tmp_path, CONFIGS[0], sample_set)
+    config, overrides = config_for(tmp_path, CONFIGS[0], sample_dataset)
     cfg = show_config.load_config(config, overrides)
     cfg.train_dataloader.dataset.pipeline = pipeline
     dataset = DATASETS.build(cfg.train_dataloader.dataset)
@@ -72,7 +72,7 @@ def augmented_boxes(pipeline, sample_set, tmp_path, seed=0):
     return raw, drawn
 
 
-def test_boxes_follow_the_augmentation(sample_set, tmp_path):
+def test_boxes_follow_the_augmentation(sample_dataset, tmp_path):
     pipeline = [
         dict(type='LoadImageFromFile'),
         dict(type='LoadAnnotations', with_bbox=True),
@@ -80,7 +80,7 @@ def test_boxes_follow_the_augmentation(sample_set, tmp_path):
         dict(type='RandomFlip', prob=1.0),
         dict(type='PackDetInputs'),
     ]
-    raw, drawn = augmented_boxes(pipeline, sample_set, tmp_path)
+    raw, drawn = augmented_boxes(pipeline, sample_dataset, tmp_path)
     assert raw.image.shape == (96, 96, 3)
     assert drawn.image.shape == (48, 192, 3)
     expected = cv2.resize(raw.image, (192, 48))[:, ::-1]
@@ -93,7 +93,7 @@ def test_boxes_follow_the_augmentation(sample_set, tmp_path):
         assert before.label == after.label
 
 
-def test_the_seed_draws_the_augmentation(sample_set, tmp_path):
+def test_the_seed_draws_the_augmentation(sample_dataset, tmp_path):
     pipeline = [
         dict(type='LoadImageFromFile'),
         dict(type='LoadAnnotations', with_bbox=True),
@@ -101,14 +101,14 @@ def test_the_seed_draws_the_augmentation(sample_set, tmp_path):
         dict(type='PackDetInputs'),
     ]
     first, again, other = (
-        augmented_boxes(pipeline, sample_set, tmp_path, seed)[1].image for seed in (1, 1, 2)
+        augmented_boxes(pipeline, sample_dataset, tmp_path, seed)[1].image for seed in (1, 1, 2)
     )
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
 
 
-def test_a_pipeline_that_rejects_everything(sample_set, tmp_path):
-    config, overrides = config_for(tmp_path, CONFIGS[0], sample_set)
+def test_a_pipeline_that_rejects_everything(sample_dataset, tmp_path):
+    config, overrides = config_for(tmp_path, CONFIGS[0], sample_dataset)
     crop = "dict(type='RandomCrop', crop_size=(1, 1), allow_negative_crop=False)"
     Path(config).write_text(
         Path(config).read_text()
@@ -121,15 +121,15 @@ def test_a_pipeline_that_rejects_everything(sample_set, tmp_path):
 
 
 @pytest.mark.parametrize('split', ['train', 'val'])
-def test_a_folder(split, sample_set, tmp_path):
+def test_a_folder(split, sample_dataset, tmp_path):
     for name, seed in (('a.png', 1), ('b.png', 1), ('c.png', 2)):
-        show(str(sample_set), str(tmp_path / name), split=split, num=4, seed=seed)
+        show(str(sample_dataset), str(tmp_path / name), split=split, num=4, seed=seed)
     first, again, other = ((tmp_path / f'{name}.png').read_bytes() for name in 'abc')
     assert first == again != other
 
 
 def test_a_folder_of_one_image(tmp_path):
-    folder = tmp_path / 'set'
+    folder = tmp_path / 'dataset'
     folder.mkdir()
     cv2.imwrite(str(folder / 'a.png'), PLAIN)
     (folder / 'a.json').write_text(
@@ -149,32 +149,32 @@ def test_a_folder_of_one_image(tmp_path):
 
 def test_a_folder_with_masks_alone(tmp_path):
     for folder, pixels in (('images', PLAIN), ('masks', np.ones((100, 200), np.uint8))):
-        (tmp_path / 'set' / folder).mkdir(parents=True)
-        cv2.imwrite(str(tmp_path / 'set' / folder / 'a.png'), pixels)
-    (tmp_path / 'set' / 'classes.txt').write_text('background\nroad\n')
-    show(str(tmp_path / 'set'), str(tmp_path / 'sheet.png'))
+        (tmp_path / 'dataset' / folder).mkdir(parents=True)
+        cv2.imwrite(str(tmp_path / 'dataset' / folder / 'a.png'), pixels)
+    (tmp_path / 'dataset' / 'classes.txt').write_text('background\nroad\n')
+    show(str(tmp_path / 'dataset'), str(tmp_path / 'sheet.png'))
     sheet = cv2.imread(str(tmp_path / 'sheet.png'))
-    blended = sheet[len(sheet) // 2, 240]  # a long title makes the sheet wider than the picture
+    blended = sheet[len(sheet) // 2, 240]  # a long title makes the sheet wider than the image
     assert is_colour(sheet, blended[::-1]).sum() == 480 * 240
     expected = 0.55 * np.array(distinct_colours(2)[1]) + 0.45 * np.array(TEAL)
     np.testing.assert_allclose(blended[::-1], expected, atol=1)
 
 
-def test_what_cannot_be_shown_is_said(sample_set, tmp_path):
+def test_what_cannot_be_shown_is_said(sample_dataset, tmp_path):
     out = str(tmp_path / 'a.png')
     with pytest.raises(UserError, match='train or val'):
-        show(str(sample_set), out, split='other')
+        show(str(sample_dataset), out, split='other')
     with pytest.raises(UserError, match='is a folder'):
-        show(str(sample_set), out, overrides=['a=1'])
+        show(str(sample_dataset), out, overrides=['a=1'])
     with pytest.raises(UserError, match='cannot write'):
-        show(str(sample_set), str(tmp_path / 'no' / 'a.png'))
+        show(str(sample_dataset), str(tmp_path / 'no' / 'a.png'))
     with pytest.raises(UserError, match='found nothing at'):
         show(str(tmp_path / 'nothing'), out)
 
 
-def test_the_tool(sample_set, tmp_path):
+def test_the_tool(sample_dataset, tmp_path):
     out = tmp_path / 'sheet.png'
-    command = [sys.executable, str(ROOT / 'tools' / 'data.py'), 'show', str(sample_set)]
+    command = [sys.executable, str(ROOT / 'tools' / 'data.py'), 'show', str(sample_dataset)]
     environment = dict(os.environ, PYTHONPATH=str(ROOT))
     done = subprocess.run(
         [*command, '--num', '2', '--out', str(out)],

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from helpers.deploy import DETECTION, JOINT, SEGMENTATION, pictures, write_config
+from helpers.deploy import DETECTION, JOINT, SEGMENTATION, random_images, write_config
 from helpers.networks import randomise
 from helpers.paths import ROOT
 from mmengine.registry import MODELS
@@ -31,10 +31,10 @@ BASES = {
 
 
 @pytest.fixture(scope='module', params=BASES)
-def model(request, sample_set, tmp_path_factory):
+def model(request, sample_dataset, tmp_path_factory):
     base, text = BASES[request.param]
     folder = tmp_path_factory.mktemp(request.param)
-    return request.param, *write_config(folder, text, base, sample_set)
+    return request.param, *write_config(folder, text, base, sample_dataset)
 
 
 def test_class_activation_is_what_loops_give():
@@ -81,8 +81,8 @@ def test_mask_scores_sum_the_logits_of_what_is_assigned():
         assert float(score) == pytest.approx(sums[label], rel=1e-5)
 
 
-def test_box_scores_are_of_the_boxes_that_the_head_keeps(sample_set, tmp_path):
-    config, _, options = write_config(tmp_path, DETECTION, 'ssdlite_mbv2_sample', sample_set)
+def test_box_scores_are_of_the_boxes_that_the_head_keeps(sample_dataset, tmp_path):
+    config, _, options = write_config(tmp_path, DETECTION, 'ssdlite_mbv2_sample', sample_dataset)
     head = randomise(MODELS.build(load_config(config, options).model).bbox_head.eval())
     feats = tuple(
         torch.rand(1, channels, side, side)
@@ -152,7 +152,7 @@ def test_an_image_without_any_class(bright_squares):
 def test_taps_are_those_of_the_backbone(model):
     task, config, checkpoint, options = model
     inspector = FeatureInspector(load_config(config, options), checkpoint, score_thr=0.3)
-    (image,) = pictures(1, (96, 120))
+    (image,) = random_images(1, (96, 120))
     inspection = inspector(image)
     sizes = [tuple(tap.shape) for tap in inspection.taps]
     high, wide = inspection.input_hw
@@ -173,21 +173,21 @@ def test_taps_are_those_of_the_backbone(model):
 
 
 @pytest.mark.slow
-def test_predict_writes_both_pictures(model, tmp_path):
+def test_predict_writes_both_heatmaps(model, tmp_path):
     _, config, checkpoint, options = model
     (tmp_path / 'in/deep').mkdir(parents=True)
-    for name, image in zip(('a.b', 'deep/c'), pictures(2, (96, 120)), strict=True):
+    for name, image in zip(('a.b', 'deep/c'), random_images(2, (96, 120)), strict=True):
         Image.fromarray(image).save(tmp_path / f'in/{name}.png')
     predict(config, checkpoint, [str(tmp_path / 'in')], out=str(tmp_path / 'out'),
             features=True, cfg_options=options)  # fmt: skip
     for name in ('a.b', 'deep/c'):
         for kind in ('taps', 'classes'):
-            picture = np.asarray(Image.open(tmp_path / f'out/{name}.{kind}.png').convert('RGB'))
-            assert min(picture.shape[:2]) > 300
-            assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 500
+            drawn = np.asarray(Image.open(tmp_path / f'out/{name}.{kind}.png').convert('RGB'))
+            assert min(drawn.shape[:2]) > 300
+            assert len(np.unique(drawn.reshape(-1, 3), axis=0)) > 500
 
 
-def test_what_features_cannot_show_is_refused(sample_set, tmp_path):
+def test_what_features_cannot_show_is_refused(sample_dataset, tmp_path):
     config = str(ROOT / 'configs/ssdlite_mbv2_sample.py')
     for name in ('a.png', 'b.mp4'):
         (tmp_path / name).write_bytes(b'')
@@ -198,7 +198,7 @@ def test_what_features_cannot_show_is_refused(sample_set, tmp_path):
         with pytest.raises(UserError, match=said):
             predict(config, checkpoint, [str(tmp_path / name)], out=str(tmp_path), features=True)
     config, checkpoint, options = write_config(
-        tmp_path, DETECTION, 'ssdlite_mbv2_sample', sample_set
+        tmp_path, DETECTION, 'ssdlite_mbv2_sample', sample_dataset
     )
     cfg = load_config(config, options)
     cfg.model.backbone = dict(type='mmdet.MobileNetV2', out_indices=(2, 4, 7), widen_factor=0.25)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.deploy import DETECTION, pictures, write_config
+from helpers.deploy import DETECTION, random_images, write_config
 from helpers.paths import ROOT
 from PIL import Image
 
@@ -30,14 +30,16 @@ print(json.dumps([found.boxes.tolist(), found.names, sorted(heavy)]))
 
 
 @pytest.fixture(scope='module')
-def exported(sample_set, tmp_path_factory):
+def exported(sample_dataset, tmp_path_factory):
     folder = tmp_path_factory.mktemp('bare')
-    config, checkpoint, options = write_config(folder, DETECTION, 'ssdlite_mbv2_sample', sample_set)
+    config, checkpoint, options = write_config(
+        folder, DETECTION, 'ssdlite_mbv2_sample', sample_dataset
+    )
     result = export(
         config, checkpoint, to='onnx', out=str(folder), num_images=2, cfg_options=options
     )
     assert result.problems() == []
-    Image.fromarray(pictures(1, (150, 200))[0]).save(folder / 'image.png')
+    Image.fromarray(random_images(1, (150, 200))[0]).save(folder / 'image.png')
     return result.path, folder / 'image.png'
 
 

@@ -11,12 +11,12 @@ from helpers.convert import (
     CLASSES,
     NUM,
     TWO_PARTS,
-    contents,
     outlined,
-    random_set,
-    truth_of,
-    write_coco,
+    random_dataset,
+    truth_rows,
+    write_coco_splits,
 )
+from helpers.files import contents
 from pycocotools import mask as mask_utils
 
 from mbv2_backbone.det import CheckedCocoDataset, CheckedVOCDataset
@@ -40,7 +40,7 @@ def objects_of(records, *, with_ignored=True):
 
 @pytest.mark.parametrize(('first', 'second'), PAIRS)
 def test_round_trips(tmp_path, first, second):
-    source, splits = random_set(tmp_path / 'source', seed=PAIRS.index((first, second)))
+    source, splits = random_dataset(tmp_path / 'source', seed=PAIRS.index((first, second)))
     before = contents(source)
     done = convert(source, tmp_path / 'first', to=first)
     assert done.source_layout == 'coco'
@@ -64,18 +64,18 @@ def test_round_trips(tmp_path, first, second):
             found = objects_of(record)
             if second == 'voc':
                 found[:, 4:] += 1  # mmdet's reading leaves the last pixel out
-            expected = truth_of(objects, with_ignored=with_ignored)
+            expected = truth_rows(objects, with_ignored=with_ignored)
             assert len(found) == len(expected)
             np.testing.assert_allclose(found, expected, atol=tolerance)
             assert cv2.imread(str(record.path)).shape[:2] == tuple(images[name][1::-1])
 
 
-def test_the_sample_in_voc_layout_becomes_its_coco_layout(sample_set, tmp_path):
-    convert(sample_set, tmp_path / 'out', to='coco', layout='voc')
+def test_the_sample_in_voc_layout_becomes_its_coco_layout(sample_dataset, tmp_path):
+    convert(sample_dataset, tmp_path / 'out', to='coco', layout='voc')
     for split in ('train', 'val'):
         documents = [
             json.loads((root / 'annotations' / f'{split}.json').read_text())
-            for root in (sample_set, tmp_path / 'out')
+            for root in (sample_dataset, tmp_path / 'out')
         ]
         files, boxes = [], []
         for document in documents:
@@ -92,7 +92,7 @@ def test_the_sample_in_voc_layout_becomes_its_coco_layout(sample_set, tmp_path):
 
 
 def test_mmdet_reads_coco(tmp_path):
-    source, splits = random_set(tmp_path / 'source', seed=50)
+    source, splits = random_dataset(tmp_path / 'source', seed=50)
     convert(source, tmp_path / 'out', to='coco')
     dataset = CheckedCocoDataset(
         data_root=str(tmp_path / 'out'),
@@ -104,12 +104,12 @@ def test_mmdet_reads_coco(tmp_path):
     assert dataset.dropped_boxes == []
     for info, (_, _, objects) in zip(dataset, splits['val'].values(), strict=True):
         found = [(i['bbox_label'], i['ignore_flag'], *i['bbox']) for i in info['instances']]
-        np.testing.assert_allclose(np.reshape(found, (-1, 6)), truth_of(objects), atol=1e-3)
+        np.testing.assert_allclose(np.reshape(found, (-1, 6)), truth_rows(objects), atol=1e-3)
         assert Path(info['img_path']).is_file()
 
 
 def test_mmdet_reads_voc(tmp_path):
-    source, splits = random_set(tmp_path / 'source', seed=51)
+    source, splits = random_dataset(tmp_path / 'source', seed=51)
     convert(source, tmp_path / 'out', to='voc')
     dataset = CheckedVOCDataset(
         data_root=str(tmp_path / 'out'),
@@ -123,7 +123,7 @@ def test_mmdet_reads_voc(tmp_path):
         found = [(i['bbox_label'], i['ignore_flag'], *i['bbox']) for i in info['instances']]
         last_pixel = [0, 0, 0, 0, 1, 1]
         np.testing.assert_allclose(
-            np.reshape(found, (-1, 6)) + last_pixel, truth_of(objects), atol=0.501
+            np.reshape(found, (-1, 6)) + last_pixel, truth_rows(objects), atol=0.501
         )
         assert Path(info['img_path']).is_file()
     lists = tmp_path / 'out' / 'ImageSets' / 'Main'
@@ -131,7 +131,7 @@ def test_mmdet_reads_voc(tmp_path):
 
 
 def test_yolo_files(tmp_path):
-    source, splits = random_set(tmp_path / 'source', seed=52)
+    source, splits = random_dataset(tmp_path / 'source', seed=52)
     done = convert(source, tmp_path / 'out', to='yolo')
     root = tmp_path / 'out'
     config = yaml.safe_load((root / 'data.yaml').read_text(encoding='utf-8'))
@@ -158,7 +158,7 @@ def test_yolo_files(tmp_path):
 
 def test_labelme_files(tmp_path):
     objects = [dict(bbox=[1.5, 2, 10, 20], iscrowd=1), dict(bbox=[4, 5, 6, 7], category_id=5)]
-    source = write_coco(tmp_path / 'in', {'train': {'a.jpg': (40, 30, objects)}})
+    source = write_coco_splits(tmp_path / 'in', {'train': {'a.jpg': (40, 30, objects)}})
     convert(source, tmp_path / 'out', to='labelme')
     document = json.loads((tmp_path / 'out/train/a.json').read_text(encoding='utf-8'))
     assert (document['imagePath'], document['imageData']) == ('a.jpg', None)
@@ -235,7 +235,7 @@ def test_joined_parts_keep_their_points():
 
 def test_boxes_that_are_not_around_their_outlines_are_counted(tmp_path):
     item = dict(bbox=[2, 3, 30, 12], segmentation=[[2, 3, 20, 3, 20, 15]])
-    source = write_coco(tmp_path / 'in', {'train': {'a.jpg': (40, 30, [item])}})
+    source = write_coco_splits(tmp_path / 'in', {'train': {'a.jpg': (40, 30, [item])}})
     for to in ('yolo', 'labelme'):
         notes = convert(source, tmp_path / to, to=to).notes
         assert any(note.startswith('1 box(es) become') and '12.0 pixels' in note for note in notes)

@@ -1,7 +1,7 @@
-"""The same images and boxes in every layout."""
+"""The same images and boxes in every dataset format."""
 
 import json
-from xml.etree import ElementTree
+from xml.sax.saxutils import escape
 
 import numpy as np
 from PIL import Image
@@ -12,7 +12,7 @@ NAMES = dict(train=['a', 'b', 'c'], val=['d', 'e'])
 
 
 def truth(seed=0):
-    """Whole boxes xyxy and labels of each image; one image has none."""
+    """Return integer boxes xyxy and labels of each image; one image has none."""
     rng = np.random.default_rng(seed)
     images = {}
     for index, name in enumerate([*NAMES['train'], *NAMES['val']]):
@@ -48,19 +48,21 @@ def write_coco(root, splits=NAMES, classes=CLASSES):
         (root / 'annotations' / f'instances_{split}2017.json').write_text(json.dumps(data))
 
 
+def voc_xml(size_wh, objects):
+    """Return a VOC annotation of objects `(class name, xyxy)`."""
+    text = '<size><width>{}</width><height>{}</height></size>'.format(*size_wh)
+    for name, box in objects:
+        keys = zip(('xmin', 'ymin', 'xmax', 'ymax'), box, strict=True)
+        corners = ''.join(f'<{key}>{value}</{key}>' for key, value in keys)
+        text += f'<object><name>{escape(name)}</name><bndbox>{corners}</bndbox></object>'
+    return f'<annotation>{text}</annotation>'
+
+
 def xml_of(boxes, labels, size=(WIDTH, HEIGHT)):
-    root = ElementTree.Element('annotation')
-    node = ElementTree.SubElement(root, 'size')
-    for key, value in zip(('width', 'height'), size, strict=True):
-        ElementTree.SubElement(node, key).text = str(value)
-    for (x1, y1, x2, y2), label in zip(boxes, labels, strict=True):
-        item = ElementTree.SubElement(root, 'object')
-        ElementTree.SubElement(item, 'name').text = CLASSES[label]
-        box = ElementTree.SubElement(item, 'bndbox')
-        # mmdet takes 1 off all four numbers.
-        for key, value in dict(xmin=x1, ymin=y1, xmax=x2, ymax=y2).items():
-            ElementTree.SubElement(box, key).text = str(int(value) + 1)
-    return ElementTree.tostring(root, encoding='unicode')
+    # mmdet takes 1 off all four numbers.
+    names = [CLASSES[label] for label in labels]
+    corners = [[int(value) + 1 for value in box] for box in boxes]
+    return voc_xml(size, zip(names, corners, strict=True))
 
 
 def write_voc(root, splits=NAMES):
@@ -101,7 +103,7 @@ def write_yolo(root):
 
 
 def write_roboflow_yolo(root):
-    """Paths in its YAML file do not lead to its own folders."""
+    """Write a dataset whose YAML file has paths that do not lead to its own folders."""
     write_yolo(root / 'tmp')
     for split, name in dict(train='train', val='valid').items():
         (root / name).mkdir()

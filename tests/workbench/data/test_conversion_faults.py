@@ -6,7 +6,8 @@ import os
 import cv2
 import numpy as np
 import pytest
-from helpers.convert import NUM, contents, outlined, random_set, write_coco
+from helpers.convert import NUM, outlined, random_dataset, write_coco_splits
+from helpers.files import contents
 from helpers.small import tool
 from PIL import Image
 
@@ -26,7 +27,7 @@ def test_problems_are_named(tmp_path):
         dict(bbox=[30, 5, 20, 7]),
     ]
     images = {'a.jpg': (40, 30, objects), 'b.jpg': (40, 30, []), 'c.jpg': (40, 30, [])}
-    source = write_coco(tmp_path / 'in', {'train': images})
+    source = write_coco_splits(tmp_path / 'in', {'train': images})
     (source / 'train/b.jpg').unlink()
     (source / 'train/c.jpg').write_bytes(b'no image')
     done = convert(source, tmp_path / 'out', to='coco')
@@ -47,7 +48,7 @@ def test_problems_are_named(tmp_path):
 
 
 def test_an_unknown_class_of_yolo_and_a_broken_xml_are_named(tmp_path):
-    source, _ = random_set(tmp_path / 'in', seed=60)
+    source, _ = random_dataset(tmp_path / 'in', seed=60)
     convert(source, tmp_path / 'yolo', to='yolo')
     label = next((tmp_path / 'yolo/labels/train').glob('*.txt'))
     label.write_text('8 0.5 0.5 0.2 0.2\n')
@@ -63,8 +64,10 @@ def test_an_unknown_class_of_yolo_and_a_broken_xml_are_named(tmp_path):
     assert any(broken.name in p and 'is skipped' in p for p in done.problems)
 
 
-def test_an_image_turned_by_exif_data(tmp_path):
-    source = write_coco(tmp_path / 'in', {'train': {'a.jpg': (40, 30, [dict(bbox=[30, 5, 8, 7])])}})
+def test_an_image_rotated_by_exif_data(tmp_path):
+    source = write_coco_splits(
+        tmp_path / 'in', {'train': {'a.jpg': (40, 30, [dict(bbox=[30, 5, 8, 7])])}}
+    )
     exif = Image.Exif()
     exif[EXIF_ORIENTATION] = 6
     image = Image.open(source / 'train/a.jpg')
@@ -79,7 +82,7 @@ def test_an_image_turned_by_exif_data(tmp_path):
 
 
 def test_a_size_that_is_not_the_image_s_is_named(tmp_path):
-    source = write_coco(tmp_path / 'in', {'train': {'a.jpg': (40, 30, [])}})
+    source = write_coco_splits(tmp_path / 'in', {'train': {'a.jpg': (40, 30, [])}})
     path = source / 'annotations/instances_train.json'
     path.write_text(path.read_text().replace('"width": 40', '"width": 80'))
     (problem,) = convert(source, tmp_path / 'out', to='coco').problems
@@ -87,8 +90,8 @@ def test_a_size_that_is_not_the_image_s_is_named(tmp_path):
 
 
 def test_images_without_annotations_are_counted(tmp_path):
-    source, _ = random_set(tmp_path / 'in', seed=61)
-    (source / 'val/more.jpg').write_bytes((source / 'val/val photo 0.jpg').read_bytes())
+    source, _ = random_dataset(tmp_path / 'in', seed=61)
+    (source / 'val/more.jpg').write_bytes((source / 'val/val image 0.jpg').read_bytes())
     notes = convert(source, tmp_path / 'out', to='yolo').notes
     assert '1 image(s) without annotations are skipped: more.jpg' in notes
 
@@ -96,7 +99,7 @@ def test_images_without_annotations_are_counted(tmp_path):
 def test_names_that_are_there_twice(tmp_path):
     images = {'1.jpg': (40, 30, [dict(bbox=[4, 5, 6, 7])])}
     other = {'1.jpg': (50, 30, [dict(bbox=[8, 5, 6, 7])])}
-    source = write_coco(tmp_path / 'in', {'train': images, 'val': other})
+    source = write_coco_splits(tmp_path / 'in', {'train': images, 'val': other})
     done = convert(source, tmp_path / 'voc', to='voc')
     assert any('1.jpg is 1_2.jpg in the new dataset' in note for note in done.notes)
     assert (tmp_path / 'voc/ImageSets/Main/val.txt').read_text() == '1_2\n'
@@ -116,7 +119,7 @@ def test_voc_has_jpeg_only(tmp_path):
 
 
 def test_one_image_without_objects(tmp_path):
-    source = write_coco(tmp_path / 'in', {'train': {'a.jpg': (40, 30, [])}})
+    source = write_coco_splits(tmp_path / 'in', {'train': {'a.jpg': (40, 30, [])}})
     for to in WRITERS:
         done = convert(source, tmp_path / to, to=to)
         assert done.counts == {'train': (1, 1, 0)}
@@ -126,7 +129,7 @@ def test_one_image_without_objects(tmp_path):
 
 
 def test_images_are_linked_or_copied(tmp_path):
-    source = write_coco(tmp_path / 'in', {'train': {'a.jpg': (40, 30, [])}})
+    source = write_coco_splits(tmp_path / 'in', {'train': {'a.jpg': (40, 30, [])}})
     original = source / 'train/a.jpg'
     for copy in (False, True):
         convert(source, tmp_path / 'out', to='yolo', copy=copy, force=True)
@@ -136,7 +139,7 @@ def test_images_are_linked_or_copied(tmp_path):
 
 
 def test_a_target_that_exists_is_refused(tmp_path):
-    source = write_coco(tmp_path / 'in', {'train': {'a.jpg': (40, 30, [])}})
+    source = write_coco_splits(tmp_path / 'in', {'train': {'a.jpg': (40, 30, [])}})
     target = tmp_path / 'out'
     target.mkdir()
     (target / 'precious.txt').write_text('mine')
@@ -151,7 +154,7 @@ def test_a_target_that_exists_is_refused(tmp_path):
 
 
 def test_a_conversion_that_fails_leaves_nothing(tmp_path, monkeypatch):
-    source = write_coco(tmp_path / 'in', {'train': {'a.jpg': (40, 30, [])}})
+    source = write_coco_splits(tmp_path / 'in', {'train': {'a.jpg': (40, 30, [])}})
 
     def fail(root, classes, splits):
         (root / 'half').write_text('x')
@@ -163,7 +166,7 @@ def test_a_conversion_that_fails_leaves_nothing(tmp_path, monkeypatch):
     assert sorted(path.name for path in tmp_path.iterdir()) == ['in']
 
 
-def test_a_set_without_boxes_is_refused(tmp_path):
+def test_a_dataset_without_boxes_is_refused(tmp_path):
     for folder in ('images', 'masks'):
         (tmp_path / 'in' / folder).mkdir(parents=True)
         pixels = np.zeros((8, 8), np.uint8)
@@ -173,16 +176,16 @@ def test_a_set_without_boxes_is_refused(tmp_path):
         convert(tmp_path / 'in', tmp_path / 'out', to='coco')
 
 
-def test_the_tool(sample_set, tmp_path):
+def test_the_tool(sample_dataset, tmp_path):
     out = tmp_path / 'yolo'
-    done = tool('data', 'convert', sample_set, out, '--to', 'yolo', '--from', 'voc')
+    done = tool('data', 'convert', sample_dataset, out, '--to', 'yolo', '--from', 'voc')
     assert done.returncode == 0, done.stderr
     assert f'voc to yolo: {out}' in done.stdout.splitlines()
     rows = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines() if line.strip()}
     assert rows['train'][0] == '24'
     assert rows['val'][0] == '8'
     assert len(list((out / 'labels').rglob('*.txt'))) == 32
-    again = tool('data', 'convert', sample_set, out, '--to', 'yolo')
+    again = tool('data', 'convert', sample_dataset, out, '--to', 'yolo')
     assert again.returncode == 2
     assert 'error:' in again.stderr
     assert '--force' in again.stderr

@@ -18,11 +18,6 @@ from mbv2_backbone.workbench.checks.mask_values import (
 )
 
 
-@pytest.fixture
-def rng():
-    return np.random.default_rng(7)
-
-
 @pytest.mark.parametrize('mode', ['L', 'P', '1', 'I;16', 'RGB'])
 def test_facts_count_every_value(mode, tmp_path, rng):
     labels = rng.integers(0, 5, (12, 17)).astype(np.uint8)

@@ -5,7 +5,7 @@ import warnings
 
 import pytest
 import torch
-from helpers.networks import images, randomise
+from helpers.networks import images, num_params, randomise
 from mmcv.cnn import ConvModule
 from mmengine.analysis import get_model_complexity_info
 from mmengine.config import ConfigDict
@@ -49,10 +49,6 @@ def madds(model, size):
     return get_model_complexity_info(model, shape, show_table=False, show_arch=False)['flops']
 
 
-def count(model):
-    return sum(p.numel() for p in model.parameters())
-
-
 def samples(batch_size, size, num_classes=21, seed=0):
     generator = torch.Generator().manual_seed(seed)
     found = []
@@ -92,13 +88,16 @@ TABLE = {
 def test_parameters_and_multiply_adds_are_those_of_the_table(row):
     head, taps, params, at_512, at_513 = TABLE[row]
     model = segmentor(head, taps=taps)
-    assert count(model) == params
+    assert num_params(model) == params
     assert f'{madds(model, 512) / 1e9:.2f}' == at_512
     assert f'{madds(model, 513) / 1e9:.2f}' == at_513
 
 
 def test_output_stride_8_has_the_same_parameters():
-    assert count(segmentor(dict(type='DeepLabV3Head', output_stride=8), output_stride=8)) == 2113557
+    assert (
+        num_params(segmentor(dict(type='DeepLabV3Head', output_stride=8), output_stride=8))
+        == 2113557
+    )
 
 
 @pytest.mark.parametrize('separable', [False, True])

@@ -28,8 +28,8 @@ def start_from(config, checkpoint):
     return model
 
 
-def trained(config, options, work_dir, sample_set):
-    train(config, work_dir=str(work_dir), cfg_options=[f'data_root={sample_set}/', *options])
+def trained(config, options, work_dir, sample_dataset):
+    train(config, work_dir=str(work_dir), cfg_options=[f'data_root={sample_dataset}/', *options])
     return Path((work_dir / 'last_checkpoint').read_text())
 
 
@@ -42,9 +42,9 @@ def trained(config, options, work_dir, sample_set):
     ],
 )
 def test_a_backbone_of_one_task_is_pretrained_for_the_other(
-    first, first_options, second, second_options, random, sample_set, tmp_path
+    first, first_options, second, second_options, random, sample_dataset, tmp_path
 ):
-    checkpoint = trained(first, first_options, tmp_path / 'first', sample_set)
+    checkpoint = trained(first, first_options, tmp_path / 'first', sample_dataset)
     saved = read_state_dict(str(checkpoint))
     config = str(CONFIGS / f'{second}.py')
     backbone = start_from(config, checkpoint).backbone
@@ -54,4 +54,4 @@ def test_a_backbone_of_one_task_is_pretrained_for_the_other(
             assert torch.equal(value, saved[f'backbone.{name}']), name
     assert any(name.startswith(random) for name in own) == bool(random)
     options = [*second_options, f'model.backbone.init_cfg.checkpoint={checkpoint}']
-    assert trained(config, options, tmp_path / 'second', sample_set).exists()
+    assert trained(config, options, tmp_path / 'second', sample_dataset).exists()

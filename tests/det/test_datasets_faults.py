@@ -1,7 +1,7 @@
 """Annotation files with faults: what can be mended is named, all else is refused."""
 
 import pytest
-from helpers.fault import LAZY, LOAD, coco, coco_file, jpeg, picture
+from helpers.fault import LAZY, LOAD, coco, coco_file, jpeg, smooth_pixels
 from mmengine.registry import init_default_scope
 
 from mbv2_backbone.common.messages import UserError
@@ -89,7 +89,7 @@ def voc(folder, files, names=None):
     for part in ('JPEGImages', 'Annotations', 'ImageSets/Main'):
         (folder / part).mkdir(parents=True, exist_ok=True)
     for name, xml in files.items():
-        (folder / f'JPEGImages/{name}.jpg').write_bytes(jpeg(picture()))
+        (folder / f'JPEGImages/{name}.jpg').write_bytes(jpeg(smooth_pixels()))
         (folder / f'Annotations/{name}.xml').write_text(xml)
     init_default_scope('mmdet')
     (folder / 'ImageSets/Main/a.txt').write_text('\n'.join(names or files))

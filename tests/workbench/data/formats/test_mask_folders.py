@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers.set import CLASSES, HEIGHT, NAMES, WIDTH, save_image, write_coco
+from helpers.dataset import CLASSES, HEIGHT, NAMES, WIDTH, save_image, write_coco
 from PIL import Image
 
 from mbv2_backbone.workbench.data.find import find_dataset
@@ -37,16 +37,16 @@ def test_masks_are_found_in_the_usual_folders(kind, tmp_path):
         assert all(item.mask.is_file() for item in items)
 
 
-def test_masks_and_boxes_of_one_folder(sample_set):
+def test_masks_and_boxes_of_one_folder(sample_dataset):
     names = ('disc', 'square', 'triangle', 'star')
-    both = find_dataset(sample_set, task='both')
+    both = find_dataset(sample_dataset, task='both')
     assert both.found == ('coco', 'voc', 'masks')
     assert (both.layout, both.classes) == ('coco', names)
     assert both.mask_classes == ('background', *names)
     assert all(item.mask.is_file() for item in both.images)
-    masks = find_dataset(sample_set, task='seg')
+    masks = find_dataset(sample_dataset, task='seg')
     assert (masks.layout, masks.mask_classes) == ('masks', both.mask_classes)
-    voc = find_dataset(sample_set, layout='voc')
+    voc = find_dataset(sample_dataset, layout='voc')
     records = {item.path.stem: item.record for item in both.images}
     for item in voc.images:
         # The 1-based corners of VOC lose the last pixel at mmdet.

@@ -35,12 +35,12 @@ def build(path, options, checkpoint):
 
 
 @pytest.fixture(scope='module')
-def seg(sample_set, tmp_path_factory):
+def seg(sample_dataset, tmp_path_factory):
     """A config of masks, its overrides, a checkpoint and the model in it."""
     checkpoint = tmp_path_factory.mktemp('seg') / 'seg.pth'
     config = ROOT / 'configs' / 'deeplabv3_mbv2_sample.py'
     options = [
-        f'data_root={sample_set}/', 'test_dataloader.num_workers=0',
+        f'data_root={sample_dataset}/', 'test_dataloader.num_workers=0',
         'test_dataloader.persistent_workers=False', 'model.backbone.widen_factor=0.25',
         'model.decode_head.in_channels=80', 'model.decode_head.channels=32',
     ]  # fmt: skip
@@ -48,10 +48,10 @@ def seg(sample_set, tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def det(sample_set, tmp_path_factory):
+def det(sample_dataset, tmp_path_factory):
     """A config of boxes, a checkpoint and the model in it."""
     folder = tmp_path_factory.mktemp('det')
-    config = write_small_config(folder / 'det.py', sample_set)
+    config = write_small_config(folder / 'det.py', sample_dataset)
     model = build(config, [], folder / 'det.pth')
     return str(config), str(folder / 'det.pth'), model
 
@@ -82,7 +82,7 @@ def slow_probabilities(model, image, sides):
     return total[0] / (2 * len(sides))
 
 
-def test_masks_are_those_of_the_mean_over_scales_and_flips(seg, sample_set, tmp_path):
+def test_masks_are_those_of_the_mean_over_scales_and_flips(seg, sample_dataset, tmp_path):
     config, options, checkpoint, model = seg
     metrics = evaluate(
         config, checkpoint, work_dir=str(tmp_path), out=str(tmp_path / 'masks'),
@@ -91,21 +91,21 @@ def test_masks_are_those_of_the_mean_over_scales_and_flips(seg, sample_set, tmp_
     sides = [round(144 * scale) for scale in SCALES]
     both = either = 0
     for path in sorted((tmp_path / 'masks').rglob('*.png')):
-        image = cv2.imread(str(sample_set / 'JPEGImages' / f'{path.stem}.jpg'))
+        image = cv2.imread(str(sample_dataset / 'JPEGImages' / f'{path.stem}.jpg'))
         found = np.asarray(Image.open(path))
         probabilities = slow_probabilities(model, image, sides)
         first, second = probabilities.topk(2, dim=0).values
         sure = (first - second > 1e-3).numpy()
         assert sure.mean() > 0.9
         assert (found == probabilities.argmax(0).numpy())[sure].all()
-        truth = np.asarray(Image.open(sample_set / 'SegmentationClass' / path.name))
+        truth = np.asarray(Image.open(sample_dataset / 'SegmentationClass' / path.name))
         hits, misses = np.eye(5, dtype=int)[found], np.eye(5, dtype=int)[truth]
         both, either = both + (hits & misses).sum((0, 1)), either + (hits | misses).sum((0, 1))
     # A truth that was flipped with the image would give other figures.
     assert metrics['mIoU'] == pytest.approx(100 * (both / either).mean(), abs=0.01)
 
 
-def test_boxes_are_those_of_all_views_fused(det, sample_set, tmp_path):
+def test_boxes_are_those_of_all_views_fused(det, sample_dataset, tmp_path):
     config, checkpoint, model = det
     scales = (1.0, 1.5)
     evaluate(

@@ -1,3 +1,5 @@
+"""The layer table of the paper, strides, widths and taps."""
+
 import subprocess
 import sys
 

@@ -1,3 +1,5 @@
+"""The backbone: its taps, and parity with torchvision, mmdet and mmseg."""
+
 import copy
 import math
 
@@ -25,7 +27,7 @@ def build(**kwargs):
 @pytest.mark.parametrize('padding', ['symmetric', 'same'])
 @pytest.mark.parametrize('output_stride', [8, 16, 32])
 @pytest.mark.parametrize('width', WIDTHS)
-def test_feature_info_is_what_comes_out(width, output_stride, padding):
+def test_feature_info_describes_the_outputs(width, output_stride, padding):
     model = build(
         widen_factor=width, out_indices=TAP_NAMES, output_stride=output_stride, padding=padding
     )
@@ -72,7 +74,7 @@ def test_a_smaller_output_stride_is_the_same_network_on_a_finer_grid(output_stri
 
 
 def torchvision_taps(model, x):
-    """Every tap of torchvision's mobilenet_v2, from its public modules alone."""
+    """Return every tap of torchvision's mobilenet_v2, from its public modules only."""
     taps, starts = {}, {1: 'layer1', 2: 'layer2', 4: 'layer3', 7: 'layer4', 11: 'layer5',
                         14: 'layer6', 17: 'layer7'}  # fmt: skip
     name = None
@@ -87,7 +89,7 @@ def torchvision_taps(model, x):
 
 
 def from_torchvision(model):
-    """An obvious key mapping by order: both list convolutions and norms as they run."""
+    """Map keys by order: both list convolutions and norms in the order in which they run."""
     ours = MobileNetV2Backbone(
         out_indices=TAP_NAMES, widen_factor=model.features[0][0].out_channels / 32
     )
@@ -272,7 +274,7 @@ def test_the_activation_is_relu6_without_a_copy(dtype):
         assert torch.equal(found, expected)
 
 
-def test_the_activation_leaves_inputs_alone_where_it_must():
+def test_the_activation_does_not_overwrite_inputs_that_are_needed():
     x = images(1, 2, 3, 3).requires_grad_()
     assert torch.equal(LeanReLU6(inplace=False)(x), x.clamp(0, 6))
     assert x.min() < 0

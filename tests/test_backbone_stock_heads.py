@@ -1,4 +1,4 @@
-"""mmdet's own detectors on our backbone, on the stand-in for mmcv's compiled operators."""
+"""mmdet's own detectors on our backbone, with the stand-in for mmcv's compiled operators."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""What annotation files say of boxes."""
+"""Reading boxes from annotation files."""
 
 import pytest
 
@@ -15,8 +15,8 @@ def test_box_problem_without_a_known_image_size():
     ('text', 'number'),
     [('10', 10), (' 10.5\n', 10.5), ('1e1', 10), ('1_0', None), ('\u0661\u0660', None), ('', None)],
 )
-def test_numbers_of_voc_files_are_those_that_others_read(text, number):
-    """Python alone takes underscores and the digits of all scripts."""
+def test_numbers_of_voc_files_are_read_as_other_readers_do(text, number):
+    """Python also accepts underscores and the digits of every script."""
     corners = ''.join(f'<{key}>{text}</{key}>' for key in ('xmin', 'ymin', 'xmax', 'ymax'))
     xml = f'<annotation><object><name>a</name><bndbox>{corners}</bndbox></object></annotation>'
     _, (item,) = read_voc(xml.encode())

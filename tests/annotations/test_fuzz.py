@@ -1,6 +1,6 @@
-"""Readers of annotations on anything: what is accepted is sound, all else is said.
+"""Fuzz the annotation readers: what they accept is valid, the rest is reported.
 
-`HYPOTHESIS_PROFILE=long` tries twenty times as much.
+`HYPOTHESIS_PROFILE=long` runs twenty times as many examples.
 """
 
 import io
@@ -49,7 +49,7 @@ def _quiet():
 
 
 def check_instances(dataset):
-    """Each accepted box is finite, inside its image, has an area and a class that is known."""
+    """Check that each accepted box is finite, in its image, and has an area and a known class."""
     dataset.num_boxes = 0
     for index in range(len(dataset)):
         info = dataset.get_data_info(index)
@@ -63,8 +63,8 @@ def check_instances(dataset):
             assert instance['ignore_flag'] in (0, 1)
 
 
-# Hypothesis draws seeds and text; files of many parts are made from a seed, which is ten times
-# as fast as drawing each part.
+# Hypothesis draws seeds and text; files with many parts are made from a seed, which is ten times
+# faster than drawing each part.
 seeds = st.integers(0, 2**32 - 1).map(Random)
 ODD = [
     float('nan'),
@@ -127,7 +127,7 @@ def coco_file(rng):
 
 
 def read(kind, folder, ann_file, prefix):
-    """A dataset whose boxes were checked; or `None` and what is wrong with the file."""
+    """Return a dataset with checked boxes, or `None` and what is wrong with the file."""
     try:
         dataset = kind(
             data_root=str(folder),
@@ -135,7 +135,7 @@ def read(kind, folder, ann_file, prefix):
             data_prefix=prefix,
             metainfo=dict(classes=CLASSES),
             pipeline=[],
-            serialize_data=False,  # it collects garbage each time, which takes long
+            serialize_data=False,  # it collects garbage each time, which is slow
         )
     except UserError as error:
         return None, str(error)
@@ -239,7 +239,7 @@ def test_voc_bytes(voc_folder):
 
 
 def mask_file(rng):
-    """A mask in any mode, some damaged or cut off."""
+    """Return a mask file in any mode; some are damaged or truncated."""
     mode = rng.choice(['L', 'P', '1', 'RGB', 'RGBA', 'I', 'I;16', 'LA', 'CMYK', 'F'])
     values = np.array(rng.choices(range(rng.choice([2, 5, 7, 256])), k=48), np.uint8).reshape(6, 8)
     image = Image.fromarray(values)

@@ -1,4 +1,4 @@
-"""Images that are turned, huge, or of another size than annotated; what their headers say."""
+"""Images that EXIF rotates, huge ones, ones of another size than annotated; image headers."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from mbv2_backbone.annotations.images import (
 
 
 def marked(orientation):
-    """A photo that is black but for a white box, as stored and as seen: data, xywh, xywh."""
+    """Return JPEG data of a white box on black, and the box as stored and as seen, xywh."""
     stored = np.zeros((60, 90, 3), np.uint8)
     stored[10:25, 50:80] = 255
     data = jpeg(stored, orientation)
@@ -32,7 +32,7 @@ def marked(orientation):
 @pytest.mark.parametrize('loader', ['LoadImageFromFile', 'LoadImageLazily'])
 @pytest.mark.parametrize('view', ['stored', 'seen'])
 def test_boxes_of_rotated_images_fit(tmp_path, orientation, loader, view):
-    """Whichever view was annotated; where the size does not tell, it is the one that is seen."""
+    """Either view may be annotated; where the size cannot tell, it is the one that is seen."""
     data, stored, seen = marked(orientation)
     if orientation in (2, 3, 4) and view == 'stored':
         pytest.skip('the size is the same in both views')
@@ -53,7 +53,7 @@ def test_boxes_of_rotated_images_fit(tmp_path, orientation, loader, view):
 
 
 def test_an_image_of_another_size_than_annotated(tmp_path):
-    """Boxes that fit are kept; where they do not, another image takes its place."""
+    """Boxes that fit are kept; if they do not fit, another image is used."""
     for name in ('sound', 'fits', 'too_small'):
         (tmp_path / f'{name}.jpg').write_bytes(jpeg(smooth_pixels()))
     sizes = dict(sound=(80, 60), fits=(160, 120), too_small=(160, 120))
@@ -79,7 +79,7 @@ def test_a_huge_jpeg_is_decoded_small(tmp_path):
     try:
         Path('/proc/self/clear_refs').write_text(
             '5', encoding='utf-8'
-        )  # the peak is counted from now on
+        )  # the peak is measured from here on
     except OSError:
         pytest.skip('the kernel does not tell')
     before = peak_memory()
@@ -128,7 +128,7 @@ def test_a_gray_image_is_read_as_8_bit_colour(tmp_path, dtype):
 
 
 @pytest.mark.parametrize('data', [None, b'', b'no image', jpeg(smooth_pixels())[:-400]])
-def test_no_image_is_read_from_a_broken_file(tmp_path, data):
+def test_a_broken_file_gives_no_image(tmp_path, data):
     path = tmp_path / 'broken.jpg'
     if data is not None:
         path.write_bytes(data)

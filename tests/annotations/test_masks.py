@@ -1,4 +1,4 @@
-"""Masks in every coding: mmseg's own loader and slow loops are the oracles."""
+"""Masks in every coding, against mmseg's own loader and slow loops."""
 
 import numpy as np
 import pytest
@@ -71,7 +71,7 @@ def test_ignored_and_unknown_colours_and_indices(tmp_path):
         decode_mask(indices * 100, MaskCoding(), 'x.png')
 
 
-def test_lossy_translucent_and_odd_files_are_refused(tmp_path):
+def test_lossy_translucent_and_unusual_files_are_refused(tmp_path):
     grey = Image.fromarray(np.zeros((4, 4), np.uint8))
     glass = grey.convert('RGBA')
     glass.putalpha(7)

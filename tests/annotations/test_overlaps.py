@@ -1,4 +1,4 @@
-"""The IoU in numpy against the one in torch, to the bit."""
+"""IoU in numpy against IoU in torch, bit for bit."""
 
 import numpy as np
 import pytest
@@ -42,7 +42,7 @@ def test_areas_by_hand():
 
 
 @pytest.mark.parametrize('shape', [(9, 6), (4, 12), (0, 3), (3, 0)])
-def test_matching_takes_the_cheapest_free_pair_again_and_again(shape):
+def test_matching_repeatedly_takes_the_cheapest_free_pair(shape):
     rng = np.random.default_rng(sum(shape))
     is_pair = rng.random(shape) < 0.6
     first, last = rng.integers(0, 4, shape), rng.integers(0, 2, shape)

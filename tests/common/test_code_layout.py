@@ -1,4 +1,4 @@
-"""Configs are laid out as code without a change of meaning."""
+"""Configs are formatted as code without a change of meaning."""
 
 import random
 
@@ -23,7 +23,7 @@ def random_value(rng, depth):
 
 
 @pytest.mark.parametrize('seed', range(5))
-def test_configs_are_laid_out_without_a_change_of_meaning(seed, tmp_path):
+def test_configs_are_formatted_without_a_change_of_meaning(seed, tmp_path):
     rng = random.Random(seed)
     values = {f'setting_{i}': random_value(rng, 4) for i in range(8)}
     values = {k: v for k, v in values.items() if 'inf' not in repr(v)}
@@ -37,7 +37,7 @@ def test_configs_are_laid_out_without_a_change_of_meaning(seed, tmp_path):
             assert len(line) <= 80, line
 
 
-def test_a_config_has_one_item_a_line_where_it_does_not_fit():
+def test_a_config_has_one_item_per_line_where_it_does_not_fit():
     code = f'a = dict(b=[{", ".join(["100000"] * 12)}], c=dict(d=1))\n'
     items = '        100000,\n' * 12
     assert lay_out(code) == f'a = dict(\n    b=[\n{items}    ],\n    c=dict(d=1),\n)\n'

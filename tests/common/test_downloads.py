@@ -1,4 +1,4 @@
-"""Downloads go on where they broke off, whatever the server does."""
+"""Downloads resume after any server failure."""
 
 import io
 import random
@@ -30,7 +30,7 @@ def get(site, path):
     download(f'{site.url}/file.zip', path, name='file.zip')
 
 
-def test_it_arrives_and_shows_how_far_it_is_and_how_fast(site, tmp_path, capsys):
+def test_a_download_arrives_and_shows_its_progress_and_speed(site, tmp_path, capsys):
     get(site, tmp_path / 'a')
     assert (tmp_path / 'a').read_bytes() == CONTENT
     lines = capsys.readouterr().err.splitlines()
@@ -52,7 +52,7 @@ def test_a_terminal_gets_one_line(site, tmp_path, monkeypatch):
     assert '\rfile.zip: 3.0 of 3.0 MB (100 %), ' in shown
 
 
-def test_a_length_that_is_not_known(site, tmp_path, capsys, monkeypatch):
+def test_an_unknown_length(site, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(downloads, '_BYTES_A_LINE', 1_000_000)
     site.says_length = False
     get(site, tmp_path / 'a')
@@ -69,7 +69,7 @@ def test_an_empty_file(site, tmp_path):
     assert (tmp_path / 'a').read_bytes() == b''
 
 
-def test_a_part_is_completed(site, tmp_path):
+def test_a_partial_file_is_completed(site, tmp_path):
     (tmp_path / 'a').write_bytes(CONTENT[:2_000_000])
     get(site, tmp_path / 'a')
     assert (tmp_path / 'a').read_bytes() == CONTENT
@@ -77,8 +77,8 @@ def test_a_part_is_completed(site, tmp_path):
 
 
 @pytest.mark.parametrize('resets', [False, True])
-def test_a_connection_that_drops_is_taken_up_again(site, tmp_path, resets):
-    # A reset may take with it what was sent before.
+def test_a_dropped_connection_is_resumed(site, tmp_path, resets):
+    # A reset may discard data that was sent before it.
     site.resets, site.drops = resets, [1_000_000, 5] if resets else [1_000_000, 700_000, 0, 5]
     get(site, tmp_path / 'a')
     assert (tmp_path / 'a').read_bytes() == CONTENT
@@ -87,7 +87,7 @@ def test_a_connection_that_drops_is_taken_up_again(site, tmp_path, resets):
         assert begins == [None, 'bytes=1000000-', *['bytes=1700000-'] * 2, 'bytes=1700005-']
 
 
-def test_a_server_without_ranges_sends_it_all_again(site, tmp_path):
+def test_a_server_without_ranges_sends_the_whole_file_again(site, tmp_path):
     site.ranges, site.drops = False, [1_000_000]
     (tmp_path / 'a').write_bytes(b'another beginning')
     get(site, tmp_path / 'a')
@@ -95,7 +95,7 @@ def test_a_server_without_ranges_sends_it_all_again(site, tmp_path):
     assert len(site.requests) == 2
 
 
-def test_it_gives_up_when_nothing_new_comes(site, tmp_path):
+def test_a_download_without_progress_is_given_up(site, tmp_path):
     site.drops = [1000, *[0] * 20]
     with pytest.raises(DroppedConnectionError, match=f'after 1000 of {len(CONTENT)} bytes'):
         get(site, tmp_path / 'a')
@@ -103,20 +103,20 @@ def test_it_gives_up_when_nothing_new_comes(site, tmp_path):
     assert (tmp_path / 'a').read_bytes() == CONTENT[:1000]
 
 
-def test_a_whole_file_is_not_sent_again(site, tmp_path):
+def test_a_complete_file_is_not_sent_again(site, tmp_path):
     (tmp_path / 'a').write_bytes(CONTENT)
     get(site, tmp_path / 'a')
     assert (tmp_path / 'a').read_bytes() == CONTENT
     assert len(site.requests) == 1
 
 
-def test_a_part_that_is_longer_than_the_file_is_replaced(site, tmp_path):
+def test_a_partial_file_that_is_too_long_is_replaced(site, tmp_path):
     (tmp_path / 'a').write_bytes(CONTENT + b'more')
     get(site, tmp_path / 'a')
     assert (tmp_path / 'a').read_bytes() == CONTENT
 
 
-def test_no_such_file_and_no_server_end_at_once(site, tmp_path):
+def test_a_missing_file_and_a_missing_server_end_at_once(site, tmp_path):
     with pytest.raises(urllib.error.HTTPError, match='404'):
         download(f'{site.url}/other.zip', tmp_path / 'a', name='other.zip')
     assert len(site.requests) == 1

@@ -1,4 +1,4 @@
-"""Lists in messages."""
+"""Lists in messages are cut to a few entries."""
 
 import pytest
 
@@ -14,7 +14,7 @@ from mbv2_backbone.common.messages import first_lines, first_names
         (5, '0, 1, 2 and 2 more', ['  0', '  1', '  2', '  and 2 more']),
     ],
 )
-def test_what_does_not_fit_is_counted(count, names, lines):
+def test_the_entries_left_out_are_counted(count, names, lines):
     entries = [str(i) for i in range(count)]
     assert first_names(iter(entries)) == names
     assert first_names(entries, 3) == names

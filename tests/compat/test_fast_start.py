@@ -1,3 +1,5 @@
+"""The fast start of the tools: what is loaded late, and that all of it still works."""
+
 import json
 import os
 import subprocess
@@ -37,7 +39,7 @@ HEAVY = (
 
 
 ON = {FAST_START: '1'}
-# A config tells how the process that reads it was started, and that of a data loader's worker.
+# A config that records how its process was started, and how a loader worker was.
 PROBE = """
 import json
 import multiprocessing
@@ -55,7 +57,7 @@ TORCHRUN = ('-m', 'torch.distributed.run', '--nproc_per_node=1', '--standalone')
 
 
 def probe(folder, *command, **settings):
-    """Return what a tool and its worker say of their start, and which heavy modules it loaded."""
+    """Return how a tool and its loader worker started, and which heavy modules it loaded."""
     config = folder / 'probe.py'
     config.write_text(f'heavy = {HEAVY}\n{PROBE}')
     env = dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1') | settings
@@ -86,13 +88,13 @@ def test_the_processes_of_our_tools_start_fast(command, tmp_path):
     assert not heavy
 
 
-def test_a_tool_starts_as_the_toolboxes_do_where_that_is_asked_for(tmp_path):
+def test_the_fast_start_can_be_turned_off(tmp_path):
     told, heavy = probe(tmp_path, ROOT / 'tools/train.py', **{FAST_START: '0'})
     assert not any('mbv2_backbone' in module for module in told)
     assert 'torch.distributed.fsdp' in heavy
 
 
-def test_a_training_step_loads_nothing_heavy_and_all_of_it_works_when_used():
+def test_a_training_step_loads_nothing_heavy_and_everything_works_when_used():
     run_python(
         f"""
 {TRAIN_A_STEP}
@@ -135,7 +137,7 @@ assert isinstance(visualizer.ax_save._make()[2], matplotlib.axes.Axes)
     )
 
 
-def test_training_steps_are_those_of_torch_before_and_after_the_compiler_loads():
+def test_training_steps_equal_torchs_before_and_after_the_compiler_loads():
     run_python(
         """
 import importlib, sys, torch
@@ -174,7 +176,7 @@ for name in ('add_param_group', 'zero_grad'):
     )
 
 
-def test_a_visualizer_knows_its_resolution_before_it_draws():
+def test_a_visualizer_has_its_resolution_before_it_draws():
     import matplotlib
 
     visualizer = Visualizer(fig_save_cfg={'frameon': False, 'dpi': 50})

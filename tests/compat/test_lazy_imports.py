@@ -1,4 +1,4 @@
-"""Imports of toolboxes that are deferred until their names are used."""
+"""Toolbox imports that are deferred until their names are used."""
 
 import ast
 import sys
@@ -42,7 +42,7 @@ def test_imports_are_deferred_unless_needed_at_once(code, is_deferred):
 
 @pytest.fixture
 def toolbox(tmp_path, monkeypatch):
-    """Run code as a file of a toolbox is run, beside a package `shapely` that is not loaded yet."""
+    """Return a function that runs code as a toolbox module, with `shapely` not loaded yet."""
     (tmp_path / 'shapely.py').write_text('class Base: pass\ndef double(x): return 2 * x\n')
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, 'shapely', raising=False)

@@ -1,4 +1,4 @@
-"""mmcv's public ops, run on the stand-in, against slow oracles that follow mmcv's definition."""
+"""mmcv's RoI and focal loss ops on the stand-in, against slow reference code."""
 
 import itertools
 import math
@@ -50,7 +50,7 @@ def slow_roi_align(x, rois, size, scale, ratio, mode, aligned):
 
 
 def assert_same_gradient(fast, slow, x):
-    """Compare outputs and the gradients of a random projection of them."""
+    """Compare outputs, and the gradients of a random projection of them."""
     results = []
     for function in (fast, slow):
         leaf = x.clone().requires_grad_()
@@ -203,12 +203,12 @@ def test_sigmoid_focal_loss_without_rows():
         ),
     ],
 )
-def test_other_ops_refuse_by_name(op, call):
+def test_other_ops_are_refused_by_name(op, call):
     with pytest.raises(RuntimeError, match=f"'{op}'.*pip install"):
         call()
 
 
-def test_nothing_was_compiled_and_it_says_so():
+def test_mmcv_reports_that_nothing_was_compiled():
     assert 'stand-in' in mmcv.ops.get_compiler_version()
     assert 'stand-in' in mmcv.ops.get_compiling_cuda_version()
     assert not hasattr(mmcv._ext, '__wrapped__')

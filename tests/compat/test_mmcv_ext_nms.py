@@ -1,4 +1,4 @@
-"""mmcv's suppression of boxes, run on the stand-in, against slow oracles."""
+"""mmcv's NMS ops on the stand-in, against slow reference code."""
 
 import math
 
@@ -33,7 +33,7 @@ def slow_nms(boxes, scores, threshold, offset=0):
 
 
 def slow_soft_nms(boxes, scores, threshold, sigma, min_score, method, offset):
-    """Pick the best, move the front into its place; the last takes the place of one dropped."""
+    """Take the best and move the first into its place; the last replaces a dropped box."""
     left = [[*pair] for pair in zip(scores.tolist(), range(len(scores)), strict=True)]
     boxes, kept = boxes.double().tolist(), []
     while left:

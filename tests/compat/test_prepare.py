@@ -1,3 +1,5 @@
+"""The stand-in for `mmcv._ext`, early imports, bases of the toolboxes, and safe checkpoints."""
+
 import importlib.metadata
 import sys
 import zipfile
@@ -171,7 +173,7 @@ for path in paths:
 """)
 
 
-def test_installed_path_of_what_is_not_installed():
+def test_the_installed_path_of_a_package_that_is_not_installed():
     assert not compat_packages.is_installed('no-such-distribution')
     with pytest.raises(importlib.metadata.PackageNotFoundError):
         compat_packages.get_installed_path('no-such-distribution')
@@ -235,7 +237,7 @@ def test_a_runner_checkpoint_loads_safely_and_resumes(tmp_path, monkeypatch):
     runner = make_runner(tmp_path, 2, resume=True)
     runner.train()
     assert runner.epoch == 2
-    # mmengine has loaded by now, and what was allowed is allowed still.
+    # mmengine has loaded by now, and the allowed classes are still allowed.
     loaded = torch.load(checkpoint)
     history = loaded['message_hub']['log_scalars']['train/loss']
     assert len(history.data[0]) == 2

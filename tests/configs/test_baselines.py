@@ -1,4 +1,4 @@
-"""The configs of the baselines: equal terms with ours, and models that train and are evaluated."""
+"""The baseline configs train on equal terms with ours, and their models train and evaluate."""
 
 import cv2
 import numpy as np
@@ -40,7 +40,7 @@ def load(name, options=()):
 
 
 def terms(cfg):
-    """What all that are compared must have in common."""
+    """Return the settings that all compared configs must share."""
     data = cfg.train_dataloader.dataset
     data = data.get('dataset', data)
     steps = [step for split in (data, cfg.val_dataloader.dataset) for step in walk(split.pipeline)]
@@ -107,7 +107,7 @@ def test_pretrained_runs_differ_in_their_weights_alone():
     assert weights[0]['type'] == 'Pretrained'
 
 
-def test_options_in_the_comments_are_taken():
+def test_the_options_in_the_comments_work():
     text = (BASELINES / 'ssdlite_torchvision_bccd.py').read_text()
     options = [word for word in text.split('_base_ =')[0].split() if word.startswith('optim_')]
     assert len(options) == 4
@@ -132,7 +132,7 @@ def test_the_models_are_those_of_the_packages():
 
 
 def batch(size, seed):
-    """Two images with boxes, one without, RGB from 0 to 1."""
+    """Return two images with boxes and one without, RGB from 0 to 1."""
     generator = torch.Generator().manual_seed(seed)
     samples = []
     for count in (2, 0, 3):
@@ -153,7 +153,7 @@ def test_the_wrapped_losses_are_torchvisions():
             dict(boxes=s.gt_instances.bboxes, labels=s.gt_instances.labels + 1) for s in samples
         ]
         model.network.train()
-        for module in model.network.modules():  # so that two calls see the same statistics
+        for module in model.network.modules():  # so that both calls see the same statistics
             if isinstance(module, torch.nn.BatchNorm2d):
                 module.momentum = 0.0
         found = model(images, samples, mode='loss')

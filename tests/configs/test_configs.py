@@ -78,7 +78,7 @@ def test_mmdets_checkpoint_loads_as_it_is_and_detects_the_same():
     x = images(2, 3, 320, 320)
     with torch.no_grad():
         for convs, scores in zip(theirs.bbox_head.cls_convs, theirs._forward(x)[0], strict=True):
-            convs[-1].weight /= scores.std() / 2  # scores that differ, not a crowd of ones
+            convs[-1].weight /= scores.std() / 2  # scores that differ
     ours.load_state_dict(theirs.state_dict())
     sample = DetDataSample(
         metainfo=dict(
@@ -99,7 +99,7 @@ def test_mmdets_checkpoint_loads_as_it_is_and_detects_the_same():
         assert torch.equal(a.labels, b.labels)
 
 
-def test_one_classes_value_drives_head_metainfo_and_evaluator():
+def test_one_list_of_classes_sets_head_metainfo_and_evaluator():
     cfg = load_config(config_path('ssdlite_mbv2_coco'), ['classes=("cat","dog")'])
     assert cfg.model.bbox_head.num_classes == 2
     assert {tuple(d.metainfo.classes) for d in datasets_of(cfg)} == {('cat', 'dog')}

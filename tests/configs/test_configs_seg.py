@@ -1,4 +1,4 @@
-"""The segmentation and joint configs: they build, fit, and follow one override."""
+"""The segmentation and joint configs build, their parts fit, and one override changes them."""
 
 import glob
 import os.path as osp
@@ -58,9 +58,9 @@ def test_one_override_evaluates_a_checkpoint_at_output_stride_8(name, rates):
         assert at_8(torch.zeros(1, 3, 65, 65), mode='tensor').shape == (1, 21, 9, 9)
 
 
-def test_synchronised_norms_only_where_several_gpus_train():
+def test_synchronised_norms_are_only_for_several_gpus():
     cfg = load_config(config_path('deeplabv3_mbv2_voc12aug'))
-    assert cfg.sync_bn == 'torch'  # mmengine uses it in distributed runs alone
+    assert cfg.sync_bn == 'torch'  # mmengine uses it only in distributed runs
     assert 'SyncBN' not in str(cfg.model)
     machine = dict(precision='float32', channels_last=True, num_processes=2, max_workers=0)
     cfg = fit_machine(Machine(device='cuda', backend='nccl', **machine)).change(cfg)
@@ -69,7 +69,7 @@ def test_synchronised_norms_only_where_several_gpus_train():
     assert 'sync_bn' not in cfg
 
 
-def test_classes_of_a_joint_config_drive_both_heads():
+def test_the_classes_of_a_joint_config_set_both_heads():
     name = 'ssdlite-deeplabv3_mbv2_sample'
     cfg = load_config(config_path(name), ['classes=("cat","dog")'])
     assert (cfg.model.bbox_head.num_classes, cfg.model.decode_head.num_classes) == (2, 3)

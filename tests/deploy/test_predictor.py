@@ -1,4 +1,4 @@
-"""What runs an exported file, without one: images, boxes, metadata; no torch beneath it."""
+"""Predictor's image, box and metadata handling, without a real exported file or torch."""
 
 import json
 import subprocess
@@ -16,8 +16,8 @@ from mbv2_backbone.deploy import Predictor
 from mbv2_backbone.deploy.image import (
     Placement,
     check_image,
+    load_rgb,
     place,
-    read_image,
     resize,
     resize_mask,
 )
@@ -62,7 +62,7 @@ METADATA = Metadata(
         ((300, 200), (299, 7)),
     ],
 )
-def test_resize_is_that_of_the_toolboxes(old, new, monkeypatch):
+def test_resizing_equals_the_toolboxes(old, new, monkeypatch):
     image = np.random.default_rng(0).integers(0, 256, (*old, 3), dtype=np.uint8)
     assert np.array_equal(resize(image, new), mmcv.imresize(image, new[::-1]))
     monkeypatch.setitem(sys.modules, 'cv2', None)
@@ -82,7 +82,7 @@ def test_resize_is_that_of_the_toolboxes(old, new, monkeypatch):
         ((5, 5), (5, 5), (5, 5)),
     ],
 )
-def test_masks_come_back_as_from_logits_that_are_resized(old, placed, new, align_corners):
+def test_masks_equal_the_argmax_of_resized_logits(old, placed, new, align_corners):
     logits = np.random.default_rng(0).normal(size=(4, *old)).astype(np.float32)
     whole = torch.from_numpy(logits[None, :, : placed[0], : placed[1]])
     expected = torch.nn.functional.interpolate(
@@ -101,7 +101,7 @@ def test_a_large_mask_is_resized_in_blocks(monkeypatch):
     assert np.array_equal(resize_mask(mask, logits, (70, 80), align_corners=False), expected)
 
 
-def test_an_image_is_padded_with_its_ratio_kept_and_comes_back():
+def test_padding_keeps_the_aspect_ratio_and_can_be_undone():
     image = np.full((50, 25, 3), 9, np.uint8)
     rules = replace(METADATA, input_size=(40, 40))
     placed, where = place(image, rules)
@@ -117,7 +117,7 @@ def test_an_image_is_padded_with_its_ratio_kept_and_comes_back():
 
 
 def raw_outputs(head, count, seed):
-    """Class logits, box codes of a head on three levels of features."""
+    """Return class logits and box deltas of a head on three feature levels."""
     generator = torch.Generator().manual_seed(seed)
     sizes = ((4, 4), (2, 2))
     logits = [
@@ -161,7 +161,7 @@ def test_boxes_are_chosen_as_the_head_chooses_them(seed, options):
         assert np.array_equal(found[2], expected[i].labels)
 
 
-def test_boxes_that_only_touch_stay_and_no_boxes_are_no_trouble():
+def test_boxes_that_only_touch_stay_and_no_boxes_are_fine():
     assert nms(np.zeros((0, 4)), 0.5).tolist() == []
     boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 9], [10, 0, 20, 10], [3, 3, 3, 3]])
     assert nms(boxes, 0.5).tolist() == [0, 2, 3]
@@ -169,7 +169,7 @@ def test_boxes_that_only_touch_stay_and_no_boxes_are_no_trouble():
     assert [len(part) for part in nothing] == [0, 0, 0]
 
 
-def test_metadata_comes_back_and_a_foreign_file_is_refused():
+def test_metadata_survives_and_a_foreign_file_is_refused():
     assert Metadata.from_strings(METADATA.to_strings(), 'x.onnx') == METADATA
     assert METADATA.task == 'joint'
     assert json.loads(METADATA.to_strings()['detection'])['classes'] == ['a', 'b', 'c']
@@ -197,22 +197,22 @@ def test_an_array_that_is_no_image_is_refused(image, message):
         check_image(image)
 
 
-def test_an_image_file_is_read_as_it_is_to_be_seen(tmp_path):
+def test_an_image_file_is_read_as_exif_says_it_is_seen(tmp_path):
     with pytest.raises(UserError, match='no image at'):
-        read_image(tmp_path / 'none.jpg')
+        load_rgb(tmp_path / 'none.jpg')
     (tmp_path / 'bad.jpg').write_bytes(b'no image')
     with pytest.raises(UserError, match='cannot be read as an image'):
-        read_image(tmp_path / 'bad.jpg')
+        load_rgb(tmp_path / 'bad.jpg')
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8))
     image.save(tmp_path / 'whole.jpg')
     whole = (tmp_path / 'whole.jpg').read_bytes()
     (tmp_path / 'cut.jpg').write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UserError, match='cannot be read as an image'):
-        read_image(tmp_path / 'cut.jpg')
+        load_rgb(tmp_path / 'cut.jpg')
     exif = image.getexif()
-    exif[0x0112] = 6  # turned by 90 degrees
+    exif[0x0112] = 6  # rotated by 90 degrees
     image.save(tmp_path / 'turned.png', exif=exif)
-    assert np.array_equal(read_image(tmp_path / 'turned.png'), np.rot90(np.asarray(image), -1))
+    assert np.array_equal(load_rgb(tmp_path / 'turned.png'), np.rot90(np.asarray(image), -1))
 
 
 @pytest.mark.parametrize('suffix', ['onnx', 'xml', 'pt2'])

@@ -1,4 +1,4 @@
-"""Predictor where nothing is installed but numpy, OpenCV, Pillow and a runtime."""
+"""Predictor with only numpy, OpenCV, Pillow and a runtime installed."""
 
 import json
 import subprocess
@@ -45,7 +45,7 @@ def exported(sample_dataset, tmp_path_factory):
 
 @pytest.mark.parametrize('runtime', PACKAGES)
 def test_the_predictor_needs_no_torch(exported, tmp_path, runtime):
-    """A new virtual environment that holds links to a few packages and nothing else."""
+    """A new virtual environment links to a few packages and has nothing else."""
     path, image = exported
     subprocess.run(
         [sys.executable, '-m', 'venv', '--without-pip', '--symlinks', tmp_path / 'venv'], check=True

@@ -1,4 +1,4 @@
-"""`.pt2` files: which of their records are pickles is read from the file, not guessed."""
+"""`.pt2` files: the check reads from the file which of its records are pickles."""
 
 import io
 import json
@@ -18,7 +18,7 @@ WEIGHT, CONFIG = 'program/data/weights/weight_0', 'weights_config.json'
 
 
 class Scale(torch.nn.Module):
-    """Its weight and its constant are floats with the bytes that a pickle or a zip begins with."""
+    """A module whose weight and constant are floats with the first bytes of a pickle or a zip."""
 
     def __init__(self):
         super().__init__()
@@ -39,7 +39,7 @@ def program(tmp_path_factory):
 
 
 def changed(program, path, replaced, added=()):
-    """Write a program with other records: `{end of a name: change}`, `[(name, data)]`."""
+    """Write a program; replace records by `{end of name: change}`, add `[(name, data)]`."""
     with zipfile.ZipFile(program) as source, zipfile.ZipFile(path, 'w') as target:
         for name in source.namelist():
             data = source.read(name)
@@ -51,7 +51,7 @@ def changed(program, path, replaced, added=()):
     return path
 
 
-def test_tensors_whose_bytes_look_like_pickles_are_let_through(program, tmp_path):
+def test_tensors_whose_bytes_look_like_pickles_are_accepted(program, tmp_path):
     with zipfile.ZipFile(program) as archive:
         assert archive.read(WEIGHT).startswith(LIKE_PICKLES)
     check_program(program)
@@ -114,7 +114,7 @@ def test_pickles_are_refused_wherever_torch_would_open_them(program, tmp_path, p
             check_program(changed(program, path, replaced, added))
 
 
-def test_records_that_stand_twice_are_refused(program, tmp_path):
+def test_duplicate_records_are_refused(program, tmp_path):
     for name in (WEIGHT, WEIGHT.upper()):
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')  # zipfile says so, too

@@ -1,3 +1,5 @@
+"""Cropping, expanding and resizing in one step, against mmdet's three transforms."""
+
 import numpy as np
 import pytest
 import torch
@@ -19,7 +21,7 @@ ODD_SHAPES = [(1, 1), (1, 200), (300, 2), (3, 5), (20, 900)]
 
 
 def with_positions(results, dtype=np.uint8):
-    """The sample with two more channels in the image, that tell x and y of each pixel."""
+    """Return the sample with two more image channels: the x and y of each pixel."""
     height, width = results['img_shape']
     y, x = np.mgrid[:height, :width]
     img = np.concatenate([results['img'], np.stack([x, y], -1)], -1)
@@ -28,7 +30,7 @@ def with_positions(results, dtype=np.uint8):
 
 @pytest.fixture(scope='module')
 def stock_runs():
-    """What mmdet makes of each sample: window of positions, results, next random number."""
+    """Return mmdet's window of positions, results and next random number for each sample."""
     crop, resize = build(*stock_steps((255, 255, *MEAN))[:2]), build(stock_steps()[2])
     runs = []
     for seed in SEEDS:
@@ -60,7 +62,7 @@ def test_same_random_numbers_give_the_same_boxes_and_pixels(stock_runs):
 
 
 def draw_window(results, seed):
-    """The window of the original image that our functions choose."""
+    """Return the window of the original image that our functions choose."""
     height, width = results['img_shape']
     np.random.seed(seed)
     (w, h), (x, y) = sample_expansion((width, height), (1, 4), 0.5)
@@ -70,14 +72,14 @@ def draw_window(results, seed):
 
 
 def positions_in(window, height, width, fill=255):
-    """What mmdet's window of positions has to be."""
+    """Return the window of positions that mmdet must produce."""
     x1, y1, x2, y2 = window
     y, x = np.mgrid[y1:y2, x1:x2]
     is_inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
     return np.where(is_inside[..., None], np.stack([x, y], -1), fill)
 
 
-def test_same_random_numbers_choose_the_very_same_window(stock_runs):
+def test_same_random_numbers_choose_the_same_window(stock_runs):
     for seed, (expected, _, _) in zip(SEEDS, stock_runs, strict=True):
         results = sample(seed)
         window = draw_window(results, seed)
@@ -96,14 +98,14 @@ def test_same_window_of_tiny_and_long_images():
 
 
 def describe(results):
-    """Area and aspect ratio of the boxes, how many were kept, how much of the result they cover."""
+    """Return areas and aspect ratios of boxes, how many were kept, and how much they cover."""
     boxes = results['gt_bboxes'].tensor.numpy()
     w, h = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
     return w * h, (w + 1) / (h + 1), len(boxes), (w * h).sum(), np.prod(results['scale_factor'])
 
 
 def distance(first, second):
-    """Largest distance of two empirical distribution functions (Kolmogorov-Smirnov)."""
+    """Return the largest distance between two empirical distributions (Kolmogorov-Smirnov)."""
     at = np.concatenate([first, second])
     parts = [np.searchsorted(np.sort(x), at, side='right') / len(x) for x in (first, second)]
     return abs(parts[0] - parts[1]).max()
@@ -120,12 +122,12 @@ def test_other_random_numbers_give_the_same_distribution(stock_runs):
         strict=True,
     ):
         first, second = np.hstack(of_ours), np.hstack(of_stock)
-        # Two samples of one distribution are farther apart than this once in 1000 times.
+        # Two samples of one distribution are farther apart than this 1 time in 1000.
         limit = 1.95 * (1 / len(first) + 1 / len(second)) ** 0.5
         assert distance(first, second) < limit, name
 
 
-def test_tiny_and_long_images_are_treated_as_mmdet_does():
+def test_tiny_and_long_images_are_treated_as_in_mmdet():
     stock, ours = build(*stock_steps()), build(ours_step())
     for seed in range(60):
         expected, stock_next = run(stock, sample(seed, ODD_SHAPES), seed)
@@ -152,7 +154,7 @@ def test_centre_on_the_edge_of_the_crop_is_outside():
     assert centres_inside(boxes[:0], (10, 20, 30, 30)).shape == (0,)
 
 
-def test_crop_that_never_fits_ends_at_the_bound(monkeypatch):
+def test_a_crop_that_never_fits_stops_at_the_limit(monkeypatch):
     rounds = RandomExpandCropResize().max_rounds
     assert (6 / 7) ** rounds < 1e-12 < (6 / 7) ** (rounds - 1)
     drawn = []
@@ -162,7 +164,7 @@ def test_crop_that_never_fits_ends_at_the_bound(monkeypatch):
     assert drawn == [7] * rounds
 
 
-def test_window_wholly_outside_shows_the_fill():
+def test_a_window_outside_the_image_shows_the_fill():
     img = smooth_image(20, 30)
     for window in [(31, 0, 60, 20), (-50, -40, -2, -2), (0, 25, 30, 90)]:
         got = resample_window(img, window, (12, 9), (1, 2, 3))
@@ -170,7 +172,7 @@ def test_window_wholly_outside_shows_the_fill():
         assert (got == (1, 2, 3)).all()
 
 
-def test_reduction_never_enlarges_and_is_the_largest():
+def test_the_reduction_is_the_largest_without_enlarging():
     rng = np.random.default_rng(0)
     for _ in range(500):
         w, h, size_w, size_h = rng.integers(1, 900, 4) * rng.choice([1, 4], 4)

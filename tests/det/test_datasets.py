@@ -1,3 +1,5 @@
+"""The checked COCO and VOC datasets drop bad boxes, name them, and refuse wrong classes."""
+
 import json
 
 import cv2
@@ -47,7 +49,7 @@ def test_coco_drops_and_names_each_bad_box(coco, log):
         assert f'a.jpg: {tuple(map(float, box))}' in log[0]
 
 
-def test_steps_of_a_pipeline_keep_their_tuples(coco):
+def test_the_steps_of_a_pipeline_keep_their_tuples(coco):
     steps = [dict(type='LoadImageFromFile'), dict(type='RandomResize', scale=(32, 24),
              ratio_range=(1, 2))]  # fmt: skip
     dataset = CheckedCocoDataset(**coco, metainfo=dict(classes=('cat', 'dog')), pipeline=steps)

@@ -1,4 +1,4 @@
-"""Annotation files with faults: what can be mended is named, all else is refused."""
+"""Faulty annotations: fixable ones are reported, others refused."""
 
 import pytest
 from helpers.fault import LAZY, LOAD, coco, coco_file, jpeg, smooth_pixels
@@ -8,7 +8,7 @@ from mbv2_backbone.common.messages import UserError
 from mbv2_backbone.det import CheckedVOCDataset
 
 
-def test_annotations_of_images_that_are_not_there_are_counted(tmp_path, log):
+def test_annotations_of_missing_images_are_counted(tmp_path, log):
     data = coco_file(dict(a=(80, 60)))
     data['annotations'].append(dict(data['annotations'][0], id=77, image_id=5))
     assert len(coco(tmp_path, data)) == 1
@@ -29,18 +29,18 @@ def test_coco_files_that_would_mislead_are_refused(tmp_path):
     refused('[' * 100_000, 'is not a COCO JSON file')
     refused([], 'list')
     refused(dict(good, images=None), 'no list `images`')
-    refused(dict(good, images=[]), 'names no image')
+    refused(dict(good, images=[]), 'lists no images')
     refused(dict(good, images=[*good['images'], good['images'][0]]), 'several images with the id 0')
     refused(dict(good, annotations=good['annotations'] * 2), 'several annotations with the id 0, 1')
     refused(dict(good, categories=[cat, dict(dog, id=1)]), 'several categories with the id 1')
     refused(dict(good, categories=[cat, dict(cat, id=2)]), "several categories named 'cat'")
     refused(dict(good, images=[dict(good['images'][0], width=0)]), 'width of a.jpg is 0')
     refused(dict(good, annotations=[dict(id=1, bbox=[1, 1, 2, 2])]), 'without image_id')
-    refused(dict(good, categories=[cat, dog]), 'another order', classes=('dog', 'cat'))
+    refused(dict(good, categories=[cat, dog]), 'a different order', classes=('dog', 'cat'))
     coco(tmp_path, dict(good, categories=[cat, dog]), classes=('cat', 'dog'))
 
 
-def test_coco_category_ids_with_holes(tmp_path, log):
+def test_coco_category_ids_with_gaps(tmp_path, log):
     data = coco_file(dict(a=(80, 60)), dict(a=[[1, 1, 9, 9], [2, 2, 9, 9], [3, 3, 9, 9]]))
     data['categories'] = [dict(id=40, name='cat'), dict(id=7, name='dog'), dict(id=9, name='cow')]
     for annotation, category in zip(data['annotations'], (7, 40, 9), strict=True):
@@ -53,7 +53,7 @@ def test_coco_category_ids_with_holes(tmp_path, log):
     assert log[1].endswith('other classes: cow (1)')
 
 
-def test_coco_boxes_are_cut_or_dropped_and_named(tmp_path, log):
+def test_coco_boxes_are_clipped_or_dropped_and_named(tmp_path, log):
     boxes = [[-0.5, 1, 9, 9], [70, 50, 20, 20], [79.5, 1, 5, 5], ['1', 2, 3, 4], [1, 2, 3], None]
     data = coco_file(dict(a=(80, 60)), dict(a=boxes))
     dataset = coco(tmp_path, data)
@@ -66,7 +66,7 @@ def test_coco_boxes_are_cut_or_dropped_and_named(tmp_path, log):
     assert 'Cut 2 box(es)' in log[1]
 
 
-def test_images_that_the_filter_leaves_out_are_named(tmp_path, log):
+def test_images_that_the_filter_removes_are_named(tmp_path, log):
     data = coco_file(dict(a=(80, 60), tiny=(1, 1)))
     assert len(coco(tmp_path, data, filter_cfg=dict(min_size=32))) == 1
     assert 'Skipped 1 image(s)' in log[-1]
@@ -85,7 +85,7 @@ def voc_object(box=(11, 11, 31, 41), name='disc', more=''):
 
 
 def voc(folder, files, names=None):
-    """A VOC data set of XML texts by name; the images are there."""
+    """Return a VOC dataset with these XML texts by name; the images exist."""
     for part in ('JPEGImages', 'Annotations', 'ImageSets/Main'):
         (folder / part).mkdir(parents=True, exist_ok=True)
     for name, xml in files.items():
@@ -139,7 +139,7 @@ def test_voc_files_with_faults_are_read_and_named(tmp_path, log):
         'Cut 1 box',
     ):
         assert part in text
-    for i in range(len(dataset)):  # nothing of it stops the pipeline
+    for i in range(len(dataset)):  # none of this stops the pipeline
         boxes = dataset[i]['data_samples'].gt_instances.bboxes.tensor
         assert boxes.isfinite().all()
 
@@ -150,5 +150,5 @@ def test_voc_files_that_cannot_be_read_are_refused_together(tmp_path):
         voc(tmp_path, xmls, [*xmls, 'missing'])
     for part in ('empty_file.xml is empty', 'cut_off.xml is not XML', 'missing.xml does not exist'):
         assert part in str(info.value)
-    with pytest.raises(UserError, match='names no image'):
+    with pytest.raises(UserError, match='lists no images'):
         voc(tmp_path, {})

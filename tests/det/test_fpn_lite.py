@@ -1,4 +1,4 @@
-"""The top-down neck against its definition, and what it refuses."""
+"""The top-down neck against its definition, and the inputs it refuses."""
 
 import pytest
 import torch
@@ -12,13 +12,13 @@ CHANNELS = (16, 24, 32)
 
 
 def maps(size, seed=0):
-    """Maps of stride 1, 2 and 4, rounded up as the backbone does."""
+    """Return maps of stride 1, 2 and 4, with sizes rounded up as in the backbone."""
     sides = [size, -(-size // 2), -(-size // 4)]
     return tuple(images(2, c, s, s, seed=seed) for c, s in zip(CHANNELS, sides, strict=True))
 
 
 @pytest.mark.parametrize('size', [16, 13])
-def test_each_level_is_what_the_definition_says(size):
+def test_each_level_follows_the_definition(size):
     neck = FPNLite(in_channels=CHANNELS, out_channels=8, num_outs=5)
     randomise(neck)
     neck.eval()
@@ -56,6 +56,6 @@ def test_convolutions_are_separable():
 @pytest.mark.parametrize(
     ('num_outs', 'count', 'said'), [(2, 3, 'num_outs must be at least 3'), (4, 2, 'expected 3')]
 )
-def test_what_does_not_fit_is_refused(num_outs, count, said):
+def test_inputs_that_do_not_fit_are_refused(num_outs, count, said):
     with pytest.raises(ValueError, match=said):
         FPNLite(in_channels=CHANNELS, out_channels=8, num_outs=num_outs)(maps(16)[:count])

@@ -1,4 +1,4 @@
-"""SSDLiteHead beside mmdet's SSDHead, with the same weights and the same batches."""
+"""SSDLiteHead against mmdet's SSDHead, with the same weights and batches."""
 
 import mmdet.models.dense_heads as mmdet_heads
 import pytest
@@ -11,7 +11,7 @@ from mbv2_backbone.det import SSDLiteHead
 
 
 def pair(**assigner):
-    """Ours and theirs with equal weights; theirs gets the attribute that it forgets to set."""
+    """Return our head and theirs with equal weights; theirs gets the attribute it lacks."""
     theirs = mmdet_heads.SSDHead(**head_config(**assigner))
     theirs.loss_cls = None
     theirs._raw_positive_infos = {}
@@ -87,14 +87,14 @@ def test_detections_equal_mmdets(num_images, rescale):
         assert torch.equal(a.labels, b.labels)
 
 
-def test_nothing_above_the_threshold_gives_empty_results():
+def test_no_score_above_the_threshold_gives_empty_results():
     head = pair()[0].eval()
     head.test_cfg.score_thr = 1.1
     for found in head.predict(features(2, 0), random_batch(2, seed=0)):
         assert (len(found), found.bboxes.shape, found.labels.dtype) == (0, (0, 4), torch.long)
 
 
-def test_boxes_that_no_loss_can_take_are_left_out():
+def test_boxes_without_a_finite_loss_are_left_out():
     head = pair()[0]
     x = features(2, 0)
     samples = random_batch(2, seed=0)
@@ -128,7 +128,7 @@ def test_the_loss_is_float32_whatever_the_features(dtype):
         torch.testing.assert_close(value, exact[key], rtol=0.05, atol=0.05)
 
 
-def test_loss_and_predict_is_both():
+def test_loss_and_predict_gives_both():
     head = pair()[0].eval()
     x, samples = features(2, 0), random_batch(2, seed=0)
     losses, predictions = head.loss_and_predict(x, samples)

@@ -1,4 +1,4 @@
-"""Losses of classes and boxes against loops and torchvision."""
+"""Classification and box losses against loops and torchvision."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""COCO's metrics by our class beside those of mmdet and pycocotools."""
+"""Our COCO metric against mmdet and pycocotools."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ from mbv2_backbone.workbench.configs.evaluators import use_own_metrics
 
 @pytest.fixture
 def evaluations(monkeypatch):
-    """The evaluations that a class of pycocotools or ours has made."""
+    """Collect the evaluations made by classes of pycocotools and ours."""
     made = []
     summarize = COCOeval.summarize
 
@@ -42,7 +42,7 @@ def evaluations(monkeypatch):
     ],
     ids=str,
 )
-def test_figures_are_those_of_pycocotools(tmp_path, kwargs, evaluations):
+def test_figures_equal_those_of_pycocotools(tmp_path, kwargs, evaluations):
     for seed in range(3):
         ann_file, samples = draw_coco(tmp_path, seed)
         expected = evaluate_by(CocoMetric(ann_file=ann_file, **kwargs), samples)
@@ -63,7 +63,7 @@ def test_figures_are_those_of_pycocotools(tmp_path, kwargs, evaluations):
 
 
 def test_map_is_over_100_detections_as_in_pycocotools(tmp_path):
-    """The summary of faster-coco-eval takes 1000; the draw must be one where that shows."""
+    """The summary of faster-coco-eval uses 1000; the random data must show the difference."""
     from faster_coco_eval import COCOeval_faster
 
     ann_file, samples = draw_coco(tmp_path, 0, num_classes=2, detections=300)
@@ -79,13 +79,13 @@ def test_map_is_over_100_detections_as_in_pycocotools(tmp_path):
     assert figures[1] != expected['coco/bbox_mAP']
 
 
-def test_pycocotools_is_there_for_all_who_ask(tmp_path, evaluations):
+def test_pycocotools_stays_importable(tmp_path, evaluations):
     ann_file, samples = draw_coco(tmp_path, 0)
     evaluate_by(FastCocoMetric(ann_file=ann_file, backend='pycocotools'), samples)
     assert [found.kind for found in evaluations] == ['COCOeval']
 
 
-def test_without_the_fast_backend_pycocotools_is_taken(monkeypatch, tmp_path):
+def test_without_the_fast_backend_pycocotools_is_used(monkeypatch, tmp_path):
     monkeypatch.setattr(module, 'find_spec', lambda name: name == 'pycocotools' or None)
     ann_file, _ = draw_coco(tmp_path, 0)
     assert FastCocoMetric(ann_file=ann_file).backend == 'pycocotools'
@@ -101,7 +101,7 @@ def test_mmdets_own_metric_keeps_its_backend(tmp_path):
     assert coco_metric.COCOeval is before
 
 
-def test_the_results_file_is_the_one_that_mmdet_writes(tmp_path):
+def test_the_results_file_equals_mmdets(tmp_path):
     ann_file, samples = draw_coco(tmp_path, 0)
     texts = []
     for kind in (CocoMetric, FastCocoMetric):
@@ -112,7 +112,7 @@ def test_the_results_file_is_the_one_that_mmdet_writes(tmp_path):
     assert len(json.loads(texts[1])) == sum(len(s['pred_instances']['scores']) for s in samples)
 
 
-def test_boxes_from_the_dataset_in_place_of_a_file(tmp_path):
+def test_boxes_from_the_dataset_instead_of_a_file(tmp_path):
     _, samples = draw_coco(tmp_path, 0)
     for sample in samples:
         boxes, labels = (sample['pred_instances'][key][::4] for key in ('bboxes', 'labels'))
@@ -131,26 +131,26 @@ def without_detections(sample):
 
 
 @pytest.mark.parametrize('backend', ['faster_coco_eval', 'pycocotools'])
-def test_no_detections_at_all_are_figures_of_0(tmp_path, backend):
+def test_no_detections_give_metrics_of_0(tmp_path, backend):
     path, samples = draw_coco(tmp_path, seed=0)
     metric = FastCocoMetric(ann_file=path, classwise=True, backend=backend)
     some = evaluate_by(metric, samples)
     none = evaluate_by(metric, [without_detections(sample) for sample in samples])
     assert none.keys() == some.keys()
-    # Of the class without a box mmdet gives NaN in both.
+    # For the class without a box mmdet gives NaN in both.
     assert np.nanmax(list(some.values())) > 0
     assert {value for value in none.values() if not np.isnan(value)} <= {0, -1}
     assert metric.precision is None
 
 
-def test_one_detection_is_enough_for_the_figures_of_pycocotools(tmp_path):
+def test_one_detection_gives_the_figures_of_pycocotools(tmp_path):
     path, samples = draw_coco(tmp_path, seed=0)
     only = [without_detections(sample) for sample in samples[:-1]] + samples[-1:]
     ours, theirs = (evaluate_by(kind(ann_file=path), only) for kind in (FastCocoMetric, CocoMetric))
     assert ours == theirs
 
 
-def test_our_tools_exchange_the_stock_metrics_and_no_other():
+def test_our_tools_replace_only_the_stock_metrics():
     evaluator = [dict(type='CocoMetric', backend='pycocotools'), dict(type='VOCMetric')]
     scoped = [dict(type='mmdet.CocoMetric'), dict(type='mmseg.IoUMetric')]
     cfg = Config(dict(val_evaluator=evaluator, test_evaluator=scoped))

@@ -1,4 +1,4 @@
-"""Detections of a whole batch beside those of one image after the other."""
+"""Batched postprocessing against one image at a time."""
 
 import pytest
 import torch
@@ -28,7 +28,7 @@ def head():
 
 
 def outputs(head, num_images, seed, *, background=1.0):
-    """Class scores and box codes; scores come in steps, so that many are equal."""
+    """Return class scores and box deltas; scores are quantised, so that many are equal."""
     rng = torch.Generator().manual_seed(seed)
     cls_scores, bbox_preds = [], []
     for num, side in zip(head.num_base_priors, (8, 4, 2), strict=True):
@@ -52,7 +52,7 @@ def outputs(head, num_images, seed, *, background=1.0):
 
 
 def one_by_one(head, cls_scores, bbox_preds, metas, cfg, *, rescale, with_nms):
-    """Pairs of prior and class of one image and level after the other, and mmdet's NMS."""
+    """Return the detections of one image and level at a time, with mmdet's NMS."""
     priors, level_of = head.batch_priors(cls_scores, metas)
     logits, deltas = head.flatten_outputs(cls_scores, bbox_preds)
     results = []
@@ -97,7 +97,7 @@ def one_by_one(head, cls_scores, bbox_preds, metas, cfg, *, rescale, with_nms):
     ids=str,
 )
 @pytest.mark.parametrize('rescale', [False, True])
-def test_a_batch_gives_what_its_images_give_one_by_one(head, change, rescale):
+def test_a_batch_gives_the_same_as_its_images_one_by_one(head, change, rescale):
     cfg = ConfigDict(TEST_CFG | change)
     for num_images, with_nms, seed in [(1, True, 0), (4, True, 1), (5, True, 2), (4, False, 3)]:
         outs = outputs(head, num_images, seed)
@@ -111,7 +111,7 @@ def test_a_batch_gives_what_its_images_give_one_by_one(head, change, rescale):
             assert torch.equal(a.labels, b.labels)
             assert torch.equal(a.bboxes, b.bboxes)
             assert a.labels.dtype == torch.long
-    # The draw must have what the test is about.
+    # The random data must contain what the test is about.
     if not change:
         assert [len(f) for f in found][1] == 0
         assert sum(len(f.scores) - len(f.scores.unique()) for f in found) > 20
@@ -130,7 +130,7 @@ def test_softmax_is_computed_for_few_priors_only(head, monkeypatch):
 
 
 def naive_nms(boxes, scores, group, threshold):
-    """Exact for coordinates of few bits."""
+    """Return the kept indices; exact for coordinates of few bits."""
     kept = torch.zeros(len(boxes), dtype=torch.bool)
     boxes = boxes.double().tolist()
     for i in sorted(range(len(boxes)), key=lambda i: -scores[i]):
@@ -147,7 +147,7 @@ def naive_nms(boxes, scores, group, threshold):
 @pytest.mark.parametrize('limit', [1, 40, 10_000])
 @pytest.mark.parametrize('threshold', [0.25, 0.5, 0.6])
 def test_nms_is_exact_in_the_last_of_many_groups(monkeypatch, limit, threshold):
-    """Boxes on a grid: many overlap by the very threshold, and float32 offsets would err."""
+    """Boxes on a grid: many have exactly the threshold as IoU, and float32 offsets would err."""
     monkeypatch.setattr(postprocess, '_MAX_AT_ONCE', limit)
     rng = torch.Generator().manual_seed(limit)
     corner = torch.randint(0, 6, (150, 2), generator=rng) + 1000 + 1 / 512

@@ -1,3 +1,5 @@
+"""Grid priors against a loop, the layout of the paper, and what is refused."""
+
 import math
 
 import mmdet.models.task_modules as mmdet_tasks
@@ -15,7 +17,7 @@ SIZES_320 = [(20, 20), (10, 10), (5, 5), (3, 3), (2, 2), (1, 1)]
 
 
 def slow_priors(shapes, feature_sizes, input_size):
-    """One prior at a time, in the order of the network's output."""
+    """Return one prior at a time, in the order of the network's output."""
     boxes = []
     for level, (rows, columns) in zip(shapes, feature_sizes, strict=True):
         for row in range(rows):
@@ -50,7 +52,7 @@ def test_a_base_side_keeps_the_pixels_of_priors_at_every_input_size():
 
 
 def test_the_papers_layout():
-    """Numbers by hand from the released configuration: scales 0.2 to 0.95, six levels."""
+    """Computed by hand from the released configuration: scales 0.2 to 0.95, six levels."""
     shapes = ssdlite_shapes()
     assert [len(level) for level in shapes] == [3, 6, 6, 6, 6, 6]
     root2, root3 = math.sqrt(2), math.sqrt(3)
@@ -97,7 +99,7 @@ def test_valid_flags_against_the_loop():
             assert got.tolist() == expected
 
 
-def test_mmdets_generators_serve_as_they_are():
+def test_mmdets_generators_work_unchanged():
     cfg = dict(
         type='SSDAnchorGenerator',
         scale_major=False,

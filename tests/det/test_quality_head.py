@@ -1,4 +1,4 @@
-"""The losses of quality against loops and torchvision; the head."""
+"""Quality focal loss against loops and torchvision, and the head that uses it."""
 
 from functools import partial
 
@@ -17,7 +17,7 @@ ASSIGNER = dict(type='MaxIoUAssigner', pos_iou_thr=0.5, neg_iou_thr=0.4)
 head = partial(build_head, QualitySSDLiteHead)
 
 
-def test_it_has_the_parameters_and_the_detections_of_ssdlite():
+def test_the_head_has_the_parameters_and_detections_of_ssdlite():
     quality, plain = head().eval(), SSDLiteHead(**head_config()).eval()
     randomise(plain)
     quality.load_state_dict(plain.state_dict())
@@ -28,7 +28,7 @@ def test_it_has_the_parameters_and_the_detections_of_ssdlite():
         torch.testing.assert_close(ours.scores, theirs.scores)
 
 
-def test_it_begins_with_background():
+def test_the_head_begins_with_background():
     torch.manual_seed(0)
     made = head()
     made.init_weights()
@@ -39,7 +39,7 @@ def test_it_begins_with_background():
     assert background.mean().item() == pytest.approx(0.99, abs=0.005)
 
 
-def test_matches_of_iou_are_those_of_ssdlite():
+def test_iou_matching_equals_ssdlites():
     x, samples = features(4, 2), random_batch(4, seed=2)
     plain, quality = SSDLiteHead(**head_config()), head()
     seen = []
@@ -52,7 +52,7 @@ def test_matches_of_iou_are_those_of_ssdlite():
     assert torch.equal(weights, other_weights)
 
 
-def test_boxes_that_no_loss_can_take_are_left_out():
+def test_boxes_without_a_finite_loss_are_left_out():
     made = head().eval()
     randomise(made)
     x = features(1, 0)
@@ -72,11 +72,11 @@ def test_the_losses_against_the_loop():
 
 
 @pytest.mark.parametrize('crowds', [False, True])
-def test_empty_images_push_every_score_down(crowds):
+def test_empty_images_lower_every_score(crowds):
     check_empty_image(head(assigner=ASSIGNER | dict(ignore_iof_thr=0.3 if crowds else -1)))
 
 
-def test_it_learns_the_boxes_of_a_batch():
+def test_the_head_learns_the_boxes_of_a_batch():
     torch.manual_seed(0)
     check_learning(head(assigner=ASSIGNER))
 

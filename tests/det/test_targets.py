@@ -1,4 +1,4 @@
-"""Matching, coding, losses and selection against loops that anyone can read."""
+"""Matching, box coding and ignored regions against plain loops."""
 
 import math
 
@@ -75,7 +75,7 @@ def test_match_against_the_loop(thresholds):
         )
 
 
-def test_match_without_any_box_is_background_but_for_what_is_excluded():
+def test_without_boxes_all_but_excluded_priors_are_background():
     excluded = torch.tensor([[True, False], [False, False]])
     for num_gts in (0, 3):
         got = match(

@@ -1,3 +1,5 @@
+"""Lazy loading, colour changes and whole pipelines against mmdet."""
+
 import io
 import json
 from math import ceil
@@ -35,7 +37,7 @@ def file_steps(load, size=(64, 64), **kwargs):
     return [dict(type=load, **kwargs), boxes, ours_step(size)]
 
 
-def test_reduced_decoding_shows_what_full_decoding_shows(tmp_path, monkeypatch):
+def test_reduced_decoding_shows_the_same_as_full_decoding(tmp_path, monkeypatch):
     path = tmp_path / 'a.jpg'
     path.write_bytes(encode(Image.fromarray(smooth_image(600, 799)), 'jpeg', quality=95))
     used = []
@@ -82,7 +84,7 @@ def image_files():
 
 
 @pytest.mark.parametrize('kind', image_files())
-def test_every_kind_of_file_gives_what_the_stock_loader_gives(kind, tmp_path):
+def test_every_kind_of_file_is_loaded_as_by_the_stock_loader(kind, tmp_path):
     data, is_lazy = image_files()[kind]
     (tmp_path / 'a').write_bytes(data)
     loaded = build(dict(type='LoadImageLazily'))(annotated(tmp_path / 'a'))
@@ -98,7 +100,7 @@ def test_every_kind_of_file_gives_what_the_stock_loader_gives(kind, tmp_path):
         assert abs(got['img'].astype(int) - expected['img']).mean() < 1.5
 
 
-def test_files_come_from_any_backend():
+def test_files_load_from_any_backend():
     data, _ = image_files()['gray jpeg']
 
     class Shelf(BaseStorageBackend):
@@ -143,7 +145,7 @@ def test_arguments_out_of_range_are_refused(options, named):
         (dict(img=None), 'LoadImageLazily'),
     ],
 )
-def test_what_it_cannot_transform_is_refused(change, named):
+def test_unsupported_fields_are_refused(change, named):
     results = {key: value for key, value in {**sample(0), **change}.items() if value is not None}
     with pytest.raises(ValueError, match=named):
         RandomExpandCropResize()(results)
@@ -179,7 +181,7 @@ def test_colours_change_as_in_mmdet_but_for_rounding_and_clipping(view):
         assert difference[in_range].max(initial=0) < 12, seed
 
 
-def test_colours_without_change_stay():
+def test_colours_without_a_change_stay_equal():
     img = smooth_image(5, 6)
     assert np.array_equal(distort_colours(img), img)
 
@@ -193,7 +195,7 @@ def test_colours_of_other_images_are_refused():
 
 @pytest.fixture
 def datasets(tmp_path):
-    """Makes a COCO and a VOC dataset of the same three images with a pipeline."""
+    """Return a function that makes a COCO and a VOC dataset of the same three images."""
     boxes = {0: [(11, 11, 60, 50, 0), (1, 1, 120, 90, 1)], 1: [], 2: [(30, 20, 34, 95, 0)]}
     images, annotations = [], []
     for folder in ('JPEGImages', 'Annotations'):
@@ -233,7 +235,7 @@ def datasets(tmp_path):
 
 
 @pytest.mark.parametrize('kind', ['coco', 'voc'])
-def test_whole_pipeline_packs_what_mmdets_packs(datasets, kind):
+def test_the_whole_pipeline_packs_the_same_as_mmdets(datasets, kind):
     boxes, flip = dict(type='LoadAnnotations', with_bbox=True), dict(type='RandomFlip', prob=0.5)
     stock = datasets(kind, [
         dict(type='LoadImageFromFile'), boxes, *stock_steps(size=(32, 32)), flip,

@@ -1,4 +1,4 @@
-"""What the tests of the benchmark share."""
+"""Configs, arguments and jobs for the tests of the benchmark."""
 
 import os
 import signal
@@ -25,7 +25,7 @@ def arguments(work, name, **kwargs):
     return Namespace(**defaults | kwargs)
 
 
-# A process that is spawned imports these: it finds helpers, not test files.
+# A spawned process imports these: it finds helpers, but no test files.
 def report_process(job):
     return os.getpid(), job
 

@@ -15,7 +15,7 @@ FLAGS = (
 
 
 def start_browser(profile):
-    """Start Chromium with an empty profile in a folder; without one the test is skipped."""
+    """Start Chromium with an empty profile in a folder; skip the test if it is not installed."""
     if not (CHROMIUM and DRIVER):
         skip_without('chromium with its chromedriver')
     options = webdriver.ChromeOptions()
@@ -27,7 +27,7 @@ def start_browser(profile):
 
 
 def requested(browser):
-    """Return the addresses that its pages have asked for since the last call."""
+    """Return the addresses that its pages have requested since the last call."""
     messages = [json.loads(entry['message'])['message'] for entry in browser.get_log('performance')]
     urls = [
         message['params']['request']['url']

@@ -1,4 +1,4 @@
-"""What tests of checks have in common."""
+"""The image size and findings of the tests of dataset checks."""
 
 SIZE = (80, 60)
 

@@ -1,4 +1,4 @@
-"""Small configs with randomised checkpoints, for the tests of the exports."""
+"""Small configs with random checkpoints, for the tests of exports."""
 
 import logging
 import textwrap
@@ -11,7 +11,7 @@ from mmengine.registry import MODELS
 
 from mbv2_backbone.workbench.configs.read import load_config
 
-# pytest would format and keep the thousands of records that one torch.export writes.
+# pytest would format and keep the thousands of log records of one torch.export.
 logging.getLogger('torch.__trace').propagate = False
 DETECTION = """
     _base_ = {base!r}
@@ -45,23 +45,23 @@ SEGMENTATION = """
 
 
 def write_config(folder, text, base, sample_dataset):
-    """Write a config; returns its path, a checkpoint's, and the option that leads to its data."""
+    """Write a config and a checkpoint; return their paths and the option of the data root."""
     path = folder / f'{base}.py'
     path.write_text(textwrap.dedent(text.format(base=str(ROOT / 'configs' / f'{base}.py'))))
     options = [f'data_root={sample_dataset}/']
     model = randomise(MODELS.build(load_config(str(path), options).model))
     if hasattr(model, 'bbox_head'):
         for conv in model.bbox_head.cls_convs:
-            conv[1].weight.data *= 0.3  # scores of a random head would all be near 0 or 1
+            conv[1].weight.data *= 0.3  # the scores of a random head would all be near 0 or 1
     if hasattr(model, 'decode_head'):
-        model.decode_head.conv_seg.weight.data *= 0.1  # logits of the size that training leaves
+        model.decode_head.conv_seg.weight.data *= 0.1  # logits as large as after training
     checkpoint = folder / f'{base}.pth'
     torch.save(dict(state_dict=model.state_dict()), checkpoint)
     return str(path), str(checkpoint), options
 
 
 def random_images(count, size, seed=0):
-    """Smooth random images `(count, *size, 3)` uint8."""
+    """Return smooth random images `(count, *size, 3)` uint8."""
     rng = np.random.default_rng(seed)
     coarse = torch.from_numpy(rng.uniform(0, 255, (count, 3, 9, 9)))
     smooth = torch.nn.functional.interpolate(coarse, size=size, mode='bilinear')

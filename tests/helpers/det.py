@@ -29,7 +29,7 @@ def ours_step(size=(48, 32)):
 
 
 def random_boxes(rng, height, width, count):
-    """Boxes of any size; some touch or cross the edges, some are tiny."""
+    """Return boxes of any size; some touch or cross the edges, some are tiny."""
     limit = np.array([width, height] * 2, np.float32)
     corners = np.sort(rng.uniform(-0.1, 1.1, (count, 2, 2)), 1).reshape(count, 4) * limit
     corners = np.where(rng.random((count, 1)) < 0.5, corners.clip(0, limit), corners)

@@ -1,4 +1,4 @@
-"""Launching a test's own processes, and hooks for what they do."""
+"""Run scripts in two processes, and hooks for what they do."""
 
 import json
 import subprocess
@@ -33,7 +33,7 @@ def torchrun_train(config, work_dir, *options, timeout=600):
 
 @HOOKS.register_module()
 class FrozenNorms(Hook):
-    """Lets no batch norm see the batch, of which each process has another part."""
+    """Keep batch norms from seeing the batch, of which each process has a different part."""
 
     priority = 'LOWEST'
 
@@ -44,7 +44,7 @@ class FrozenNorms(Hook):
 
 
 class Finalised:
-    """Leaves a file when Python, which is finalised, deletes the variables of the program."""
+    """Leave a file when a finalised Python deletes the variables of the program."""
 
     def __init__(self, path):
         self._path = Path(path)
@@ -55,9 +55,9 @@ class Finalised:
 
 @HOOKS.register_module()
 class KeepGradients(Hook):
-    """Writes the gradients of the first step, and the ids of the images that are evaluated.
+    """Write the gradients of the first step, and the ids of the evaluated images.
 
-    Of several processes, leaves a file for each that is finalised.
+    With several processes, leave a file for each that is finalised.
     """
 
     def before_train(self, runner):

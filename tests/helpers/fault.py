@@ -1,4 +1,4 @@
-"""Image files with the faults that real data sets have, and COCO sets of them."""
+"""Image files with the faults of real datasets, and COCO datasets of them."""
 
 import io
 import json
@@ -22,13 +22,13 @@ LAZY = [
 
 
 def smooth_pixels(width=80, height=60, seed=0):
-    """Smooth colours `(H, W, 3)` uint8 RGB that JPEG keeps."""
+    """Return smooth colours `(H, W, 3)` uint8 RGB that JPEG keeps."""
     small = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), np.uint8)
     return cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
 
 
 def jpeg(image, orientation=1):
-    """JPEG data of an array or of a PIL image, to be turned as EXIF says."""
+    """Return the JPEG data of an array or PIL image, with an EXIF orientation."""
     image = image if isinstance(image, Image.Image) else Image.fromarray(image)
     exif = Image.Exif()
     if orientation != 1:
@@ -39,15 +39,15 @@ def jpeg(image, orientation=1):
 
 
 def png16(image):
-    """A PNG of 16 bits a channel."""
+    """Return a PNG with 16 bits per channel."""
     return cv2.imencode('.png', image.astype(np.uint16) * 257)[1].tobytes()
 
 
 def faulty_images(folder):
-    """Write one image of each kind into a folder, all `.jpg` for VOC's sake.
+    """Write one image of each kind into a folder, all as `.jpg`, which VOC needs.
 
     Returns:
-        Width and height as an annotation tool states them, by the name of the image.
+        Width and height as an annotation tool gives them, by image name.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -60,8 +60,8 @@ def faulty_images(folder):
         gray=jpeg(Image.fromarray(smooth_pixels()).convert('L')),
         cmyk=jpeg(Image.fromarray(smooth_pixels()).convert('CMYK')),
         png16=png16(smooth_pixels()),
-        turned=jpeg(smooth_pixels(), 6),  # annotated as it is seen
-        raw=jpeg(smooth_pixels(), 6),  # annotated as its pixels are stored
+        turned=jpeg(smooth_pixels(), 6),  # annotated as seen
+        raw=jpeg(smooth_pixels(), 6),  # annotated as stored
         tiny=jpeg(smooth_pixels(1, 1)),
     )
     for name, data in files.items():
@@ -71,7 +71,7 @@ def faulty_images(folder):
 
 
 def coco_file(sizes, boxes=None, first_id=0):
-    """A COCO file of images by their sizes; one box in the middle, where none is given."""
+    """Return a COCO file of images of given sizes; one box in the middle where none is given."""
     images = [
         dict(id=first_id + i, file_name=f'{name}.jpg', width=w, height=h)
         for i, (name, (w, h)) in enumerate(sizes.items())
@@ -88,7 +88,7 @@ def coco_file(sizes, boxes=None, first_id=0):
 
 
 def coco(folder, data, pipeline=(), classes=('disc',), **kwargs):
-    """A dataset of images in a folder and of what a COCO file would hold, or of its text."""
+    """Return a dataset of the images in a folder, from the content or the text of a COCO file."""
     init_default_scope('mmdet')
     (folder / 'a.json').write_text(data if isinstance(data, str) else json.dumps(data))
     return CheckedCocoDataset(

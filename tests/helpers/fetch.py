@@ -1,4 +1,4 @@
-"""A web server that misbehaves on demand, and the archives of the catalogue in small."""
+"""A web server that misbehaves on demand, and small versions of the catalogue's archives."""
 
 import dataclasses
 import hashlib
@@ -30,13 +30,13 @@ VOID = 255
 
 
 class Site:
-    """Serves `files` by path.
+    """A server of `files` by path.
 
     Attributes:
-        ranges: Whether parts of files can be asked for.
-        says_length: Whether it says how long what it sends is.
-        drops: For each of the next requests, the bytes that it sends before the connection drops.
-        resets: Whether it drops with a reset.
+        ranges: Whether parts of files can be requested.
+        says_length: Whether it sends a length.
+        drops: For each of the next requests, the bytes sent before the connection drops.
+        resets: Whether it drops connections with a reset.
         requests: Path and `Range` header of each request.
     """
 
@@ -88,7 +88,7 @@ class Site:
 
 @cache
 def small_catalogue():
-    """The catalogue with small archives in the layout of the real ones.
+    """Return the catalogue with small archives in the layout of the real ones.
 
     Returns:
         The catalogue, and the archives by their names.
@@ -180,14 +180,14 @@ def _voc(year, lists, more_images=()):
 
 
 def voc_mask(value):
-    """A mask of VOC's own: a class, and void."""
+    """Return a mask as VOC has it: one class, and void."""
     mask = np.full((40, 48), value, np.uint8)
     mask[:2] = VOID
     return mask
 
 
 def sbd_mask(name):
-    """A mask of SBD: a class that follows from the name, and background."""
+    """Return a mask as SBD has it: a class that follows from the name, and background."""
     mask = np.zeros((40, 48), np.uint8)
     mask[5:, 5:] = int(name[-2:])
     return mask
@@ -247,7 +247,7 @@ def _camvid():
 
 @contextmanager
 def small_site(monkeypatch):
-    """Serve a small catalogue, and let `fetch` know no other."""
+    """Serve the small archives, and make theirs the only catalogue that `fetch` knows."""
     monkeypatch.setenv('no_proxy', '127.0.0.1')
     monkeypatch.setattr(downloads, 'PAUSE_SECONDS', 0.01)
     catalogue, contents = small_catalogue()

@@ -1,4 +1,4 @@
-"""What a machine may lack. What an installation must have is imported without a question."""
+"""Skip tests for what a machine may lack; packages of the extra `dev` are always there."""
 
 import os
 
@@ -9,7 +9,7 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason='there is n
 
 
 def skip_without(what):
-    """Skip a test for what this machine lacks; fail it in CI, whose machine must have it."""
+    """Skip a test for what this machine lacks; fail it in CI, where it must be installed."""
     if os.environ.get('CI'):
         pytest.fail(f'there is no {what}, and CI must have it')
     pytest.skip(f'there is no {what}')

@@ -1,4 +1,4 @@
-"""Masks in every coding, and what mmseg reads of them."""
+"""Masks in every coding, and how mmseg reads them."""
 
 import cv2
 import numpy as np
@@ -29,7 +29,7 @@ def write_mask(path, labels, mode):
 
 
 def stock_labels(path, coding, backend='pillow'):
-    """What mmseg reads."""
+    """Return the labels that mmseg reads."""
     sample = dict(
         seg_map_path=path,
         reduce_zero_label=coding.reduce_zero_label,

@@ -1,4 +1,4 @@
-"""COCO annotations with detections to evaluate."""
+"""COCO annotations, and detections to evaluate."""
 
 import json
 
@@ -7,9 +7,9 @@ import torch
 
 
 def draw_coco(folder, seed, *, num_classes=6, num_images=16, detections=120):
-    """An annotation file with crowds and images without boxes, and detections with equal scores.
+    """Return annotations with crowds and empty images, and detections with equal scores.
 
-    Some boxes stand twice; an image has more detections than COCO's mAP takes (100).
+    Some boxes occur twice; an image has more detections than COCO's mAP uses (100).
     """
     rng = np.random.default_rng(seed)
     annotations, samples = [], []

@@ -6,7 +6,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import MODELS
 
 NAN, INF = float('nan'), float('inf')
-# Of a step that is left out. On a GPU the averages count it until it is read, a step later.
+# For a step that is skipped. On a GPU the averages count it until it is read, a step later.
 STAYS = {'num_batches_tracked'} | ({'steps'} if torch.cuda.is_available() else set())
 OPTIMIZERS = [
     dict(type=name, lr=0.01, fused=fused, **more)
@@ -17,7 +17,7 @@ OPTIMIZERS = [
 
 @MODELS.register_module()
 class Explodes(ToyModel):
-    """Finite losses, but in some steps a gradient that is not; or an infinite constant.
+    """A finite loss, with a non-finite gradient or an infinite constant in some steps.
 
     Attributes:
         step: Counted from 1.
@@ -38,7 +38,7 @@ class Explodes(ToyModel):
 
 
 class Recorder(Hook):
-    """Everything that a step may change, after each step."""
+    """Record everything that a step may change, after each step."""
 
     priority = 'LOWEST'
 
@@ -55,7 +55,7 @@ class Recorder(Hook):
 
 
 def changed(recorder, step):
-    """Names of what the step, counted from 1, changed."""
+    """Return the names of what a step, counted from 1, changed."""
     before, after = recorder.states[step - 2], recorder.states[step - 1]
     assert all(t.isfinite().all() for t in after.values())
     return {

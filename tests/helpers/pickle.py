@@ -4,7 +4,7 @@ import os
 
 
 class MakesFolder:
-    """Makes a folder when it is unpickled."""
+    """Make a folder when it is unpickled."""
 
     def __init__(self, folder):
         self.folder = str(folder)

@@ -1,4 +1,4 @@
-"""Code in an interpreter of its own."""
+"""Run code in a new interpreter."""
 
 import os
 import subprocess
@@ -10,14 +10,14 @@ from mbv2_backbone.compat.prepare import FAST_START
 
 
 def run_python(code, **settings):
-    """Run code in a program of someone else; its assertions and errors fail the test.
+    """Run code in a new interpreter, as another program; its assertions and errors fail the test.
 
     Args:
-        code: What is run.
-        settings: Added to the environment.
+        code: The program.
+        settings: Variables added to the environment.
 
     Returns:
-        What it prints.
+        Its output.
     """
     env = dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1')
     env.pop(FAST_START, None)

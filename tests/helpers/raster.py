@@ -1,4 +1,4 @@
-"""Outlines as pixels, by pycocotools."""
+"""Polygons as pixels, by pycocotools."""
 
 import numpy as np
 from pycocotools import mask as mask_utils

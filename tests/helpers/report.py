@@ -1,4 +1,4 @@
-"""Reports of small models, read back."""
+"""Read the data of a report."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Small trainings whose weights depend on every kind of random number there is."""
+"""Small training runs whose weights depend on every random number generator."""
 
 import json
 import os
@@ -55,7 +55,7 @@ custom_hooks = [
 
 
 def write_config(path, data, extra=''):
-    """A config on the 24 images of `sample_dataset`: three steps an epoch, two epochs."""
+    """Write a config on the 24 images of `sample_dataset`: two epochs of three steps."""
     return str(write_small_config(path, data, RANDOM_TRAINING + textwrap.dedent(extra)))
 
 
@@ -69,13 +69,13 @@ def train_command(*args):
 
 
 def noise():
-    """From the three generators."""
+    """Return a random number from each of the three generators."""
     return np.random.randn() + random.gauss(0, 1) + float(torch.randn(()))
 
 
 @TRANSFORMS.register_module()
 class AllNoise:
-    """As transforms draw it."""
+    """Add noise to an image, as transforms do."""
 
     def __call__(self, results):
         results['img'] = np.clip(results['img'] + 3 * noise(), 0, 255).astype(np.uint8)
@@ -84,7 +84,7 @@ class AllNoise:
 
 @HOOKS.register_module()
 class NoiseHook(Hook):
-    """On the weights, from the generators of the training process, as dropout would be."""
+    """Add noise to the weights, from the generators of the training process, as dropout does."""
 
     def before_train_iter(self, runner, **_):
         next(runner.model.parameters()).data += 1e-3 * noise()
@@ -92,7 +92,7 @@ class NoiseHook(Hook):
 
 @HOOKS.register_module()
 class SignalHook(Hook):
-    """Sends a signal to this process in a step, or in the validation, as if from outside."""
+    """Send a signal to this process in a step or in the validation, as if from outside."""
 
     def __init__(self, signum, step=None, val_step=None):
         self.signum, self.step, self.val_step = signum, step, val_step
@@ -111,7 +111,7 @@ class ToyDataset:
     """Numbers with noise; those in `bad` are NaN or infinite.
 
     Attributes:
-        loaded: The indices that were asked for in this process.
+        loaded: The indices loaded in this process.
     """
 
     loaded: ClassVar[list[int]] = []
@@ -136,7 +136,7 @@ class Named:
 
 @MODELS.register_module()
 class ToyModel(BaseModel):
-    """With a batch norm and a dropout."""
+    """A small model with a batch norm and dropout."""
 
     def __init__(self):
         super().__init__()
@@ -150,7 +150,7 @@ class ToyModel(BaseModel):
 
 
 def toy_config(work_dir, *, by_epoch=True, length=4, seed=3, **changes):
-    """Four steps of four numbers an epoch, the last not full."""
+    """Return a config of four steps per epoch with four numbers each, the last not full."""
     unit = dict(max_epochs=length) if by_epoch else dict(max_iters=length)
     cfg = Config(
         dict(
@@ -195,7 +195,7 @@ VALIDATION = dict(
 
 @METRICS.register_module()
 class MeanOutput(BaseMetric):
-    """Tells the weights and the noise on the images apart."""
+    """A metric that tells the weights and the noise in the images apart."""
 
     def process(self, data_batch, data_samples):
         self.results += [float(output) for output in data_samples]
@@ -205,7 +205,7 @@ class MeanOutput(BaseMetric):
 
 
 class StopAt(Hook):
-    """Asks to stop in a step, as a signal would, or in the validation that follows it."""
+    """Request a stop in a step, as a signal would, or in the validation after it."""
 
     priority = 'VERY_HIGH'
 
@@ -222,7 +222,7 @@ class StopAt(Hook):
 
 
 class KillInValidation(Hook):
-    """Kills this process in the validation after an iteration."""
+    """Kill this process in the validation after an iteration."""
 
     def __init__(self, after):
         self.after = after
@@ -233,7 +233,7 @@ class KillInValidation(Hook):
 
 
 def train_toy(cfg, *, stop_at=None, stop_in_val=None, resume=None, hooks=()):
-    """Train; return the runner. It raises SystemExit after step `stop_at`."""
+    """Train, and return the runner; raises SystemExit after step `stop_at`."""
     if resume is not None:
         cfg.resume, cfg.load_from = True, resume
     runner = Runner.from_cfg(cfg)
@@ -255,7 +255,7 @@ def final_checkpoint(cfg):
 
 
 def scalars(work_dir, key):
-    """What the runs in a work folder logged under a name, from the first on."""
+    """Return what the runs in a work directory logged under a name, oldest first."""
     return [
         row[key]
         for path in sorted(Path(work_dir).glob('*/vis_data/scalars.json'))
@@ -265,7 +265,7 @@ def scalars(work_dir, key):
 
 
 def states(path):
-    """Everything in a checkpoint that training goes on from, flat."""
+    """Return everything in a checkpoint that a resumed run uses, flat."""
     checkpoint = torch.load(path, weights_only=True)
     flat = {}
     for part in ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers'):
@@ -283,7 +283,7 @@ def _flatten(node, name, flat):
 
 
 def assert_same(path, expected):
-    """Equal to the last bit."""
+    """Assert equality to the last bit."""
     got = states(path)
     assert got.keys() == expected.keys()
     for name, value in expected.items():

@@ -1,4 +1,4 @@
-"""Hooks of pytest that keep the runtimes to the tests that are marked for them."""
+"""Pytest hooks that keep the runtimes to the tests marked for them."""
 
 import sys
 
@@ -13,7 +13,7 @@ def loaded_runtimes():
 
 
 def pytest_collection_modifyitems(items):
-    """In one run with others, what loads the runtimes comes last.
+    """Run the tests that load runtimes last.
 
     Their threads do not survive the fork of a data loader; `make test` gives them processes of
     their own.

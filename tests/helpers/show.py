@@ -1,4 +1,4 @@
-"""Plain pictures and the pixels of a colour in them."""
+"""Plain images, and the pixels of one colour in them."""
 
 import numpy as np
 

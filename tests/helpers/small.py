@@ -1,4 +1,4 @@
-"""The detector of quarter width that tests train on a small set, and the tools in a process."""
+"""A detector of width 0.25 that tests train on a small dataset, and the tools as processes."""
 
 import os
 import subprocess
@@ -29,13 +29,13 @@ test_evaluator = val_evaluator
 
 
 def write_small_config(path, data, more='', batch_size=8):
-    """Write a config of the detector on a set such as `sample_dataset`; returns its path.
+    """Write a config of the detector on a dataset such as `sample_dataset`; return its path.
 
     Args:
         path: The file.
-        data: Folder of the set.
-        more: Lines that are added; they may change what stands before them.
-        batch_size: To train with.
+        data: Folder of the dataset.
+        more: Lines to add, which may override those before them.
+        batch_size: For training.
     """
     text = DATA.format(
         base=str(ROOT / 'configs' / 'ssdlite_mbv2_sample.py'),
@@ -48,7 +48,7 @@ def write_small_config(path, data, more='', batch_size=8):
 
 
 def tool(name, *args, cwd=None):
-    """Run a tool as a user does; returns the completed process with its text."""
+    """Run a tool as a user does; return the completed process with its output."""
     env = dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1')
     command = [sys.executable, str(ROOT / 'tools' / f'{name}.py'), *map(str, args)]
     return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True)

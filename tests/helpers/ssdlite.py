@@ -1,4 +1,4 @@
-"""Settings, features and batches that SSDLite heads of ours and of mmdet take."""
+"""Settings, features and batches for SSDLite heads of ours and of mmdet."""
 
 import torch
 from helpers.networks import images
@@ -61,7 +61,7 @@ def head_config(**assigner):
 
 
 def truth_of(samples):
-    """What `loss_by_feat` takes of samples besides the outputs."""
+    """Return what `loss_by_feat` takes besides the outputs."""
     gts, ignored, metas = unpack_gt_instances(samples)
     return gts, metas, ignored
 
@@ -77,7 +77,7 @@ def random_batch(num_images, *, seed, size=(128, 128), pad_shapes=None, crowds=T
 
     samples = []
     for i in range(num_images):
-        # Every third image is empty; some boxes stand twice, with another label.
+        # Every third image is empty; some boxes occur twice, with different labels.
         count = 0 if i % 3 == 2 else int(torch.randint(1, 7, (), generator=rng))
         gt = boxes(count)
         gt = torch.cat([gt, gt[:1]]) if i % 2 else gt

@@ -39,7 +39,7 @@ class FinishedRun:
         checkpoint: The last one of the run.
         metrics: Of the checkpoint, by our tools on the recorded config.
         predictions: Of the same evaluation: a `.pkl` file or a folder of masks.
-        image: The first image of the validation set.
+        image: The first image of the validation split.
     """
 
     def __init__(self, folder, path, checkpoint, out, image):

@@ -1,4 +1,4 @@
-"""TensorFlow Lite models as TensorFlow's Object Detection API names them, made of a backbone."""
+"""TensorFlow Lite models of a backbone, with the names of the TF Object Detection API."""
 
 import io
 import json
@@ -20,7 +20,7 @@ PREDICTOR = (np.ones((24, 1, 1, 8), np.float32), np.ones(24, np.float32))
 
 
 class Writer:
-    """Builds a model operator by operator; of the schema it knows what the reader looks at."""
+    """Build a model operator by operator, with the part of the schema that the reader uses."""
 
     def __init__(self, half):
         self.half = half
@@ -95,14 +95,14 @@ class Writer:
 
 
 def model_of(backbone, *, half=False, last='MobilenetV2/Conv_1/Conv2D'):
-    """Return a detector's `.tflite`: the backbone with folded batch norms, and boxes between."""
+    """Return a detector's `.tflite`: the backbone with folded batch norms, and box predictors."""
     writer = Writer(half)
     convs = [m for m in folded(backbone).modules() if isinstance(m, nn.Conv2d)]
     for index, conv in enumerate(convs):
         weight, bias = conv.weight.detach().numpy(), conv.bias.detach().numpy()
         depthwise = conv.groups > 1
         weight = weight.transpose((1, 2, 3, 0) if depthwise else (0, 2, 3, 1)).copy()
-        # TensorFlow names a tensor that two operators share after both.
+        # TensorFlow names a tensor that two operators share after both of them.
         name = 'MobilenetV2/expanded_conv/depthwise;BoxPredictor_5' if depthwise else 'conv'
         writer.convolution(last if index == len(convs) - 1 else name, weight, bias, depthwise)
         if index == len(convs) // 2:
@@ -112,7 +112,7 @@ def model_of(backbone, *, half=False, last='MobilenetV2/Conv_1/Conv2D'):
 
 
 def pack(model, path):
-    """Write a model as MediaPipe's npm package has it: behind a list of classes, in one file."""
+    """Write a model as in MediaPipe's npm package: after a list of classes, in one file."""
     labels = b'???\nCar\n'
     files = [
         dict(filename='/labels.txt', start=0, end=len(labels)),

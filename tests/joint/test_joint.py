@@ -1,4 +1,4 @@
-"""The joint model against the two models that it stands for, and through the tools."""
+"""The joint model against its two single-task models, and through the tools."""
 
 import json
 from pathlib import Path
@@ -27,7 +27,7 @@ CONFIG = str(ROOT / 'configs' / 'ssdlite-deeplabv3_mbv2_sample.py')
 
 @pytest.fixture(scope='module')
 def models():
-    """The joint model, and a detector and a segmentor made of the same parts."""
+    """The joint model, and a detector and a segmentor built from the same parts."""
     cfg = load_config(CONFIG)
     joint = randomise(MODELS.build(cfg.model))
     joint.decode_head.conv_seg.weight.data *= 5
@@ -56,7 +56,7 @@ def models():
 
 
 def samples(seed=0, size=(128, 128)):
-    """Two images that were 192x160 and were resized; the second one was padded."""
+    """Return two images resized from 192x160; the second one is padded."""
     generator = torch.Generator().manual_seed(seed)
     found = []
     for shape in (size, (112, 96)):
@@ -78,7 +78,7 @@ def samples(seed=0, size=(128, 128)):
     return found
 
 
-def test_losses_and_gradients_are_those_of_the_two_models(models):
+def test_losses_and_gradients_equal_the_two_models(models):
     joint, detector, segmentor = (model.train() for model in models)
     x = images(2, 3, 128, 128)
     calls = []
@@ -104,7 +104,7 @@ def test_losses_and_gradients_are_those_of_the_two_models(models):
     torch.testing.assert_close(ours, det + seg, rtol=1e-3, atol=1e-4)
 
 
-def test_predictions_are_those_of_the_two_models(models):
+def test_predictions_equal_the_two_models(models):
     joint, detector, segmentor = (model.eval() for model in models)
     x = images(2, 3, 128, 128, seed=3)
     with torch.no_grad():
@@ -142,7 +142,7 @@ def test_the_cost_is_one_backbone_and_both_heads(models):
     assert max(det_flops, seg_flops) < flops < 0.75 * (det_flops + seg_flops)
 
 
-def test_the_metric_wants_classes_of_masks():
+def test_the_metric_needs_mask_classes():
     with pytest.raises(ValueError, match='seg_classes'):
         JointIoUMetric().dataset_meta = dict(classes=('a',))
 

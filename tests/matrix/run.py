@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Install the wheel with each supported combination of versions, and use it there.
+"""Install the wheel with each supported combination of versions, and use it.
 
     python tests/matrix/run.py                                  every row
     python tests/matrix/run.py py3.11-official                  one row
@@ -32,7 +32,7 @@ RESULTS = ROOT / 'docs' / 'compatibility.json'
 
 @dataclass(frozen=True)
 class Row:
-    """A combination; without `torch` it is the newest that pip finds."""
+    """A combination; without `torch`, the newest that pip finds."""
 
     python: str
     stack: str  # an extra of setup.cfg
@@ -64,7 +64,7 @@ ROWS = (
 
 
 def find_python(version: str) -> str | None:
-    """Return an interpreter of this version, on the path or of pyenv."""
+    """Return an interpreter of this version, from the path or pyenv."""
     versions = Path(os.environ.get('PYENV_ROOT', Path.home() / '.pyenv'), 'versions')
     candidates = [*versions.glob(f'{version}.*/bin/python'), shutil.which(f'python{version}')]
     for candidate in filter(None, candidates):
@@ -101,7 +101,7 @@ def version() -> str:
 
 
 def last_lines(text: str, count: int = 20) -> list[str]:
-    """Return the end of an error message, without what only this machine has: hosts and folders."""
+    """Return the end of an error message, without the hosts and folders of this machine."""
     text = text.replace(str(ROOT), '.').replace(str(Path.home()), '~')
     return [line for line in text.splitlines() if '://' not in line][-count:]
 
@@ -112,7 +112,7 @@ def load() -> dict[str, dict]:
 
 
 def table(outcomes: dict[str, dict]) -> str:
-    """Return Markdown: a line for each row that was tried."""
+    """Return a Markdown table with a line for each row that was tried."""
     header = ('row', 'Python', 'torch', 'torchvision', 'mmengine', 'mmcv', 'mmdet', 'mmseg', '')
     columns = (
         ('python',),

@@ -1,7 +1,7 @@
-"""The least that must work on a combination of versions: train, predict, both tasks.
+"""The minimum that must work on a combination of versions: train and predict, both tasks.
 
-The installed package only: its command and its configs, on a small set in a folder of its own.
-Prints the versions as the last line, in JSON.
+Uses only the installed package, its command and configs, on a small dataset in its own folder.
+Prints the versions as JSON in the last line.
 """
 
 import json
@@ -17,8 +17,8 @@ PACKAGES = (
     'onedl-mmengine', 'onedl-mmcv', 'onedl-mmdetection', 'onedl-mmsegmentation',
     'mmengine', 'mmcv-lite', 'mmdet', 'mmsegmentation',
 )  # fmt: skip
-DETECTOR = 'mine.py'  # one that inherits
-SEGMENTOR = 'deeplabv3_mbv2_sample.py'  # one of those that are installed
+DETECTOR = 'mine.py'  # it inherits
+SEGMENTOR = 'deeplabv3_mbv2_sample.py'  # an installed one
 
 
 def tool(name: str, *args: object, cwd: str) -> None:

@@ -1,4 +1,4 @@
-"""docs/accuracy: each record is of the config as it stands, each table is that of the records."""
+"""docs/accuracy: each record fits its config as it is now, and each table its records."""
 
 import os
 import re
@@ -15,7 +15,7 @@ from mbv2_backbone.workbench.configs.read import load_config
 from mbv2_backbone.workbench.environment import versions
 
 DOCS = ROOT / 'docs'
-# One of each run: its seeds share their settings, or no table could be made.
+# One per run: its seeds share their settings, or no table could be made.
 RUNS = {
     str(path.relative_to(DOCS)).rsplit('-seed', 1)[0]: path
     for path in (DOCS / 'accuracy').rglob('*.json')
@@ -24,7 +24,7 @@ TOOLBOXES = ('mmengine', 'mmdet', 'mmseg')
 
 
 @pytest.mark.parametrize('run', sorted(RUNS))
-def test_a_record_is_of_the_config_as_it_stands(run, monkeypatch):
+def test_a_record_fits_the_current_config(run, monkeypatch):
     record = read_record(RUNS[run])
     installed = versions()
     if any(record['versions'][name] != installed[name] for name in TOOLBOXES):
@@ -41,7 +41,7 @@ def test_the_tables_are_those_of_the_records(tmp_path):
     shutil.copytree(DOCS / 'accuracy', docs / 'accuracy')
     page = docs / 'accuracy.md'
     expected = (DOCS / 'accuracy.md').read_text()
-    # Nothing stands between the marks, so what the commands put there is all there is.
+    # Nothing is left between the marks, so what the commands write there is all there is.
     page.write_text(
         re.sub(r'(<!-- (\w+):begin -->\n).*?(<!-- \2:end -->)', r'\1\3', expected, flags=re.S)
     )

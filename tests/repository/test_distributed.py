@@ -1,4 +1,4 @@
-"""Two processes over gloo do what one does with the same images; a dead one ends the run."""
+"""Two processes over gloo train and evaluate as one does; if one dies, the run ends."""
 
 import json
 import shutil
@@ -14,7 +14,7 @@ from helpers.resume import assert_same, environment, scalars, states, write_conf
 from mbv2_backbone.seg.losses import pixel_cross_entropy
 from mbv2_backbone.workbench import run
 
-# All images, in order, without noise and without statistics of a process' own batch.
+# All images, in order, without noise and without the statistics of a process' own batch.
 PARITY = """
 train_dataloader['sampler'] = dict(type='DefaultSampler', shuffle=False)
 train_dataloader['dataset']['pipeline'] = [
@@ -32,7 +32,7 @@ default_hooks = dict(checkpoint=dict(interval=1), logger=dict(interval=1))
 custom_hooks = [dict(type='FrozenNorms'), dict(type='KeepGradients')]
 """
 
-# Of two runs one is killed.
+# One of two runs is killed.
 CUT = """
 import sys
 import mbv2_backbone
@@ -69,7 +69,7 @@ torch.save((loss.detach(), logits.grad), f'{sys.argv[1]}.{rank}')
 distributed.destroy_process_group()
 """
 
-# What happens as a process ends, told on its output. argv: the backend to join over, or nothing.
+# Prints what happens as a process ends. argv: the backend to join with, or nothing.
 ENDS = """
 import atexit
 import sys
@@ -99,7 +99,7 @@ print('went on', end=' ')
 
 @pytest.fixture(scope='module')
 def odd_dataset(sample_dataset):
-    """The sample set with an odd number of images to validate on."""
+    """The annotations of an odd number of validation images of the sample dataset."""
     path = sample_dataset / 'annotations/val.json'
     content = json.loads(path.read_text())
     content['images'] = content['images'][:7]
@@ -158,7 +158,7 @@ def test_a_rank_that_dies_ends_the_run_with_its_error(sample_dataset, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_of_two_processes_goes_on_exactly(tmp_path):
+def test_a_run_of_two_processes_resumes_exactly(tmp_path):
     """SIGKILL in the third of four epochs of two steps."""
     script = tmp_path / 'cut.py'
     script.write_text(CUT)
@@ -174,7 +174,7 @@ def test_a_run_of_two_processes_goes_on_exactly(tmp_path):
 
 @pytest.fixture
 def broken_dataset(sample_dataset, tmp_path):
-    """The sample set, in which the second and the twelfth image are cut off."""
+    """The sample dataset with its second and twelfth image truncated."""
     shutil.copytree(sample_dataset, tmp_path / 'dataset')
     data = json.loads((tmp_path / 'dataset/annotations/train.json').read_text())
     paths = [tmp_path / 'dataset/JPEGImages' / data['images'][i]['file_name'] for i in (1, 11)]
@@ -185,7 +185,7 @@ def broken_dataset(sample_dataset, tmp_path):
 
 @pytest.mark.slow
 def test_broken_images_of_the_second_process_are_named_and_counted(broken_dataset, tmp_path):
-    """In order, it gets every second image: one that may be broken, then one too many."""
+    """It gets every second image, in order: one broken image is allowed, two are too many."""
     folder, paths = broken_dataset
     in_order = "train_dataloader['sampler'] = dict(type='DefaultSampler', shuffle=False)"
     config = write_config(tmp_path / 'a.py', folder, in_order)

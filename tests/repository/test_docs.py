@@ -1,4 +1,4 @@
-"""The pages of docs/ and the changelog: every block runs, every table and figure is up to date."""
+"""The pages of docs/ and the changelog: every block runs, tables and figures are up to date."""
 
 import configparser
 import importlib.util
@@ -44,7 +44,7 @@ def page(name):
 
 
 def blocks(language, *names):
-    """Each block of code in the pages, with where it begins as its id."""
+    """Return each code block of the pages, with its place as the id."""
     for name in names:
         text = page(name)
         for found in re.finditer(rf'^```{language}\n(.*?)^```', text, re.M | re.S):
@@ -75,7 +75,7 @@ def draw():
 
 
 def values_of(node, key):
-    """All values under a key, anywhere in nested dicts."""
+    """Return all values of a key, anywhere in nested dicts."""
     for name, value in node.items():
         if name == key:
             yield value
@@ -84,7 +84,7 @@ def values_of(node, key):
 
 
 def check_without_toolbox(text):
-    """Build the backbone of a config from the root registry; what reads it has its channels."""
+    """Build the backbone of a config from the root registry; all `in_channels` must fit it."""
     written = {}
     exec(text, written)
     model = written['model']
@@ -136,7 +136,7 @@ def test_a_script_runs(text, exported, monkeypatch, capsys):
 
 
 def parse_with_tool(tool, arguments, monkeypatch):
-    """Let a tool read its command line; a wrong one ends in SystemExit."""
+    """Let a tool parse its command line; a wrong one ends in SystemExit."""
     tools = ROOT / 'tools'
     monkeypatch.syspath_prepend(str(tools))
     monkeypatch.setattr(sys, 'argv', [tool, *arguments])
@@ -147,7 +147,7 @@ def parse_with_tool(tool, arguments, monkeypatch):
 
 
 @pytest.mark.parametrize('line', COMMANDS)
-def test_a_command_is_understood(line, monkeypatch):
+def test_a_command_is_parsed(line, monkeypatch):
     words = shlex.split(line, comments=True)
     extras = SETUP['options.extras_require']
     match words:
@@ -177,7 +177,7 @@ def test_a_command_is_understood(line, monkeypatch):
 
 
 @pytest.mark.parametrize('path', LINKED, ids=lambda path: path.name)
-def test_links_and_figures_are_there(path):
+def test_links_and_figures_exist(path):
     links = re.findall(r'\]\(([^)#:]*)(?:#([^)]+))?\)', path.read_text())
     for target, heading in links:
         linked = path.parent / target if target else path
@@ -194,7 +194,7 @@ def test_the_tables_follow_the_code(draw):
     assert draw.heads_table() in page('heads'), again
 
 
-def test_the_tables_of_speed_are_those_of_the_figures():
+def test_the_speed_tables_equal_the_measurements():
     results = read_json(str(DOCS / 'speed.json'))
     assert speed_table(results) in page('speed')
     rates = read_rates(results, step=None, cores=16)
@@ -203,7 +203,7 @@ def test_the_tables_of_speed_are_those_of_the_figures():
     assert brief in (ROOT / 'README.md').read_text()
 
 
-def test_the_table_of_versions_is_that_of_the_results():
+def test_the_version_table_equals_the_results():
     matrix = runpy.run_path(str(ROOT / 'tests' / 'matrix' / 'run.py'), run_name='matrix')
     assert matrix['table'](matrix['load']()) in page('compatibility')
 

@@ -1,4 +1,4 @@
-"""What README's feature table says of the others, tried on what is installed."""
+"""README's feature table, checked on the installed packages."""
 
 import inspect
 import logging

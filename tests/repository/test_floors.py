@@ -1,4 +1,4 @@
-"""Imports go down, nothing imports in a circle, and names tell files apart."""
+"""Imports go down only, there are no import circles, and file names are unique."""
 
 import shutil
 
@@ -30,7 +30,7 @@ def test_the_package_has_few_doors_and_few_lines():
     assert structure.lines(ROOT) <= MAX_LINES
 
 
-def test_no_two_files_have_one_name_but_those_that_det_and_seg_mirror():
+def test_file_names_are_unique_unless_det_and_seg_mirror_each_other():
     repeated = structure.repeated_names(ROOT)
     expected = {
         name: [f'{folder}/{name}' for folder in MIRRORED]
@@ -80,7 +80,7 @@ def copy(tmp_path):
         'relative string',
     ],
 )
-def test_an_import_the_wrong_way_is_named(copy, file, line, target):
+def test_an_upward_import_is_named(copy, file, line, target):
     path = copy / 'mbv2_backbone' / file
     path.write_text(f'{path.read_text()}\n{line}\n')
     (wrong,) = structure.upward(structure.arrows(copy))
@@ -101,14 +101,14 @@ def test_circles_are_named(copy):
         path.write_text(f'{path.read_text()}\nfrom . import {there}\n')
     expected = [[f'mbv2_backbone/common/{name}.py' for name in ('code_layout', 'progress')]]
     assert structure.circles(structure.arrows(copy)) == expected
-    # Files of two folders that do not import in a circle; the folders do.
+    # The files of two folders import in no circle; the folders do.
     path = package / 'workbench/configs/palettes.py'
     path.write_text(f'{path.read_text()}\nfrom ..train import signals\n')
     circles = structure.folder_circles(structure.arrows(copy))
     assert [f'mbv2_backbone/workbench/{name}' for name in ('configs', 'train')] in circles
 
 
-def test_a_new_door_stands_on_no_floor_until_it_is_given_one(copy):
+def test_a_new_door_needs_a_floor(copy):
     (copy / 'mbv2_backbone/attic.py').write_text('from . import arch\n')
     with pytest.raises(ValueError, match='attic to FLOORS'):
         structure.upward(structure.arrows(copy))

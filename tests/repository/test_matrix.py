@@ -1,4 +1,4 @@
-"""What `make matrix` keeps of a combination of versions that fails."""
+"""`make matrix`: what is recorded for a failing combination of versions."""
 
 import json
 import sys

@@ -1,7 +1,7 @@
 """Every command of the README and of docs/training.md, in their order, in a copy of the repository.
 
-Downloads come from a server on this machine, data sets are small, and a training is stopped by
-SIGTERM once there is what the next command needs.
+Downloads come from a server on this machine, datasets are small, and a training is stopped by
+SIGTERM as soon as the files that the next command needs exist.
 """
 
 import configparser
@@ -29,7 +29,7 @@ from mbv2_backbone.workbench.data.conversion import convert
 from mbv2_backbone.workbench.data.public.catalogue import CATALOGUE
 from mbv2_backbone.workbench.data.sample.sample import generate_sample
 
-LIMIT = 600  # seconds for a command
+LIMIT = 600  # seconds per command
 ACCURACIES = {
     'ssdlite_mbv2_bccd_plus': '0.547',
     'ssdlite_mmdet_bccd': '0.282',
@@ -54,7 +54,7 @@ INSTALLS = [c for c in COMMANDS if c.startswith('pip install')]
 FETCHED = re.findall(r'^python tools/data\.py fetch (\w+)$', '\n'.join(COMMANDS), re.MULTILINE)
 
 
-def test_every_command_is_of_a_kind_that_is_run():
+def test_every_command_is_of_a_known_kind():
     venv = 'python3 -m venv .venv && . .venv/bin/activate'
     assert set(COMMANDS) == {*TOOLS, *INSTALLS, venv, 'make demo', 'make test'}
     assert TOOLS
@@ -93,7 +93,7 @@ def test_what_is_installed_is_what_ci_installs():
         assert set(extras[named].split()) <= set(tried.split()), named
 
 
-def test_the_chinese_page_has_no_commands_of_its_own():
+def test_the_chinese_page_has_no_other_commands():
     assert set(commands_of('README_zh-CN.md')) <= set(COMMANDS)
 
 
@@ -103,7 +103,7 @@ def sandbox(tmp_path_factory):
     skipped = shutil.ignore_patterns('__pycache__', '.mim')
     for name in ('configs', 'tools', 'mbv2_backbone'):
         shutil.copytree(ROOT / name, root / name, ignore=skipped)
-    drawn = tmp_path_factory.mktemp('drawn') / 'set'
+    drawn = tmp_path_factory.mktemp('drawn') / 'dataset'
     generate_sample(drawn, num_train=24, num_val=8, size=96)
     convert(drawn, root / 'data' / 'yolo', to='yolo')
     (root / 'images').mkdir()
@@ -133,7 +133,7 @@ def sandbox(tmp_path_factory):
 
 
 def keep_weights(root):
-    """Let random weights pass for torchvision's published ones, as if they had been downloaded."""
+    """Pass random weights off as torchvision's published ones, as if they had been downloaded."""
     path = root / 'torch/hub/checkpoints' / MobileNet_V2_Weights.IMAGENET1K_V1.url.split('/')[-1]
     path.parent.mkdir(parents=True)
     torch.save(mobilenet_v2().state_dict(), path)
@@ -142,7 +142,7 @@ def keep_weights(root):
 
 
 def is_reached(command, root, output):
-    """Tell whether a command that would go on for long has done what the next ones need."""
+    """Return whether a long command has done what the next ones need."""
     if '--serve' in command:
         return 'http://' in output
     config = Path(re.search(r'configs/(\S+)\.py', command)[1]).stem
@@ -153,7 +153,7 @@ def is_reached(command, root, output):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('command', TOOLS)
-def test_a_command_does_what_it_says(command, sandbox):
+def test_a_command_does_what_the_page_says(command, sandbox):
     binaries = os.pathsep.join([str(Path(sys.executable).parent), os.environ['PATH']])
     env = os.environ | dict(
         PATH=binaries, PYTHONPATH=str(sandbox), no_proxy='127.0.0.1', OMP_NUM_THREADS='1',
@@ -174,7 +174,7 @@ def test_a_command_does_what_it_says(command, sandbox):
             process.send_signal(signal.SIGINT if '--serve' in command else signal.SIGTERM)
         time.sleep(0.2)
     with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)  # and what it has started
+        os.killpg(process.pid, signal.SIGKILL)  # and its child processes
     reader.join()
     output = ''.join(lines)[-4000:]
     assert is_stopped == is_long, output

@@ -1,4 +1,4 @@
-"""What loads a runtime is marked so, and gets processes of its own."""
+"""Tests that load a runtime are marked, and run in their own process."""
 
 import inspect
 import shutil
@@ -24,7 +24,7 @@ def test_b(model):
 
 
 def run(folder, text):
-    """Run a test file under our hooks; returns the exit status and what was said."""
+    """Run a test file with our hooks; return the exit status and the output."""
     (folder / 'openvino.py').touch()
     (folder / 'pytest.ini').write_text('[pytest]\nmarkers = runtime\n')
     shutil.copy(inspect.getfile(loaded_runtimes), folder / 'conftest.py')
@@ -50,3 +50,11 @@ def test_no_test_file_loads_a_runtime_when_it_is_imported(tmp_path):
     status, said = run(tmp_path, 'import openvino\n\ndef test_a():\n    pass\n')
     assert status == pytest.ExitCode.USAGE_ERROR
     assert 'loads openvino when it is imported' in said
+
+
+def test_the_hooks_are_in_force_here(request):
+    assert 'runtimes_where_they_are_marked' in request.fixturenames
+    hooks = request.config.pluginmanager.hook
+    for hook in (hooks.pytest_collection_finish, hooks.pytest_collection_modifyitems):
+        modules = {implementation.function.__module__ for implementation in hook.get_hookimpls()}
+        assert 'helpers.runtimes' in modules

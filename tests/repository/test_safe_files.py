@@ -1,4 +1,4 @@
-"""Files from strangers: whichever door they come to, their code does not run."""
+"""Untrusted files: no entry point runs their code."""
 
 import io
 import json
@@ -32,7 +32,7 @@ from mbv2_backbone.workbench.run import evaluate, train
 
 @pytest.fixture
 def evil(tmp_path):
-    """A checkpoint that carries code, in both of torch's formats, and the folder it would make."""
+    """A checkpoint with code, in both of torch's formats, and the folder the code would make."""
     sign = tmp_path / 'code_ran'
     state = dict(state_dict={'a': torch.ones(1)}, meta={}, optimizer=MakesFolder(sign))
     torch.save(state, tmp_path / 'zip.pth')
@@ -47,7 +47,7 @@ def evil(tmp_path):
 
 @pytest.fixture(scope='module')
 def small(sample_dataset, tmp_path_factory):
-    """A config on the small set that trains for one short epoch."""
+    """A config on the small dataset that trains for one short epoch."""
     path = tmp_path_factory.mktemp('config') / 'small.py'
     more = 'train_cfg = dict(max_epochs=1, val_interval=9)'
     return write_small_config(path, sample_dataset, more, batch_size=12)
@@ -78,7 +78,7 @@ def test_no_tool_runs_the_code_of_a_checkpoint(small, sample_dataset, evil, tmp_
 
 
 def test_resuming_runs_no_config_of_a_checkpoint(tmp_path):
-    """mmengine's Runner would run what stands there, to compare it with its own config."""
+    """mmengine's Runner would run the config in it, to compare it with its own."""
     refuse_code_in_checkpoints()
     train_toy(toy_config(tmp_path, length=1))
     path, sign = tmp_path / 'epoch_1.pth', tmp_path / 'code_ran'
@@ -91,7 +91,7 @@ def test_resuming_runs_no_config_of_a_checkpoint(tmp_path):
 
 
 def test_mmengines_own_loader_refuses_code(evil):
-    """What the Runner loads by itself; every kind of address leads to the one loader."""
+    """The Runner itself loads with it; every kind of path leads to this one loader."""
     refuse_code_in_checkpoints()
     for path in evil:
         with pytest.raises(UserError, match=r'refused|damaged'):
@@ -128,7 +128,7 @@ def changed(program, path, change):
     return path
 
 
-def test_an_honest_program_is_let_through(program, tmp_path):
+def test_a_harmless_program_is_accepted(program, tmp_path):
     check_program(program)
     check_program(changed(program, tmp_path / 'same.pt2', lambda name, data: data))
 
@@ -155,8 +155,8 @@ def test_programs_with_code_are_refused(program, tmp_path):
         (with_pickle, 'more than tensors'),
         (replaced(b'torch.ops.aten.mul.Tensor', b'torch.serialization.os.mkdir'), 'no operator'),
         (replaced(b'torch.ops.aten.mul.Tensor', b'_operator.methodcaller'), 'no operator'),
-        (replaced(b'"guards_code":[]', b'"guards_code":["' + code + b'"]'), 'code of its own'),
-        (replaced(b'"guards_code": []', b'"guards_code": ["' + code + b'"]'), 'code of its own'),
+        (replaced(b'"guards_code":[]', b'"guards_code":["' + code + b'"]'), 'contains code'),
+        (replaced(b'"guards_code": []', b'"guards_code": ["' + code + b'"]'), 'contains code'),
     ]
     done = 0
     for change, match in cases:
@@ -185,10 +185,10 @@ def test_programs_with_code_are_refused(program, tmp_path):
         (dict(model={}, hooks=[dict(type='mmengine.fileio.load', file='a.pkl')]), 'fileio.load'),
         (dict(model={}, custom_imports=dict(imports=['evil_module'])), 'evil_module'),
         (dict(model={}, custom_imports=dict(imports='antigravity')), 'antigravity'),
-        (dict(model={}, _base_='evil.py'), 'evil.py, which is code'),
+        (dict(model={}, _base_='evil.py'), 'evil.py, a Python file'),
         (dict(model={}, _base_=['base.json']), 'os.mkdir'),
-        (dict(model={}, _base_='mmdet::ssd/../../../../evil.py'), 'leaves the package'),
-        (dict(model={}, _base_='mmdet::/tmp/evil.py'), 'leaves the package'),
+        (dict(model={}, _base_='mmdet::ssd/../../../../evil.py'), 'outside the package'),
+        (dict(model={}, _base_='mmdet::/tmp/evil.py'), 'outside the package'),
         (dict(model={}, custom_imports='{{ _base_.x }}'), 'replaces before it reads'),
     ],
 )
@@ -197,7 +197,7 @@ def test_a_json_or_yaml_config_runs_no_code(tmp_path, monkeypatch, config, match
     (tmp_path / 'evil.py').write_text("import os; os.mkdir('code_ran')")
     (tmp_path / 'base.json').write_text(json.dumps(dict(a=dict(type='os.mkdir'))))
     for name in ('x.json', 'x.yaml', 'x.yml'):
-        (tmp_path / name).write_text(json.dumps(config))  # which is YAML, too
+        (tmp_path / name).write_text(json.dumps(config))  # which is also YAML
         with pytest.raises(UserError, match=match):
             load_config(str(tmp_path / name))
     assert not (tmp_path / 'code_ran').exists()
@@ -225,7 +225,7 @@ def test_a_yaml_tag_makes_no_python_object(tmp_path):
 
 
 def test_train_test_and_predict_take_json_and_yaml(small, sample_dataset, tmp_path):
-    """The project's own configs pass as data, and mean the same."""
+    """Our own configs load as data, with the same meaning."""
     cfg = Config.fromfile(str(small))
     cfg.dump(str(tmp_path / 'x.json'))
     plain = json.loads((tmp_path / 'x.json').read_text())

@@ -7,7 +7,12 @@ import pytest
 from helpers.paths import ROOT
 
 TESTS = ROOT / 'tests'
-OWN_FOLDERS = ('configs', 'helpers', 'matrix', 'repository')  # the others mirror what they test
+OWN_FOLDERS = (
+    'configs',
+    'helpers',
+    'matrix',
+    'repository',
+)  # the others mirror the folders of the package and tools
 FILES = sorted(path for path in TESTS.rglob('*.py') if path.parent != TESTS / 'matrix')
 TEST_FILES = [path for path in FILES if path.name.startswith('test_')]
 PROPERTIES = (  # tests of no single module
@@ -113,7 +118,7 @@ def test_no_test_imports_from_a_test():
 
 
 def test_a_missing_dependency_fails_the_tests():
-    """All that the tests need is in the extra `dev`; one that skips itself hides a bad install."""
+    """The extra `dev` has all that the tests need; a test that skips itself hides a bad install."""
     skipping = [
         path
         for path in FILES

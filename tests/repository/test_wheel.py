@@ -1,4 +1,4 @@
-"""The wheel: what is in it, and what works after `pip install` outside of this repository."""
+"""The wheel: its content, and what works after `pip install` outside this repository."""
 
 import ast
 import os
@@ -31,7 +31,7 @@ def outside_the_repository():
 
 @pytest.fixture(scope='module')
 def wheel(tmp_path_factory):
-    """Built from a source archive, itself made of a checkout with caches and links in it."""
+    """The wheel, built from the source archive of a checkout that has caches and links."""
     folder = tmp_path_factory.mktemp('build')
     source = folder / 'source'
     for name in FOLDERS:
@@ -52,7 +52,7 @@ def wheel(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def site(wheel, tmp_path_factory):
-    """A venv with the wheel and, below it, the packages that the tests run with."""
+    """A venv with the wheel, on top of the packages that the tests use."""
     folder = tmp_path_factory.mktemp('site')
     subprocess.run([sys.executable, '-m', 'venv', '--without-pip', folder], check=True)
     pip = [sys.executable, '-m', 'pip', '--python', folder / 'bin' / 'python', 'install']
@@ -65,7 +65,7 @@ def site(wheel, tmp_path_factory):
 
 
 def run(site, cwd, *command):
-    """Run a program of the venv where nothing of the repository can be imported."""
+    """Run a program of the venv in a place where the repository cannot be imported."""
     env = outside_the_repository()
     command = [site / 'bin' / command[0], *command[1:]]
     return subprocess.run(
@@ -141,7 +141,7 @@ def test_help_and_version_of_the_command_load_no_torch(site, tmp_path):
     [('benchmark', 'table', 'speed.json'), ('accuracy', 'table', '.')],
     ids=lambda command: command[0],
 )
-def test_measurements_say_in_one_line_that_they_are_in_a_checkout(site, tmp_path, command):
+def test_measurements_say_in_one_line_that_they_need_a_checkout(site, tmp_path, command):
     done = run(site, tmp_path, 'mbv2', *command)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
@@ -224,7 +224,7 @@ def test_a_dataset_is_generated_and_trained_on_by_the_installed_command(site, tm
     assert (work_dir / 'epoch_1.pth').is_file()
 
 
-def test_a_config_that_is_not_there_is_refused_with_those_that_are():
+def test_a_missing_config_is_refused_with_a_list_of_the_others():
     for name in ('nope.py', '../setup.py', str(ROOT / 'setup.py'), ''):
         with pytest.raises(ValueError, match=r'no config file .*ssdlite_mbv2_coco\.py'):
             mbv2_backbone.config_path(name)

@@ -1,4 +1,4 @@
-"""CamVid's layout: void is ignored, PNG and JPEG images are found."""
+"""CamVid's label file: void is ignored; PNG and JPEG images both load."""
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ def test_void_is_ignored_and_the_other_labels_stay(suffix, request, tmp_path):
     assert len(dataset.metainfo['classes']) == len(dataset.metainfo['palette']) == 11
 
 
-def test_it_trains(request, tmp_path):
+def test_camvid_trains(request, tmp_path):
     write_camvid(tmp_path, '.jpg')
     options = [
         f'data_root={tmp_path}/', 'train_cfg.max_iters=2', 'train_dataloader.batch_size=1',

@@ -1,4 +1,4 @@
-"""The segmentation heads against mmseg's and torchvision's layers, and against the papers."""
+"""The segmentation heads against mmseg's and torchvision's layers, and the papers."""
 
 import copy
 import warnings
@@ -85,7 +85,7 @@ TABLE = {
 
 
 @pytest.mark.parametrize('row', TABLE)
-def test_parameters_and_multiply_adds_are_those_of_the_table(row):
+def test_parameters_and_multiply_adds_equal_the_table(row):
     head, taps, params, at_512, at_513 = TABLE[row]
     model = segmentor(head, taps=taps)
     assert num_params(model) == params
@@ -181,7 +181,7 @@ def test_rates_follow_the_output_stride(dilations, output_stride, expected):
     ('dilations', 'output_stride', 'message'),
     [((3,), 32, 'no whole rate'), ((0,), 16, 'got|gives'), ((6.5,), 16, '6.5'), ((6,), 4, 'got 4')],
 )
-def test_rates_without_a_meaning_are_refused(dilations, output_stride, message):
+def test_impossible_rates_are_refused(dilations, output_stride, message):
     with pytest.raises(ValueError, match=message):
         scale_dilations(dilations, output_stride)
 
@@ -253,7 +253,7 @@ def test_a_batch_of_one_trains_and_keeps_the_running_statistics():
     assert gradient.abs().sum() > 0
 
 
-def test_image_pooling_of_a_batch_is_the_plain_computation():
+def test_image_pooling_of_a_batch_equals_the_plain_computation():
     pool = randomise(ImagePooling(6, 4, norm_cfg=BN, act_cfg=dict(type='ReLU'))).train()
     x = images(3, 6, 5, 4)
     weight, norm = pool.conv.conv.weight, pool.conv.norm

@@ -34,7 +34,7 @@ def test_the_loss_is_mmsegs_where_that_averages_over_labelled_pixels():
     torch.testing.assert_close(pixel_cross_entropy(logits, labels), expected)
 
 
-def test_pixel_weights_choose_pixels():
+def test_pixel_weights_select_pixels():
     logits, labels = batch(2)
     chosen = torch.rand(labels.shape) < 0.5
     expected = F.cross_entropy(logits, labels.where(chosen, 255), ignore_index=255)

@@ -1,4 +1,4 @@
-"""Metrics of segmentation and the masks that they write."""
+"""The segmentation metric, and the masks that it writes."""
 
 import numpy as np
 import torch

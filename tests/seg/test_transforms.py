@@ -1,3 +1,5 @@
+"""Resizing, cropping and flipping in one step, and colour changes, against mmseg's transforms."""
+
 from functools import partial
 
 import cv2
@@ -51,7 +53,7 @@ def our_step(scale, ratio_range, crop_size, cat_max_ratio=0.75, keep_ratio=True,
 
 
 def patches(rng, height, width):
-    """Labels in rectangles, most of one class, some ignored."""
+    """Return rectangles of labels, most of one class, some ignored."""
     seg_map = np.zeros((height, width), np.uint8)
     for label in rng.choice([1, 2, 3, 255], 5):
         y, x = rng.integers(0, height), rng.integers(0, width)
@@ -97,7 +99,7 @@ def test_same_random_numbers_give_the_same_crop(options):
             assert got[key] == expected[key], key
 
 
-def test_crop_of_resized_is_off_by_little_even_on_noise():
+def test_the_crop_of_a_resized_image_errs_little_even_on_noise():
     rng = np.random.default_rng(0)
     for _ in range(150):
         height, width, *size = (int(n) for n in rng.integers(1, 160, 4) + rng.integers(0, 3, 4))
@@ -139,7 +141,7 @@ def varied_slowly(seg_map, cat_max_ratio, ignore_index):
     return len(counts) > 1 and counts.max() / counts.sum() < cat_max_ratio
 
 
-def test_varied_means_what_it_means_in_mmseg():
+def test_varied_means_the_same_as_in_mmseg():
     rng = np.random.default_rng(0)
     answers = []
     for i in range(300):
@@ -153,7 +155,7 @@ def test_varied_means_what_it_means_in_mmseg():
 
 
 @pytest.mark.parametrize('ratio', [0.25, 0.5, 0.75])
-def test_a_class_of_the_very_share_is_too_large(ratio):
+def test_a_class_of_exactly_the_maximum_share_is_too_large(ratio):
     seg_map = np.repeat([7, 1, 2, 3], 16).astype(np.uint8).reshape(8, 8)
     seg_map[seg_map == 1] = 7 if ratio >= 0.5 else 1
     seg_map[seg_map == 2] = 7 if ratio >= 0.75 else 2
@@ -190,7 +192,7 @@ def test_labels_of_another_size_or_type_are_refused(labels):
         RandomResizeCropFlip()(dict(sample(0), gt_seg_map=labels))
 
 
-def test_colours_are_the_very_same_as_mmsegs():
+def test_colours_equal_mmsegs():
     stock = build(dict(type='PhotoMetricDistortion'))
     fast = build(dict(type='FastPhotoMetricDistortion'))
     for seed in range(150):
@@ -202,7 +204,7 @@ def test_colours_are_the_very_same_as_mmsegs():
         assert np.array_equal(got['img'], expected['img']), seed
 
 
-def test_grey_files_are_decoded_apart_and_to_the_same_labels(tmp_path, monkeypatch):
+def test_grey_files_are_decoded_separately_to_the_same_labels(tmp_path, monkeypatch):
     monkeypatch.setattr(
         datasets, 'read_mask', lambda file, name: calls.append(name) or read(file, name)
     )
@@ -227,7 +229,7 @@ def test_grey_files_are_decoded_apart_and_to_the_same_labels(tmp_path, monkeypat
         LoadLabelMap()(dict(seg_map_path=str(broken)))
 
 
-def test_whole_pipeline_packs_what_mmsegs_packs(tmp_path):
+def test_the_whole_pipeline_packs_the_same_as_mmsegs(tmp_path):
     init_default_scope('mmseg')
     for i in range(3):
         for folder in ('images', 'labels'):

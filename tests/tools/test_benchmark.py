@@ -1,4 +1,4 @@
-"""tools/benchmark.py as a user calls it."""
+"""tools/benchmark.py as a user runs it."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""tools/convert_weights.py, run as users run it."""
+"""tools/convert_weights.py as a user runs it."""
 
 import os
 import subprocess
@@ -81,7 +81,7 @@ def test_there_and_back(narrow, tmp_path, capsys, to, suffix):
     assert all(torch.equal(t, origin[name]) for name, t in returned.items())
 
 
-def test_timm_loads_what_is_written_for_it(narrow, tmp_path):
+def test_timm_loads_the_file_written_for_it(narrow, tmp_path):
     assert main(tmp_path / 'tv.pth', tmp_path / 'timm.pth', '--to', 'timm') == 0
     model = timm_library.create_model('mobilenetv2_035', num_classes=0)
     assert not model.load_state_dict(torch.load(tmp_path / 'timm.pth')).missing_keys
@@ -118,7 +118,7 @@ def test_keras_origin_travels_with_the_file(tmp_path, capsys):
     capsys.readouterr()
     for origin in ('model.keras', 'ours.pth'):
         assert main(tmp_path / origin, tmp_path / 'tv.pth', '--to', 'torchvision') == 2
-        assert 'which torchvision cannot do' in capsys.readouterr().err
+        assert 'which torchvision does not support' in capsys.readouterr().err
     assert not (tmp_path / 'tv.pth').exists()
 
 

@@ -1,4 +1,4 @@
-"""`tools/data.py fetch` as a user calls it."""
+"""`tools/data.py fetch` as a user runs it."""
 
 import argparse
 import importlib

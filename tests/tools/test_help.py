@@ -1,4 +1,4 @@
-"""Every tool: its help comes at once, and a mistake ends with a message."""
+"""Every tool: prompt --help, one-line user errors."""
 
 import time
 

@@ -65,7 +65,7 @@ for args in (dict(model=config, weights=checkpoint), dict(weights=checkpoint)):
 
 
 @pytest.mark.slow
-def test_mmdet_functions_find_the_boxes_that_our_tools_find(det):
+def test_mmdet_apis_find_the_same_boxes_as_our_tools(det):
     found = script(det, DET_SCRIPT)
     with Path(det.predictions).open('rb') as file:
         ours = pickle.load(file)
@@ -91,7 +91,7 @@ for given in (config, None):
 
 
 @pytest.mark.slow
-def test_mmseg_functions_find_the_masks_that_our_tools_find(seg):
+def test_mmseg_apis_find_the_same_masks_as_our_tools(seg):
     found = script(seg, SEG_SCRIPT)
     assert found['classes'] == ['background', 'disc', 'square', 'triangle', 'star']
     assert len(np.unique(found['masks'][0])) > 1
@@ -114,7 +114,7 @@ def test_mmdet_test(det):
     shared = [key for key in stock if key in det.metrics]
     assert {'coco/bbox_mAP', 'coco/bbox_mAP_50', 'coco/star_precision'} <= set(shared)
     assert stock['coco/bbox_mAP_50'] > 0
-    # Both round to three digits, from sums in another order.
+    # Both round to three digits, from sums in different orders.
     ours = {k: det.metrics[k] for k in shared}
     assert {k: stock[k] for k in shared} == pytest.approx(ours, rel=1e-6, abs=1.001e-3)
     assert len(list(det.folder.glob('test/*/shown/*.jpg'))) == 8
@@ -134,7 +134,7 @@ def test_mmseg_test(seg):
 
 
 @pytest.mark.slow
-def test_mmdet_train_goes_on_from_our_checkpoint(det):
+def test_mmdet_train_resumes_our_checkpoint(det):
     args = ('--work-dir', 'train', '--cfg-options', 'train_cfg.max_epochs=3')
     det.stock('mmdet', 'train', det.config, '--resume', det.checkpoint, *args)
     meta = torch.load(det.folder / 'train/epoch_3.pth', weights_only=True)['meta']
@@ -143,7 +143,7 @@ def test_mmdet_train_goes_on_from_our_checkpoint(det):
 
 
 @pytest.mark.slow
-def test_mmseg_train_begins_anew(seg):
+def test_mmseg_train_starts_from_our_config(seg):
     seg.stock('mmseg', 'train', seg.config, '--work-dir', 'train')
     meta = torch.load(seg.folder / 'train/iter_4.pth', weights_only=True)['meta']
     assert meta['iter'] == 4
@@ -153,7 +153,7 @@ def test_mmseg_train_begins_anew(seg):
 
 
 @pytest.mark.slow
-def test_mmdet_analysis_of_logs(det):
+def test_mmdet_log_analysis(det):
     log = det.log()
     det.stock('mmdet', 'analyze_logs', 'plot_curve', log, '--keys', 'bbox_mAP', '--out', 'map.png')
     assert cv2.imread(str(det.folder / 'map.png')).std() > 0
@@ -162,13 +162,13 @@ def test_mmdet_analysis_of_logs(det):
 
 
 @pytest.mark.slow
-def test_mmseg_analysis_of_logs(seg):
+def test_mmseg_log_analysis(seg):
     seg.stock('mmseg', 'analyze_logs', seg.log(), '--keys', 'mIoU', '--out', 'miou.png')
     assert cv2.imread(str(seg.folder / 'miou.png')).std() > 0
 
 
 @pytest.mark.slow
-def test_mmdet_analysis_of_predictions(det):
+def test_mmdet_prediction_analysis(det):
     det.stock('mmdet', 'analyze_results', det.config, det.predictions, 'extremes', '--topk', '2')
     for folder in ('good', 'bad'):
         assert len(list(det.folder.glob(f'extremes/{folder}/*.jpg'))) == 2
@@ -180,7 +180,7 @@ def test_mmdet_analysis_of_predictions(det):
 
 
 @pytest.mark.slow
-def test_mmseg_confusion_of_masks(seg):
+def test_mmseg_confusion_matrix(seg):
     seg.stock('mmseg', 'confusion_matrix', seg.config, seg.predictions, 'confusion')
     assert cv2.imread(str(seg.folder / 'confusion/confusion_matrix.png')).std() > 0
 
@@ -228,7 +228,7 @@ def test_several_processes_test_as_one(det):
 # Finding the tools
 
 
-def test_the_list_names_every_tool_once_with_what_it_is():
+def test_the_list_has_every_tool_once_with_its_purpose():
     for toolbox in ('mmdet', 'mmseg'):
         tools = find_stock_tools(toolbox)
         assert next(iter(tools)) == 'test'
@@ -242,7 +242,7 @@ def test_the_list_names_every_tool_once_with_what_it_is():
     assert done.stdout.splitlines() == [line for line in lines if line.startswith('mmseg ')]
 
 
-def test_what_is_not_there_is_named(monkeypatch, tmp_path):
+def test_a_missing_tool_or_toolbox_is_named(monkeypatch, tmp_path):
     done = tool('stock', 'mmdet', 'analyse-logs')
     assert done.returncode == 2
     assert 'closest are analyze_logs' in done.stderr

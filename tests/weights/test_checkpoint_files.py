@@ -1,4 +1,4 @@
-"""Files are read safely, and what cannot be read says why."""
+"""Checkpoint files are read safely, and unreadable ones say why."""
 
 import io
 import os
@@ -123,12 +123,12 @@ def test_damage_inside_a_keras_archive(tmp_path):
         (b'<!DOCTYPE html><html>404</html>', 'a web page'),
         (b'\n  <html lang="en">', 'a web page'),
         (b'version https://git-lfs.github.com/spec/v1\noid sha256:1\n', 'Git LFS pointer'),
-        ('Größe: siehe unten\n'.encode() * 100, "a text that begins with 'Größe"),
-        (b'{"error": "rate limit exceeded"}', 'a text that begins with'),
+        ('Größe: siehe unten\n'.encode() * 100, "text that begins with 'Größe"),
+        (b'{"error": "rate limit exceeded"}', 'text that begins with'),
         (b'\x1f\x8b\x08\x00' + bytes(range(256)), 'of no known type'),
     ],
 )
-def test_what_is_no_checkpoint(tmp_path, content, message):
+def test_files_that_are_no_checkpoint(tmp_path, content, message):
     path = tmp_path / 'a.pth'
     path.write_bytes(content)
     with pytest.raises(ValueError, match=message):
@@ -159,7 +159,7 @@ def test_an_hdf5_bomb(tmp_path):
         read_checkpoint(tmp_path / 'a.h5')
 
 
-def test_hdf5_that_reaches_into_other_files(tmp_path):
+def test_hdf5_with_links_to_other_files(tmp_path):
     secret = tmp_path / 'secret'
     secret.write_bytes(bytes(4000))
     with h5py.File(tmp_path / 'a.h5', 'w') as file:

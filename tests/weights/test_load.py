@@ -1,4 +1,4 @@
-"""What is loaded, what is refused and what is said of it."""
+"""Loading pretrained weights: loaded, refused, reported."""
 
 import copy
 
@@ -21,7 +21,7 @@ def assert_unchanged(module, before):
     assert all(torch.equal(t, before[name]) for name, t in module.state_dict().items())
 
 
-def test_report_is_one_line_that_says_it_all(narrow_weights):
+def test_the_report_is_one_complete_line(narrow_weights):
     report = load_into(our_backbone(), narrow_weights)
     assert str(report) == (
         'state dict: torchvision layout; width 0.35; 312 of 312 tensors filled; left over, '
@@ -32,7 +32,7 @@ def test_report_is_one_line_that_says_it_all(narrow_weights):
 
 
 @pytest.mark.parametrize('tap', TAP_NAMES)
-def test_a_backbone_that_ends_early_is_filled_whole(narrow_weights, tap):
+def test_a_backbone_that_ends_early_is_filled_completely(narrow_weights, tap):
     backbone = our_backbone(out_indices=tap)
     report = load_into(backbone, narrow_weights)
     assert report.filled == report.total == len(backbone.state_dict())
@@ -103,7 +103,7 @@ def test_a_pruned_network_is_refused(narrow_weights):
         load_into(our_backbone(), pruned)
 
 
-def test_a_width_of_ones_own(narrow_weights):
+def test_a_custom_width(narrow_weights):
     source = our_backbone(widen_factor=0.63)
     randomise(source)
     report = load_into(our_backbone(widen_factor=0.63), source.state_dict())
@@ -111,7 +111,7 @@ def test_a_width_of_ones_own(narrow_weights):
 
 
 @pytest.mark.parametrize('checkpoint', [{}, {'epoch': 3}, {'state_dict': {}}, {'a.weight': None}])
-def test_an_unknown_layout_says_what_is_there(checkpoint):
+def test_an_unknown_layout_lists_its_tensors(checkpoint):
     with pytest.raises(ValueError, match='no MobileNetV2 of a known layout'):
         load_into(our_backbone(), checkpoint)
 
@@ -173,7 +173,7 @@ def test_init_cfg_loads_last_and_reports(narrow_weights, tmp_path, monkeypatch):
     assert sum('312 of 312 tensors filled' in text for text in logged) == 1
 
 
-def test_init_cfg_refuses_what_does_not_fit(narrow_weights, tmp_path):
+def test_init_cfg_refuses_weights_that_do_not_fit(narrow_weights, tmp_path):
     torch.save(narrow_weights, tmp_path / 'tv.pth')
     cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'tv.pth'))
     with pytest.raises(ValueError, match=r'tv\.pth: this checkpoint is width 0\.35'):
@@ -216,7 +216,7 @@ def test_init_cfg_in_the_toolboxes_own_models(toolbox, narrow_weights, tmp_path)
     )
 
 
-def test_a_checkpoint_tells_its_own_origin(narrow_weights):
+def test_a_checkpoint_states_its_origin(narrow_weights):
     cfg = (
         "model = dict(backbone=dict(padding='same', norm_cfg=dict(type='BN', eps=0.001)),"
         'data_preprocessor=dict(mean=[127.5, 127.5, 127.5], std=[127.5, 127.5, 127.5],'

@@ -1,4 +1,4 @@
-"""Weights and the data_preprocessor beside them: what contradicts is said."""
+"""Weights against the data_preprocessor: mismatches are reported."""
 
 import warnings
 
@@ -59,7 +59,7 @@ def test_the_runs_config_is_checked_too(narrow_weights):
         load_into(our_backbone(), narrow_weights)
 
 
-def test_contradiction_of_keras_range():
+def test_a_contradicting_keras_range():
     keras_lines = dict(mean=[127.5] * 3, std=[127.5] * 3, bgr_to_rgb=True)
     assert contradiction(MINUS_ONE_TO_ONE, keras_lines) is None
     assert 'mean=[127.5, 127.5, 127.5]' in contradiction(MINUS_ONE_TO_ONE, RIGHT)

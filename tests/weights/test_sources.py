@@ -1,4 +1,4 @@
-"""Addresses: downloads are verified, cached, and failures say what to do."""
+"""Addresses of weights: downloads are verified and cached, and failures say what to do."""
 
 import hashlib
 import http.server
@@ -17,7 +17,7 @@ from mbv2_backbone.weights.sources import fetch
 
 
 class Site:
-    """A local web server: bytes by path, extra headers by path, and the requests that came."""
+    """A local web server: bytes and extra headers by path, and the requests received."""
 
     def __init__(self):
         self.files, self.headers, self.requests = {}, {}, []
@@ -74,7 +74,7 @@ def sha256(content):
     return hashlib.sha256(content).hexdigest()
 
 
-def test_a_download_arrives_whole_is_shown_and_is_kept(site, weights, capsys):
+def test_a_download_is_complete_shown_and_cached(site, weights, capsys):
     site.files['/a/model.pth'] = weights
     path = fetch(f'{site.url}/a/model.pth')
     assert path.read_bytes() == weights
@@ -86,14 +86,14 @@ def test_a_download_arrives_whole_is_shown_and_is_kept(site, weights, capsys):
     assert not list(path.parent.glob('*.part'))
 
 
-def test_the_same_name_on_two_pages_is_two_files(site, weights):
+def test_the_same_name_at_two_addresses_is_two_files(site, weights):
     site.files |= {'/a/model.pth': weights, '/b/model.pth': weights + b' '}
     first, second = (fetch(f'{site.url}/{page}/model.pth') for page in 'ab')
     assert first.read_bytes() == weights
     assert second.read_bytes() == weights + b' '
 
 
-def test_a_kept_file_that_was_damaged_is_downloaded_again(site, weights):
+def test_a_damaged_file_in_the_cache_is_downloaded_again(site, weights):
     site.files['/model.pth'] = weights
     path = fetch(f'{site.url}/model.pth')
     path.write_bytes(weights[:-5])
@@ -110,7 +110,7 @@ def test_a_hash_in_the_name_is_checked(site, weights):
     assert [p.name for p in fetch(site.url + good).parent.glob('*.pth')] == [good[1:]]
 
 
-def test_a_date_in_the_name_is_no_hash(site, weights):
+def test_a_date_in_the_name_is_not_a_hash(site, weights):
     site.files['/m-20200708.pth'] = weights
     assert fetch(f'{site.url}/m-20200708.pth').read_bytes() == weights
 
@@ -131,7 +131,7 @@ def test_torchs_own_cache_is_used(site, weights, tmp_path):
     assert site.requests == []
 
 
-def test_a_web_page_is_not_kept(site):
+def test_a_web_page_is_not_cached(site):
     site.files['/model.pth'] = b'<!DOCTYPE html><html>Sign in</html>'
     for times in (1, 2):
         with pytest.raises(ValueError, match='a web page'):
@@ -187,7 +187,7 @@ def test_short_names_lead_to_the_toolboxes_addresses(site, weights, monkeypatch,
     assert (report.source, report.filled) == (address, 312)
 
 
-def test_short_names_that_are_unknown():
+def test_unknown_short_names():
     with pytest.raises(ValueError, match=r'torchvision has no .*it has mobilenet_v2'):
         fetch('torchvision://mobilenet_v9')
     with pytest.raises(ValueError, match=r'open-mmlab has no .*mmdet/mobilenet_v2'):

@@ -31,8 +31,8 @@ def test_any_other_name_is_a_path(tmp_path):
 
 
 @pytest.mark.parametrize('name', ['best', 'last'])
-def test_what_is_not_there_is_said(name, tmp_path):
-    with pytest.raises(UserError, match=f'no {name} checkpoint .* none at all'):
+def test_a_missing_checkpoint_is_reported(name, tmp_path):
+    with pytest.raises(UserError, match=f'no {name} checkpoint .* found: none'):
         find_checkpoint(name, tmp_path / 'nothing')
     write(tmp_path, 'epoch_2.pth')
     if name == 'best':

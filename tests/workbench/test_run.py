@@ -1,4 +1,4 @@
-"""The tools on real files: train, resume, test, predict; and what they say to mistakes."""
+"""The tools on real files: train, resume, test, predict, and their messages on mistakes."""
 
 import json
 import os
@@ -22,7 +22,7 @@ from mbv2_backbone.workbench.run import evaluate, train
 
 @pytest.fixture(scope='module')
 def small(sample_dataset, tmp_path_factory):
-    """A config on the small set that trains for two short epochs."""
+    """A config on the sample dataset that trains for two short epochs."""
     more = """
     train_cfg = dict(max_epochs=2, val_interval=2)
     default_hooks = dict(checkpoint=dict(interval=1, max_keep_ckpts=5), logger=dict(interval=1))
@@ -33,7 +33,7 @@ def small(sample_dataset, tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def trained(small, tmp_path_factory):
-    """A work folder after `tools/train.py`."""
+    """A work directory after `tools/train.py`."""
     work_dir = tmp_path_factory.mktemp('work')
     result = tool('train', small, '--work-dir', work_dir)
     assert result.returncode == 0, result.stderr[-3000:]
@@ -61,7 +61,7 @@ def test_train_runs_and_says_what_it_runs_on(trained):
     assert 'coco/bbox_mAP' in output
 
 
-def test_resume_goes_on_from_the_newest_checkpoint(trained, small):
+def test_resume_continues_from_the_newest_checkpoint(trained, small):
     work_dir, _ = trained
     train(str(small), work_dir=str(work_dir), resume='auto', cfg_options=['train_cfg.max_epochs=3'])
     checkpoint = torch.load(work_dir / 'epoch_3.pth', weights_only=True)
@@ -106,7 +106,7 @@ def test_losses_stay_finite_at_cocos_learning_rate_from_the_first_step(small, tm
     assert np.isfinite(losses).all()
 
 
-def test_boxes_that_cannot_be_trained_on_do_no_harm(small, sample_dataset, tmp_path):
+def test_boxes_unfit_for_training_do_no_harm(small, sample_dataset, tmp_path):
     file = json.loads((sample_dataset / 'annotations/train.json').read_text())
     image = file['images'][0]['id']
     bad = [[5, 5, 0, 9], [9, 9, -4, 4], [500, 5, 9, 9], [float('nan'), 1, 2, 3], [1, 1, 9, 0]]
@@ -161,7 +161,7 @@ def test_predict_on_a_folder_a_glob_and_a_video(trained, small, sample_dataset, 
         assert max(x + w, y + h) <= 96.1
         assert row['score'] >= 0.01
     assert {row['frame'] for row in rows if 'frame' in row} <= set(range(5))
-    # Five stills, then the frames of one video after the other.
+    # Five images, then the frames of one video after another.
     for name, first_id in (('clip.mp4', 5), ('second.mp4', 10)):
         frames_of = [row for row in rows if row['file_name'].endswith(name)]
         assert frames_of
@@ -173,7 +173,7 @@ def test_predict_on_a_folder_a_glob_and_a_video(trained, small, sample_dataset, 
 
 
 def test_predict_finds_what_evaluate_finds(trained, small, sample_dataset, tmp_path):
-    """The same images through the other door: the same boxes."""
+    """Both give the same boxes for the same images."""
     checkpoint = str(trained[0] / 'epoch_2.pth')
     evaluate(str(small), checkpoint, work_dir=str(tmp_path), out=str(tmp_path / 'out.pkl'))
     dumped = pickle.loads((tmp_path / 'out.pkl').read_bytes())
@@ -185,8 +185,8 @@ def test_predict_finds_what_evaluate_finds(trained, small, sample_dataset, tmp_p
         expected = sample['pred_instances']
         assert [r['score'] for r in got] == pytest.approx(expected['scores'].tolist(), abs=1e-4)
         corners = np.array([[x, y, x + w, y + h] for x, y, w, h in (r['bbox'] for r in got)])
-        # Nearly equal scores may change places, as predict folds the batch norms: in the list, and
-        # with those that its end cuts off.
+        # Nearly equal scores may swap places, as predict folds the batch norms: in the list, and
+        # with those cut off at its end.
         far = np.abs(corners[:, None] - expected['bboxes'].numpy()).max(-1)
         scores = expected['scores'].numpy()
         is_cut_off = len(scores) == 200
@@ -245,7 +245,7 @@ def test_a_class_count_that_differs_is_named(small, tmp_path):
     )  # fmt: skip
 
 
-def test_what_is_no_config_is_refused(tmp_path):
+def test_files_that_are_no_config_are_refused(tmp_path):
     for name, text, said in [
         ('empty.py', '', 'no `model`'),
         ('broken.py', 'model = dict(', 'cannot read the config'),

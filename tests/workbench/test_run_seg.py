@@ -26,7 +26,7 @@ from mbv2_backbone.workbench.run import evaluate, train
 
 @pytest.fixture(scope='module')
 def seg(sample_dataset, tmp_path_factory):
-    """An FCN that was trained and then given random weights: config, checkpoint and data."""
+    """An FCN, trained and then given random weights: config, checkpoint and data."""
     folder = tmp_path_factory.mktemp('seg')
     path = folder / 'fcn.py'
     path.write_text(
@@ -77,7 +77,7 @@ def seg(sample_dataset, tmp_path_factory):
     )
     work_dir = folder / 'work'
     train(str(path), work_dir=str(work_dir))
-    # So little trained it would say background everywhere; random weights say all classes.
+    # So briefly trained it would predict only background; random weights predict all classes.
     model = randomise(MODELS.build(load_config(str(path)).model), seed=4)
     torch.save(dict(state_dict=model.state_dict()), folder / 'model.pth')
     return str(path), str(folder / 'model.pth'), sample_dataset
@@ -88,7 +88,7 @@ COLOURS = [(0, 0, 0), *PALETTE]
 
 
 def slow_mask_iou(predicted, truth):
-    """IoU and accuracy of each class in percent, pixel sets in the plainest way."""
+    """Return IoU and accuracy of each class in percent, from plain sets of pixels."""
     scores = {}
     for label, name in enumerate(NAMES):
         both = sum(
@@ -142,7 +142,7 @@ def test_evaluate_reports_every_class_and_writes_masks_and_drawings(seg, tmp_pat
     assert height > 96 + 20
 
 
-def test_images_of_one_name_in_two_folders_stay_apart(seg, tmp_path):
+def test_images_of_the_same_name_in_two_folders_stay_separate(seg, tmp_path):
     config, checkpoint, sample_dataset = seg
     for i, folder in enumerate(('a', 'b')):
         for kind, suffix in (('JPEGImages', 'jpg'), ('SegmentationClass', 'png')):
@@ -168,7 +168,7 @@ def test_images_of_one_name_in_two_folders_stay_apart(seg, tmp_path):
 
 
 def recoded(sample_dataset, root, change):
-    """The sample set with other masks: `change(name, labels)` gives pixels, or None for none."""
+    """Copy the sample dataset with masks by `change(name, labels)`; None leaves one out."""
     for folder in ('JPEGImages', 'ImageSets'):
         (root / folder).symlink_to(sample_dataset / folder)
     (root / 'SegmentationClass').mkdir(parents=True)
@@ -221,7 +221,7 @@ def test_wrong_masks_are_refused_before_training(seg, tmp_path, monkeypatch):
     check_masks(cfg, summarise(cfg), ('train',))
 
 
-def test_what_makes_labels_vanish_is_refused(seg, tmp_path):
+def test_pipelines_that_lose_labels_are_refused(seg, tmp_path):
     def check(*options):
         cfg = load_config(seg[0], [f'work_dir={tmp_path}', *options])
         check_masks(cfg, summarise(cfg), ('train', 'val'))
@@ -235,7 +235,7 @@ def test_what_makes_labels_vanish_is_refused(seg, tmp_path):
         check('train_dataloader.dataset.img_suffix=.bmp', 'train_dataloader.dataset.ann_file=')
 
 
-def test_a_video_has_all_classes_in_its_legend_so_that_frames_are_of_one_size(seg, tmp_path):
+def test_a_video_legend_has_all_classes_so_that_frames_have_one_size(seg, tmp_path):
     writer = cv2.VideoWriter(
         str(tmp_path / 'film.mp4'), cv2.VideoWriter_fourcc(*'mp4v'), 5, (128, 96)
     )
@@ -276,7 +276,7 @@ def test_predict_writes_palette_masks_and_run_lengths_that_agree(seg, tmp_path):
                 again[coco_mask.decode(row['segmentation']) > 0] = row['category_id'] - 1
         assert np.array_equal(again, labels)
         height, width, _ = cv2.imread(str(tmp_path / f'{name}.jpg')).shape
-        assert (height > 96, width) == (True, 96)  # the legend stands below
+        assert (height > 96, width) == (True, 96)  # the legend is below
 
 
 def test_a_class_count_that_differs_is_named(seg, tmp_path):

@@ -1,4 +1,4 @@
-"""One backbone, both tasks: what one task trained is where the other one starts."""
+"""One backbone, both tasks: one task starts from the other's backbone."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ SEGMENTATION = ['train_cfg.max_iters=3', 'train_cfg.val_interval=5',
 
 
 def start_from(config, checkpoint):
-    """Build a config's model as a run starts, on a backbone of another run."""
+    """Build a config's model as a run does at its start, with the backbone of another run."""
     cfg = load_config(config, [f'model.backbone.init_cfg.checkpoint={checkpoint}'])
     model = MODELS.build(cfg.model)
     model.init_weights()

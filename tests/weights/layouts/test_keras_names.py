@@ -1,4 +1,4 @@
-"""Keras' models, saved by Keras in each of its file formats, give ours their own numbers."""
+"""Converted Keras weights, from each of Keras' file formats, give the original outputs."""
 
 import os
 
@@ -22,10 +22,10 @@ pytestmark = pytest.mark.filterwarnings('ignore::DeprecationWarning')  # keras, 
 
 
 def keras_model(alpha=1.0, classes=5, seed=0):
-    """A seeded model as after training: scales and shifts drawn, statistics those of its maps.
+    """Return a random model as after training: random scales and shifts, statistics of its maps.
 
-    With statistics that do not fit, maps grow from block to block, and float32 rounding with them
-    (to 3e-4 between ours in float32 and ours in float64).
+    With statistics that do not fit, maps and their rounding errors grow from block to block
+    (to 3e-4 between our own outputs in float32 and float64).
     """
     keras_library.utils.set_random_seed(seed)
     model = keras_library.applications.MobileNetV2(
@@ -108,7 +108,7 @@ def write_keras_2_weights(model, path, rename=lambda layer: layer):
 
 
 def name_of_2018(layer):
-    """The layer's name in the files that keras.applications downloads."""
+    """Return the layer's name in the files that keras.applications downloads."""
     parts = layer.replace('expanded_conv', 'block_0').split('_')
     if (
         parts[0] != 'block'
@@ -127,7 +127,7 @@ def test_numbers_of_keras_2_files(rename, tmp_path):
     assert_same_taps(model, tmp_path / 'weights.h5', 0.35)
 
 
-def test_names_by_number_where_the_file_does_not_know_the_layers(tmp_path):
+def test_numbered_names_where_the_file_has_no_layer_names(tmp_path):
     model = keras_model(0.35)
     path = tmp_path / 'model.weights.h5'
     model.save_weights(path)
@@ -160,7 +160,7 @@ def test_verification_runs_keras_own_loader(tmp_path):
         torch.testing.assert_close(got[tap], feature)
 
 
-def test_warns_where_padding_and_eps_are_not_kerass(tmp_path):
+def test_a_different_padding_or_eps_is_a_warning(tmp_path):
     keras_model(0.35).save_weights(tmp_path / 'model.weights.h5')
     backbone = MobileNetV2Backbone(widen_factor=0.35)
     with (

@@ -1,4 +1,4 @@
-"""Every torch layout, saved by its own library, gives ours its own numbers at every tap."""
+"""Converted weights of each torch library give the original outputs, at every tap."""
 
 import pytest
 import timm as timm_library
@@ -54,7 +54,7 @@ CASES = [
 
 
 def count_batches(model):
-    """Give the counters values unlike their initial 0."""
+    """Set the counters to values other than their initial 0."""
     for name, buffer in model.named_buffers():
         if name.endswith('num_batches_tracked'):
             buffer.fill_(7)
@@ -123,7 +123,7 @@ def test_other_networks_of_timm_are_refused(name):
 
 
 @pytest.mark.parametrize('layout', [torchvision.LAYOUT, timm.LAYOUT, mmseg.LAYOUT])
-def test_names_survive_the_way_there_and_back(layout):
+def test_names_survive_a_round_trip(layout):
     state_dict = build(layout).state_dict()
     converted, _ = convert(state_dict)
     back = layout.from_ours(converted)
@@ -134,7 +134,7 @@ def test_names_survive_the_way_there_and_back(layout):
 @pytest.mark.parametrize(
     ('layout', 'width'), CASES, ids=lambda v: getattr(v, 'name', None) or str(v)
 )
-def test_channel_table_is_the_origins(layout, width):
+def test_the_channel_table_equals_the_original(layout, width):
     with torch.device('meta'):
         state_dict = BUILDERS[layout](width).state_dict()
     converted, _ = layout.to_ours(state_dict)
@@ -176,7 +176,7 @@ def test_two_backbones_need_a_prefix():
 
 
 @pytest.mark.parametrize('key', ['state_dict_ema', 'model_ema'])
-def test_averaged_weights_are_preferred_where_they_are_kept_apart(key):
+def test_averaged_weights_are_preferred_where_they_are_separate(key):
     plain, averaged = build(torchvision.LAYOUT), build(torchvision.LAYOUT, seed=5)
     wrapped = {f'module.{name}': t for name, t in averaged.state_dict().items()}
     plain_key = {'state_dict_ema': 'state_dict', 'model_ema': 'model'}[key]

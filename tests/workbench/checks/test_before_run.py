@@ -29,7 +29,7 @@ def _sample(name):
         (JOINT, 'decode_head', 'seg_classes'),
     ],
 )
-def test_each_head_is_held_to_its_own_classes(name, head, key):
+def test_each_head_is_checked_against_its_own_classes(name, head, key):
     cfg, summary = _sample(name)
     check_classes(cfg, summary, ('train', 'test'))
     cfg.model[head].num_classes = 7
@@ -40,7 +40,7 @@ def test_each_head_is_held_to_its_own_classes(name, head, key):
 def test_the_model_is_checked_before_a_wrapper_hides_it(sample_dataset, tmp_path):
     checkpoint = tmp_path / 'model.pth'
     torch.save(dict(state_dict=dict(weight=torch.zeros(1))), checkpoint)
-    with pytest.raises(UserError, match=r'must be one and the same everywhere.*seg_pad_val=7'):
+    with pytest.raises(UserError, match=r'must be the same everywhere.*seg_pad_val=7'):
         evaluate(
             str(ROOT / 'configs' / f'{SEGMENTATION}.py'),
             str(checkpoint),

@@ -1,4 +1,4 @@
-"""Faults of real data sets in a training: it goes on and names them, or is refused in time."""
+"""Broken images in training: skipped and named, or refused before it starts."""
 
 import json
 from pathlib import Path
@@ -26,7 +26,7 @@ BROKEN = {
 UNUSUAL = {
     'gray.jpg': 'are grayscale, read as 8-bit colour',
     'cmyk.jpg': 'are CMYK, read as 8-bit colour',
-    'png16.jpg': 'are of 16 bits, read as 8-bit colour',
+    'png16.jpg': 'are 16-bit, read as 8-bit colour',
     'raw.jpg': 'are not rotated as their EXIF data says',
     'tiny.jpg': 'are less than 8 pixels wide or high',
 }
@@ -39,7 +39,7 @@ def _scope():
 
 @pytest.fixture(scope='module')
 def faulty(sample_dataset, tmp_path_factory):
-    """The sample set with faulty images, a crowded and an empty one; and a config for it."""
+    """The sample dataset with faulty images, a crowded and an empty one, and a config for it."""
     folder = tmp_path_factory.mktemp('faulty')
     sizes = faulty_images(folder / 'images')
     rng = np.random.default_rng(0)
@@ -76,7 +76,7 @@ def losses_of(work_dir):
     return [line['loss'] for line in lines if 'loss' in line]
 
 
-def test_training_survives_what_can_be_survived_and_names_it(faulty, tmp_path, monkeypatch):
+def test_training_survives_broken_images_and_names_them(faulty, tmp_path, monkeypatch):
     folder, config = faulty
     check = BrokenImagesHook.before_train
 
@@ -100,7 +100,7 @@ def test_training_survives_what_can_be_survived_and_names_it(faulty, tmp_path, m
 
 
 def runner_with(dataset):
-    """As much of a Runner as the hook looks at, training and validating on one dataset."""
+    """Return the part of a Runner that the hook uses, training and validating on one dataset."""
     loop = SimpleNamespace(dataloader=SimpleNamespace(dataset=dataset))
     return SimpleNamespace(train_loop=loop, val_loop=loop, test_loop=loop)
 
@@ -118,7 +118,7 @@ def test_too_many_broken_images_are_refused_before_the_first_step(tmp_path):
     assert (tmp_path / 'broken_images.txt').read_text().count('\n') == 4
 
 
-def test_a_broken_image_to_evaluate_on_is_refused(tmp_path):
+def test_a_broken_image_in_an_evaluation_is_refused(tmp_path):
     sizes = faulty_images(tmp_path)
     runner = runner_with(RepeatDataset(coco(tmp_path, coco_file(sizes)), 2))
     for start in ('before_train', 'before_test'):
@@ -133,7 +133,7 @@ def test_too_many_broken_images_found_while_training_end_the_run(faulty, tmp_pat
         train(str(config), work_dir=str(tmp_path), cfg_options=['check_images=False'])
 
 
-def test_a_fault_of_our_own_is_not_taken_for_a_broken_file(tmp_path):
+def test_a_bug_in_the_pipeline_is_not_taken_for_a_broken_file(tmp_path):
     (tmp_path / 'a.jpg').write_bytes(jpeg(smooth_pixels()))
     pipeline = ReplaceBrokenImages(
         steps=[LOAD, dict(type='LoadAnnotations', with_bbox=True)], record=str(tmp_path / 'record')

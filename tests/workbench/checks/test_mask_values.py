@@ -1,4 +1,4 @@
-"""Masks that cannot be used for training are found: facts, problems, and scans of many."""
+"""Masks unfit for training are found."""
 
 import json
 
@@ -34,9 +34,7 @@ def test_facts_count_every_value(mode, tmp_path, rng):
 
 @pytest.mark.parametrize('coding', CODINGS)
 @pytest.mark.parametrize('ignore_index', [255, 1])
-def test_a_problem_is_told_where_mmseg_would_train_on_a_wrong_label(
-    coding, ignore_index, tmp_path, rng
-):
+def test_wrong_labels_that_mmseg_would_train_on_are_reported(coding, ignore_index, tmp_path, rng):
     image = write_image(tmp_path / 'image.png', (3, 3))
     verdicts = []
     for i in range(60):
@@ -92,7 +90,7 @@ def test_cv2_turns_indices_into_colours_and_is_refused(tmp_path, rng):
         assert is_right == (problem is None) == (mode == 'L')
 
 
-def test_missing_broken_and_ill_sized_files(tmp_path):
+def test_missing_broken_and_wrongly_sized_files(tmp_path):
     rules = MaskRules(5, MaskCoding())
     labels = np.zeros((4, 6), np.uint8)
     mask = write_mask(tmp_path / 'm.png', labels, 'P')
@@ -100,7 +98,7 @@ def test_missing_broken_and_ill_sized_files(tmp_path):
     assert mask_problem(read_facts(mask, image), rules) is None
     missing = str(tmp_path / 'none.png')
     assert 'does not exist' in str(mask_problem(read_facts(missing, image), rules))
-    assert mask_problem(read_facts(mask, missing), rules) is None  # the image is at fault
+    assert mask_problem(read_facts(mask, missing), rules) is None  # the image is the faulty one
     broken = tmp_path / 'broken.png'
     broken.write_bytes((tmp_path / 'm.png').read_bytes()[:-40])
     assert 'cannot be read' in str(mask_problem(read_facts(str(broken), image), rules))
@@ -109,7 +107,7 @@ def test_missing_broken_and_ill_sized_files(tmp_path):
     assert 'is 6x4 pixels, but its image is 4x6' in problem
 
 
-def test_an_image_that_its_exif_data_turns_has_the_turned_size(tmp_path):
+def test_an_image_that_exif_rotates_has_the_rotated_size(tmp_path):
     image = Image.fromarray(np.zeros((6, 4, 3), np.uint8))
     exif = image.getexif()
     exif[0x0112] = 6
@@ -119,7 +117,7 @@ def test_an_image_that_its_exif_data_turns_has_the_turned_size(tmp_path):
     assert mask_problem(read_facts(mask, path), MaskRules(1, MaskCoding())) is None
 
 
-def test_what_was_found_out_is_kept_until_a_file_changes(tmp_path, rng, monkeypatch):
+def test_results_are_cached_until_a_file_changes(tmp_path, rng, monkeypatch):
     pairs = []
     for i, mode in enumerate(('P', 'L', 'RGB')):
         labels = rng.integers(0, 5, (4, 5)).astype(np.uint8)
@@ -140,7 +138,7 @@ def test_what_was_found_out_is_kept_until_a_file_changes(tmp_path, rng, monkeypa
 
     monkeypatch.setattr(mask_check, 'read_facts', spy)
     assert scan_masks(pairs, cache) == facts
-    assert seen == [pairs[3][0]]  # what is missing may have come
+    assert seen == [pairs[3][0]]  # a missing file may exist by now
     write_mask(tmp_path / '0.png', np.zeros((9, 9), np.uint8), 'P')
     write_image(tmp_path / '1.jpg', (9, 9))
     changed = scan_masks(pairs, cache)

@@ -1,4 +1,4 @@
-"""What a process takes of its machine."""
+"""Threads, memory and workers that a process uses."""
 
 import os
 from dataclasses import replace
@@ -19,7 +19,7 @@ from mbv2_backbone.workbench.configs.machine import detect_machine, fit_machine
         (dict(LOCAL_WORLD_SIZE='8', SLURM_NTASKS_PER_NODE='1'), 16, 2),
         (dict(LOCAL_WORLD_SIZE='8'), 4, 1),
         (dict(SLURM_NTASKS_PER_NODE='4'), 64, 16),
-        (dict(SLURM_NTASKS_PER_NODE='4'), 12, 12),  # bound to cores of its own
+        (dict(SLURM_NTASKS_PER_NODE='4'), 12, 12),  # bound to its own cores
     ],
 )
 def test_processes_of_a_node_share_its_cores(environment, allowed, expected, monkeypatch):
@@ -30,7 +30,7 @@ def test_processes_of_a_node_share_its_cores(environment, allowed, expected, mon
     monkeypatch.setattr(machine, 'cpu_count', lambda: allowed)
     monkeypatch.setattr(os, 'cpu_count', lambda: 64)
     assert machine.cores_of_process() == expected
-    # On a CPU two cores are left to the network.
+    # On a CPU two cores are left for the network.
     left = expected if torch.cuda.is_available() else max(0, expected - 2)
     assert machine.detect_machine().max_workers == left
 

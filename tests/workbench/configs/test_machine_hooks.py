@@ -1,4 +1,4 @@
-"""Losses reach the log as with mmengine's own hook, without one read a step."""
+"""Losses reach the log as with mmengine's own hook, without a device read in every step."""
 
 import pytest
 import torch
@@ -45,7 +45,7 @@ def history(hook_type, tmp_path, num_images, by_epoch):
 
 
 @pytest.mark.parametrize(('num_images', 'by_epoch'), [(7, True), (2, True), (20, False)])
-def test_the_history_is_that_of_mmengines_hook(tmp_path, num_images, by_epoch):
+def test_the_history_equals_that_of_mmengines_hook(tmp_path, num_images, by_epoch):
     ours = history(DeferredRuntimeInfoHook, tmp_path, num_images, by_epoch)
     theirs = history(RuntimeInfoHook, tmp_path, num_images, by_epoch)
     for name, (values, counts) in theirs.items():
@@ -53,7 +53,7 @@ def test_the_history_is_that_of_mmengines_hook(tmp_path, num_images, by_epoch):
         assert ours[name][1].tolist() == counts.tolist()
 
 
-def test_losses_are_read_once_a_log_line(tmp_path, monkeypatch):
+def test_losses_are_read_once_per_log_line(tmp_path, monkeypatch):
     reads = []
     flush = DeferredRuntimeInfoHook._flush
     monkeypatch.setattr(

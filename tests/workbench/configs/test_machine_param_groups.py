@@ -1,4 +1,4 @@
-"""One group for each kind of settings, and the training that mmengine's many groups give."""
+"""One parameter group per kind of settings, which trains as mmengine's many groups do."""
 
 import copy
 
@@ -35,7 +35,7 @@ def trained(model, wrapper):
         (dict(dwconv_decay_mult=0.5, bias_lr_mult=2.0), 4),
     ],
 )
-def test_groups_are_merged_and_train_as_many(paramwise_cfg, num_groups):
+def test_merged_groups_train_as_separate_ones(paramwise_cfg, num_groups):
     optimizer = dict(type='AdamW', lr=0.01, weight_decay=0.5)
     cfg = Config(dict(optim_wrapper=dict(optimizer=optimizer, paramwise_cfg=paramwise_cfg)))
     cfg = fit_machine(detect_machine()).change(cfg)
@@ -51,7 +51,7 @@ def test_groups_are_merged_and_train_as_many(paramwise_cfg, num_groups):
     assert not torch.equal(network()[0].weight, ours[0].weight)
 
 
-def test_a_constructor_that_is_named_stays():
+def test_a_constructor_set_by_the_user_stays():
     wrapper = dict(constructor='LayerDecayOptimizerConstructor', paramwise_cfg=NO_DECAY)
     cfg = Config(dict(optim_wrapper=wrapper))
     cfg = fit_machine(detect_machine()).change(cfg)

@@ -6,7 +6,7 @@ from mmseg.datasets import PascalVOCDataset
 from mbv2_backbone.workbench.configs.palettes import class_palette, file_palette
 
 
-def test_picked_classes_keep_their_colours():
+def test_selected_classes_keep_their_colours():
     init_default_scope('mmseg')
     voc = PascalVOCDataset.METAINFO
     picked = dict(type='PascalVOCDataset', metainfo=dict(classes=('dog', 'background')))

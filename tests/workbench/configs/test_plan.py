@@ -61,7 +61,7 @@ def test_differences(before, after, lines):
         ('ssdlite-deeplabv3_mbv2_sample.py', 'joint', 4, 5),
     ],
 )
-def test_a_summary_says_what_the_config_says(name, task, num_boxes, num_masks):
+def test_a_summary_agrees_with_the_config(name, task, num_boxes, num_masks):
     cfg = load_config(name, work_dir='elsewhere')
     summary = summarise(cfg)
     assert (summary.task, summary.work_dir) == (task, 'elsewhere')
@@ -87,7 +87,7 @@ def test_a_summary_cannot_be_changed():
         summary.datasets['train'] = ()
 
 
-def test_classes_that_no_dataset_names_are_asked_for_with_a_way_out():
+def test_classes_that_no_dataset_names_are_refused_with_a_fix():
     cfg = load_config('ssdlite_mbv2_coco.py', ['train_dataloader.dataset.type=BaseDataset'])
     for split in ('train', 'val', 'test'):
         cfg[f'{split}_dataloader'].dataset = dict(type='BaseDataset', data_root='x')
@@ -126,7 +126,7 @@ def test_explain_shows_the_plan_and_trains_nothing(tmp_path):
     args = ['deeplabv3_mbv2_sample.py', '--work-dir', work_dir, '--track', 'mlflow', *options]
     done = tool('train', *args, '--explain')
     assert done.returncode == 0, done.stderr[-3000:]
-    lines = done.stdout[done.stdout.index('classes:') :].splitlines()  # the toolboxes speak first
+    lines = done.stdout[done.stdout.index('classes:') :].splitlines()  # the toolboxes print first
     steps = [line.partition(':')[0] for line in lines if not line.startswith('  ')]
     assert steps[:2] == ['classes', 'output stride']
     assert steps[-4:] == ['tracking', 'robustness', 'start', 'compile']

@@ -1,4 +1,4 @@
-"""The config that a run records, which the stock tools can read without ours."""
+"""The recorded config of a run, which the stock tools can read without ours."""
 
 import re
 
@@ -20,7 +20,7 @@ from mbv2_backbone.workbench.run import training_plan
 
 
 def planned_and_recorded(path, tmp_path, **flags):
-    """As a training makes them, up to the Runner."""
+    """Return the planned and the recorded config of a training."""
     loaded = load_config(str(path), work_dir=str(tmp_path))
     machine = detect_machine(**dict(dict(amp=False, channels_last=None), **flags))
     plan = training_plan(summarise(loaded), machine, start=find_start(None, str(tmp_path)))
@@ -29,7 +29,7 @@ def planned_and_recorded(path, tmp_path, **flags):
 
 
 def names_of_our_tools():
-    """All that is registered by what is not the plugin."""
+    """Return all names registered outside the plugin."""
     found = set()
     registries = [value for value in vars(root).values() if isinstance(value, Registry)]
     for registry in registries:
@@ -48,7 +48,7 @@ def names_of_our_tools():
         'ssdlite-deeplabv3_mbv2_sample',
     ],
 )
-def test_nothing_that_is_recorded_needs_our_tools(name, tmp_path):
+def test_no_recorded_config_needs_our_tools(name, tmp_path):
     config = ROOT / f'configs/{name}.py'
     planned, recorded = planned_and_recorded(config, tmp_path)
     ours = names_of_our_tools()
@@ -64,7 +64,7 @@ def test_nothing_that_is_recorded_needs_our_tools(name, tmp_path):
     assert recorded.optim_wrapper.optimizer == planned.optim_wrapper.optimizer
 
 
-def test_a_recorded_config_is_recorded_the_same_again(tmp_path):
+def test_recording_a_recorded_config_changes_nothing(tmp_path):
     config = ROOT / 'configs/deeplabv3_mbv2_sample.py'
     _, first = planned_and_recorded(config, tmp_path)
     first.dump(tmp_path / 'again.py')
@@ -84,7 +84,7 @@ def test_mixed_precision_is_recorded_as_mmengines_where_that_can_run(tmp_path, m
     assert wrapper == dict(type='AmpOptimWrapper', dtype='bfloat16', loss_scale=1.0)
 
 
-def test_what_only_our_tools_import_is_named_in_custom_imports(tmp_path):
+def test_modules_that_only_our_tools_import_are_in_custom_imports(tmp_path):
     import mbv2_backbone.seg.padding  # noqa: F401  (as --tta-scales does)
 
     path = tmp_path / 'bare.py'

@@ -25,7 +25,7 @@ MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
 
 def build(path, options, checkpoint):
-    """A config's model with random weights, saved."""
+    """Build a config's model with random weights, and save them."""
     cfg = load_config(str(path), options)
     init_default_scope(cfg.default_scope)
     cfg.model.backbone.pop('init_cfg', None)
@@ -36,7 +36,7 @@ def build(path, options, checkpoint):
 
 @pytest.fixture(scope='module')
 def seg(sample_dataset, tmp_path_factory):
-    """A config of masks, its overrides, a checkpoint and the model in it."""
+    """A segmentation config, its overrides, a checkpoint and its model."""
     checkpoint = tmp_path_factory.mktemp('seg') / 'seg.pth'
     config = ROOT / 'configs' / 'deeplabv3_mbv2_sample.py'
     options = [
@@ -49,7 +49,7 @@ def seg(sample_dataset, tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def det(sample_dataset, tmp_path_factory):
-    """A config of boxes, a checkpoint and the model in it."""
+    """A detection config, a checkpoint and its model."""
     folder = tmp_path_factory.mktemp('det')
     config = write_small_config(folder / 'det.py', sample_dataset)
     model = build(config, [], folder / 'det.pth')
@@ -62,7 +62,7 @@ def padded(side):
 
 @torch.no_grad()
 def slow_probabilities(model, image, sides):
-    """Mean over the views of one image, each made by hand: `(classes, H, W)`."""
+    """Return the mean `(classes, H, W)` over the views of one image, each made by hand."""
     total = 0
     for side in sides:
         resized = cv2.resize(image, (side, side))
@@ -82,7 +82,7 @@ def slow_probabilities(model, image, sides):
     return total[0] / (2 * len(sides))
 
 
-def test_masks_are_those_of_the_mean_over_scales_and_flips(seg, sample_dataset, tmp_path):
+def test_masks_equal_the_mean_over_scales_and_flips(seg, sample_dataset, tmp_path):
     config, options, checkpoint, model = seg
     metrics = evaluate(
         config, checkpoint, work_dir=str(tmp_path), out=str(tmp_path / 'masks'),
@@ -101,11 +101,11 @@ def test_masks_are_those_of_the_mean_over_scales_and_flips(seg, sample_dataset, 
         truth = np.asarray(Image.open(sample_dataset / 'SegmentationClass' / path.name))
         hits, misses = np.eye(5, dtype=int)[found], np.eye(5, dtype=int)[truth]
         both, either = both + (hits & misses).sum((0, 1)), either + (hits | misses).sum((0, 1))
-    # A truth that was flipped with the image would give other figures.
+    # If the ground truth were flipped with the image, the metrics would differ.
     assert metrics['mIoU'] == pytest.approx(100 * (both / either).mean(), abs=0.01)
 
 
-def test_boxes_are_those_of_all_views_fused(det, sample_dataset, tmp_path):
+def test_boxes_equal_the_fusion_of_all_views(det, sample_dataset, tmp_path):
     config, checkpoint, model = det
     scales = (1.0, 1.5)
     evaluate(
@@ -125,7 +125,7 @@ def test_boxes_are_those_of_all_views_fused(det, sample_dataset, tmp_path):
 
 
 def slow_fusion(views, threshold):
-    """Weighted box fusion, a box at a time."""
+    """Return the weighted fusion of boxes, one box at a time."""
     pool = [
         (float(score), view, box, int(label))
         for view, (boxes, scores, labels) in enumerate(views)
@@ -222,7 +222,7 @@ def test_scales_of_a_pipeline_that_does_not_resize():
         (dict(type='Resize', scale_factor=(1.0, 2.0)), (0.5,), 'Resize with scale or scale_factor'),
     ],
 )
-def test_scales_that_cannot_be(seg, step, scales, message):
+def test_impossible_scales(seg, step, scales, message):
     config, options, _, _ = seg
     cfg = load_config(config, options)
     cfg.test_dataloader.dataset.pipeline.insert(1, step)
@@ -230,7 +230,7 @@ def test_scales_that_cannot_be(seg, step, scales, message):
         cfg = use_tta(scales).change(cfg)
 
 
-def test_a_joint_model_needs_a_merger_of_its_own():
+def test_a_joint_model_needs_its_own_merger():
     cfg = load_config(str(ROOT / 'configs' / 'ssdlite-deeplabv3_mbv2_sample.py'), None)
     with pytest.raises(UserError, match='needs tta_model and tta_pipeline'):
         cfg = use_tta((1, 2)).change(cfg)

@@ -1,4 +1,4 @@
-"""Boxes and outlines are kept on every way from one layout to another."""
+"""Boxes and polygons survive every conversion from one format to another."""
 
 import json
 from pathlib import Path
@@ -43,15 +43,15 @@ def test_round_trips(tmp_path, first, second):
     source, splits = random_dataset(tmp_path / 'source', seed=PAIRS.index((first, second)))
     before = contents(source)
     done = convert(source, tmp_path / 'first', to=first)
-    assert done.source_layout == 'coco'
+    assert done.source_format == 'coco'
     assert done.problems == []
     again = convert(tmp_path / 'first', tmp_path / 'second', to=second)
-    assert again.source_layout == first
+    assert again.source_format == first
     assert again.problems == []
     assert contents(source) == before
 
     result = find_dataset(tmp_path / 'second')
-    assert result.layout == second
+    assert result.format == second
     assert result.classes == CLASSES
     assert {split: len(items) for split, items in result.splits.items()} == NUM
     with_ignored = 'yolo' not in (first, second)
@@ -63,15 +63,15 @@ def test_round_trips(tmp_path, first, second):
             record = by_stem[stem.replace(' ', '_') if 'voc' in (first, second) else stem]
             found = objects_of(record)
             if second == 'voc':
-                found[:, 4:] += 1  # mmdet's reading leaves the last pixel out
+                found[:, 4:] += 1  # mmdet's reader leaves out the last pixel
             expected = truth_rows(objects, with_ignored=with_ignored)
             assert len(found) == len(expected)
             np.testing.assert_allclose(found, expected, atol=tolerance)
             assert cv2.imread(str(record.path)).shape[:2] == tuple(images[name][1::-1])
 
 
-def test_the_sample_in_voc_layout_becomes_its_coco_layout(sample_dataset, tmp_path):
-    convert(sample_dataset, tmp_path / 'out', to='coco', layout='voc')
+def test_the_sample_in_voc_format_becomes_its_coco_format(sample_dataset, tmp_path):
+    convert(sample_dataset, tmp_path / 'out', to='coco', source_format='voc')
     for split in ('train', 'val'):
         documents = [
             json.loads((root / 'annotations' / f'{split}.json').read_text())
@@ -178,7 +178,7 @@ def coco_outlines(root):
     return [item['segmentation'] for item in document['annotations']]
 
 
-def test_outlines_pass_through_labelme(tmp_path):
+def test_polygons_survive_labelme(tmp_path):
     convert(outlined(tmp_path), tmp_path / 'labelme', to='labelme')
     shapes = json.loads((tmp_path / 'labelme/train/a.json').read_text())['shapes']
     assert [shape['shape_type'] for shape in shapes] == ['polygon'] * 3 + ['rectangle']
@@ -188,7 +188,7 @@ def test_outlines_pass_through_labelme(tmp_path):
     assert coco_outlines(tmp_path / 'coco') == [[[2, 3, 20, 3, 20, 15]], TWO_PARTS, []]
 
 
-def test_outlines_pass_through_yolo(tmp_path):
+def test_polygons_survive_yolo(tmp_path):
     convert(outlined(tmp_path), tmp_path / 'yolo', to='yolo')
     rows = (tmp_path / 'yolo/labels/train/a.txt').read_text().splitlines()
     assert all(len(row.split()) > 5 for row in rows), 'Ultralytics refuses mixed rows'
@@ -204,7 +204,7 @@ def test_outlines_pass_through_yolo(tmp_path):
     assert area_of([two]) == pytest.approx(area_of(TWO_PARTS), abs=1e-3)
 
 
-def test_voc_names_the_outlines_that_it_loses(tmp_path):
+def test_voc_names_the_polygons_that_it_loses(tmp_path):
     done = convert(outlined(tmp_path), tmp_path / 'out', to='voc')
     assert '2 outline(s) are dropped: VOC stores only boxes' in done.notes
 
@@ -218,11 +218,11 @@ def test_run_lengths_become_polygons():
 
 
 @pytest.mark.parametrize('stored', [None, [], [[1, 2, 3, 4]], 'x', [[1, 2, 3, 4, 5, float('nan')]]])
-def test_no_outline(stored):
+def test_no_polygon(stored):
     assert read_outline(stored, (40, 30)) == []
 
 
-def test_an_outline_is_cut_at_the_edges():
+def test_a_polygon_is_clipped_at_the_edges():
     assert read_outline([[-3, 5, 50, 5, 50, 99]], (40, 30)) == [[0, 5, 40, 5, 40, 30]]
 
 
@@ -233,7 +233,7 @@ def test_joined_parts_keep_their_points():
     }
 
 
-def test_boxes_that_are_not_around_their_outlines_are_counted(tmp_path):
+def test_boxes_that_do_not_fit_their_polygons_are_counted(tmp_path):
     item = dict(bbox=[2, 3, 30, 12], segmentation=[[2, 3, 20, 3, 20, 15]])
     source = write_coco_splits(tmp_path / 'in', {'train': {'a.jpg': (40, 30, [item])}})
     for to in ('yolo', 'labelme'):

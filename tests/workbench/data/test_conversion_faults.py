@@ -1,4 +1,4 @@
-"""What a conversion names, leaves out, renames and refuses."""
+"""Faults in a conversion: what is named, left out, renamed and refused."""
 
 import json
 import os
@@ -74,19 +74,19 @@ def test_an_image_rotated_by_exif_data(tmp_path):
     image.save(source / 'train/a.jpg', exif=exif)
     done = convert(source, tmp_path / 'coco', to='coco')
     assert len(done.problems) == 1
-    assert 'a.jpg is turned by its EXIF data' in done.problems[0]
+    assert 'a.jpg is rotated by its EXIF data' in done.problems[0]
     document = json.loads((tmp_path / 'coco/annotations/train.json').read_text())
     assert (document['images'][0]['width'], document['images'][0]['height']) == (40, 30)
     item = find_dataset(tmp_path / 'coco', keep_splits=True).images[0]
     assert load_image(read_annotated_image(item, 'coco', Findings())).shape == (30, 40, 3)
 
 
-def test_a_size_that_is_not_the_image_s_is_named(tmp_path):
+def test_a_wrong_image_size_is_named(tmp_path):
     source = write_coco_splits(tmp_path / 'in', {'train': {'a.jpg': (40, 30, [])}})
     path = source / 'annotations/instances_train.json'
     path.write_text(path.read_text().replace('"width": 40', '"width": 80'))
     (problem,) = convert(source, tmp_path / 'out', to='coco').problems
-    assert 'a.jpg is 40x30 pixels, its annotation says 80x30' in problem
+    assert 'a.jpg is 40x30 pixels, its annotation gives 80x30' in problem
 
 
 def test_images_without_annotations_are_counted(tmp_path):
@@ -96,7 +96,7 @@ def test_images_without_annotations_are_counted(tmp_path):
     assert '1 image(s) without annotations are skipped: more.jpg' in notes
 
 
-def test_names_that_are_there_twice(tmp_path):
+def test_duplicate_names(tmp_path):
     images = {'1.jpg': (40, 30, [dict(bbox=[4, 5, 6, 7])])}
     other = {'1.jpg': (50, 30, [dict(bbox=[8, 5, 6, 7])])}
     source = write_coco_splits(tmp_path / 'in', {'train': images, 'val': other})
@@ -153,7 +153,7 @@ def test_a_target_that_exists_is_refused(tmp_path):
             convert(source, inside, to='voc', force=True)
 
 
-def test_a_conversion_that_fails_leaves_nothing(tmp_path, monkeypatch):
+def test_a_failed_conversion_leaves_nothing(tmp_path, monkeypatch):
     source = write_coco_splits(tmp_path / 'in', {'train': {'a.jpg': (40, 30, [])}})
 
     def fail(root, classes, splits):

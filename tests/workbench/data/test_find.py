@@ -1,4 +1,4 @@
-"""The same images and boxes in every layout come out the same, with what is wrong with them."""
+"""Every format gives the same records and problems."""
 
 import json
 import os
@@ -38,10 +38,10 @@ WRITERS = dict(
 
 
 @pytest.mark.parametrize('kind', WRITERS)
-def test_every_layout_gives_the_same_boxes(kind, tmp_path):
+def test_every_format_gives_the_same_boxes(kind, tmp_path):
     WRITERS[kind](tmp_path)
     dataset = find_dataset(tmp_path)
-    assert dataset.layout == kind.rpartition('_')[2]
+    assert dataset.format == kind.rpartition('_')[2]
     assert dataset.classes == CLASSES
     assert not dataset.is_split_by_name
     assert not dataset.problems
@@ -72,7 +72,7 @@ def test_shapes_of_labelme_become_boxes(tmp_path):
     assert record.dropped == (('nonsense', 'not four numbers'),)
 
 
-def test_a_number_that_is_no_class_is_not_one_of_that_name(tmp_path):
+def test_an_invalid_class_number_is_not_a_class_name(tmp_path):
     write_coco(tmp_path / 'coco', classes=('5', 'pear'))
     path = tmp_path / 'coco/annotations/instances_val2017.json'
     data = json.loads(path.read_text())
@@ -87,7 +87,7 @@ def test_a_number_that_is_no_class_is_not_one_of_that_name(tmp_path):
     assert record.dropped == (('5 0.5 0.5 0.2 0.2', "unknown class '5'"),)
 
 
-def test_names_with_blanks_in_lists(tmp_path):
+def test_names_with_spaces_in_lists(tmp_path):
     write_voc(tmp_path)
     lists = tmp_path / 'ImageSets/Main'
     for old, new in dict(a='IMG (1)', b='IMG 1').items():
@@ -111,7 +111,7 @@ def test_a_file_of_all_images_beside_the_splits(tmp_path):
         save_image(tmp_path / f'images/{image}.jpg')
     dataset = find_dataset(tmp_path)
     assert dataset.splits.keys() == dataset.sources.keys() == {'train', 'val'}
-    assert '2 annotated image(s) are in no list' in dataset.notes[0]
+    assert '2 annotated image(s) are not in any split list' in dataset.notes[0]
     assert find_dataset(tmp_path, keep_splits=True).splits.keys() == {
         'train',
         'val',
@@ -137,7 +137,7 @@ def test_a_dataset_without_splits_is_split_by_name(tmp_path):
     assert not names['train'] & names['val']
 
 
-def test_the_split_by_name_takes_a_fifth_and_stays():
+def test_the_split_by_name_takes_a_fifth_and_is_stable():
     items = [Labelled(Path(f'image_{i}.jpg')) for i in range(1000)]
     first = split_by_name(items[:500])
     both = split_by_name(items[::-1])
@@ -156,7 +156,7 @@ def test_names_of_splits():
     assert {name: split_in(name) for name in table} == table
 
 
-def test_trainval_trains_where_there_is_no_train(tmp_path):
+def test_trainval_is_used_where_there_is_no_train(tmp_path):
     write_voc(tmp_path, dict(trainval=NAMES['train'], test=NAMES['val']))
     splits = find_dataset(tmp_path).splits
     assert {name: len(items) for name, items in splits.items()} == dict(train=3, test=2)
@@ -170,7 +170,7 @@ def test_names_and_colours_of_classes(tmp_path):
     assert read_class_file(path) == (('chat gris', 'chien'), ())
 
 
-def test_boxes_are_sorted_by_whether_they_can_be_trained_on():
+def test_boxes_unfit_for_training_are_separated():
     objects = [
         Object('apple', 1, (-5, 2, 30, 40)),
         Object('apple', 2, (5, 2, 5.5, 40)),
@@ -192,9 +192,9 @@ def test_what_cannot_be_found(tmp_path):
         find_dataset(tmp_path)
     write_voc(tmp_path)
     with pytest.raises(UserError, match='it holds voc'):
-        find_dataset(tmp_path, layout='coco')
-    with pytest.raises(UserError, match='unknown layout'):
-        find_dataset(tmp_path, layout='pascal')
+        find_dataset(tmp_path, format_name='coco')
+    with pytest.raises(UserError, match='unknown format'):
+        find_dataset(tmp_path, format_name='pascal')
 
 
 def test_files_of_one_dataset_must_agree_on_the_classes(tmp_path):
@@ -209,5 +209,5 @@ def test_a_broken_annotation_file_is_named(tmp_path):
     write_coco(tmp_path)
     path = tmp_path / 'annotations/instances_val2017.json'
     path.write_text(path.read_text()[:50])
-    with pytest.raises(UserError, match=r'instances_val2017\.json is no JSON'):
+    with pytest.raises(UserError, match=r'instances_val2017\.json is not valid JSON'):
         find_dataset(tmp_path)

@@ -1,4 +1,4 @@
-"""The doctor finds every illness that can be made, and says what mends it."""
+"""The doctor reports each simulated problem with its fix."""
 
 import json
 import os
@@ -55,7 +55,7 @@ OFFICIAL = {
 
 
 def only(findings, level, *parts):
-    """The one finding of a check: its level, and parts of what it says with the fix."""
+    """Check the only finding of a check: its level, and parts of its message and fix."""
     findings = [findings] if isinstance(findings, Finding) else findings
     assert [finding.level for finding in findings] == [level], findings
     text = str(findings[0])
@@ -93,11 +93,11 @@ def test_torch_is_new_enough(version):
         (OFFICIAL | {'mmcv-lite': '2.2.0'}, 'pip install mmcv-lite==2.1.0'),
     ],
 )
-def test_a_stack_that_does_not_go_together(versions, said):
+def test_incompatible_versions(versions, said):
     only(check_stack(versions), 'error', said)
 
 
-def test_parts_of_two_stacks():
+def test_packages_of_two_stacks():
     mixed = {k: v for k, v in FORKS.items() if k != 'onedl-mmdetection'} | {'mmdet': '3.3.0'}
     only(check_stack(mixed), 'error', 'packages of two stacks', 'pip uninstall -y mmdet')
     both = check_stack(FORKS | OFFICIAL)
@@ -165,7 +165,12 @@ def test_boxes_and_counts():
     sample = dict(img_path='a.jpg', width=20, height=20, instances=[box])
     stock = BaseDetDataset(lazy_init=True, serialize_data=False)
     stock.data_list, stock._fully_initialized = [sample], True
-    only(check_boxes('train', stock), 'error', '1 boxes spoil the loss', 'CheckedCocoDataset')
+    only(
+        check_boxes('train', stock),
+        'error',
+        '1 boxes make the loss wrong or NaN',
+        'CheckedCocoDataset',
+    )
     boxes = [dict(bbox_label=0)] * 3
     samples = [dict(instances=boxes, seg_map_path='a.png'), dict(instances=[])]
     only(count_samples('val', samples), 'ok', '2 images, 1 masks, 3 boxes, 1 images without a box')
@@ -180,7 +185,7 @@ def test_broken_images():
     only(judge_broken('val', broken, 1000, 0), 'error')
 
 
-def test_the_guess_of_time():
+def test_the_estimated_time():
     times = StepTimes(load=0.02, step=0.03, image_bytes=1, num_images=1000)
     schedule = dict(batch_size=10, max_iters=None, epochs=20)
     text = str(guess_time(times, workers=0, **schedule))
@@ -204,7 +209,7 @@ def errors(findings):
     return [finding.what for finding in findings if finding.level == 'error']
 
 
-def test_data_not_in_place_and_class_counts(sample_dataset, tmp_path):
+def test_missing_data_and_wrong_class_counts(sample_dataset, tmp_path):
     cfg = config('ssdlite_mbv2_sample.py', tmp_path / 'nowhere', tmp_path)
     (what,) = errors(check_config_data(cfg, summarise(cfg)))
     assert f'MISSING {tmp_path}/nowhere' in what
@@ -215,7 +220,7 @@ def test_data_not_in_place_and_class_counts(sample_dataset, tmp_path):
 
 
 def test_masks_out_of_range(sample_dataset, tmp_path):
-    """The stranger's masks have one value that is no class."""
+    """Masks with one value that is not a class."""
     for folder in ('JPEGImages', 'ImageSets'):
         (tmp_path / folder).symlink_to(sample_dataset / folder)
     masks = tmp_path / 'SegmentationClass'

@@ -1,4 +1,4 @@
-"""Boxes, masks and legends are drawn where they belong."""
+"""Boxes, masks and legends are drawn in the right place."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from mbv2_backbone.workbench.drawing.pixels import draw_boxes, overlay
 RED, BLUE = (250, 10, 20), (20, 30, 240)
 
 
-def test_boxes_are_drawn_where_they_are():
+def test_boxes_are_drawn_in_the_right_place():
     image = np.full((200, 300, 3), 128, np.uint8)
     drawn = draw_boxes(image, np.array([[50, 60, 250, 180.0]]), ['disc 0.90'], [RED])
     for y, x in ((60, 200), (180, 100), (120, 50), (120, 250)):
@@ -25,7 +25,7 @@ def test_boxes_are_drawn_where_they_are():
     assert (draw_boxes(image, np.zeros((0, 4)), [], []) == image).all()
 
 
-def test_a_name_stays_inside_of_the_image_and_the_best_box_on_top():
+def test_a_name_stays_inside_the_image_and_the_best_box_is_on_top():
     image = np.zeros((100, 100, 3), np.uint8)
     boxes = np.array([[0, 0, 99, 99.0], [0, 0, 99, 99.0]])
     drawn = draw_boxes(image, boxes, ['first', 'second'], [RED, BLUE])

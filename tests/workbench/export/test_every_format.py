@@ -1,4 +1,4 @@
-"""Every format from checkpoint to prediction, with boxes, masks and any batch; then broken."""
+"""Every format from checkpoint to prediction, for boxes and masks; broken files are refused."""
 
 import shutil
 from functools import cache
@@ -21,7 +21,7 @@ TASKS = {
 }
 BOXES, MASKS = {'scores', 'boxes'}, {'logits'}
 RAW_OUTPUTS = {'det': BOXES, 'pyramid': BOXES, 'seg': MASKS, 'joint': BOXES | MASKS}
-# Format, task, whether any number of images goes into a call. The rest of onnx and OpenVINO is in
+# Format, task, whether a call takes any number of images. The rest of ONNX and OpenVINO is in
 # test_formats.py; one ExecuTorch file shows boxes and masks.
 CASES = [
     ('torch-export', 'det', False),
@@ -36,7 +36,7 @@ BY_FORMAT = {to: (task, dynamic_batch) for to, task, dynamic_batch in reversed(C
 
 
 def slow_if_executorch(cases):
-    """The same cases as parameters; an ExecuTorch file takes a minute or two to make."""
+    """Return the cases as parameters; an ExecuTorch file takes a minute or two to make."""
     return [
         pytest.param(*case, marks=[pytest.mark.slow] if 'executorch' in case else [])
         for case in cases
@@ -45,7 +45,7 @@ def slow_if_executorch(cases):
 
 @pytest.fixture(scope='module')
 def exported(sample_dataset, tmp_path_factory):
-    """A function that exports once: format, task, whether for any batch."""
+    """A function that exports each case once: format, task, whether for any batch size."""
     folder = tmp_path_factory.mktemp('models')
 
     @cache
@@ -65,7 +65,7 @@ def exported(sample_dataset, tmp_path_factory):
 
 
 @pytest.mark.parametrize(('to', 'task', 'dynamic_batch'), slow_if_executorch(CASES))
-def test_a_format_does_a_task(exported, to, task, dynamic_batch):
+def test_a_format_supports_a_task(exported, to, task, dynamic_batch):
     result = exported(to, task, dynamic_batch)
     assert result.problems() == []
     assert result.comparison.raw.keys() == RAW_OUTPUTS[task]
@@ -84,7 +84,7 @@ def test_a_format_does_a_task(exported, to, task, dynamic_batch):
 
 
 @pytest.mark.parametrize('to', slow_if_executorch((to,) for to in BY_FORMAT))
-def test_what_an_interrupted_copy_leaves_is_refused(exported, tmp_path, to):
+def test_a_partly_copied_file_is_refused(exported, tmp_path, to):
     path = Path(exported(to, *BY_FORMAT[to]).path)
     suffixes = dict(openvino=['.xml', '.bin'], executorch=['.pte', '.json']).get(to, [path.suffix])
     for suffix, share in product(suffixes, (0.0, 0.5, 0.99)):

@@ -41,7 +41,7 @@ def small(sample_dataset, tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def quantised(small, tmp_path_factory):
-    """What the tool makes of `--to openvino --int8`."""
+    """The result of `--to openvino --int8`."""
     config, checkpoint, options = small
     out = tmp_path_factory.mktemp('openvino')
     result = export_tool(
@@ -59,7 +59,7 @@ def test_help_is_fast():
     assert '--dynamic-batch' in result.stdout
 
 
-def test_the_tool_shows_its_proof_and_what_8_bits_cost(quantised):
+def test_the_tool_shows_its_comparison_and_the_cost_of_8_bits(quantised):
     out, text = quantised
     assert {path.name for path in out.iterdir()} == {
         'ssdlite_mbv2_sample.xml', 'ssdlite_mbv2_sample.bin',
@@ -102,7 +102,7 @@ def test_an_exported_file_stands_in_for_a_model(quantised, small):
         model(packed['inputs'])
 
     cfg = load_config(config, [*options, 'classes=("a","b","c","d")'])
-    with pytest.raises(UserError, match='knows the classes disc'):
+    with pytest.raises(UserError, match='predicts the classes disc'):
         apply_steps(cfg, exported_steps(path, summarise(cfg)))
     cfg = load_config(str(ROOT / 'configs' / 'deeplabv3_mbv2_sample.py'), options)
     with pytest.raises(UserError, match='gives boxes, but'):
@@ -134,7 +134,7 @@ def test_onnx_in_8_bits_drops_relu6(small, tmp_path):
     graphs = [onnx.load(path).graph for path in (result.path, result.quantised.path)]
     clips = [sum(node.op_type == 'Clip' for node in graph.node) for graph in graphs]
     assert clips[0] > 50
-    assert clips[1] <= 1  # the one left limits the size of boxes
+    assert clips[1] <= 1  # the remaining one limits the size of boxes
     per_channel = [
         tensor.dims[0]
         for tensor in graphs[1].initializer
@@ -145,7 +145,7 @@ def test_onnx_in_8_bits_drops_relu6(small, tmp_path):
     assert len(scores)
 
 
-def test_a_model_that_finds_nothing_yet_has_a_map_of_0(small, tmp_path):
+def test_a_model_without_detections_has_a_map_of_0(small, tmp_path):
     config, checkpoint, options = small
     result = export(
         config, checkpoint, to='onnx', out=str(tmp_path), int8=True, num_images=2,
@@ -172,7 +172,7 @@ def test_an_export_that_differs_is_not_written(small, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_checkpoint_that_was_not_trained_is_refused(small, tmp_path):
+def test_an_untrained_checkpoint_is_refused(small, tmp_path):
     config, checkpoint, options = small
     arguments = dict(to='onnx', out=str(tmp_path), cfg_options=options)
     state = torch.load(checkpoint, weights_only=True)['state_dict']
@@ -245,7 +245,7 @@ def test_a_mistake_ends_with_a_message(small):
     assert result.stderr.splitlines()[-1].startswith('error: no checkpoint at nowhere.pth')
 
 
-def test_a_comparison_says_what_is_past_its_tolerance():
+def test_a_comparison_names_what_exceeds_its_tolerance():
     good = verify.Comparison(num_boxes=1000, num_matched=996, num_extra=4, raw=dict(scores=9e-5))
     assert good.problems() == []
     bad = verify.Comparison(

@@ -1,4 +1,4 @@
-"""Exported files under each runtime against the model as its toolbox runs it."""
+"""Exported files in each runtime against the model in its toolbox."""
 
 from collections import Counter
 from dataclasses import replace
@@ -28,7 +28,7 @@ RUNTIMES = (('model.onnx', 'onnxruntime'), ('model.onnx', 'openvino'), ('model.x
 
 
 class Case:
-    """A model, and its exports below a folder."""
+    """A model, and its exports in a folder."""
 
     def __init__(self, folder, text, base, sample_dataset, *, size=None, batch_size=1):
         from mbv2_backbone.workbench.export.to_openvino import save_openvino, to_openvino
@@ -53,7 +53,7 @@ class Case:
             save_openvino(to_openvino(model, metadata), folder / name / 'model.xml')
 
     def predict(self, images):
-        """What the toolbox predicts on images `(H, W, 3)` uint8 RGB of any size."""
+        """Return what the toolbox predicts on images `(H, W, 3)` uint8 RGB of any size."""
         pipeline = array_pipeline(self.cfg)
         packed = [
             pipeline(dict(img=np.ascontiguousarray(image[..., ::-1]), img_id=i))
@@ -96,7 +96,7 @@ def assert_same_boxes(found, expected):
 @pytest.mark.parametrize(('name', 'runtime'), RUNTIMES)
 def test_boxes_are_mmdets_for_every_runtime_and_batch(det, kind, name, runtime):
     predictor = Predictor(det.folder / kind / name, runtime=runtime, threads=1)
-    # 192 x 144 is resized outside the file: by OpenCV there, bit for bit the same here.
+    # 192 x 144 is resized outside the file: by OpenCV in the toolbox, bit for bit the same here.
     images = list(random_images(3, (192, 144)))
     found = predictor.predict(images)
     assert_same_boxes(found, [as_prediction(sample) for sample in det.predict(images)])
@@ -106,7 +106,7 @@ def test_boxes_are_mmdets_for_every_runtime_and_batch(det, kind, name, runtime):
     assert found[0].mask is None
 
 
-def test_a_file_says_what_it_holds(det):
+def test_a_file_describes_its_content(det):
     stored = {
         prop.key: prop.value
         for prop in onnx.load(det.folder / 'final' / 'model.onnx').metadata_props
@@ -182,7 +182,7 @@ def test_a_joint_file_resizes_inside_and_gives_both(joint, kind, name, runtime):
         assert (given.mask == sample.mask).mean() > 0.999
 
 
-def test_inputs_that_are_no_images_of_its_size_are_refused(det, tmp_path):
+def test_inputs_of_another_size_or_type_are_refused(det, tmp_path):
     predictor = Predictor(det.folder / 'final' / 'model.onnx')
     with pytest.raises(UserError, match=r'\(.N., 128, 128, 3\)'):
         predictor.run(np.zeros((1, 64, 64, 3), np.uint8))
@@ -196,7 +196,7 @@ def test_inputs_that_are_no_images_of_its_size_are_refused(det, tmp_path):
     assert predictor.predict([]) == []
 
 
-def test_what_cannot_be_exported_is_named(det, seg):
+def test_unsupported_models_are_named(det, seg):
     with pytest.raises(UserError, match='neither a bbox_head'):
         ExportGraph(det.model.backbone, det.geometry)
     for key, value, message in (

@@ -1,4 +1,4 @@
-"""A config written for a set trains on it as it stands; what is chosen fits the set."""
+"""A generated config trains unchanged, and its choices fit the dataset."""
 
 import json
 from pathlib import Path
@@ -37,7 +37,7 @@ from mbv2_backbone.workbench.new_config.write import Choices, write_config
         ('both', 'coco', 'seg/mIoU'),
     ],
 )
-def test_the_config_trains_as_it_stands(task, layout, metric, sample_dataset, tmp_path):
+def test_a_generated_config_trains_unchanged(task, layout, metric, sample_dataset, tmp_path):
     out = tmp_path / 'my configs' / 'mine.py'
     options = ('--layout', layout, '--width', 0.25, '--epochs', 2, '--out', out)
     result = tool('new_config', '--data', sample_dataset, '--task', task, *options)
@@ -59,7 +59,7 @@ def test_the_config_trains_as_it_stands(task, layout, metric, sample_dataset, tm
 
 
 def build(cfg):
-    """Build all of a config that needs the data or the network."""
+    """Build everything in a config that needs the data or the network."""
     model = MODELS.build(cfg.model)
     loaders = [cfg[f'{split}_dataloader'].dataset for split in ('train', 'val', 'test')]
     return model, [DATASETS.build(dataset) for dataset in loaders]
@@ -174,7 +174,7 @@ def test_schedules(num_images):
 
 @pytest.mark.parametrize(('num_images', 'passes'), [(3, 1), (3, 4), (3, 20), (205, 60)])
 @pytest.mark.parametrize('settings_of', [epoch_schedule, iter_schedule])
-def test_the_learning_rate_reaches_its_height_and_falls(settings_of, num_images, passes):
+def test_the_learning_rate_rises_to_its_maximum_and_falls(settings_of, num_images, passes):
     plan = plan_schedule(num_images, max_batch=16, passes=passes)
     optimizer = torch.optim.AdamW([torch.zeros(1, requires_grad=True)], lr=plan.lr)
     schedulers = []

@@ -1,4 +1,4 @@
-"""Fitting priors: IoU, clusters and recall against loops, and shapes that are known."""
+"""Fitting priors: IoU, clusters and recall against loops, and known shapes."""
 
 import numpy as np
 import pytest
@@ -51,12 +51,12 @@ def test_overlaps_of_shapes_against_the_loop():
 
 
 @pytest.mark.parametrize('iou_thr', [0.35, 0.5, 0.7])
-def test_the_smallest_matched_square_has_that_overlap_in_the_corner_of_a_cell(iou_thr):
+def test_the_smallest_matched_square_has_the_stated_overlap_in_a_cell_corner(iou_thr):
     side = smallest_matched(16, iou_thr)
     assert slow_iou((0, 0, side, side), (8, 8, side + 8, side + 8)) == pytest.approx(iou_thr)
 
 
-def test_clusters_are_the_shapes_that_there_are():
+def test_clusters_find_the_given_shapes():
     rng = np.random.default_rng(0)
     truth = np.array([(10, 12), (30, 20), (25, 60)], float)
     wh = truth[rng.integers(0, 3, 300)] + rng.normal(0, 0.3, (300, 2))
@@ -94,7 +94,7 @@ def test_recall_against_the_loop():
     got = prior_recall(torch.tensor(boxes[:40]), shapes, SIZE, levels, iou_thr=0.5)
     assert 0 < got < 1
     assert got == pytest.approx(expected)
-    # In several chunks the same as in one.
+    # Several chunks give the same as one.
     parts = [
         prior_recall(torch.tensor(b), shapes, SIZE, levels, iou_thr=0.5) for b in boxes[:, None]
     ]
@@ -134,7 +134,7 @@ def test_of_two_maps_of_one_size_the_second_takes_the_larger_boxes():
     assert fitted[:2] == [[(0.352, 0.352)], [(0.547, 0.547)]]
 
 
-def test_no_boxes_give_a_square_a_level():
+def test_no_boxes_give_one_square_per_level():
     levels = feature_sizes(SIZE, (16, 32), 4)
     fitted = fit_shapes(np.zeros((0, 2)), SIZE, levels, iou_thr=0.5)
     assert [len(level) for level in fitted] == [1, 1, 1, 1]

@@ -1,4 +1,4 @@
-"""What `new_config` writes where, what it leaves alone, and what it refuses."""
+"""The files that `new_config` writes, leaves alone and refuses."""
 
 import json
 import shutil
@@ -25,7 +25,7 @@ SMALL = Choices(width=0.35)
 
 
 def write_voc_without_val(root):
-    """Write boxes and masks in VOC format; there is a list of training images, none to validate on."""
+    """Write boxes and masks in VOC format, with a list of training images only."""
     write_own_dataset(root.with_name('in'))
     convert(root.with_name('in'), root, to='voc')
     assert [path.name for path in (root / 'ImageSets/Main').iterdir()] == ['train.txt']
@@ -76,7 +76,7 @@ def test_no_file_of_the_user_is_changed(kind, task, tmp_path):
     assert images_of(tmp_path / 'b.py', 'val') == val
 
 
-def test_images_that_come_after_the_split_are_named(tmp_path):
+def test_images_added_after_the_split_are_named(tmp_path):
     root = tmp_path / 'dataset'
     write_own_dataset(root)
     write_config(str(root), 'det', out=str(tmp_path / 'a.py'), choices=SMALL)
@@ -85,7 +85,7 @@ def test_images_that_come_after_the_split_are_named(tmp_path):
     report = check_folder(root)
     assert not report.stops_training
     text = '\n'.join(map(str, report.findings))
-    assert '2 annotated image(s) are in no list, such as i.jpg; delete it' in text
+    assert '2 annotated image(s) are not in its lists, e.g. i.jpg; delete it' in text
     with pytest.raises(UserError, match='holds something else'):
         write_config(str(root), 'det', out=str(tmp_path / 'b.py'), choices=SMALL)
     assert contents(root / 'split_by_name') == before
@@ -106,7 +106,7 @@ def test_a_split_of_a_file_in_the_folder_itself_is_not_read_as_another(tmp_path)
         assert new.report.dataset.splits.keys() == {'train', 'val'}
 
 
-def test_files_of_coco_are_ascii(tmp_path):
+def test_coco_files_are_ascii(tmp_path):
     root = tmp_path / 'dataset'
     write_own_dataset(root)
     convert(root, tmp_path / 'coco', to='coco')
@@ -126,7 +126,7 @@ def test_a_config_that_cannot_be_written_leaves_no_split(tmp_path):
     assert not (tmp_path / 'dataset/split_by_name').exists()
 
 
-def test_a_config_inherits_wherever_it_lies(sample_dataset, tmp_path, monkeypatch):
+def test_a_config_inherits_from_anywhere(sample_dataset, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'real' / 'er').mkdir(parents=True)
     (tmp_path / 'link').symlink_to(tmp_path / 'real' / 'er')
@@ -148,7 +148,7 @@ def test_a_config_inherits_from_an_installation_by_name(sample_dataset, tmp_path
         assert Config.fromfile(out).model.backbone.type == 'MobileNetV2Backbone'
 
 
-def test_a_config_that_is_there_stays(sample_dataset, tmp_path):
+def test_an_existing_config_is_kept(sample_dataset, tmp_path):
     out = tmp_path / 'x.py'
     out.write_text('precious')
     with pytest.raises(UserError, match='--force'):
@@ -177,9 +177,9 @@ def test_datasets_that_do_not_fit_the_task(tmp_path):
     assert not (tmp_path / 'x.py').exists()
 
 
-def test_layouts_that_a_segmentor_does_not_read(sample_dataset, tmp_path):
+def test_formats_that_a_segmentor_does_not_read(sample_dataset, tmp_path):
     for layout in ('coco', 'voc'):
-        choices = Choices(layout=layout)
+        choices = Choices(format_name=layout)
         with pytest.raises(UserError, match='leave --layout out'):
             write_config(str(sample_dataset), 'seg', out=str(tmp_path / 'x.py'), choices=choices)
 
@@ -190,13 +190,13 @@ def test_masks_that_a_detector_does_not_read_are_left_alone(tmp_path):
     (tmp_path / 'dataset/masks').mkdir()
     for name in 'abcdefgh':
         mask = Image.fromarray(np.full((9, 9), 77, np.uint8))
-        mask.save(tmp_path / f'set/masks/{name}.png')
+        mask.save(tmp_path / f'dataset/masks/{name}.png')
     write_config(str(tmp_path / 'dataset'), 'det', out=str(tmp_path / 'x.py'), choices=SMALL)
     with pytest.raises(UserError, match='masks cannot be used'):
         write_config(str(tmp_path / 'dataset'), 'both', out=str(tmp_path / 'y.py'), choices=SMALL)
 
 
-def test_a_joint_model_reads_no_colours(sample_dataset, tmp_path):
+def test_a_joint_model_does_not_read_colour_masks(sample_dataset, tmp_path):
     root = tmp_path / 'dataset'
     shutil.copytree(sample_dataset, root)
     names = tmp_path / 'names.txt'

@@ -39,7 +39,7 @@ def test_background_makes_no_more_than_it_may():
     assert len(made) == 5
 
 
-def test_an_error_in_the_background_comes_in_its_place():
+def test_an_error_in_the_background_is_raised_in_its_place():
     def make():
         yield 1
         raise ValueError('broken')

@@ -1,4 +1,4 @@
-"""Rows of predictions, as COCO has them."""
+"""COCO rows of predictions."""
 
 import json
 
@@ -10,7 +10,7 @@ ROWS = [dict(id=i, score=i / 8, name='\u00e9"') for i in range(5)]
 
 
 @pytest.mark.parametrize('count', [0, 1, 5])
-def test_rows_are_written_as_they_come(count, tmp_path):
+def test_rows_are_written_as_they_arrive(count, tmp_path):
     path = tmp_path / 'rows.json'
     with RowFile(path) as file:
         file.add(ROWS[:1] * min(1, count))
@@ -22,7 +22,7 @@ def test_rows_are_written_as_they_come(count, tmp_path):
 
 
 @pytest.mark.parametrize('count', [0, 3])
-def test_a_run_that_is_cut_off_leaves_its_rows_under_another_name(count, tmp_path):
+def test_an_interrupted_run_leaves_its_rows_under_another_name(count, tmp_path):
     path = tmp_path / 'rows.json'
     path.write_text('of the last run')
 

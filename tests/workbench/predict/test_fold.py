@@ -1,4 +1,4 @@
-"""Folded batch norms: the numbers stay those of the network, for each kind of network."""
+"""Folded batch norms give the same outputs, for each kind of network."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ CONFIGS = ('ssdlite_mbv2_sample', 'deeplabv3_mbv2_sample', 'ssdlite-deeplabv3_mb
 
 
 def assert_folded_alike(model, run):
-    """Compare in float64, where nothing but the folding can differ, and roughly in float32."""
+    """Compare in float64, where only the folding can differ, and roughly in float32."""
     model = randomise(model).eval()
     for dtype, tolerance in ((torch.float32, 1e-4), (torch.float64, 1e-10)):
         model = model.to(dtype)
@@ -72,7 +72,7 @@ def test_a_batch_norm_without_weights_is_folded():
         torch.testing.assert_close(folded(model)(x), model(x), rtol=1e-5, atol=1e-5)
 
 
-def test_a_batch_norm_before_its_convolution_is_not():
+def test_a_batch_norm_before_its_convolution_is_not_folded():
     options = dict(norm_cfg=dict(type='BN'), order=('norm', 'conv', 'act'))
     model = randomise(nn.Sequential(ConvModule(3, 3, 3, **options))).eval()
     with pytest.raises(ValueError, match='do not directly follow'):

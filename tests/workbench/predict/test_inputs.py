@@ -1,4 +1,4 @@
-"""What a prediction is made on, and the names of its results."""
+"""Inputs of predict, and output names."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from mbv2_backbone.common.messages import UserError
 from mbv2_backbone.workbench.predict.inputs import find_sources
 
 
-def test_results_of_different_files_have_different_names(tmp_path):
+def test_outputs_of_different_files_have_different_names(tmp_path):
     names = 'a-2.jpg', 'a.jpg', 'a.png', 'a.bmp', 'b/a.jpg', 'c/a.jpg'
     for name in names:
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -15,7 +15,7 @@ def test_results_of_different_files_have_different_names(tmp_path):
     assert found == ['a-2', 'a', 'a-3', 'a-4', 'a-5', 'a-6']
 
 
-def test_sources(tmp_path):
+def test_inputs(tmp_path):
     for name in ('b/2.png', 'a/1.JPG', 'a/1.txt', 'c.mp4'):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()

@@ -1,4 +1,4 @@
-"""Packed convolutions give what folded ones give, for every network and size."""
+"""Packed convolutions give the same as folded ones, for every network and size."""
 
 import pytest
 import torch
@@ -26,10 +26,10 @@ def packed_copy(model):
     [dict(), dict(output_stride=8), dict(padding='same'), dict(act_cfg=dict(type='HSwish'))],
 )
 @pytest.mark.parametrize('size', [(2, 3, 64, 96), (1, 3, 97, 65)])
-def test_a_backbone_gives_the_same(options, size):
+def test_a_packed_backbone_gives_the_same(options, size):
     backbone = randomise(MobileNetV2Backbone(widen_factor=0.5, **options)).eval()
     found, expected = packed_copy(backbone), folded(backbone)
-    for shape in (size, (1, 3, 130, 70)):  # laid out for the first, used for both
+    for shape in (size, (1, 3, 130, 70)):  # packed for the first size, used for both
         x = images(*shape)
         with torch.inference_mode():
             for a, b in zip(found(x), expected(x), strict=True):
@@ -39,7 +39,7 @@ def test_a_backbone_gives_the_same(options, size):
 @pytest.mark.parametrize(
     'name', ['ssdlite_mbv2_sample', 'deeplabv3_mbv2_sample', 'ssdlite-deeplabv3_mbv2_sample']
 )
-def test_whole_networks_give_the_same(name):
+def test_packed_networks_give_the_same(name):
     model = randomise(MODELS.build(load_config(config_path(name)).model)).eval()
     found = packed_copy(model)
     assert not any(type(m) is nn.Conv2d for m in unpacked(found))
@@ -49,14 +49,14 @@ def test_whole_networks_give_the_same(name):
 
 
 def unpacked(model):
-    """The modules that are in no PackedConv."""
+    """Return the modules that are in no PackedConv."""
     for child in model.children():
         if not isinstance(child, PackedConv):
             yield child
             yield from unpacked(child)
 
 
-def test_what_cannot_be_packed_stays():
+def test_unsupported_layers_stay_unpacked():
     model = nn.Sequential(
         nn.Conv2d(3, 4, 3, padding='same'),
         nn.Conv2d(4, 4, 3, padding=1, padding_mode='reflect'),

@@ -1,4 +1,4 @@
-"""Videos: what goes in comes out, annotated; and files that are odd or broken."""
+"""Videos: the annotated copy has the same frames; unusual and broken files."""
 
 import json
 import struct
@@ -27,7 +27,7 @@ COUNT = 12
 
 
 def frames_of(size, count=COUNT):
-    """A smooth picture, and in every frame another, that compression keeps."""
+    """Return smooth frames that differ, and that survive compression."""
     first, last = random_images(2, size).astype(float)
     return [
         np.ascontiguousarray((first + (last - first) * i / count).astype(np.uint8))
@@ -45,7 +45,7 @@ def write_cv(path, frames, *, fps=12.5, code='mp4v'):
 
 
 def write_av(path, frames, milliseconds):
-    """Write frames with a time each, in full colour, which allows odd sizes."""
+    """Write frames with their times, without chroma subsampling, which allows odd sizes."""
     with av.open(str(path), 'w') as container:
         stream = container.add_stream('libx264', rate=25)
         stream.height, stream.width = frames[0].shape[:2]
@@ -83,7 +83,7 @@ def run(model, inputs, out, **kwargs):
 
 
 @pytest.mark.parametrize('task', ['det', 'joint'])
-def test_the_clip_is_the_video_with_its_predictions(models, task, tmp_path):
+def test_the_output_video_shows_the_predictions(models, task, tmp_path):
     path = write_cv(tmp_path / 'clip.mp4', frames_of((96, 128)))
     summary = run(models[task], [path], tmp_path / 'out', score_thr=0.2)
     source, times, frames = read(path)
@@ -107,7 +107,7 @@ def test_the_clip_is_the_video_with_its_predictions(models, task, tmp_path):
 
 
 @pytest.mark.parametrize('error', [KeyboardInterrupt, ValueError])
-def test_what_was_done_before_a_run_is_cut_off_is_kept(error, models, monkeypatch, tmp_path):
+def test_an_interrupted_run_keeps_its_finished_frames(error, models, monkeypatch, tmp_path):
     path = write_cv(tmp_path / 'clip.mp4', frames_of((96, 128)))
     make_rows = CocoRows.__call__
 
@@ -126,7 +126,7 @@ def test_what_was_done_before_a_run_is_cut_off_is_kept(error, models, monkeypatc
     assert {row['frame'] for row in rows} == set(range(COUNT - 4))
 
 
-def test_odd_sides_are_filled_up(tmp_path):
+def test_odd_sides_are_padded(tmp_path):
     frames = [frame[:95, :127] for frame in frames_of((96, 128))]
     clip = ClipWriter(str(tmp_path / 'odd.mp4'), fps=10, size_hw=(95, 127))
     for i, frame in enumerate(frames):
@@ -149,7 +149,7 @@ def test_a_video_of_odd_sides_is_read(models, tmp_path):
     assert shown[0].shape == (96, 128, 3)
 
 
-def test_a_turned_video_is_turned_back(tmp_path):
+def test_a_rotated_video_is_rotated_back(tmp_path):
     """The matrix of the track header says how a phone was held."""
     frames = frames_of((64, 128))
     path = write_cv(tmp_path / 'turned.mp4', frames)
@@ -165,7 +165,7 @@ def test_a_turned_video_is_turned_back(tmp_path):
     assert np.abs(shown[0].astype(int) - expected).mean() < 6
 
 
-def test_a_broken_tail_is_told_and_the_rest_is_predicted(models, tmp_path):
+def test_a_broken_tail_is_reported_and_the_rest_is_predicted(models, tmp_path):
     path = write_cv(tmp_path / 'cut.avi', frames_of((96, 128), 40), code='MJPG')
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2])
@@ -200,7 +200,7 @@ def test_a_video_that_cannot_be_read_does_not_stop_the_others(models, tmp_path):
 TIMES = [0, 30, 200, 230, 390, 420, 640, 690, 700, 900, 950, 1200]
 
 
-def test_uneven_times_are_kept(models, tmp_path):
+def test_uneven_frame_times_are_kept(models, tmp_path):
     path = write_av(tmp_path / 'uneven.mp4', frames_of((96, 128)), TIMES)
     summary = run(models['det'], [path], tmp_path / 'out')
     assert summary.notes == []
@@ -210,7 +210,7 @@ def test_uneven_times_are_kept(models, tmp_path):
 
 
 @pytest.mark.parametrize('av', [None, SimpleNamespace(codecs_available={'mpeg4'})])
-def test_what_writes_videos_is_asked_for_before_anything_is_done(models, tmp_path, monkeypatch, av):
+def test_a_missing_video_writer_is_reported_before_predicting(models, tmp_path, monkeypatch, av):
     path = write_cv(tmp_path / 'clip.mp4', frames_of((96, 128)))
     monkeypatch.setattr(video, 'find_spec', lambda _: av)
     monkeypatch.setitem(sys.modules, 'av', av)
@@ -223,12 +223,12 @@ def test_what_writes_videos_is_asked_for_before_anything_is_done(models, tmp_pat
     assert summary.num_images == COUNT
 
 
-def test_a_clip_that_cannot_be_written_is_named(tmp_path):
+def test_an_output_video_that_cannot_be_written_is_named(tmp_path):
     with pytest.raises(UserError, match='cannot write the clip'):
         ClipWriter(str(tmp_path / 'nowhere/clip.mp4'), fps=25, size_hw=(96, 128))
 
 
-def test_a_browser_plays_the_clip(models, tmp_path):
+def test_a_browser_plays_the_output_video(models, tmp_path):
     path = write_cv(tmp_path / 'clip.mp4', frames_of((96, 128)))
     run(models['det'], [path], tmp_path / 'out')
     (tmp_path / 'out/page.html').write_text('<video src="clip.mp4" muted></video>')

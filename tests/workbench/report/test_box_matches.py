@@ -1,4 +1,4 @@
-"""Which box of the truth a detection belongs to."""
+"""Which ground-truth box a detection matches."""
 
 import itertools
 
@@ -17,7 +17,7 @@ def boxes(rng, count, *, num_classes=3, scores=None):
 
 
 def noisy(rng, truth):
-    """Detections near the truth, some of another class, and some of nothing."""
+    """Return detections near the truth, some of another class, and some elsewhere."""
     near = np.repeat(truth.xyxy, 2, 0) + rng.normal(0, 2, (2 * len(truth), 4))
     other = boxes(rng, 4)
     labels = np.where(rng.random(len(near)) < 0.2, 0, np.repeat(truth.labels, 2))
@@ -26,7 +26,7 @@ def noisy(rng, truth):
 
 
 def slow_match(found, truth):
-    """Take the best pair of one class again and again, then the best of those left."""
+    """Repeatedly take the best pair of the same class, then the best of the rest."""
     pairs = []
     for i, j in itertools.product(range(len(found)), range(len(truth))):
         iou = slow_iou(found.xyxy[i].astype(float), truth.xyxy[j].astype(float))
@@ -41,7 +41,7 @@ def slow_match(found, truth):
 
 
 @pytest.mark.parametrize('seed', range(5))
-def test_matching_is_that_of_the_slow_way(seed):
+def test_matching_equals_the_slow_reference(seed):
     rng = np.random.default_rng(seed)
     truth = boxes(rng, 8, scores=1)
     found = noisy(rng, truth)
@@ -56,7 +56,7 @@ def test_boxes_without_area_match_nothing():
     assert match_boxes(flat.where(np.zeros(1, bool)), flat).tolist() == []
 
 
-def test_an_image_is_judged_by_what_counts():
+def test_an_image_is_judged_by_the_boxes_that_count():
     square = [0, 0, 10, 10]
     truth = Boxes(
         np.array([square, [20, 0, 30, 10], [40, 0, 60, 20]], np.float32),
@@ -67,7 +67,7 @@ def test_an_image_is_judged_by_what_counts():
         (square, 0, 0.9),  # right
         (square, 0, 0.8),  # a second one on the same box
         ([20, 0, 30, 10], 0, 0.7),  # another class
-        ([41, 1, 51, 11], 1, 0.6),  # on what is not counted
+        ([41, 1, 51, 11], 1, 0.6),  # on an ignored box
         ([80, 80, 90, 90], 1, 0.2),  # below the threshold
     ]
     found = Boxes(
@@ -82,7 +82,7 @@ def test_an_image_is_judged_by_what_counts():
     assert confusion_of(match, 2).tolist() == [[1, 0, 0], [1, 0, 0], [1, 0, 0]]
 
 
-def test_nothing_found_where_nothing_is_is_right():
+def test_no_detections_on_an_empty_image_are_right():
     nothing = boxes(np.random.default_rng(0), 0)
     some = boxes(np.random.default_rng(0), 3, scores=1)
     assert match_image(nothing, nothing).f1 == 1

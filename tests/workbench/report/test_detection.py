@@ -11,7 +11,7 @@ from mbv2_backbone.workbench.report.box_matches import Boxes
 from mbv2_backbone.workbench.report.detection import class_figures, precision_of_boxes
 
 
-def test_precision_of_the_boxes_is_that_of_the_metric(tmp_path):
+def test_precision_equals_that_of_the_metric(tmp_path):
     path, samples = draw_coco(tmp_path, seed=3, detections=90)
     metric = FastCocoMetric(ann_file=path, classwise=True)
     figures = evaluate_by(metric, samples)
@@ -40,7 +40,7 @@ def test_precision_of_the_boxes_is_that_of_the_metric(tmp_path):
     assert mean == pytest.approx(figures['coco/bbox_mAP_50'], abs=2e-3)
 
 
-def test_size_wise_figures_are_those_of_the_summary(tmp_path):
+def test_precision_by_size_equals_the_summary(tmp_path):
     path, samples = draw_coco(tmp_path, seed=5, detections=90)
     metric = FastCocoMetric(ann_file=path)
     figures = evaluate_by(metric, samples)

@@ -1,4 +1,4 @@
-"""Figures of a training, out of its logs and as curves."""
+"""Metrics from logs, and their curves."""
 
 import json
 
@@ -36,7 +36,7 @@ def test_a_log_is_read_from_the_start_of_a_training_that_was_resumed(tmp_path):
         resumed=True,
     )
     (tmp_path / '20260104_000000' / 'vis_data').mkdir(parents=True)
-    (tmp_path / '20260104_000000' / 'vis_data' / 'scalars.json').touch()  # of a test
+    (tmp_path / '20260104_000000' / 'vis_data' / 'scalars.json').touch()  # from a test
     rows = read_scalars(tmp_path)
     assert newest_log(tmp_path).parts[-3] == '20260103_000000'
     assert curve(rows, 'loss') == ([10, 20, 25], [1.0, 0.5, 0.4])
@@ -46,7 +46,7 @@ def test_a_log_is_read_from_the_start_of_a_training_that_was_resumed(tmp_path):
 
 
 def epochs(first, last):
-    """The log of a training of 10 steps an epoch, which is validated after each."""
+    """Write the log of a training of 10 steps per epoch, with a validation after each."""
     for epoch in range(first, last + 1):
         yield from (step(10 * epoch - 5), step(10 * epoch), validation(epoch))
 
@@ -57,7 +57,7 @@ def validation(epoch):
 
 @pytest.mark.parametrize('num_more', [0, 3])
 def test_a_resumed_log_that_begins_with_a_validation(tmp_path, num_more):
-    """It is made up for if the training was stopped in it; what came before must stay."""
+    """It is repeated if the training stopped in it; earlier rows must stay."""
     *whole, _ = epochs(1, 3)
     write_log(tmp_path / '1', whole)
     write_log(tmp_path / '2', [validation(3), *epochs(4, 3 + num_more)], resumed=True)
@@ -72,13 +72,13 @@ def test_a_resumed_log_that_begins_with_a_validation(tmp_path, num_more):
     assert curve(rows, 'loss')[0] == list(range(5, 31 + 10 * num_more, 5))
 
 
-def test_validations_that_were_made_again_are_there_once(tmp_path):
+def test_repeated_validations_occur_once(tmp_path):
     write_log(tmp_path / '1', epochs(1, 5))
     write_log(tmp_path / '2', epochs(3, 3), resumed=True)
     assert [row['step'] for row in read_scalars(tmp_path)] == [row['step'] for row in epochs(1, 3)]
 
 
-def test_the_log_beside_the_checkpoint_comes_before_that_of_the_work_folder(tmp_path):
+def test_the_log_beside_the_checkpoint_is_preferred(tmp_path):
     trained, work_dir = tmp_path / 'trained', tmp_path / 'eval'
     assert training_in(trained, work_dir) == dict(log=None, scalars=[])
     write_log(work_dir / '1', [step(7)])

@@ -1,4 +1,4 @@
-"""Predictions drawn beside the truth."""
+"""Predictions drawn next to ground truth."""
 
 import cv2
 import numpy as np
@@ -16,7 +16,7 @@ def image_path(tmp_path):
     return str(path)
 
 
-def test_boxes_are_drawn_in_the_colour_of_right_and_wrong(image_path):
+def test_right_and_wrong_boxes_have_different_colours(image_path):
     truth = Boxes(np.array([[5, 5, 25, 25]], np.float32), np.array([0]), np.ones(1))
     found = Boxes(
         np.array([[5, 5, 25, 25], [35, 12, 55, 28]], np.float32),
@@ -39,7 +39,7 @@ def test_boxes_are_drawn_in_the_colour_of_right_and_wrong(image_path):
     assert (neutral == (167, 121, 204)).all(-1).any()
 
 
-def test_masks_are_drawn_beside_the_truth_or_the_bare_image(image_path):
+def test_masks_are_drawn_next_to_the_truth_or_the_plain_image(image_path):
     mask = cv2.imencode('.png', np.ones((30, 60), np.uint8))[1].tobytes()
     palette = [(0, 0, 0), (255, 0, 0)]
     both = compare_masks(RankedImage(image_path, (30, 60), (0,), {}, (mask, mask)), palette)

@@ -1,4 +1,4 @@
-"""The best and the worst images of a set."""
+"""The best and worst images of an evaluation."""
 
 import numpy as np
 import pytest

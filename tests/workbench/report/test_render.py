@@ -1,4 +1,4 @@
-"""A report's page: its text, its figures, and what it may not refer to."""
+"""A report's page: its text, its numbers, and no references to other places."""
 
 import json
 
@@ -23,7 +23,7 @@ def test_a_small_curve_goes_down_from_the_upper_left():
     assert len(points) == 26
 
 
-def test_what_is_confused_most_comes_first():
+def test_the_most_confused_classes_come_first():
     rows = confusions(['a', 'b', 'c'], [[5, 5, 0], [1, 8, 1], [0, 0, 0]])
     assert [(r['truth'], r['prediction'], r['count'], r['share']) for r in rows] == [
         ('a', 'b', 5, 0.5), ('b', 'a', 1, 0.1), ('b', 'c', 1, 0.1),

@@ -1,4 +1,4 @@
-"""The report after an evaluation: its figures are the runner's, and a browser shows them."""
+"""The report after an evaluation: its metrics equal the runner's, and a browser shows them."""
 
 import json
 
@@ -24,7 +24,7 @@ def joint_report(joint, tmp_path_factory):
     return metrics, work_dir
 
 
-def test_figures_are_those_of_the_runner(joint_report):
+def test_metrics_equal_those_of_the_runner(joint_report):
     metrics, work_dir = joint_report
     report = read_report(work_dir)
     boxes, masks = report['parts']
@@ -71,7 +71,7 @@ def test_boxes_add_up_to_the_truth(joint_report, sample_dataset):
     assert sum(i['right'] + i['missed'] for i in images) == len(content['annotations'])
 
 
-def test_what_lies_beside_the_page(joint_report):
+def test_the_files_of_the_report(joint_report):
     work_dir = joint_report[1]
     report = read_report(work_dir)
     assert report['training']['log'].endswith('scalars.json')
@@ -88,7 +88,7 @@ def test_what_lies_beside_the_page(joint_report):
     assert (work_dir / 'report' / 'report.html').stat().st_size < 6e6
 
 
-def test_a_browser_shows_all_of_it_and_asks_for_nothing_else(joint_report, browser):
+def test_a_browser_shows_the_page_and_requests_nothing_else(joint_report, browser):
     url = (joint_report[1] / 'report' / 'report.html').as_uri()
     browser.get(url)
     sizes = browser.execute_script(

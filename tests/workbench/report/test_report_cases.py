@@ -1,4 +1,4 @@
-"""Reports of what is out of the ordinary: no truth, no detections, other metrics, two processes."""
+"""Reports of edge cases: no truth, no detections, other metrics, two processes."""
 
 import json
 import pickle
@@ -26,7 +26,7 @@ def detector(sample_dataset, tmp_path_factory):
 
 
 def voc_config(folder, base):
-    """A config whose metric says nothing of single classes."""
+    """Write a config whose metric has no results per class."""
     path = folder / 'voc.py'
     path.write_text(
         f"_base_ = {base!r}\ntest_evaluator = dict(_delete_=True, type='VOCMetric', metric='mAP')"
@@ -78,7 +78,7 @@ def test_an_exported_file_is_reported_as_its_checkpoint(joint, tmp_path):
     assert exported.returncode == 0, exported.stderr[-3000:]
     file = next(tmp_path.glob('*.onnx'))
     args = ('--work-dir', tmp_path / 'onnx', '--show-dir', tmp_path / 'shown')
-    # In a process of its own: the runtime's threads must not get into this test.
+    # In its own process, to keep the runtime's threads out of this one.
     result = tool('test', config, file, *args, '--cfg-options', *options)
     assert result.returncode == 0, result.stderr[-3000:]
     assert len(list((tmp_path / 'shown').rglob('*.jpg'))) == 8
@@ -89,7 +89,7 @@ def test_an_exported_file_is_reported_as_its_checkpoint(joint, tmp_path):
     assert np.abs(counts[0] - counts[1]).sum() <= 0.1 * counts[1].sum()
 
 
-def test_no_report_leaves_it_out(detector, tmp_path):
+def test_no_report_without_the_option(detector, tmp_path):
     config, checkpoint, options = detector
     result = tool(
         'test', config, checkpoint, '--work-dir', tmp_path, '--no-report',
@@ -100,7 +100,7 @@ def test_no_report_leaves_it_out(detector, tmp_path):
     assert not (tmp_path / 'report').exists()
 
 
-def test_augmented_evaluation_and_what_cannot_be_drawn_any_more(detector, tmp_path, monkeypatch):
+def test_test_time_augmentation_and_images_that_are_gone(detector, tmp_path, monkeypatch):
     config, checkpoint, options = detector
     args = dict(work_dir=str(tmp_path), cfg_options=options, tta=True, report=True)
     metrics = evaluate(config, checkpoint, **args)
@@ -118,7 +118,7 @@ def test_augmented_evaluation_and_what_cannot_be_drawn_any_more(detector, tmp_pa
     for owner, name in faults:
         with monkeypatch.context() as patch:
             patch.setattr(owner, name, fail)
-            # The report is lost, they are not.
+            # The report is lost, the metrics are not.
             assert evaluate(config, checkpoint, **args) == metrics, name
         logs = sorted(tmp_path.glob('*/*.log'))
         assert 'OSError: the disk is full' in logs[-1].read_text(), name
@@ -155,7 +155,7 @@ def test_a_test_dataset_without_annotations(detector, sample_dataset, tmp_path):
     assert 'Some images' in page
     assert 'No training log was found' in page
     assert page.count('<figure>') == 8
-    # Any letters may stand in image names and in the config.
+    # Image names and the config may contain any characters.
     said = re.sub(r'"data:[^"]*"', '', page.partition('<details>')[0])
     assert not re.search(r'F1|\bwrong\b|\bmissed\b|vermilion|Confusion', said)
     (part,) = read_report(tmp_path)['parts']
@@ -178,7 +178,7 @@ def test_no_detections_at_all(detector, tmp_path):
 
 
 def near_truth(sample_dataset, found):
-    """Annotations near some of the detections, so that the AP is neither 0 nor 1."""
+    """Write annotations near some of the detections, so that the AP is neither 0 nor 1."""
     rng = np.random.default_rng(0)
     content = json.loads((sample_dataset / 'annotations/val.json').read_text())
     content['annotations'] = rows = []
@@ -198,7 +198,7 @@ def near_truth(sample_dataset, found):
     return path
 
 
-def test_a_metric_without_classes_gets_curves_of_our_own(detector, sample_dataset, tmp_path):
+def test_a_metric_without_classes_gets_our_curves(detector, sample_dataset, tmp_path):
     config, checkpoint, options = detector
     dump = tmp_path / 'found.pkl'
     evaluate(config, checkpoint, work_dir=str(tmp_path), cfg_options=options, out=str(dump))

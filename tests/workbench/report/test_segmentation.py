@@ -1,4 +1,4 @@
-"""Confusion of pixels."""
+"""Pixel confusion matrix."""
 
 import itertools
 

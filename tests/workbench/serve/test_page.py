@@ -1,4 +1,4 @@
-"""The web page of predict.py, in Chromium."""
+"""The web page of predict.py in Chromium."""
 
 import base64
 import subprocess

@@ -30,7 +30,7 @@ WAITING = {
 
 
 class NoWaiting(TorchDispatchMode):
-    """Refuse operators that wait for a GPU, also where this test runs on a CPU."""
+    """Refuse operators that would wait for a GPU, even if this test runs on a CPU."""
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         name = func.overloadpacket.__name__
@@ -46,14 +46,19 @@ class NoWaiting(TorchDispatchMode):
 @contextmanager
 def no_waiting():
     with ExitStack() as stack:
-        for name in ('tolist', 'numpy', 'cpu', '__array__'):  # they read without an operator
+        for name in (
+            'tolist',
+            'numpy',
+            'cpu',
+            '__array__',
+        ):  # they read without calling an operator
             error = AssertionError(f'{name} waits for the device')
             stack.enter_context(patch.object(torch.Tensor, name, side_effect=error))
         yield stack.enter_context(NoWaiting())
 
 
 def build_step(name):
-    """A step from a batch on the device on: forward, targets, losses, backward, optimizer."""
+    """Return a step for a batch on the device: forward, targets, losses, backward, optimizer."""
     cfg = load_config(str(CONFIGS / f'{name}.py'), None)
     cfg = fit_machine(detect_machine()).change(cfg)
     set_size(cfg, (64, 64))
@@ -87,7 +92,7 @@ def test_a_training_step_does_not_wait(name):
     runner.train_dataloader.__len__.return_value = 100
     hook = DeferredRuntimeInfoHook()
     hook.before_train(runner)
-    step()  # priors and the optimizer's state are made once
+    step()  # priors and the optimizer's state are created once
     with no_waiting():
         losses = step()
         hook.after_train_iter(runner, 0, outputs=losses)

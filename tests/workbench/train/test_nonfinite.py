@@ -1,4 +1,4 @@
-"""A step whose loss or gradient is not finite leaves nothing behind, and its images are named."""
+"""A step with a non-finite loss or gradient changes nothing, and its images are named."""
 
 from itertools import pairwise
 
@@ -16,7 +16,7 @@ from mbv2_backbone.workbench.train.nonfinite import Guard, NonFiniteHook
 @pytest.mark.parametrize('wrapper', ['OptimWrapper', 'Bf16OptimWrapper'])
 @pytest.mark.parametrize('clip', [None, dict(max_norm=1.0)])
 def test_a_bad_step_changes_nothing(tmp_path, optimizer, wrapper, clip):
-    """Image 5 is NaN, and has its turn in each of two epochs of four steps."""
+    """Image 5 is NaN, and occurs in each of two epochs of four steps."""
     cfg = toy_config(
         tmp_path,
         length=2,
@@ -53,7 +53,7 @@ def test_each_kind_of_fault_is_found(tmp_path, how):
     assert f'Iteration 3 is skipped: its {kind} is not finite' in log_of(tmp_path)
 
 
-def test_an_accumulation_with_a_bad_batch_is_left_out(tmp_path):
+def test_an_accumulation_with_a_bad_batch_is_skipped(tmp_path):
     """Updates after batches 2 and 4 of each epoch; the bad image is in batch 1."""
     recorder = Recorder()
     cfg = toy_config(
@@ -79,13 +79,13 @@ def test_an_accumulation_with_a_bad_batch_is_left_out(tmp_path):
         ({}, 1, 0, 4),
         ({0: NAN}, 1, 0, 3),
         ({0: NAN, 13: NAN}, 1, 0, 2),
-        ({0: NAN}, 2, 0, 2),  # both batches of the update are taken back
+        ({0: NAN}, 2, 0, 2),  # both batches of the update are undone
         ({4: NAN}, 2, 0, 3),  # the first one was good
         ({0: NAN, 4: NAN}, 2, 0, 2),
-        ({0: NAN, 4: NAN}, 1, 3, 2),  # before the averages begin
+        ({0: NAN, 4: NAN}, 1, 3, 2),  # before averaging begins
     ],
 )
-def test_the_averages_count_what_is_kept(tmp_path, bad, count, begin, expected):
+def test_the_averages_count_only_kept_steps(tmp_path, bad, count, begin, expected):
     """Four batches, of images 0 to 3, 4 to 7, 8 to 11, and 12 and 13."""
     cfg = toy_config(
         tmp_path,
@@ -101,7 +101,7 @@ def test_the_averages_count_what_is_kept(tmp_path, bad, count, begin, expected):
 
 @pytest.mark.parametrize('optimizer', [one for one in OPTIMIZERS if one['fused']], ids=str)
 def test_a_bad_first_step_leaves_the_optimizer_as_new(tmp_path, optimizer):
-    """A fused SGD of torch's would keep uninitialised memory as its momentum."""
+    """A fused SGD of torch would keep uninitialised memory as its momentum."""
     runs = []
     for fused in (True, False):
         cfg = toy_config(
@@ -145,7 +145,7 @@ def test_many_in_a_row_end_the_run_with_files_and_checkpoint(tmp_path):
         assert all(value.isfinite().all() for value in saved[part].values())
 
 
-def test_a_good_run_is_the_same_with_and_without_the_watch(tmp_path):
+def test_a_good_run_is_the_same_with_and_without_the_guard(tmp_path):
     watched = Recorder()
     train_toy(toy_config(tmp_path / 'a', length=2), hooks=[watched])
     cfg, alone = toy_config(tmp_path / 'b', length=2), Recorder()
@@ -161,7 +161,7 @@ def test_the_number_in_a_row_must_be_positive():
 
 
 @pytest.mark.parametrize('device', ['cpu', pytest.param('cuda', marks=needs_gpu)])
-def test_the_guard_keeps_and_restores(device):
+def test_the_guard_saves_and_restores(device):
     tensors = [torch.rand(3, device=device), torch.rand(2, 4, 3, 3, device=device)]
     tensors[1] = tensors[1].to(memory_format=torch.channels_last)
     guard = Guard(tensors)

@@ -1,4 +1,4 @@
-"""NaN and infinity under a loss scaler, which leaves out steps of its own; and its resumption."""
+"""NaN and infinity with a loss scaler, which skips steps itself; and resuming with one."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from helpers.resume import assert_same, states, toy_config, train_toy
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
 
-SCALE = 2.0**4  # far from what float16 cannot hold
+SCALE = 2.0**4  # far from the limits of float16
 WITH_SCALER = [
     'CpuAmpOptimWrapper',
     pytest.param('AmpOptimWrapper', marks=needs_gpu),
@@ -17,7 +17,7 @@ WITH_SCALER = [
 
 @OPTIM_WRAPPERS.register_module()
 class CpuAmpOptimWrapper(AmpOptimWrapper):
-    """mmengine's wrapper, which asks for a GPU, with torch's loss scaler for CPUs."""
+    """mmengine's wrapper, which requires a GPU, with torch's loss scaler for CPUs."""
 
     def __init__(self, *, loss_scale, **kwargs):
         OptimWrapper.__init__(self, **kwargs)
@@ -27,14 +27,14 @@ class CpuAmpOptimWrapper(AmpOptimWrapper):
 
 
 def amp(wrapper, optimizer, **scaler):
-    """Options of a run with a loss scaler, of few and known scales."""
+    """Return options of a run with a loss scaler of a few known scales."""
     scale = dict(init_scale=SCALE, **scaler)
     return dict(optim_wrapper=dict(type=wrapper, optimizer=optimizer, loss_scale=scale))
 
 
 @pytest.mark.parametrize('wrapper', WITH_SCALER)
 @pytest.mark.parametrize('optimizer', OPTIMIZERS, ids=str)
-def test_what_the_loss_scaler_leaves_out_is_not_counted(tmp_path, wrapper, optimizer):
+def test_steps_that_the_loss_scaler_skips_are_not_counted(tmp_path, wrapper, optimizer):
     hooks = [dict(type='EMAHook'), dict(type='NonFiniteHook', max_in_a_row=1)]
     options = dict(
         length=2,
@@ -60,8 +60,8 @@ def test_what_the_loss_scaler_leaves_out_is_not_counted(tmp_path, wrapper, optim
 @pytest.mark.parametrize('wrapper', WITH_SCALER)
 @pytest.mark.parametrize('optimizer', OPTIMIZERS, ids=str)
 @pytest.mark.parametrize('fault', ['infinite constant', 'NaN'])
-def test_a_bad_loss_is_left_out_under_a_loss_scaler(tmp_path, wrapper, optimizer, fault):
-    """The gradient of an infinite constant is finite, so that the scaler sees nothing."""
+def test_a_bad_loss_is_skipped_under_a_loss_scaler(tmp_path, wrapper, optimizer, fault):
+    """The gradient of an infinite constant is finite, so the scaler sees nothing."""
     is_constant = fault == 'infinite constant'
     cfg = toy_config(
         tmp_path,
@@ -85,8 +85,8 @@ def test_a_bad_loss_is_left_out_under_a_loss_scaler(tmp_path, wrapper, optimizer
 
 
 @pytest.mark.parametrize('wrapper', WITH_SCALER)
-def test_the_scale_comes_back_on_resume(tmp_path, wrapper):
-    """It doubles after each three good steps; the run is cut between two of these."""
+def test_the_scale_is_restored_on_resume(tmp_path, wrapper):
+    """It doubles after every three good steps; the run is interrupted between two of these."""
     options = dict(length=3, **amp(wrapper, OPTIMIZERS[0], growth_interval=3))
     whole = train_toy(toy_config(tmp_path / 'whole', **options))
     with pytest.raises(SystemExit):

@@ -1,4 +1,4 @@
-"""A run that was stopped or killed and goes on ends with the weights of one that never was."""
+"""A stopped or killed run, once resumed, ends with the weights of an uninterrupted one."""
 
 import signal
 import subprocess
@@ -43,7 +43,7 @@ FINITE_SAMPLER = dict(train_dataloader=dict(sampler=dict(type='DefaultSampler'))
         (False, 9, (5,), WORKERS),
     ],
 )
-def test_a_stopped_run_goes_on_exactly(tmp_path, by_epoch, length, stops, changes):
+def test_a_stopped_run_resumes_exactly(tmp_path, by_epoch, length, stops, changes):
     options = dict(by_epoch=by_epoch, length=length, **changes)
     whole = toy_config(tmp_path / 'whole', **options)
     train_toy(whole)
@@ -60,7 +60,7 @@ def test_a_stopped_run_goes_on_exactly(tmp_path, by_epoch, length, stops, change
     assert_same(final_checkpoint(cfg), states(final_checkpoint(whole)))
 
 
-def test_gradients_that_wait_for_an_update_survive_a_kill(tmp_path):
+def test_accumulated_gradients_survive_a_kill(tmp_path):
     """Each epoch of four steps ends in the middle of an accumulation of three."""
     whole = toy_config(tmp_path / 'whole', length=3, **ACCUMULATE)
     train_toy(whole)
@@ -70,7 +70,7 @@ def test_gradients_that_wait_for_an_update_survive_a_kill(tmp_path):
         assert_same(final_checkpoint(cfg), states(final_checkpoint(whole)))
 
 
-def test_a_checkpoint_by_iterations_goes_on_in_the_middle_of_an_epoch(tmp_path):
+def test_a_checkpoint_within_an_epoch_resumes_there(tmp_path):
     saver = dict(type='CheckpointHook', interval=3, by_epoch=False)
     options = dict(length=3, default_hooks=dict(checkpoint=saver))
     train_toy(toy_config(tmp_path / 'whole', **options))
@@ -81,7 +81,7 @@ def test_a_checkpoint_by_iterations_goes_on_in_the_middle_of_an_epoch(tmp_path):
 
 
 @pytest.mark.parametrize('by_epoch', [True, False])
-def test_what_was_trained_on_is_not_loaded_again(tmp_path, by_epoch):
+def test_images_already_trained_on_are_not_loaded_again(tmp_path, by_epoch):
     options = dict(by_epoch=by_epoch, length=2 if by_epoch else 8)
     whole = toy_config(tmp_path / 'whole', **options)
     ToyDataset.loaded.clear()
@@ -134,7 +134,7 @@ def test_a_run_without_a_seed_keeps_the_one_it_drew(tmp_path):
     assert_same(final_checkpoint(cfg), states(final_checkpoint(whole)))
 
 
-def test_another_batch_size_begins_the_epoch_anew(tmp_path):
+def test_another_batch_size_restarts_the_epoch(tmp_path):
     cfg = toy_config(tmp_path, length=1)
     with pytest.raises(SystemExit):
         train_toy(cfg, stop_at=3)
@@ -144,7 +144,7 @@ def test_another_batch_size_begins_the_epoch_anew(tmp_path):
     assert sorted(ToyDataset.loaded) == list(range(14))
 
 
-def test_the_history_of_the_log_goes_on(tmp_path):
+def test_the_log_history_continues(tmp_path):
     cfg = toy_config(tmp_path, length=2)
     train_toy(cfg)
     cfg = toy_config(tmp_path, length=3)
@@ -153,7 +153,7 @@ def test_the_history_of_the_log_goes_on(tmp_path):
     assert len(history) == 12
 
 
-def test_loops_and_hooks_that_are_not_mmengines_stay():
+def test_custom_loops_and_hooks_stay():
     cfg = toy_config('none')
     cfg.train_cfg = dict(type='MyLoop', max_epochs=1)
     cfg.default_hooks.checkpoint = dict(type='MyHook')
@@ -167,8 +167,8 @@ def test_loops_and_hooks_that_are_not_mmengines_stay():
     assert cfg.custom_hooks == [dict(type='NonFiniteHook', max_in_a_row=2)]
 
 
-def test_a_killed_detector_goes_on_exactly(sample_dataset, tmp_path, monkeypatch):
-    """SIGKILL in the second epoch; then with loader processes, of which there were none."""
+def test_a_killed_detector_resumes_exactly(sample_dataset, tmp_path, monkeypatch):
+    """SIGKILL in the second epoch; the resumed run has loader processes, the first had none."""
     config = write_config(tmp_path / 'whole.py', sample_dataset)
     run.train(config, work_dir=str(tmp_path / 'whole'))
     kill = f"custom_hooks.append(dict(type='SignalHook', signum={int(signal.SIGKILL)}, step=5))"
@@ -189,7 +189,7 @@ def test_a_killed_detector_goes_on_exactly(sample_dataset, tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize('fused', [False, True])
-def test_a_state_of_the_other_memory_format_is_laid_out_as_the_weights(fused):
+def test_optimizer_state_takes_the_memory_format_of_the_weights(fused):
     def step(conv, optimizer, memory_format):
         conv.to(memory_format=memory_format)
         for i in range(2):

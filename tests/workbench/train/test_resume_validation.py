@@ -1,4 +1,4 @@
-"""A validation that was cut off is made up for: no figure and no best checkpoint is lost."""
+"""An interrupted validation is repeated on resume: no metric and no best checkpoint is lost."""
 
 import subprocess
 import sys
@@ -37,7 +37,7 @@ VALIDATION_CUTS = [(True, 3, 8), (True, 3, 12), (False, 5, 3), (False, 5, 5)]
 
 @pytest.fixture(scope='module')
 def killed_in_validation(tmp_path_factory):
-    """Work folders by kind of loop, length and the iteration after which the run was killed."""
+    """Work directories by kind of loop, length and the iteration after which the run was killed."""
     folders = {case: tmp_path_factory.mktemp('killed') for case in VALIDATION_CUTS}
     cases = [','.join(map(str, (folder, *case))) for case, folder in folders.items()]
     result = subprocess.run(
@@ -48,8 +48,8 @@ def killed_in_validation(tmp_path_factory):
     return folders
 
 
-def assert_goes_on_with_the_validation(cut, whole, options):
-    """Let a run that was cut in a validation go on, and compare it with one that never was."""
+def assert_repeats_the_validation(cut, whole, options):
+    """Resume a run interrupted in a validation, and compare it with an uninterrupted one."""
     whole_cfg, cut_cfg = (toy_config(folder, **options) for folder in (whole, cut))
     train_toy(whole_cfg)
     train_toy(cut_cfg, resume=newest_resumable(cut, pytest.fail))
@@ -63,23 +63,23 @@ def assert_goes_on_with_the_validation(cut, whole, options):
 
 
 @pytest.mark.parametrize('case', VALIDATION_CUTS)
-def test_a_validation_that_a_kill_cut_is_made_up_for(killed_in_validation, tmp_path, case):
+def test_a_validation_cut_off_by_a_kill_is_repeated(killed_in_validation, tmp_path, case):
     by_epoch, length, _ = case
     options = dict(by_epoch=by_epoch, length=length, **VALIDATION)
-    assert_goes_on_with_the_validation(killed_in_validation[case], tmp_path, options)
+    assert_repeats_the_validation(killed_in_validation[case], tmp_path, options)
 
 
 @pytest.mark.parametrize('case', VALIDATION_CUTS)
-def test_a_validation_that_a_signal_cut_is_made_up_for(tmp_path, case):
+def test_a_validation_cut_off_by_a_signal_is_repeated(tmp_path, case):
     by_epoch, length, after = case
     options = dict(by_epoch=by_epoch, length=length, **VALIDATION)
     with pytest.raises(SystemExit):
         train_toy(toy_config(tmp_path / 'cut', **options), stop_in_val=after)
-    assert_goes_on_with_the_validation(tmp_path / 'cut', tmp_path / 'whole', options)
+    assert_repeats_the_validation(tmp_path / 'cut', tmp_path / 'whole', options)
 
 
-def test_a_validation_that_is_in_the_checkpoint_is_not_repeated(tmp_path):
-    """The best checkpoint yet is written once more, after its validation."""
+def test_a_finished_validation_is_not_repeated(tmp_path):
+    """The best checkpoint so far is written once more, after its validation."""
     runner = train_toy(toy_config(tmp_path, length=2, **VALIDATION))
     best = runner.message_hub.get_info('best_ckpt')
     means = scalars(tmp_path, 'mean')

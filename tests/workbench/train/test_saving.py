@@ -1,4 +1,4 @@
-"""Checkpoints are whole or not there: killed while writing, a full disk, a truncated file."""
+"""Checkpoints are complete or absent: killed while writing, a full disk, a truncated file."""
 
 import os
 import pickle
@@ -28,7 +28,7 @@ def names(folder):
     return sorted(path.name for path in folder.glob('*.pth'))
 
 
-def test_a_file_that_cannot_be_written_whole_leaves_the_old_one(tmp_path, monkeypatch):
+def test_an_incomplete_write_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / 'deep' / 'a.pth'
     write_atomically(b'old', path)
 
@@ -43,7 +43,7 @@ def test_a_file_that_cannot_be_written_whole_leaves_the_old_one(tmp_path, monkey
 
 
 class FullDisk(Hook):
-    """Lets this process write no large file in some epochs."""
+    """Keep this process from writing large files in some epochs."""
 
     priority = 'VERY_HIGH'
 
@@ -64,7 +64,7 @@ def _unlimited():
 
 
 @pytest.mark.usefixtures('_unlimited')
-def test_a_run_outlives_a_full_disk(tmp_path, capfd):
+def test_a_run_survives_a_full_disk(tmp_path, capfd):
     cfg = toy_config(tmp_path, length=4, log_level='WARNING', **KEEP_ONE)
     train_toy(cfg, hooks=[FullDisk(epochs=(2, 3))])
     said = capfd.readouterr().err + capfd.readouterr().out
@@ -77,14 +77,14 @@ def test_a_run_outlives_a_full_disk(tmp_path, capfd):
 
 
 @pytest.mark.usefixtures('_unlimited')
-def test_a_disk_full_to_the_end_leaves_the_last_good_one(tmp_path):
+def test_a_disk_full_to_the_end_leaves_the_last_good_checkpoint(tmp_path):
     train_toy(toy_config(tmp_path, length=3, **KEEP_ONE), hooks=[FullDisk(epochs=(2, 3))])
     assert names(tmp_path) == ['epoch_1.pth']
     assert newest_resumable(tmp_path, pytest.fail) == f'{tmp_path}/epoch_1.pth'
     assert torch.load(tmp_path / 'epoch_1.pth', weights_only=True)['meta']['epoch'] == 1
 
 
-# A file system of its own, in a name space that ends with the process; what is left goes to `out`.
+# A separate file system in a namespace that ends with the process; what is left goes to `out`.
 ON_A_FULL_DISK = """
 import os, shutil, sys
 import mbv2_backbone
@@ -120,7 +120,7 @@ shutil.copytree('work', sys.argv[2])
 MOUNT = 'mount -t tmpfs -o size=4m none "$0" && exec "$@"'
 
 
-def test_a_whole_run_outlives_a_disk_that_is_wholly_full(tmp_path):
+def test_a_run_survives_a_completely_full_disk(tmp_path):
     """From the second epoch to the thirtieth of 31."""
     disk, out = tmp_path / 'disk', tmp_path / 'out'
     disk.mkdir()
@@ -141,7 +141,7 @@ def test_a_whole_run_outlives_a_disk_that_is_wholly_full(tmp_path):
     assert re.search(rf'Could not save .*/epoch_2.pth \({full}', said)
     lines = (out / 'broken_images.txt').read_text().splitlines()
     assert lines == ['a' * 4080 + '\tis empty', 'c.jpg\tis empty']
-    steps = scalars(out, 'step')  # of lines that are whole
+    steps = scalars(out, 'step')  # of complete lines
     assert set(range(1, 5)) | set(range(121, 125)) <= set(steps)
     assert len(steps) == len(set(steps)) < 124
     assert names(out) == ['epoch_31.pth']
@@ -149,7 +149,7 @@ def test_a_whole_run_outlives_a_disk_that_is_wholly_full(tmp_path):
 
 
 @pytest.mark.usefixtures('_unlimited')
-def test_of_a_line_that_does_not_fit_nothing_stays(tmp_path):
+def test_a_line_that_does_not_fit_leaves_nothing(tmp_path):
     path = tmp_path / 'lines'
     append_line('é' * 3000, path)
     hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
@@ -162,7 +162,7 @@ def test_of_a_line_that_does_not_fit_nothing_stays(tmp_path):
 
 @METRICS.register_module()
 class RisingMetric(BaseMetric):
-    """Tells 1, 2, 3 and so on."""
+    """A metric of 1, 2, 3 and so on."""
 
     def __init__(self):
         super().__init__()
@@ -216,7 +216,7 @@ train_toy(toy_config(sys.argv[1], length=3, default_hooks=dict(checkpoint=dict(m
 """
 
 
-def test_killed_while_writing_the_last_good_one_is_used(tmp_path):
+def test_after_a_kill_while_writing_the_last_good_checkpoint_is_used(tmp_path):
     work_dir = tmp_path / 'killed'
     result = subprocess.run(
         [sys.executable, '-c', KILLED_WHILE_WRITING, work_dir],
@@ -249,7 +249,7 @@ def carry_code(path):
 
 
 @pytest.mark.parametrize('spoil', [truncate, flip_a_byte, carry_code, lambda p: p.write_bytes(b'')])
-def test_a_spoilt_newest_checkpoint_is_skipped_and_named(tmp_path, spoil):
+def test_a_damaged_newest_checkpoint_is_skipped_and_named(tmp_path, spoil):
     train_toy(toy_config(tmp_path, length=2))
     spoil(tmp_path / 'epoch_2.pth')
     told = []
@@ -265,12 +265,12 @@ def test_a_spoilt_newest_checkpoint_is_skipped_and_named(tmp_path, spoil):
         newest_resumable(tmp_path, told.append)
 
 
-def test_without_checkpoints_a_run_begins(tmp_path):
+def test_without_checkpoints_a_run_starts_from_scratch(tmp_path):
     assert newest_resumable(tmp_path, pytest.fail) is None
     assert newest_resumable(tmp_path / 'none', pytest.fail) is None
 
 
-def test_weights_alone_are_not_gone_on_from(tmp_path):
+def test_a_run_is_not_resumed_from_weights_alone(tmp_path):
     torch.save(dict(state_dict=dict(a=torch.ones(2))), tmp_path / 'weights.pth')
     with pytest.raises(UserError, match='no training state'):
         check_resumable(str(tmp_path / 'weights.pth'))

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM save and leave; a second Ctrl-C leaves at once."""
+"""Ctrl-C and SIGTERM save and exit; a second Ctrl-C exits at once."""
 
 import shlex
 import signal
@@ -38,7 +38,7 @@ def test_a_second_ctrl_c_exits_at_once():
     assert 'at once' in result.stderr
 
 
-def test_sigterm_saves_and_says_how_to_go_on(sample_dataset, tmp_path):
+def test_sigterm_saves_and_says_how_to_resume(sample_dataset, tmp_path):
     hook = f"custom_hooks.append(dict(type='SignalHook', signum={int(signal.SIGTERM)}, step=2))"
     config = write_config(tmp_path / 'a.py', sample_dataset, hook)
     command = train_command(config, '--work-dir', tmp_path / 'work')
@@ -65,10 +65,10 @@ def test_ctrl_c_in_the_validation_saves_the_trained_weights(sample_dataset, tmp_
 
 @pytest.mark.parametrize('count', [1, 7, 64])
 def test_processes_on_gpus_agree_soon_after_ten_batches(monkeypatch, count):
-    """Whatever number of batches an update of the weights is made of."""
+    """Independent of the number of batches per update."""
     asked = []
     monkeypatch.setattr(signals, 'get_world_size', lambda: 2)
-    monkeypatch.setattr(signals, 'get_device', lambda: 'cpu:0')  # as a GPU has it
+    monkeypatch.setattr(signals, 'get_device', lambda: 'cpu:0')  # as on a GPU
     hook = StopHook(Stop())
     for batch in range(200):
         wrapper = SimpleNamespace(should_update=lambda done=batch + 1: done % count == 0)
@@ -90,5 +90,5 @@ def test_processes_on_gpus_agree_soon_after_ten_batches(monkeypatch, count):
         ("train.py 'a b.py'", "python train.py 'a b.py' --resume"),
     ],
 )
-def test_the_command_that_goes_on(line, expected):
+def test_the_command_that_resumes(line, expected):
     assert resume_command(shlex.split(line)) == expected

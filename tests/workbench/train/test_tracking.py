@@ -1,4 +1,4 @@
-"""Where the figures of a training go: curves.png, TensorBoard, Weights & Biases, MLflow."""
+"""Logging the metrics of a training: curves.png, TensorBoard, Weights & Biases, MLflow."""
 
 import os
 import sqlite3
@@ -46,7 +46,7 @@ def config(sample_dataset, tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def trained(config, tmp_path_factory):
-    """A work folder after a training with all trackers."""
+    """A work directory after a training with all trackers."""
     work_dir = tmp_path_factory.mktemp('work')
     (work_dir / RECORD).write_text('of an earlier training')
     result = run_train(
@@ -71,12 +71,12 @@ def test_a_training_leaves_its_curves(trained):
 
 
 @pytest.mark.slow
-def test_a_training_begins_its_record_of_broken_images_anew(trained):
+def test_a_training_clears_its_record_of_broken_images(trained):
     assert not (trained[0] / RECORD).exists()
 
 
 @pytest.mark.slow
-def test_tensorboard_reads_the_figures(trained):
+def test_tensorboard_reads_the_metrics(trained):
     work_dir, _ = trained
     events = EventAccumulator(str(next(work_dir.glob('*/vis_data'))))
     events.Reload()
@@ -99,7 +99,7 @@ def test_wandb_writes_its_run(trained):
 
 
 @pytest.mark.slow
-def test_mlflow_has_the_figures(trained):
+def test_mlflow_has_the_metrics(trained):
     work_dir, _ = trained
     with sqlite3.connect(work_dir / 'mlflow' / 'mlflow.db') as store:
         rows = store.execute(
@@ -113,7 +113,7 @@ def test_mlflow_has_the_figures(trained):
     assert not (work_dir / 'mlruns').exists()
 
 
-def test_a_tracker_that_is_not_installed_ends_before_the_training(config, tmp_path):
+def test_a_missing_tracker_is_reported_before_training(config, tmp_path):
     stub = tmp_path / 'stub'
     stub.mkdir()
     (stub / 'sitecustomize.py').write_text(
@@ -157,7 +157,7 @@ def test_without_tensorboard_one_line_says_so(monkeypatch, tmp_path):
     assert [b['type'] for b in cfg.visualizer.vis_backends] == ['LocalVisBackend']
 
 
-def test_the_server_of_the_environment_is_taken(monkeypatch, tmp_path):
+def test_the_server_of_the_environment_is_used(monkeypatch, tmp_path):
     monkeypatch.setattr(tracking, 'find_spec', lambda _: True)
     monkeypatch.setenv('MLFLOW_TRACKING_URI', 'https://example.org')
     cfg = Config(dict(work_dir=str(tmp_path)))
@@ -206,7 +206,7 @@ def test_a_tensorboard_that_cannot_be_closed_is_a_warning(tmp_path, log):
     assert len(log) == 1
 
 
-def test_tensorboard_is_loaded_with_the_first_figures(tmp_path):
+def test_tensorboard_is_loaded_with_the_first_metrics(tmp_path):
     code = f"""
 import sys
 from mmengine.config import Config

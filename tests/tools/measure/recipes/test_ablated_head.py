@@ -1,4 +1,4 @@
-"""The head of the ablations: every assigner, smooth L1, and the default that is the plain head."""
+"""The ablation head: every option, and its default equals the plain head."""
 
 from functools import partial
 
@@ -22,7 +22,7 @@ each_assigner = pytest.mark.parametrize('assigner', ASSIGNERS.values(), ids=ASSI
 head = partial(build_head, AblatedQualityHead)
 
 
-def test_by_default_it_is_the_plain_head():
+def test_the_default_equals_the_plain_head():
     plain, made = QualitySSDLiteHead(**head_config()), head()
     randomise(plain)
     made.load_state_dict(plain.state_dict())
@@ -37,7 +37,7 @@ def test_the_losses_against_the_loop(assigner):
     check_losses(made, gamma=1.5, box_weight=3.0, smoothing=0.2)
 
 
-def test_smooth_l1_is_that_of_ssdlite():
+def test_smooth_l1_equals_ssdlites():
     x, samples = features(3, 2), random_batch(3, seed=2)
     kwargs = head_config()
     kwargs['train_cfg'] = kwargs['train_cfg'] | dict(smoothl1_beta=0.3)
@@ -52,12 +52,12 @@ def test_smooth_l1_is_that_of_ssdlite():
 
 @each_assigner
 @pytest.mark.parametrize('crowds', [False, True])
-def test_empty_images_push_every_score_down(crowds, assigner):
+def test_empty_images_lower_every_score(crowds, assigner):
     check_empty_image(head(assigner=assigner | dict(ignore_iof_thr=0.3 if crowds else -1)))
 
 
 @each_assigner
-def test_it_learns_the_boxes_of_a_batch(assigner):
+def test_the_head_learns_the_boxes_of_a_batch(assigner):
     torch.manual_seed(0)
     check_learning(head(assigner=assigner))
 

@@ -13,7 +13,7 @@ SETTINGS = [(13, 1.0, 6.0), (3, 0.5, 2.0), (200, 1.0, 1.0)]
 
 
 def slow_match(scores, bboxes, priors, gts, labels, *, topk, alpha, beta, excluded):
-    """One image, by lists: the matched box of each prior."""
+    """Return the matched box of each prior of one image, with plain lists."""
     takers = {p: [] for p in range(len(priors))}
     alignment = {}
     for g, (gt, label) in enumerate(zip(gts, labels, strict=True)):

@@ -1,4 +1,4 @@
-"""Pretrained weights out of TensorFlow Lite detectors, to start trainings from."""
+"""Pretrained backbones from TensorFlow Lite detectors."""
 
 import subprocess
 import sys
@@ -130,7 +130,7 @@ def test_refused_with_what_to_do(tmp_path, images, trained):
     with pytest.raises(UserError, match='cannot be read'):
         read_model(tmp_path / 'missing.tflite')
     (tmp_path / 'other.tflite').write_bytes(b'not a model')
-    with pytest.raises(UserError, match='no TensorFlow Lite model'):
+    with pytest.raises(UserError, match='not a TensorFlow Lite model'):
         read_model(tmp_path / 'other.tflite')
     (tmp_path / 'broken.tgz').write_bytes(b'no archive')
     with pytest.raises(UserError, match='cannot be read'):

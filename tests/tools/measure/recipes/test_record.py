@@ -1,4 +1,4 @@
-"""What a record of a training holds: its digest, its times, its validations."""
+"""Training records: digest, times, validations."""
 
 import os
 import time
@@ -8,7 +8,7 @@ from measure.recipes.record import digest_of, seconds_of_runs, seconds_of_traini
 from mmengine.config import Config
 
 
-def test_the_seed_and_the_place_are_no_settings():
+def test_the_seed_and_the_paths_are_not_settings():
     one = dict(model=dict(depth=1), work_dir='a', randomness=dict(seed=0))
     other = dict(model=dict(depth=1), work_dir='b')
     assert digest_of(Config(one)) == digest_of(Config(other))
@@ -33,7 +33,7 @@ def test_passes_over_the_images_by_epoch_and_by_iteration(sample_dataset):
     assert validations_of(rows, cfg)[0]['epochs'] == 12
 
 
-def test_time_of_training_and_of_all_runs(tmp_path):
+def test_time_of_one_training_and_of_all_runs(tmp_path):
     rows = [
         dict(is_val=False, iter=10, time=1.0),
         dict(is_val=True, iter=10, time=50.0),

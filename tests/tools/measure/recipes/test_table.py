@@ -1,4 +1,4 @@
-"""Tables and plots of the records of trainings."""
+"""Tables and plots of training records."""
 
 import json
 import os
@@ -66,7 +66,7 @@ def folder(tmp_path):
 
 
 def row_of(text, *cells):
-    """The cells of the only row of a table that begins like that."""
+    """Return the cells of the only row that begins with this text."""
     start = '| ' + ' | '.join(cells) + ' |'
     (line,) = [line for line in text.splitlines() if line.startswith(start)]
     return [cell.strip() for cell in line.strip('|').split('|')]
@@ -83,7 +83,7 @@ def test_tables_have_means_spreads_and_differences(folder):
     single = row_of(text, 'single', '1')
     assert single[2:6] == ['0.100', '0.100', '-0.150 (0.40 times, ?)', '0.700']
     names = [line.split('|')[1].strip() for line in text.splitlines() if '| a CPU |' in line]
-    assert names == ['ours', 'theirs', 'single', 'masks']  # of each data set the best first
+    assert names == ['ours', 'theirs', 'single', 'masks']  # of each dataset, the best first
     assert row_of(text, 'Platelets', 'ours')[2:] == [
         '0.500 (0.400 to 0.600)', '-', '+0.250 (2.00 times, ▲)',
     ]  # fmt: skip
@@ -99,7 +99,7 @@ def test_seeds_of_other_settings_are_refused(folder):
     with pytest.raises(UserError, match='seeds of ours'):
         read_groups(str(folder))
     (folder / 'ours-seed2.json').write_text('{}')
-    with pytest.raises(UserError, match='no record of a training'):
+    with pytest.raises(UserError, match='not a training record'):
         read_groups(str(folder))
     with pytest.raises(UserError, match='no records'):
         read_groups(str(folder / 'empty'))
@@ -120,7 +120,7 @@ def test_plots_show_every_run(folder, tmp_path):
     assert len(axis.lines) == len(axis.collections) == 3
     np.testing.assert_allclose(axis.lines[0].get_ydata(), [0.25, 0.5])
     (axis,) = draw_madds('BCCD', groups['BCCD'] * 9).axes
-    assert len(axis.containers) == 27  # more than there are colours
+    assert len(axis.containers) == 27  # more than the number of colours
 
 
 def test_the_tool_writes_the_tables_into_a_document(folder, tmp_path):

@@ -1,4 +1,4 @@
-"""tools/accuracy.py: trainings that are started and kept, tables and plots of them."""
+"""tools/accuracy.py: training with several seeds, and the records it keeps."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from measure.recipes.train_seeds import name_of, run_seeds
 
 from mbv2_backbone.common.messages import UserError
 
-# Stands for tools/train.py: notes how it was called and writes what a training logs.
+# Replaces tools/train.py: notes how it was called, and writes what a training logs.
 FAKE = """
 import json, pathlib, sys, time
 work_dir = pathlib.Path(sys.argv[sys.argv.index('--work-dir') + 1])
@@ -65,7 +65,7 @@ def test_each_seed_is_trained_once_and_kept(job, tmp_path, sample_dataset, capsy
     tool = fake_tool(tmp_path)
     run_seeds(job, [0, 3], tool)
     run_seeds(job, [0, 3], tool)
-    assert 'small-seed3.json is there already' in capsys.readouterr().out
+    assert 'small-seed3.json already exists' in capsys.readouterr().out
     assert sorted(path.name for path in Path(job.out).iterdir()) == [
         'small-seed0.json', 'small-seed3.json',
     ]  # fmt: skip
@@ -88,7 +88,7 @@ def test_each_seed_is_trained_once_and_kept(job, tmp_path, sample_dataset, capsy
     assert record['versions']['torch']
 
 
-def test_a_failed_training_leaves_no_record_and_is_taken_up_again(job, tmp_path):
+def test_a_failed_training_leaves_no_record_and_is_repeated(job, tmp_path):
     with pytest.raises(UserError, match='small-seed0 ended with 3'):
         run_seeds(job, [0, 1], fake_tool(tmp_path, fails=True))
     assert not Path(job.out).exists()
@@ -101,10 +101,10 @@ def test_figures_of_other_settings_are_not_mixed(job, tmp_path):
     run_seeds(job, [0], fake_tool(tmp_path))
     with open(job.config, 'a') as file:
         file.write('optim_wrapper = dict(optimizer=dict(lr=0.123))\n')
-    with pytest.raises(UserError, match='of other settings'):
+    with pytest.raises(UserError, match='made with different settings'):
         run_seeds(job, [0], fake_tool(tmp_path))
     Path(job.out, 'small-seed0.json').unlink()
-    with pytest.raises(UserError, match='holds a training of other settings'):
+    with pytest.raises(UserError, match='contains a run with different settings'):
         run_seeds(job, [0], fake_tool(tmp_path))
     assert len(calls(job, 0)) == 1
 

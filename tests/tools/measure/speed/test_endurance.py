@@ -1,4 +1,4 @@
-"""Memory and open files over a training run: what grows is found, and a real run is watched."""
+"""Memory and open files over a training run: growth is found, and a real run is watched."""
 
 import pytest
 from helpers.paths import ROOT
@@ -21,8 +21,8 @@ def rows(memory, files):
     [
         (lambda i: 500 + i % 3, lambda i: 20, 'stay level'),
         (lambda i: 100 if i < 20 else 500, lambda i: 9 + (i > 5), 'stay level'),
-        (lambda i: 500 + i, lambda i: 20, 'memory GROWS'),
-        (lambda i: 500, lambda i: 20 + i // 30, 'the number of open files GROWS'),
+        (lambda i: 500 + i, lambda i: 20, 'memory keeps growing'),
+        (lambda i: 500, lambda i: 20 + i // 30, 'the number of open files keeps growing'),
     ],
 )
 def test_growth_after_the_first_quarter_is_named(memory, files, said):

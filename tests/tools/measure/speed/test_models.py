@@ -1,4 +1,4 @@
-"""The parts of the benchmark: models, peers and their inputs."""
+"""Benchmark: our models, the peers and their inputs."""
 
 import numpy as np
 import pytest
@@ -62,7 +62,7 @@ def test_complexity_of_ours(name, size, params, madds):
         assert round(counts['madds'] / 1e9, 3) == madds
 
 
-def test_complexity_of_the_peers_is_what_they_publish():
+def test_complexity_of_the_peers_is_as_published():
     theirs = peer_config('mmdet', config('ssdlite_mbv2_coco'), (320, 320))
     counts = count_model(build_random(theirs, 'mmdet'), (320, 320))
     assert round(counts['params'] / 1e6, 3) == 4.229
@@ -136,7 +136,7 @@ def test_class_counts_and_sizes():
     assert input_size(cfg, (1, 2)) == (1, 2)
 
 
-def test_what_has_no_counterpart_is_refused():
+def test_models_without_a_counterpart_are_refused():
     det, seg = config('ssdlite_mbv2_coco'), config('deeplabv3_mbv2_voc12aug')
     for cfg, peer in ((det, 'mmseg'), (seg, 'mmdet'), (det, 'timm')):
         with pytest.raises(UserError, match=f'{peer} has nothing to compare'):
@@ -160,7 +160,7 @@ def test_mmdets_head_is_fixed_and_ours_left_alone():
 
 
 @pytest.mark.parametrize('task', ['det', 'seg', 'joint'])
-def test_drawn_batches_are_what_loaders_hand_over(task):
+def test_random_batches_equal_those_of_loaders(task):
     kwargs = dict(batch_size=3, size=(40, 64), num_classes=4, num_seg_classes=5, task=task)
     batch, again = training_batch(**kwargs), training_batch(**kwargs)
     assert len(batch['inputs']) == len(batch['data_samples']) == 3
@@ -176,7 +176,7 @@ def test_drawn_batches_are_what_loaders_hand_over(task):
             assert int(sample.gt_instances.labels.max()) < 4
 
 
-def test_drawn_boxes_lie_in_the_image():
+def test_random_boxes_lie_in_the_image():
     boxes = random_boxes(np.random.default_rng(0), (48, 64), 500)
     assert boxes.min() >= 0
     assert (boxes[:, 2:] > boxes[:, :2] + 1).all()

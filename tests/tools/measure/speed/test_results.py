@@ -1,4 +1,4 @@
-"""What is made of the benchmark's results: files, the table, the plan."""
+"""Benchmark results: file, table, plan."""
 
 import re
 from pathlib import Path
@@ -121,7 +121,7 @@ def test_rates_come_from_results_and_an_assumed_step_says_so():
     assert (rates.pipeline, rates.metric_seconds) == (123.0, 4.0)
     assert rates.step == pytest.approx(888, abs=1)
     assert 'an assumption, not a measurement' in sources[0]
-    # A step on a CPU says nothing of a GPU.
+    # A step on a CPU says nothing about a GPU.
     assert plan.read_rates([*results, result('train', rate=7.0)])[0].step == rates.step
     measured, sources = plan.read_rates([*results, result('train', rate=7.0, gpu='a GPU')])
     assert (measured.step, sources[0]) == (7.0, 'GPU step: measured on a GPU')

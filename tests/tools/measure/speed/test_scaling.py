@@ -1,4 +1,4 @@
-"""The parts of the benchmark: timing, scaling and start-up."""
+"""Benchmark: scaling with the model, and start-up time."""
 
 import re
 import sys

@@ -1,4 +1,4 @@
-"""The parts of the benchmark: training steps, their memory and their profile."""
+"""Benchmark: training steps, their memory and their profile."""
 
 import os
 
@@ -60,7 +60,7 @@ def test_a_profile_names_what_takes_the_time():
     assert 'ms without the profiler' in notes[0]
 
 
-def test_a_job_has_a_process_of_its_own():
+def test_each_job_has_its_own_process():
     job = step_job('ssdlite_mbv2_sample', who='mmdet')
     process = StepProcess(job)
     first, again = process.ask(report_process), process.ask(report_process)

@@ -1,4 +1,4 @@
-"""Calls are timed in turn, each on its own account."""
+"""Alternating timing of several calls."""
 
 import time
 
@@ -7,7 +7,7 @@ import pytest
 from measure.speed.timing import quartiles, time_in_turn, times_as_fast
 
 
-def test_calls_take_turns_and_warm_up_is_not_counted():
+def test_calls_alternate_and_warm_up_is_not_counted():
     order = []
     calls = {name: lambda name=name: order.append(name) for name in 'abc'}
     waits = []

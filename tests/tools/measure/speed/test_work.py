@@ -1,4 +1,4 @@
-"""Every kind of work of the benchmark, on every task."""
+"""Benchmark: every kind of work, on every task."""
 
 import json
 from pathlib import Path
@@ -139,7 +139,7 @@ def test_exported_files_become_rows(monkeypatch):
         prediction.exported_calls(['c.pte'], [image], threads=1)
 
 
-def test_ours_is_exported_to_each_runtime_and_finds_the_same():
+def test_our_model_is_exported_to_each_runtime_and_finds_the_same():
     names = tuple(EXPORTED_RUNTIMES)
     small = ('model.backbone.widen_factor=0.25', 'model.neck.in_channels=(48,144,1280)')
     channels = '(48,144,1280,64,32)'

@@ -1,4 +1,4 @@
-"""Checking a set finds each fault that real sets have, and stops only for what stops training."""
+"""`data check` finds every known fault, and fails only for those that prevent training."""
 
 import json
 import os
@@ -57,11 +57,11 @@ def test_a_sound_dataset(voc):
     assert [line.split() for line in text.splitlines() if '  cat ' in line] == [['cat', '30', '1']]
 
 
-def test_broken_images_to_train_on_stop_it_if_there_are_many(voc):
+def test_many_broken_training_images_prevent_training(voc):
     path = voc / 'JPEGImages/t3.jpg'
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     report = check_folder(voc)
-    assert not report.stops_training  # training goes on with one of thirty
+    assert not report.stops_training  # one of thirty is tolerated
     assert 't3.jpg is truncated or damaged' in texts(report, 'warning')
     (voc / 'JPEGImages/t4.jpg').unlink()
     report = check_folder(voc)
@@ -70,7 +70,7 @@ def test_broken_images_to_train_on_stop_it_if_there_are_many(voc):
     assert 't4.jpg does not exist' in texts(report, 'error')
 
 
-def test_one_broken_image_to_validate_on_stops(tmp_path):
+def test_one_broken_validation_image_prevents_training(tmp_path):
     objects = [('cat', (11, 11, 41, 31))]
     val = {f'v{i}': objects for i in range(30)}
     write_voc_objects(tmp_path / 'dataset', dict(t0=objects), val)
@@ -78,7 +78,7 @@ def test_one_broken_image_to_validate_on_stops(tmp_path):
     assert 'v3.jpg is empty' in texts(check_folder(tmp_path / 'dataset'), 'error')
 
 
-def test_every_kind_of_broken_image_is_told(tmp_path):
+def test_every_kind_of_broken_image_is_reported(tmp_path):
     sizes = faulty_images(tmp_path / 'images')
     entries = [
         dict(id=i, file_name=f'{name}.jpg', width=w, height=h)
@@ -114,7 +114,7 @@ def test_boxes_that_are_left_out(voc):
     assert report.stats['train'].boxes == dict(cat=29, dog=29)
 
 
-def test_an_annotation_that_cannot_be_read_stops(voc):
+def test_an_unreadable_annotation_prevents_training(voc):
     (voc / 'Annotations/t0.xml').write_text('<annotation>')
     (voc / 'Annotations/v0.xml').unlink()
     report = check_folder(voc)
@@ -123,7 +123,7 @@ def test_an_annotation_that_cannot_be_read_stops(voc):
     assert '1 images have no annotation' in texts(report, 'warning')
 
 
-def test_a_dataset_without_a_box_stops(tmp_path):
+def test_a_dataset_without_a_box_prevents_training(tmp_path):
     write_voc_objects(tmp_path / 'dataset', dict(a=[], b=[]), dict(c=[]))
     (tmp_path / 'dataset/classes.txt').write_text('cat\n')
     assert 'train: 2 images, 0 boxes' in texts(check_folder(tmp_path / 'dataset'), 'error')
@@ -139,7 +139,7 @@ def test_the_same_content_in_two_splits(voc):
     assert f'train: {voc}/JPEGImages/t7.jpg, val: {voc}/JPEGImages/v1.jpg' in found
 
 
-def test_the_same_content_within_a_split_is_none_of_it(voc):
+def test_duplicates_within_a_split_are_not_shared_between_splits(voc):
     paths = [voc / f'JPEGImages/{name}.jpg' for name in ('t7', 't8', 'v1')]
     first, other = paths[0].read_bytes(), paths[2].read_bytes()
     size = max(len(first), len(other))
@@ -148,7 +148,7 @@ def test_the_same_content_within_a_split_is_none_of_it(voc):
     assert 'no image is in two splits' in texts(check_folder(voc), 'ok')
 
 
-def test_masks_are_looked_at_beside_boxes_but_not_for_detection(voc):
+def test_masks_beside_boxes_are_checked_but_not_for_detection(voc):
     (voc / 'SegmentationClass').mkdir()
     for i in range(30):
         mask = Image.fromarray(np.full(SIZE[::-1], 9, np.uint8))
@@ -157,7 +157,7 @@ def test_masks_are_looked_at_beside_boxes_but_not_for_detection(voc):
     assert not check_folder(voc, task='det').stops_training
 
 
-def test_a_test_split_without_labels_stops_nothing(voc):
+def test_a_test_split_without_labels_is_fine(voc):
     (voc / 'ImageSets/Main/test.txt').write_text('x0\nx1\n')
     for name in ('x0', 'x1'):
         (voc / f'JPEGImages/{name}.jpg').write_bytes(jpeg(smooth_pixels(*SIZE, seed=len(name))))
@@ -169,13 +169,15 @@ def test_a_test_split_without_labels_stops_nothing(voc):
     assert 'x1.xml does not exist' in texts(check_folder(voc), 'error')
 
 
-def test_annotated_images_in_no_list(voc):
+def test_annotated_images_in_no_split_list(voc):
     lists = voc / 'ImageSets/Main/train.txt'
     lists.write_text(lists.read_text().replace('t7\n', ''))
-    assert '1 annotated image(s) are in no list, such as t7' in texts(check_folder(voc), 'warning')
+    assert '1 annotated image(s) are not in any split list, e.g. t7' in texts(
+        check_folder(voc), 'warning'
+    )
 
 
-def test_a_byte_order_mark_stops(voc):
+def test_a_byte_order_mark_prevents_training(voc):
     path = voc / 'ImageSets/Main/val.txt'
     path.write_text(path.read_text(), 'utf-8-sig')
     report = check_folder(voc)
@@ -198,7 +200,7 @@ def config(sample_dataset, tmp_path):
     return path
 
 
-def test_the_data_of_a_config_are_counted_as_those_of_the_folder(config, sample_dataset):
+def test_a_config_and_its_folder_give_the_same_counts(config, sample_dataset):
     of_config, of_folder = check_config(str(config)), check_folder(sample_dataset, task='both')
     assert not of_config.stops_training
     assert of_config.stats.keys() == {'train', 'val'}  # it tests on what it validates on

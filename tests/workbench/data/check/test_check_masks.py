@@ -1,4 +1,4 @@
-"""Checking masks: what they hold, and what of it cannot be trained on."""
+"""Checking masks: their values, and masks that prevent training."""
 
 from pathlib import Path
 
@@ -38,14 +38,14 @@ def test_shares_of_pixels_without_the_void(tmp_path):
     assert report.stats['val'].pixels == pytest.approx(dict(road=30 / 59, sky=29 / 59))
 
 
-def test_values_that_nothing_names_are_numbered(tmp_path):
+def test_values_without_a_class_name_are_numbered(tmp_path):
     write_masks(tmp_path, classes='')
     report = check_folder(tmp_path, task='seg')
     assert report.dataset.mask_classes == ('class_0', 'class_1', 'class_2')
     assert sum(report.stats['train'].pixels.values()) == pytest.approx(1)
 
 
-def test_masks_that_stop_training(tmp_path):
+def test_masks_that_prevent_training(tmp_path):
     write_masks(tmp_path)
     masks = tmp_path / 'masks/train'
     Image.fromarray(np.full(SIZE[::-1], 7, np.uint8)).save(masks / 'train0.png')
@@ -70,7 +70,7 @@ def test_masks_of_black_and_white_only(tmp_path):
     assert not check_folder(tmp_path).stops_training
 
 
-def test_masks_of_a_test_split_need_not_be_there(tmp_path):
+def test_a_test_split_needs_no_masks(tmp_path):
     write_masks(tmp_path / 'a')
     root = tmp_path / 'voc'
     (root / 'ImageSets/Segmentation').mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Masks are found wherever they usually are, and their values named."""
+"""Masks are found in the usual folders, and their values get names."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def write_masks(root, kind):
 def test_masks_are_found_in_the_usual_folders(kind, tmp_path):
     write_masks(tmp_path, kind)
     dataset = find_dataset(tmp_path, task='seg')
-    assert dataset.layout == 'masks'
+    assert dataset.format == 'masks'
     for split, names in NAMES.items():
         items = dataset.splits[split]
         assert [(item.path.stem, item.mask.stem) for item in items] == [(n, n) for n in names]
@@ -41,15 +41,15 @@ def test_masks_and_boxes_of_one_folder(sample_dataset):
     names = ('disc', 'square', 'triangle', 'star')
     both = find_dataset(sample_dataset, task='both')
     assert both.found == ('coco', 'voc', 'masks')
-    assert (both.layout, both.classes) == ('coco', names)
+    assert (both.format, both.classes) == ('coco', names)
     assert both.mask_classes == ('background', *names)
     assert all(item.mask.is_file() for item in both.images)
     masks = find_dataset(sample_dataset, task='seg')
-    assert (masks.layout, masks.mask_classes) == ('masks', both.mask_classes)
-    voc = find_dataset(sample_dataset, layout='voc')
+    assert (masks.format, masks.mask_classes) == ('masks', both.mask_classes)
+    voc = find_dataset(sample_dataset, format_name='voc')
     records = {item.path.stem: item.record for item in both.images}
     for item in voc.images:
-        # The 1-based corners of VOC lose the last pixel at mmdet.
+        # mmdet loses the last pixel of the 1-based corners of VOC.
         ours = np.reshape(records[item.path.stem].boxes, (-1, 4)) - [0, 0, 1, 1]
         np.testing.assert_array_equal(np.reshape(item.record.boxes, (-1, 4)), ours)
 

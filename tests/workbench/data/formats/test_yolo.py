@@ -1,4 +1,4 @@
-"""YOLO's files and what their YAML may say."""
+"""YOLO's files, and the variants of its YAML."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from mbv2_backbone.common.messages import UserError
 from mbv2_backbone.workbench.data.find import find_dataset
 
 
-def test_boxes_of_polygons_in_yolo_and_lines_that_make_no_sense(tmp_path):
+def test_boxes_of_polygons_in_yolo_and_invalid_lines(tmp_path):
     (tmp_path / 'labels').mkdir()
     lines = [
         '0 0.1 0.1 0.5 0.2 0.3 0.4',
@@ -46,10 +46,10 @@ def test_lists_of_folders_in_yolo(tmp_path):
         ('train: [images/train, no/where]\nval: images/val\nnames: [a, b]', 'train: no/where'),
         ('train: images/train\nval: gone\nnames: [a, b]', 'val: gone'),
         ('train: images/train\nval: images/val\nnames: {a: 0, b: 1}', 'the keys a, b; expected 0'),
-        ('names: [a, b', 'is no YAML'),
+        ('names: [a, b', 'is not valid YAML'),
     ],
 )
-def test_what_is_wrong_in_the_yaml_file_of_yolo(text, message, tmp_path):
+def test_errors_in_the_yaml_file_of_yolo(text, message, tmp_path):
     with pytest.raises(UserError, match=message):
         find_dataset(yolo_with(tmp_path, text))
 

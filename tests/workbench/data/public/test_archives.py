@@ -1,4 +1,4 @@
-"""Archives of strangers: unpacked whole into their folder, or refused with nothing written."""
+"""Untrusted archives: unpacked completely into their folder, or refused with nothing written."""
 
 import hashlib
 import io
@@ -45,7 +45,7 @@ def make_tar(path, files, *entries):
 
 
 @pytest.mark.parametrize('name', ['x.zip', 'x.tar', 'x.gz', 'x.xz', 'misnamed.zip'])
-def test_what_is_packed_is_unpacked(tmp_path, name):
+def test_every_packed_file_is_unpacked(tmp_path, name):
     path = tmp_path / name
     if name == 'x.zip':
         make_zip(path, FILES)
@@ -64,7 +64,7 @@ def test_what_is_packed_is_unpacked(tmp_path, name):
 
 
 def refused(path, match, **kwargs):
-    """Nothing is written: neither to the folder nor beside it."""
+    """Check that it is refused with nothing written, to the folder or beside it."""
     folder = path.parent / 'inner' / 'out'
     before = {p for p in path.parent.rglob('*') if p.is_file()}
     with pytest.raises(UserError, match=match):
@@ -107,7 +107,7 @@ def test_writing_through_a_link_is_refused(tmp_path):
     refused(path, 'through a link')
 
 
-def test_links_inside_are_kept(tmp_path):
+def test_links_within_the_folder_are_kept(tmp_path):
     path = make_tar(tmp_path / 'x.tar', FILES, ('sub/link', tarfile.SYMTYPE, '../a.txt'))
     extract(path, tmp_path / 'out')
     assert (tmp_path / 'out/sub/link').read_bytes() == b'first'

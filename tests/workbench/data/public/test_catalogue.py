@@ -1,4 +1,4 @@
-"""The catalogue of public data sets says nothing that contradicts itself."""
+"""The dataset catalogue is consistent."""
 
 import importlib
 import re

@@ -1,4 +1,4 @@
-"""`tools/data.py fetch`: nothing wrong is ever taken for a data set, and nothing is done twice."""
+"""`tools/data.py fetch`: never accepts a wrong archive, never downloads twice."""
 
 import io
 import re
@@ -50,7 +50,7 @@ def test_only_what_is_missing_is_fetched(archive_server, tmp_path):
     assert [path for path, _ in archive_server.requests] == [f'/{TRAINVAL}', f'/{TEST}', f'/{TEST}']
 
 
-def test_what_an_interrupted_download_left_is_used(archive_server, tmp_path):
+def test_an_interrupted_download_is_resumed(archive_server, tmp_path):
     work = tmp_path / 'fetching-coco2017'
     work.mkdir()
     (work / 'train2017.zip.part').write_bytes(archive_server.files['/train2017.zip'][:500])
@@ -59,7 +59,7 @@ def test_what_an_interrupted_download_left_is_used(archive_server, tmp_path):
     assert not work.exists()
 
 
-def test_a_part_of_another_file_is_found_out_and_not_used_twice(archive_server, tmp_path):
+def test_a_part_of_another_file_is_detected_and_discarded(archive_server, tmp_path):
     work = tmp_path / 'fetching-voc2012'
     work.mkdir()
     (work / 'VOCtrainval_11-May-2012.tar.part').write_bytes(b'?' * 500)
@@ -67,7 +67,7 @@ def test_a_part_of_another_file_is_found_out_and_not_used_twice(archive_server, 
     assert fetch('voc2012', tmp_path, mirror=archive_server.url)
 
 
-def test_parts_of_files_without_a_hash_are_not_put_together(archive_server, tmp_path):
+def test_partial_files_without_a_hash_are_not_resumed(archive_server, tmp_path):
     (name,) = (archive.name for archive in CATALOGUE['bccd'])
     work = tmp_path / 'fetching-bccd'
     work.mkdir()
@@ -87,7 +87,7 @@ def test_an_interrupted_unpacking_does_not_look_finished(archive_server, tmp_pat
         fetch('voc2012', tmp_path, mirror=archive_server.url)
     fetch_module.CATALOGUE['voc2012'] = whole
     assert fetch('voc2012', tmp_path, mirror=archive_server.url)
-    assert len(archive_server.requests) == 1  # the archive was there already
+    assert len(archive_server.requests) == 1  # the archive was already there
     assert not fetch('voc2012', tmp_path, mirror=archive_server.url)
 
 
@@ -190,7 +190,7 @@ def test_archives_are_kept_if_wanted(archive_server, tmp_path):
 
 
 @pytest.mark.parametrize(('keep', 'needed'), [(False, '6.0'), (True, '7.0')])
-def test_the_disk_must_have_room(archive_server, tmp_path, monkeypatch, keep, needed):
+def test_the_disk_must_have_space(archive_server, tmp_path, monkeypatch, keep, needed):
     usage = shutil.disk_usage(tmp_path)._replace(free=5_900_000_000)
     monkeypatch.setattr(shutil, 'disk_usage', lambda path: usage)
     change('voc2007', size=1_000_000_000, unpacked=2_500_000_000)
@@ -199,7 +199,7 @@ def test_the_disk_must_have_room(archive_server, tmp_path, monkeypatch, keep, ne
     assert archive_server.requests == []
 
 
-def test_what_is_there_needs_no_room_again(archive_server, tmp_path, monkeypatch):
+def test_existing_files_need_no_more_space(archive_server, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)._replace(free=1_300_000)
     monkeypatch.setattr(shutil, 'disk_usage', lambda path: usage)
     change('voc2012', size=1_000_000, unpacked=500_000)
@@ -210,7 +210,7 @@ def test_what_is_there_needs_no_room_again(archive_server, tmp_path, monkeypatch
     assert fetch('voc2012', tmp_path, mirror=archive_server.url)
 
 
-def test_two_at_once_do_not_mix(archive_server, tmp_path):
+def test_two_fetches_at_once_do_not_mix(archive_server, tmp_path):
     from filelock import FileLock
 
     with FileLock(tmp_path / '.VOCdevkit-VOC2012.lock'):
@@ -237,7 +237,7 @@ def test_what_another_process_fetched_in_the_meantime_is_not_fetched_again(
     assert archive_server.requests == []
 
 
-def test_the_work_folder_goes_while_the_lock_is_held(archive_server, tmp_path, monkeypatch):
+def test_the_work_folder_is_removed_while_the_lock_is_held(archive_server, tmp_path, monkeypatch):
     from filelock import FileLock, Timeout
 
     rmtree, others = shutil.rmtree, []
@@ -255,7 +255,7 @@ def test_the_work_folder_goes_while_the_lock_is_held(archive_server, tmp_path, m
     assert len(others) == 1
 
 
-def test_names_and_mirrors_that_are_none(archive_server, tmp_path):
+def test_invalid_names_and_mirrors(archive_server, tmp_path):
     with pytest.raises(
         UserError, match='there are voc2007, voc2012, voc12aug, coco2017, bccd, cam'
     ):

@@ -1,4 +1,4 @@
-"""What is fetched lies where the configs look."""
+"""Fetched datasets are where the configs expect them."""
 
 from pathlib import Path
 

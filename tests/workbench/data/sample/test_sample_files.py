@@ -1,4 +1,4 @@
-"""Outlines of masks, and an image without objects."""
+"""Polygons of masks, and an image without objects."""
 
 from pathlib import Path
 
@@ -40,7 +40,7 @@ def test_polygons_of_special_masks(mask):
     np.testing.assert_array_equal(rasterise(polygons, *mask.shape), mask)
 
 
-def test_image_without_objects_in_both_layouts():
+def test_an_image_without_objects_in_both_formats():
     assert not label_map((4, 5), []).any()
     assert label_map((4, 5), []).shape == (4, 5)
     root = voc_tree(AnnotatedImage(Path('a.jpg'), 'a.jpg', (5, 4)), CLASSES).getroot()

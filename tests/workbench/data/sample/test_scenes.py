@@ -1,4 +1,4 @@
-"""Scenes that are drawn: which shape a pixel belongs to, and how much they vary."""
+"""Generated scenes: which shape a pixel belongs to, and how much scenes vary."""
 
 import numpy as np
 import pytest

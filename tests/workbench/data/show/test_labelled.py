@@ -1,4 +1,4 @@
-"""Boxes, outlines, masks and names are drawn where they belong."""
+"""Boxes, polygons, masks and names are drawn in the right place."""
 
 import numpy as np
 import pytest
@@ -58,7 +58,7 @@ def test_no_tag_covers_another():
     tag = np.ceil(font.getlength('cat')) * font.size
     red = is_colour(draw(shapes), RED)
     one = is_colour(draw(shapes[:1]), RED)
-    # Above, in and below the box there is room; a fifth tag has none and is left out.
+    # There is room above, in and below the box; a fifth tag has none and is left out.
     assert 1.5 * tag < red.sum() - one.sum() < 4 * 1.6 * tag
 
 
@@ -76,7 +76,7 @@ def test_outlines_are_filled():
     assert is_colour(drawn[60, 150], TEAL)
 
 
-def test_masks_are_laid_over_and_black_ones_are_not():
+def test_masks_are_overlaid_but_black_is_not():
     label_map = np.zeros((100, 200), np.uint8)
     label_map[:50] = 1
     label_map[:, 150:] = 255
@@ -111,7 +111,7 @@ def test_the_legend_counts_what_is_labelled():
     assert not is_colour(bottom, GREEN).any()
 
 
-def test_nothing_of_a_long_title_is_cut():
+def test_a_long_title_is_not_cut():
     groups = [Group('a.jpg', [LabelledImage(PLAIN)])]
     title = 'configs/a_long_name_of_a_config.py, train: 1 of 1 images, seed 0 ' * 3
     sheet = contact_sheet(groups, title=title, boxes=BOXES, masks=MASKS)

@@ -16,7 +16,7 @@ from mbv2_backbone.workbench.data.show.show import distinct_colours, show
 
 
 def config_for(folder, name, sample_dataset):
-    """Write a config that takes the small sample set."""
+    """Write a config on the sample dataset; return its path and overrides."""
     path = folder / f'of_{name}'
     base = ROOT / 'configs' / name
     path.write_text(f"_base_ = '{base}'\n")
@@ -45,7 +45,7 @@ def test_a_config_of_each_task(name, sample_dataset, tmp_path):
     assert all((tiles[0] != tile).mean() > 0.05 for tile in tiles[1:]), 'nothing was augmented'
 
 
-def test_val_is_shown_as_labelled_only(sample_dataset, tmp_path):
+def test_val_is_shown_without_augmentation(sample_dataset, tmp_path):
     config, overrides = config_for(tmp_path, CONFIGS[0], sample_dataset)
     out = str(tmp_path / 'a.png')
     height, width = show(config, out, split='val', num=2, overrides=overrides)
@@ -93,7 +93,7 @@ def test_boxes_follow_the_augmentation(sample_dataset, tmp_path):
         assert before.label == after.label
 
 
-def test_the_seed_draws_the_augmentation(sample_dataset, tmp_path):
+def test_the_seed_determines_the_augmentation(sample_dataset, tmp_path):
     pipeline = [
         dict(type='LoadImageFromFile'),
         dict(type='LoadAnnotations', with_bbox=True),
@@ -160,7 +160,7 @@ def test_a_folder_with_masks_alone(tmp_path):
     np.testing.assert_allclose(blended[::-1], expected, atol=1)
 
 
-def test_what_cannot_be_shown_is_said(sample_dataset, tmp_path):
+def test_inputs_that_cannot_be_shown_are_reported(sample_dataset, tmp_path):
     out = str(tmp_path / 'a.png')
     with pytest.raises(UserError, match='train or val'):
         show(str(sample_dataset), out, split='other')

@@ -1,4 +1,4 @@
-"""Pictures of activations: the maths against loops, and a model whose answer is known."""
+"""Activation heatmaps: the maths against loops, and a model whose answer is known."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ from mbv2_backbone.workbench.predict.features.activation import (
 from mbv2_backbone.workbench.predict.features.inspector import FeatureInspector
 from mbv2_backbone.workbench.predict.predict import predict
 
-SQUARE = 1  # the label of the sample's second class
+SQUARE = 1  # the label of the sample dataset's second class
 BASES = {
     'det': ('ssdlite_mbv2_sample', DETECTION),
     'seg': ('deeplabv3_mbv2_sample', SEGMENTATION),
@@ -37,7 +37,7 @@ def model(request, sample_dataset, tmp_path_factory):
     return request.param, *write_config(folder, text, base, sample_dataset)
 
 
-def test_class_activation_is_what_loops_give():
+def test_class_activation_equals_loops():
     rng = np.random.default_rng(0)
     activations, gradients = rng.normal(size=(2, 5, 3, 4)).astype(np.float32)
     expected = np.zeros((3, 4), np.float32)
@@ -51,7 +51,7 @@ def test_class_activation_is_what_loops_give():
     assert not class_activation(torch.rand(5, 3, 4), torch.zeros(5, 3, 4)).any()
 
 
-def test_channels_and_their_mean_are_what_loops_give():
+def test_channels_and_their_mean_equal_loops():
     values = np.random.default_rng(1).normal(size=(6, 3, 4)).astype(np.float32)
     strength = [float(np.abs(channel).mean()) for channel in values]
     order = sorted(range(6), key=lambda channel: -strength[channel])
@@ -61,13 +61,13 @@ def test_channels_and_their_mean_are_what_loops_give():
     np.testing.assert_allclose(mean, np.abs(values).mean(0), rtol=1e-6)
 
 
-def test_maps_share_their_scale():
+def test_maps_share_one_scale():
     maps = scaled_to_one([torch.tensor([[1.0, 2.0]]), torch.tensor([[8.0], [0.0]])])
     assert [values.tolist() for values in maps] == [[[0.125, 0.25]], [[1.0], [0.0]]]
     assert not scaled_to_one([torch.zeros(2, 2)])[0].any()
 
 
-def test_mask_scores_sum_the_logits_of_what_is_assigned():
+def test_mask_scores_sum_the_logits_of_the_assigned_pixels():
     logits = torch.randn(1, 4, 5, 6)
     got = mask_scores(logits, image_share=(4 / 5, 0.5))
     sums, areas = [0.0] * 4, [0] * 4
@@ -112,7 +112,7 @@ def test_box_scores_are_of_the_boxes_that_the_head_keeps(sample_dataset, tmp_pat
 
 @pytest.fixture(scope='module')
 def bright_squares(tmp_path_factory):
-    """A detector of fixed weights: bright is a square, dark is background."""
+    """A detector with fixed weights: bright is a square, dark is background."""
     cfg = load_config(str(ROOT / 'configs/ssdlite_mbv2_sample.py'))
     cfg.model.backbone.out_indices = ('conv1',)
     cfg.model.neck = None
@@ -141,7 +141,7 @@ def test_the_map_of_a_class_lies_on_its_object(bright_squares):
     (values,) = found.maps.values()
     assert values.shape == (64, 64)
     assert values.max() == 1
-    assert float(values[15:41, 15:41].sum() / values.sum()) > 0.99  # with a border of a pixel
+    assert float(values[15:41, 15:41].sum() / values.sum()) > 0.99  # with a border of one pixel
 
 
 def test_an_image_without_any_class(bright_squares):
@@ -149,7 +149,7 @@ def test_an_image_without_any_class(bright_squares):
     assert FeatureInspector(*bright_squares, score_thr=0.3)(image).classes == []
 
 
-def test_taps_are_those_of_the_backbone(model):
+def test_taps_equal_those_of_the_backbone(model):
     task, config, checkpoint, options = model
     inspector = FeatureInspector(load_config(config, options), checkpoint, score_thr=0.3)
     (image,) = random_images(1, (96, 120))
@@ -165,7 +165,7 @@ def test_taps_are_those_of_the_backbone(model):
     assert ('pred_sem_seg' in fields) == (task != 'det')
     for found in inspection.classes:
         assert max(float(values.max()) for values in found.maps.values()) == pytest.approx(1)
-        if task == 'joint':  # each head shows the taps that it takes
+        if task == 'joint':  # each head shows the taps that it uses
             of_mask = found.field == 'pred_sem_seg'
             assert list(found.maps) == (
                 ['layer7'] if of_mask else ['layer4.expand', 'layer6.expand', 'conv2']
@@ -187,7 +187,7 @@ def test_predict_writes_both_heatmaps(model, tmp_path):
             assert len(np.unique(drawn.reshape(-1, 3), axis=0)) > 500
 
 
-def test_what_features_cannot_show_is_refused(sample_dataset, tmp_path):
+def test_unsupported_options_are_refused(sample_dataset, tmp_path):
     config = str(ROOT / 'configs/ssdlite_mbv2_sample.py')
     for name in ('a.png', 'b.mp4'):
         (tmp_path / name).write_bytes(b'')

@@ -1,4 +1,4 @@
-"""Images that EXIF rotates, huge ones, ones of another size than annotated; image headers."""
+"""Images that EXIF rotates, huge ones, wrongly sized ones, and image headers."""
 
 from pathlib import Path
 

@@ -94,7 +94,7 @@ def test_no_score_above_the_threshold_gives_empty_results():
         assert (len(found), found.bboxes.shape, found.labels.dtype) == (0, (0, 4), torch.long)
 
 
-def test_boxes_without_a_finite_loss_are_left_out():
+def test_invalid_boxes_are_left_out_of_the_loss():
     head = pair()[0]
     x = features(2, 0)
     samples = random_batch(2, seed=0)

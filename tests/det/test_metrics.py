@@ -79,7 +79,7 @@ def test_map_is_over_100_detections_as_in_pycocotools(tmp_path):
     assert figures[1] != expected['coco/bbox_mAP']
 
 
-def test_pycocotools_stays_importable(tmp_path, evaluations):
+def test_pycocotools_is_used_on_request(tmp_path, evaluations):
     ann_file, samples = draw_coco(tmp_path, 0)
     evaluate_by(FastCocoMetric(ann_file=ann_file, backend='pycocotools'), samples)
     assert [found.kind for found in evaluations] == ['COCOeval']

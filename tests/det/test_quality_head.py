@@ -52,7 +52,7 @@ def test_iou_matching_equals_ssdlites():
     assert torch.equal(weights, other_weights)
 
 
-def test_boxes_without_a_finite_loss_are_left_out():
+def test_invalid_boxes_are_left_out_of_the_loss():
     made = head().eval()
     randomise(made)
     x = features(1, 0)

@@ -1,4 +1,4 @@
-"""What lies in a folder."""
+"""The files below a folder."""
 
 
 def contents(root, pattern='*'):

@@ -69,7 +69,7 @@ def train_command(*args):
 
 
 def noise():
-    """Return a random number from each of the three generators."""
+    """Return a number that depends on all three random number generators."""
     return np.random.randn() + random.gauss(0, 1) + float(torch.randn(()))
 
 

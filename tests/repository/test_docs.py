@@ -224,7 +224,7 @@ def test_the_taps_of_the_heads(draw):
     assert heads['FPN and the like (default)'] == ('layer2', 'layer3', 'layer5', 'layer7')
 
 
-def test_the_floors_on_the_page_are_those_that_are_kept():
+def test_the_floors_on_the_page_are_those_of_the_test():
     floors = [', '.join(rooms) for rooms in reversed(structure.FLOORS)]
     assert f'```text\n{chr(10).join(floors)}\n```' in page('architecture')
 

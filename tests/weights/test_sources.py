@@ -199,7 +199,7 @@ def test_unknown_short_names():
 
 
 @pytest.mark.parametrize('address', ['mobilenetv2_050', 'mobilenetv2_050.lamb_in1k'])
-def test_timm_comes_through_the_hubs_client(site, tmp_path, monkeypatch, address):
+def test_timm_weights_come_through_the_hubs_client(site, tmp_path, monkeypatch, address):
     import timm
     from huggingface_hub import constants
     from safetensors.torch import save

@@ -264,7 +264,7 @@ def doctor(*args):
     return subprocess.run(command, env=env, capture_output=True, text=True)
 
 
-def test_the_tool_on_a_healthy_config(sample_dataset, tmp_path):
+def test_the_tool_on_a_sound_config(sample_dataset, tmp_path):
     cfg = Config.fromfile(str(ROOT / 'configs/ssdlite_mbv2_sample.py'))
     path = tmp_path / 'x.json'
     cfg.dump(str(path))
@@ -278,7 +278,7 @@ def test_the_tool_on_a_healthy_config(sample_dataset, tmp_path):
     assert 'train: 24 images' in result.stdout
 
 
-def test_the_tool_on_a_sick_config(tmp_path):
+def test_the_tool_on_a_faulty_config(tmp_path):
     (tmp_path / 'x.json').write_text(json.dumps(dict(optimizer={})))
     result = doctor(tmp_path / 'x.json')
     assert result.returncode == 1

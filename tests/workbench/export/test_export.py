@@ -84,7 +84,7 @@ def test_8_bits_stay_near_32(quantised):
         assert abs(a.scores[:10].mean() - b.scores[:10].mean()) < 0.15
 
 
-def test_an_exported_file_stands_in_for_a_model(quantised, small):
+def test_an_exported_file_replaces_a_model(quantised, small):
     out, _ = quantised
     config, _, options = small
     path = str(out / 'ssdlite_mbv2_sample.xml')

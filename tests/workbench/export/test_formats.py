@@ -94,7 +94,7 @@ def assert_same_boxes(found, expected):
 
 @pytest.mark.parametrize('kind', ['raw', 'final'])
 @pytest.mark.parametrize(('name', 'runtime'), RUNTIMES)
-def test_boxes_are_mmdets_for_every_runtime_and_batch(det, kind, name, runtime):
+def test_boxes_equal_mmdets_for_every_runtime_and_batch(det, kind, name, runtime):
     predictor = Predictor(det.folder / kind / name, runtime=runtime, threads=1)
     # 192 x 144 is resized outside the file: by OpenCV in the toolbox, bit for bit the same here.
     images = list(random_images(3, (192, 144)))
@@ -150,7 +150,7 @@ def test_folding_changes_nothing_and_leaves_the_model_alone(det):
 
 @pytest.mark.parametrize('kind', ['raw', 'final'])
 @pytest.mark.parametrize(('name', 'runtime'), RUNTIMES)
-def test_masks_are_mmsegs_for_every_runtime_and_batch(seg, kind, name, runtime):
+def test_masks_equal_mmsegs_for_every_runtime_and_batch(seg, kind, name, runtime):
     predictor = Predictor(seg.folder / kind / name, runtime=runtime, threads=1)
     # Both resize the image to 144 pixels and the logits back to 96.
     images = list(random_images(3, (96, 96)))

@@ -89,7 +89,7 @@ def test_an_exported_file_is_reported_as_its_checkpoint(joint, tmp_path):
     assert np.abs(counts[0] - counts[1]).sum() <= 0.1 * counts[1].sum()
 
 
-def test_no_report_without_the_option(detector, tmp_path):
+def test_the_option_no_report_writes_no_report(detector, tmp_path):
     config, checkpoint, options = detector
     result = tool(
         'test', config, checkpoint, '--work-dir', tmp_path, '--no-report',
@@ -100,7 +100,7 @@ def test_no_report_without_the_option(detector, tmp_path):
     assert not (tmp_path / 'report').exists()
 
 
-def test_test_time_augmentation_and_images_that_are_gone(detector, tmp_path, monkeypatch):
+def test_augmented_evaluation_and_errors_while_reporting(detector, tmp_path, monkeypatch):
     config, checkpoint, options = detector
     args = dict(work_dir=str(tmp_path), cfg_options=options, tta=True, report=True)
     metrics = evaluate(config, checkpoint, **args)

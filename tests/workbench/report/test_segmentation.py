@@ -18,7 +18,7 @@ def test_confusion_of_pixels_counts_every_pair():
     for row, column in itertools.product(range(3), range(3)):
         assert counts[row, column] == ((truth == row) & (predicted == column)).sum()
     assert confusion_of_pixels(predicted, torch.full_like(truth, 255), 3).sum() == 0
-    unknown = truth.where(truth != 2, 7)  # check_masks=False lets labels through that are no class
+    unknown = truth.where(truth != 2, 7)  # check_masks=False accepts labels that are not a class
     assert confusion_of_pixels(predicted, unknown, 3)[:2].equal(counts[:2])
     assert confusion_of_pixels(predicted, unknown, 3)[2].sum() == 0
     assert mean_iou(np.array([[3, 1, 0], [0, 2, 0], [0, 0, 0]])) == pytest.approx(

@@ -78,7 +78,7 @@ def test_the_mask_of_a_large_image_is_reduced_to_screen_size(page):
     assert mask.size == (1600, 800)
 
 
-def test_it_says_that_it_stopped_in_the_background_of_a_script(joint):
+def test_a_server_in_the_background_of_a_script_reports_its_stop(joint):
     # A shell without job control has SIGINT ignored in what it starts with `&`.
     page = Page(*joint, before=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN))
     urllib.request.urlopen(page.url, timeout=60).close()  # once it answers, it handles signals
@@ -93,11 +93,11 @@ def test_many_users_at_once_get_the_same(page, image_file):
     assert all(answer['boxes'] == expected for answer in answers)
 
 
-def test_requests_in_the_name_of_another_host_are_refused(page, image_file):
+def test_requests_with_another_host_name_are_refused(page, image_file):
     assert 'Invalid host' in page.refusal(image_file.read_bytes(), Host='example.org')
 
 
-def test_requests_for_the_page_of_another_site_are_refused(page, image_file):
+def test_requests_from_another_site_are_refused(page, image_file):
     data = image_file.read_bytes()
     host = page.url.partition('//')[2]
     others = 'http://example.org', f'http://{host}0', 'http://127.0.0.1', 'null'

@@ -68,7 +68,7 @@ def test_aligned_matching_against_the_loop(topk, alpha, beta, with_excluded):
 
 
 def test_aligned_matching_equals_mmdets_where_all_centres_lie_inside():
-    # mmdet counts the priors outside a box among its topk and drops them then; here none is.
+    # mmdet counts the priors outside a box among its topk, then drops them; here none is outside.
     priors = boxes(60, size=10)
     gts = torch.tensor([[-5.0, -5, 200, 200], [-9, -9, 90, 120], [-1, -1, 120, 80]])
     labels = torch.tensor([0, 2, 1])

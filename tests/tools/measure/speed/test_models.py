@@ -95,7 +95,7 @@ def test_settled_batch_norms_have_the_statistics_of_the_input():
 
 
 @pytest.mark.parametrize(('background', 'bias'), [(0, True), (4, True)])
-def test_candidates_are_as_many_as_asked_for(background, bias):
+def test_the_number_of_candidates_is_as_requested(background, bias):
     x = torch.randn(3, 8, 10, 10)
     convs = [nn.Conv2d(8, 3 * 5, 1, bias=bias), nn.Conv2d(8, 2 * 5, 1, bias=bias)]
     set_candidates(
@@ -160,7 +160,7 @@ def test_mmdets_head_is_fixed_and_ours_left_alone():
 
 
 @pytest.mark.parametrize('task', ['det', 'seg', 'joint'])
-def test_random_batches_equal_those_of_loaders(task):
+def test_random_batches_have_the_form_of_loaders(task):
     kwargs = dict(batch_size=3, size=(40, 64), num_classes=4, num_seg_classes=5, task=task)
     batch, again = training_batch(**kwargs), training_batch(**kwargs)
     assert len(batch['inputs']) == len(batch['data_samples']) == 3

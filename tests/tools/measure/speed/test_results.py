@@ -115,7 +115,7 @@ def test_the_bottleneck_is_named(changes, bottleneck):
     assert (row['needed_loaders'] > rates.cores) == (bottleneck == 'loading')
 
 
-def test_rates_come_from_results_and_an_assumed_step_says_so():
+def test_rates_come_from_results_and_an_assumed_step_is_marked():
     results = [result('data', rate=123.0), result('evaluate', median=4000.0)]
     rates, sources = plan.read_rates(results)
     assert (rates.pipeline, rates.metric_seconds) == (123.0, 4.0)

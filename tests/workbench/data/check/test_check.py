@@ -139,7 +139,7 @@ def test_the_same_content_in_two_splits(voc):
     assert f'train: {voc}/JPEGImages/t7.jpg, val: {voc}/JPEGImages/v1.jpg' in found
 
 
-def test_duplicates_within_a_split_are_not_shared_between_splits(voc):
+def test_duplicates_within_one_split_are_not_reported(voc):
     paths = [voc / f'JPEGImages/{name}.jpg' for name in ('t7', 't8', 'v1')]
     first, other = paths[0].read_bytes(), paths[2].read_bytes()
     size = max(len(first), len(other))

@@ -94,7 +94,7 @@ def train(
     if explain:
         return
     options = compile_options(cfg)
-    check_before_run(planned, summary, ('train', 'val'))
+    check_before_run(cfg, summary, ('train', 'val'), launcher=launcher)
     if is_first_process(launcher):
         forget_broken_images(summary.work_dir)
     make_stores(track, summary.work_dir)
@@ -186,18 +186,19 @@ def evaluate(
         raise UserError('an exported file is evaluated in one process: leave out --launcher')
     state_dict = {} if is_file else read_state_dict(checkpoint)
     machine = detect_machine(amp=False, channels_last=channels_last)
-    planned = apply_steps(cfg, _common_steps(summary, machine, launcher), tell)
+    steps = evaluation_plan(
+        summary,
+        machine,
+        checkpoint,
+        launcher=launcher,
+        out=out,
+        show_dir=show_dir,
+        tta=tta,
+        tta_scales=tta_scales,
+    )
     if not explain:
-        # Later steps put a wrapper or an exported file in the place of the model with its heads.
-        check_before_run(planned, summary, ('test',))
-    steps = [
-        *([] if is_file else [start_from(Start(checkpoint))]),
-        *([draw_into(show_dir, summary)] if show_dir else []),
-        *([dump_into(out, summary)] if out else []),
-        *([use_tta(tta_scales)] if tta else []),
-        *(exported_steps(checkpoint, summary) if is_file else []),
-    ]
-    planned = apply_steps(planned, steps, tell)
+        check_before_run(cfg, summary, ('test',), launcher=launcher)
+    planned = apply_steps(cfg, steps, tell)
     if explain:
         return {}
     runner = _build_runner(planned, portable(cfg, planned, task=summary.task), machine)
@@ -210,6 +211,29 @@ def evaluate(
         model = bare_model(runner.model)
         check_covers(model.module if tta else model, state_dict, checkpoint)
     return runner.test()
+
+
+def evaluation_plan(
+    summary: ConfigSummary,
+    machine: Machine,
+    checkpoint: str,
+    *,
+    launcher: str = 'none',
+    out: str | None = None,
+    show_dir: str | None = None,
+    tta: bool = False,
+    tta_scales: Sequence[float] = (),
+) -> list[Step]:
+    """Return the steps that change the config of an evaluation; see `evaluate`."""
+    is_file = is_exported(checkpoint)
+    return [
+        *_common_steps(summary, machine, launcher),
+        *([] if is_file else [start_from(Start(checkpoint))]),
+        *([draw_into(show_dir, summary)] if show_dir else []),
+        *([dump_into(out, summary)] if out else []),
+        *([use_tta(tta_scales)] if tta else []),
+        *(exported_steps(checkpoint, summary) if is_file else []),
+    ]
 
 
 def _common_steps(summary: ConfigSummary, machine: Machine, launcher: str) -> list[Step]:

@@ -1,11 +1,12 @@
 #!/usr/bin/env python
-"""Count how often something that a tool works on comes back to a file that it had left.
+"""Count how often control returns to a file, for a config, a checkpoint and a dataset folder.
 
-Three travellers are followed through our files as the tool runs, by the calls that take them as an
-argument: a whole config on its way to mmengine's Runner, a checkpoint on its way to a prediction,
-and the folder of a dataset on its way to a new config. Their own methods do not count. A stay in a
-file ends where another of our files is called with the traveller; a return is a stay in a file that
-it had left. A call that is repeated counts once. A training ends where the Runner would begin.
+These three travellers are followed through our files while a tool runs, by the calls that take them
+as an argument: a whole config on its way to mmengine's Runner, a checkpoint on its way to a
+prediction, and the folder of a dataset on its way to a new config. Their own methods do not count.
+A stay in a file ends where another of our files is called with the traveller; a return is a stay in
+a file that it had left. A call that is repeated counts once. A training ends where the Runner would
+begin.
 
 Examples:
     python tools/measure/journeys.py
@@ -85,7 +86,7 @@ class Journey:
         return type(value).__name__ == 'Config'
 
     def _is_checkpoint(self, value: object) -> bool:
-        """Say whether a value is the path, the weights that were read, or the model with them."""
+        """Check whether a value is the path, the weights that were read, or the model with them."""
         if isinstance(value, (str, os.PathLike)):
             return os.fspath(value) == self._place
         if isinstance(value, dict) and value:
@@ -93,10 +94,10 @@ class Journey:
         return any(kind.__name__ == 'BaseModel' for kind in type(value).__mro__)
 
     def _is_folder(self, value: object) -> bool:
-        """Say whether a value is the folder, or the dataset that was found in it."""
+        """Check whether a value is the folder, or the dataset that was found in it."""
         if isinstance(value, (str, os.PathLike)):
             return os.fspath(value).rstrip(os.sep) == self._place
-        return type(value).__name__ == 'Dataset'
+        return type(value).__name__ in ('Dataset', 'ImageSet')  # today and in older checkouts
 
 
 def follow(root: Path, traveller: str, place: str, command: Sequence[str]) -> Journey:
@@ -122,7 +123,7 @@ def follow(root: Path, traveller: str, place: str, command: Sequence[str]) -> Jo
 
 
 def commands(root: Path, folder: Path) -> dict[str, tuple[str, list[str]]]:
-    """Return for each traveller where it is and the tool; what the tools need is made."""
+    """Return the path and the command of each traveller; create what the commands need."""
     checkpoint, sample = str(folder / 'epoch_1.pth'), root / 'data' / 'sample'
     if not sample.is_dir():
         _run(root, 'tools/data.py', 'sample')
@@ -154,7 +155,7 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('--root', type=Path, default=ROOT, help='a checkout (default: this one)')
-    parser.add_argument('--each', action='store_true', help='name each stay')
+    parser.add_argument('--each', action='store_true', help='print each stay')
     parser.add_argument('--follow', nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     return parser.parse_args()
 

@@ -24,20 +24,24 @@ if TYPE_CHECKING:
 _RANK_OF_LAUNCHER = dict(pytorch='RANK', slurm='SLURM_PROCID', mpi='OMPI_COMM_WORLD_RANK')
 
 
-def check_before_run(cfg: Config, summary: ConfigSummary, splits: Sequence[str]) -> None:
+def check_before_run(
+    cfg: Config, summary: ConfigSummary, splits: Sequence[str], *, launcher: str = 'none'
+) -> None:
     """Refuse to start if classes, files or masks are not what the config needs.
 
     Args:
-        cfg: The config.
+        cfg: The config before planning; its model has not been replaced or wrapped yet.
         summary: Summary of the config.
         splits: Any of `train`, `val`, `test`.
+        launcher: How the processes were started; the first one checks the masks for all.
 
     Raises:
         UserError: If a check fails; says what is wrong and what to do.
     """
     check_classes(cfg, summary, splits)
     check_data(summary, splits)
-    check_masks(cfg, summary, splits)
+    if is_first_process(launcher):
+        check_masks(cfg, summary, splits)
 
 
 def check_data(summary: ConfigSummary, splits: Sequence[str]) -> None:
@@ -48,7 +52,7 @@ def check_data(summary: ConfigSummary, splits: Sequence[str]) -> None:
         splits: Any of `train`, `val`, `test`.
 
     Raises:
-        UserError: If files are missing, with the expected layout and what exists; or if
+        UserError: If files are missing, with the expected paths and those that exist; or if
             annotations are a pickle.
     """
     paths: dict[str, bool] = {}
@@ -104,7 +108,7 @@ def check_classes(cfg: Config, summary: ConfigSummary, splits: Sequence[str]) ->
                 raise UserError(
                     f'the head predicts {wrong[0]} classes, but the dataset '
                     f'{dataset.config["type"]} has {len(classes)} ({first_names(classes, 6)}); '
-                    f'put one `{key} = (...)` at the top level of the config, which drives both'
+                    f'put one `{key} = (...)` at the top level of the config, which sets both'
                 )
 
 
@@ -112,8 +116,7 @@ def check_masks(cfg: Config, summary: ConfigSummary, splits: Sequence[str]) -> N
     """Refuse to start when a segmentation mask cannot be trained on.
 
     All masks are read once; the results are cached in the work directory by file time and size.
-    With several processes the first one checks for all. `check_masks = False` in the config
-    skips the check.
+    `check_masks = False` in the config skips the check.
 
     Args:
         cfg: The config.
@@ -123,11 +126,7 @@ def check_masks(cfg: Config, summary: ConfigSummary, splits: Sequence[str]) -> N
     Raises:
         UserError: If masks are invalid; names the files, what is wrong and what to do.
     """
-    if (
-        summary.task == 'det'
-        or not cfg.get('check_masks', True)
-        or not is_first_process(cfg.get('launcher'))
-    ):
+    if summary.task == 'det' or not cfg.get('check_masks', True):
         return
     from .mask_values import mask_problem, scan_masks  # detection needs no mmseg
 
@@ -160,7 +159,7 @@ def check_masks(cfg: Config, summary: ConfigSummary, splits: Sequence[str]) -> N
         raise UserError('\n'.join(text))
 
 
-def is_first_process(launcher: str | None) -> bool:
+def is_first_process(launcher: str) -> bool:
     """Return whether this is the process that prints and writes for all."""
     # The checks run before the processes join, so mmengine.dist cannot tell yet.
     return int(os.environ.get(_RANK_OF_LAUNCHER.get(launcher, ''), 0)) == 0
@@ -183,7 +182,7 @@ def _ignore_index(cfg: Config) -> int:
                 found.append((f'{split}_evaluator.ignore_index', metric.get('ignore_index', 255)))
     if len({value for _, value in found}) > 1:
         values = ', '.join(f'{key}={value}' for key, value in found)
-        raise UserError(f'the ignored label must be one and the same everywhere, got {values}')
+        raise UserError(f'the ignored label must be the same everywhere, got {values}')
     return found[0][1] if found else 255
 
 

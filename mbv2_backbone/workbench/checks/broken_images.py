@@ -114,9 +114,9 @@ def forget_broken_images(work_dir: str) -> None:
     Path(work_dir, RECORD).unlink(missing_ok=True)
 
 
-@step('image checks', 'Broken images are named before the first iteration, and counted.')
+@step('image checks', 'Broken images are reported before training, and counted during it.')
 def watch_images(cfg: Config) -> None:
-    """Make a run check the headers of its images; changes `cfg` in place.
+    """Make a run check the headers of its images.
 
     `max_broken_images` in the config is the share of training images that may be broken, by
     default 0.05. `check_images = False` skips the check before the first iteration.
@@ -131,17 +131,13 @@ def watch_images(cfg: Config) -> None:
     cfg.custom_hooks = [*others, hook]
 
 
-@step('broken images', 'Another image replaces one that cannot be read.')
-def replace_broken(cfg: Config, folder: str | None = None) -> None:
-    """Wrap the training pipelines of a config in `ReplaceBrokenImages`, in place.
+@step('broken images', 'An unreadable image is replaced by another.')
+def replace_broken(cfg: Config) -> None:
+    """Wrap the training pipelines of a config in `ReplaceBrokenImages`.
 
     This includes the pipelines that mmdet's `PipelineSwitchHook` switches to later.
-
-    Args:
-        cfg: The config.
-        folder: Folder of the record of broken images; by default the work directory.
     """
-    record = osp.join(folder or cfg.work_dir, RECORD)
+    record = osp.join(cfg.work_dir, RECORD)
     switches = [h for h in cfg.get('custom_hooks') or [] if h.get('switch_pipeline')]
     owners = [(dataset, 'pipeline') for dataset in datasets_of(cfg, ('train',))]
     for owner, key in [*owners, *((switch, 'switch_pipeline') for switch in switches)]:

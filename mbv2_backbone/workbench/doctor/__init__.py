@@ -1,4 +1,4 @@
 """The checks of tools/doctor.py: installation, machine, a config and its data.
 
-Each check is a function of plain facts that returns findings, so that a test can make up any fault.
+Each check is a function of plain facts that returns findings, so a test can simulate any fault.
 """

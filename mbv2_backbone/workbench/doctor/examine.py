@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mmengine.config import Config
 
     from ..configs.machine import Machine
+    from ..configs.summary import ConfigSummary
 
 
 def examine_installation() -> Iterator[Finding]:
@@ -46,29 +47,29 @@ def examine_config(path: str, overrides: Sequence[str] | None = None) -> Iterato
         yield Finding('error', str(error), 'see above')
         return
     from ..checks.config_data import check_config_data
-    from ..configs.machine import cpu_count, detect_machine, fit_machine
-    from ..configs.plan import apply_steps
+    from ..configs.machine import cpu_count, detect_machine
     from ..configs.summary import summarise
 
     asked = cfg.get('train_dataloader', {}).get('num_workers', 0)
     machine = detect_machine()
     summary = summarise(cfg)
-    cfg = apply_steps(cfg, [fit_machine(machine)])
     yield check_workers(asked, cpu_count(), has_gpu=machine.device == 'cuda')
     findings = check_config_data(cfg, summary)
     yield from findings
     if not any(finding.level == 'error' for finding in findings):
-        yield from _examine_steps(cfg, machine)
+        yield from _examine_steps(cfg, summary, machine)
 
 
-def _examine_steps(cfg: Config, machine: Machine) -> Iterator[Finding]:
-    from ..checks.broken_images import replace_broken
+def _examine_steps(cfg: Config, summary: ConfigSummary, machine: Machine) -> Iterator[Finding]:
     from ..configs.plan import apply_steps
-    from .speed import guess_time, measure_steps
+    from ..configs.start import Start
+    from ..run import training_plan
+    from .speed import guess_time, measure_steps, work_in
 
     try:
         with tempfile.TemporaryDirectory() as folder:
-            planned = apply_steps(cfg, [replace_broken(folder)])  # as in training
+            steps = [work_in(folder), *training_plan(summary, machine, start=Start())]
+            planned = apply_steps(cfg, steps)
             times = measure_steps(planned, machine)
     except Exception as error:  # whatever it is, training would fail with it too
         yield Finding(
@@ -77,7 +78,7 @@ def _examine_steps(cfg: Config, machine: Machine) -> Iterator[Finding]:
             'python tools/train.py with this config shows where',
         )
         return
-    loader, schedule = cfg.train_dataloader, cfg.get('train_cfg', {})
+    loader, schedule = planned.train_dataloader, planned.get('train_cfg', {})
     yield check_shared_memory(
         free_shared_memory(), loader.num_workers, loader.batch_size * times.image_bytes
     )

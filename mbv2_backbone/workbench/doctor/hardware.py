@@ -79,7 +79,7 @@ def check_workers(asked: int, cores: int, *, has_gpu: bool) -> Finding:
         text = f'{asked} loader workers are too few to keep a GPU busy; there are {cores} cores'
         return Finding('warning', text, option)
     if asked > cores:
-        text = f'{asked} loader workers on {cores} cores; the tools start {cores}'
+        text = f'{asked} loader workers on {cores} cores; the tools limit this to {cores}'
         return Finding('warning', text, 'give the process more cores')
     return Finding('ok', f'{asked} loader workers on {cores} cores')
 

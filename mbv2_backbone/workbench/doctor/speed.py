@@ -14,6 +14,7 @@ from mmengine.registry import DATASETS, MODELS
 
 from ..checks.finding import Finding
 from ..configs.machine import Machine, to_memory_format
+from ..configs.plan import step
 
 MAX_BATCH = 4  # enough for an estimate, and small enough for a CPU
 STEPS = 3
@@ -34,6 +35,12 @@ class StepTimes:
     step: float
     image_bytes: int
     num_images: int
+
+
+@step('work directory', 'What a trial of a few steps writes does not get into a run.')
+def work_in(cfg: Config, folder: str) -> None:
+    """Step: use another work directory."""
+    cfg.work_dir = folder
 
 
 def measure_steps(cfg: Config, machine: Machine) -> StepTimes:

@@ -126,7 +126,7 @@ def export(
             write(
                 QUANTISERS[to](saved, replace(metadata, precision='int8'), calibration), int8_path
             )
-            result.quantised = measure(cfg, path, int8_path, calibration[0])
+            result.quantised = measure(cfg, summary, path, int8_path, calibration[0])
             result.quantised.path = osp.join(out, osp.basename(int8_path))
         if not result.problems():
             for file in os.listdir(folder):

@@ -18,11 +18,11 @@ from ...common.progress import track
 from ...deploy.predictor import Predictor
 from ..configs.evaluators import use_own_metrics
 from ..configs.plan import apply_steps
-from ..configs.summary import summarise
+from ..configs.summary import ConfigSummary
 from ..predict.exported_model import exported_steps
 
 MAX_LOSS = 2.0  # points that quantisation may cost
-_WARMUP, _ROUNDS = 5, 30  # calls of each file
+_WARMUP, _ROUNDS = 5, 30  # untimed and timed calls of each file
 _METRICS = ('bbox_mAP', 'mAP', 'mIoU')
 
 
@@ -58,14 +58,16 @@ class Quantised:
         return '\n'.join(line.rstrip() for line in lines)
 
 
-def measure(cfg: Config, float_path: str, int8_path: str, image: np.ndarray) -> Quantised:
+def measure(
+    cfg: Config, summary: ConfigSummary, float_path: str, int8_path: str, image: np.ndarray
+) -> Quantised:
     """Evaluate both files with the metrics of the config; time them on `(H, W, 3)` uint8 RGB.
 
     Raises:
         UserError: If the data is missing or the evaluators give no known metric.
     """
-    before = headline_metrics(evaluate_exported(cfg, float_path))
-    after = headline_metrics(evaluate_exported(cfg, int8_path))
+    before = headline_metrics(evaluate_exported(cfg, summary, float_path))
+    after = headline_metrics(evaluate_exported(cfg, summary, int8_path))
     if not before:
         raise UserError(f'the test evaluator of the config gives none of {", ".join(_METRICS)}')
     pairs = [(Predictor(path), []) for path in (float_path, int8_path)]
@@ -98,9 +100,9 @@ def _megabytes(path: str) -> float:
     return sum(osp.getsize(file) for file in files) / 1e6
 
 
-def evaluate_exported(cfg: Config, path: str) -> dict[str, float]:
+def evaluate_exported(cfg: Config, summary: ConfigSummary, path: str) -> dict[str, float]:
     """Return the metrics of an exported file on the test split of its config."""
-    cfg = apply_steps(cfg, [*exported_steps(path, summarise(cfg)), use_own_metrics()])
+    cfg = apply_steps(cfg, [*exported_steps(path, summary), use_own_metrics()])
     model = MODELS.build(cfg.model)
     loader = Runner.build_dataloader(cfg.test_dataloader)
     evaluators = cfg.test_evaluator

@@ -34,8 +34,8 @@ demo: .venv/installed
 	$(BIN)/python tools/train.py configs/ssdlite_mbv2_sample.py --work-dir $(WORK)
 	@echo '== Evaluating the held-out images with COCO metrics; log and metrics in $(WORK)'
 	$(BIN)/python tools/test.py configs/ssdlite_mbv2_sample.py $$(cat $(WORK)/last_checkpoint) --work-dir $(WORK)
-	@echo '== Predicting on held-out images; drawn images and predictions.json in $(WORK)/pictures'
-	$(BIN)/python tools/predict.py configs/ssdlite_mbv2_sample.py $$(cat $(WORK)/last_checkpoint) 'data/sample/JPEGImages/val_*.jpg' --out $(WORK)/pictures
+	@echo '== Predicting on held-out images; drawn images and predictions.json in $(WORK)/predictions'
+	$(BIN)/python tools/predict.py configs/ssdlite_mbv2_sample.py $$(cat $(WORK)/last_checkpoint) 'data/sample/JPEGImages/val_*.jpg' --out $(WORK)/predictions
 
 test: .venv/installed-dev
 	$(PYTEST) -m 'not slow and not runtime'

@@ -28,7 +28,7 @@ def find_tools() -> dict[str, Path]:
 
 def describe(tools: dict[str, Path]) -> str:
     """Return the help: for each tool, the first line of its docstring."""
-    lines = ['usage: mbv2 TOOL …', '', '`mbv2 TOOL --help` tells what a tool takes.', '']
+    lines = ['usage: mbv2 TOOL …', '', '`mbv2 TOOL --help` shows the arguments of a tool.', '']
     for name, path in tools.items():
         text = ast.get_docstring(ast.parse(path.read_text(encoding='utf-8'))) or ''
         lines.append(f'  {name:16} {text.partition(chr(10))[0]}')

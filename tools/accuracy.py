@@ -41,19 +41,23 @@ def parse_args() -> argparse.Namespace:
         '--seeds', nargs='+', type=int, default=[0, 1], help='one training run per seed'
     )
     train.add_argument('--cfg-options', nargs='+', metavar='KEY=VALUE', help='config overrides')
-    train.add_argument('--name', help="of the run in the table (default: the config's)")
+    train.add_argument('--name', help="name of the run in the table (default: the config's)")
     train.add_argument('--out', default='docs/accuracy', help='folder of the JSON files')
-    train.add_argument('--work-dirs', default='work_dirs/accuracy', help='logs and checkpoints')
-    train.add_argument('--amp', action=argparse.BooleanOptionalAction, help='as for tools/train.py')
+    train.add_argument(
+        '--work-dirs', default='work_dirs/accuracy', help='folder of logs and checkpoints'
+    )
+    train.add_argument(
+        '--amp', action=argparse.BooleanOptionalAction, help='mixed precision, as in tools/train.py'
+    )
 
     table = add('table', 'Markdown tables of the JSON files', write_table)
-    table.add_argument('folder', help='of the JSON files')
+    table.add_argument('folder', help='folder of the JSON files')
     table.add_argument(
         '--into',
         metavar='MD',
         help='replace what is between <!-- MARK:begin --> and <!-- MARK:end -->',
     )
-    table.add_argument('--mark', default='accuracy', help='which marks')
+    table.add_argument('--mark', default='accuracy', help='name in these marks')
     table.add_argument(
         '--reference', nargs='+', default=REFERENCES, help='runs to compare with, one per dataset'
     )
@@ -62,7 +66,7 @@ def parse_args() -> argparse.Namespace:
     )
 
     plot = add('plot', 'mAP over epochs and over multiply-adds, from the JSON files', write_plots)
-    plot.add_argument('folder', help='of the JSON files')
+    plot.add_argument('folder', help='folder of the JSON files')
     plot.add_argument('--out', default='docs/pictures', help='folder of the PNG files')
 
     weights = add(
@@ -70,7 +74,9 @@ def parse_args() -> argparse.Namespace:
     )
     weights.add_argument('model', help="a .tflite, or the .tgz of 'npm pack @mediapipe/objectron'")
     weights.add_argument(
-        '--images', default='data/CamVid/train', help="folder, for the batch norms' statistics"
+        '--images',
+        default='data/CamVid/train',
+        help='folder of images for the statistics of the batch norms',
     )
     weights.add_argument('--out', default='data/mobilenet_v2_oidv4.pth', help='file to write')
     return parser.parse_args()

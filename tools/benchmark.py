@@ -13,11 +13,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from common import run
-
-PEERS = ('mmdet', 'mmseg', 'torchvision', 'timm')
-RUNTIMES = ('onnxruntime', 'openvino')
-EXPORTED_RUNTIMES = (*RUNTIMES, *(f'{name}-int8' for name in RUNTIMES))
+from common import EXPORTED_RUNTIMES, ONNX_RUNTIMES, PEERS, run
 
 
 def parse_args() -> argparse.Namespace:
@@ -37,9 +33,11 @@ def parse_args() -> argparse.Namespace:
         kind.add_argument('--cfg-options', nargs='+', metavar='KEY=VALUE', help='config overrides')
         kind.add_argument('--json', metavar='FILE', help='add the result to this file')
         if rounds is not None:
-            kind.add_argument('--rounds', type=int, default=rounds, help='how often each is timed')
             kind.add_argument(
-                '--warmup', type=int, default=warmup, help='uncounted rounds before that'
+                '--rounds', type=int, default=rounds, help='timed rounds of each call'
+            )
+            kind.add_argument(
+                '--warmup', type=int, default=warmup, help='untimed rounds before those'
             )
         kind.set_defaults(command=measure, batch_size=1)
         return kind
@@ -50,24 +48,32 @@ def parse_args() -> argparse.Namespace:
                 '--peer',
                 action='append',
                 choices=PEERS,
-                help='may be given again (default: by task)',
+                help='package to compare with; may be repeated (default: chosen by task)',
             )
         if 'batch' in names:
-            kind.add_argument('--batch-size', type=int, default=batch_size, help='images in a call')
+            kind.add_argument('--batch-size', type=int, default=batch_size, help='images per call')
         if 'size' in names:
             kind.add_argument(
-                '--size', nargs=2, type=int, metavar=('H', 'W'), help="default: the config's"
+                '--size',
+                nargs=2,
+                type=int,
+                metavar=('H', 'W'),
+                help="input size (default: the config's)",
             )
         if 'threads' in names:
-            kind.add_argument('--threads', type=int, default=threads, help='CPU threads of each')
+            kind.add_argument('--threads', type=int, default=threads, help='CPU threads per model')
 
     complexity = add('complexity', 'parameters, multiply-adds and the share of each part')
     add_flags(complexity, 'peer', 'size')
 
-    backbone = add('backbone', 'the backbone alone, forward', rounds=30, warmup=5)
+    backbone = add('backbone', 'forward pass of the backbone alone', rounds=30, warmup=5)
     add_flags(backbone, 'peer', 'batch', 'size', 'threads')
     backbone.add_argument(
-        '--runtimes', nargs='+', choices=RUNTIMES, default=[], help='also export it to these'
+        '--runtimes',
+        nargs='+',
+        choices=ONNX_RUNTIMES,
+        default=[],
+        help='runtimes to export the backbone to',
     )
 
     train = add('train', 'a whole training step', rounds=10)
@@ -76,24 +82,27 @@ def parse_args() -> argparse.Namespace:
         '--peak-memory', action='store_true', help='measure peak memory instead of time'
     )
     train.add_argument(
-        '--profile', action='store_true', help='show which operators of ours take the time'
+        '--profile', action='store_true', help='show which of our operators take the time'
     )
     train.add_argument(
-        '--peer-channels-last', action='store_true', help='time the peers in that format, too'
+        '--peer-channels-last', action='store_true', help='also time the peers in channels_last'
     )
     train.add_argument(
         '--keep-freed-memory',
         action=argparse.BooleanOptionalAction,
         default=True,
-        help='in ours, as tools/train.py does on a CPU; without it, all run in one process',
+        help='keep freed memory in our process, as tools/train.py does on a CPU; without it, all '
+        'run in one process',
     )
     train.add_argument(
-        '--amp', action=argparse.BooleanOptionalAction, help='as for tools/train.py, for ours'
+        '--amp',
+        action=argparse.BooleanOptionalAction,
+        help='mixed precision of our model, as in tools/train.py',
     )
 
     data = add('data', 'the training pipeline, from file to tensor', rounds=10, warmup=1)
     add_flags(data, 'peer', 'threads', threads=1)
-    data.add_argument('--files', type=int, default=64, help='images that each round loads')
+    data.add_argument('--files', type=int, default=64, help='images loaded in each round')
     data.add_argument(
         '--images', metavar='FOLDER', help="JPEG files to load instead of the config's data"
     )
@@ -101,32 +110,40 @@ def parse_args() -> argparse.Namespace:
     predict = add('predict', 'from an image in memory to boxes or masks', rounds=30, warmup=5)
     add_flags(predict, 'peer', 'batch', 'size', 'threads')
     predict.add_argument(
-        '--candidates', type=int, default=300, help='boxes above the threshold in an image'
+        '--candidates', type=int, default=300, help='boxes per image above the score threshold'
     )
     predict.add_argument(
-        '--runtimes', nargs='+', choices=EXPORTED_RUNTIMES, default=[], help='export it to these'
+        '--runtimes',
+        nargs='+',
+        choices=EXPORTED_RUNTIMES,
+        default=[],
+        help='runtimes to export our model to',
     )
     predict.add_argument(
-        '--exported', nargs='+', metavar='FILE', default=[], help='files of tools/export.py, too'
+        '--exported',
+        nargs='+',
+        metavar='FILE',
+        default=[],
+        help='also time these files, written by tools/export.py',
     )
 
     evaluate = add('evaluate', "COCO's metrics on generated detections", rounds=3, warmup=0)
     add_flags(evaluate, 'threads', threads=1)
-    evaluate.add_argument('--images', type=int, default=5000, help='images')
-    evaluate.add_argument('--detections', type=int, default=100, help='detections in an image')
+    evaluate.add_argument('--images', type=int, default=5000, help='number of images')
+    evaluate.add_argument('--detections', type=int, default=100, help='detections per image')
 
     startup = add('startup', 'from command to first iteration, and to --help', rounds=3, warmup=1)
     add_flags(startup, 'batch', batch_size=2)
 
     scaling = add('scaling', 'time against size, batch and width', rounds=15, warmup=3)
     add_flags(scaling, 'size', 'threads')
-    scaling.add_argument('--out', required=True, metavar='PNG', help='the plot')
+    scaling.add_argument('--out', required=True, metavar='PNG', help='plot to write')
 
     endurance = add('endurance', 'memory and open files over a whole training run')
-    endurance.add_argument('--out', required=True, metavar='PNG', help='the plot')
+    endurance.add_argument('--out', required=True, metavar='PNG', help='plot to write')
 
-    table = kinds.add_parser('table', help='a Markdown table of JSON files')
-    table.add_argument('files', nargs='+', metavar='FILE', help='what --json wrote')
+    table = kinds.add_parser('table', help='Markdown table of the results in JSON files')
+    table.add_argument('files', nargs='+', metavar='FILE', help='JSON files written by --json')
     table.add_argument(
         '--into', metavar='MD', help='replace what is between <!-- speed:begin --> and :end -->'
     )
@@ -134,14 +151,18 @@ def parse_args() -> argparse.Namespace:
         '--brief',
         nargs='*',
         metavar='WORK',
-        help='ratios of ours to the peers only, for these kinds of work (default: all)',
+        help="only the ratios of our times to the peers', for these kinds of work (default: all)",
     )
     table.set_defaults(command=write_table)
 
-    plan = kinds.add_parser('plan', help='hours and loaders on 1, 8 and 64 GPUs')
-    plan.add_argument('files', nargs='+', metavar='FILE', help='results of data and evaluate')
-    plan.add_argument('--gpu-images-per-second', type=float, help='of a training step on a GPU')
-    plan.add_argument('--cores', type=int, default=16, help='for the loaders of a GPU')
+    plan = kinds.add_parser('plan', help='estimated hours and loader processes on 1, 8 and 64 GPUs')
+    plan.add_argument(
+        'files', nargs='+', metavar='FILE', help='JSON files with results of `data` and `evaluate`'
+    )
+    plan.add_argument(
+        '--gpu-images-per-second', type=float, help='speed of a training step on one GPU'
+    )
+    plan.add_argument('--cores', type=int, default=16, help='CPU cores for the loaders of each GPU')
     plan.add_argument('--into', metavar='MD', help='replace what is between <!-- plan:begin --> …')
     plan.set_defaults(command=write_plan)
     return parser.parse_args()

@@ -9,6 +9,17 @@ from collections.abc import Callable
 
 USER_ERROR = 2
 
+# Choices of tools/benchmark.py. The runtimes of exported models: each is a runtime, the format that
+# it runs, and whether in 8 bits.
+PEERS = ('mmdet', 'mmseg', 'torchvision', 'timm')
+ONNX_RUNTIMES = ('onnxruntime', 'openvino')
+EXPORTED_RUNTIMES = {
+    'onnxruntime': ('onnxruntime', 'onnx', False),
+    'onnxruntime-int8': ('onnxruntime', 'onnx', True),
+    'openvino': ('openvino', 'openvino', False),
+    'openvino-int8': ('openvino', 'openvino', True),
+}
+
 
 def build_parser(description: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(

@@ -27,7 +27,7 @@ SAMPLE_FOLDERS = {
     'VOC masks': 'SegmentationClass',
     'VOC lists': 'ImageSets',
 }
-DATA_SETS = ('voc2007', 'voc2012', 'voc12aug', 'coco2017', 'bccd', 'camvid')
+DATASETS = ('voc2007', 'voc2012', 'voc12aug', 'coco2017', 'bccd', 'camvid')
 
 
 def parse_args() -> argparse.Namespace:
@@ -59,7 +59,7 @@ def parse_args() -> argparse.Namespace:
     )
     unpack.add_argument('archive', help='the file')
     unpack.add_argument('--out', required=True, help='folder to write')
-    unpack.add_argument('--sha256', help='the hash stated by its publisher')
+    unpack.add_argument('--sha256', help='SHA-256 that its publisher states')
     unpack.set_defaults(command=unpack_archive)
     add_fetch(commands)
     add_check(commands)
@@ -77,7 +77,7 @@ def add_fetch(commands: argparse._SubParsersAction) -> None:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     # Not read from the catalogue: importing the package takes seconds.
-    fetch.add_argument('name', choices=DATA_SETS, help='the dataset')
+    fetch.add_argument('name', choices=DATASETS, help='the dataset')
     fetch.add_argument('--out', default='data', help='folder of all datasets')
     fetch.add_argument(
         '--keep-archives', action='store_true', help='keep what was downloaded in OUT/archives'
@@ -86,7 +86,7 @@ def add_fetch(commands: argparse._SubParsersAction) -> None:
         '--mirror',
         default='',
         metavar='URL',
-        help='folder on the web that has the archives, instead of the published addresses',
+        help='URL of a mirror that has the archives by name, instead of the published addresses',
     )
     fetch.set_defaults(command=fetch_data)
 
@@ -102,19 +102,19 @@ def add_check(commands: argparse._SubParsersAction) -> None:
     check.add_argument(
         '--task',
         choices=('det', 'seg', 'both'),
-        help='of a folder: look at boxes (det), masks (seg) or both (default: both)',
+        help='what to check in a folder: boxes (det), masks (seg) or both (default: both)',
     )
     check.add_argument(
         '--layout',
         choices=('coco', 'voc', 'yolo', 'labelme', 'masks'),
-        help='of a folder with several: which to check (default: what suits the task)',
+        help='format to check, if a folder has several (default: the one that suits the task)',
     )
     check.add_argument('--json', metavar='FILE', help='write the findings into this file, too')
     check.set_defaults(command=check_data)
 
 
 def add_convert(commands: argparse._SubParsersAction) -> None:
-    layouts = ('coco', 'voc', 'yolo', 'labelme')
+    formats = ('coco', 'voc', 'yolo', 'labelme')
     convert = commands.add_parser(
         'convert',
         help='convert a dataset with boxes or outlines to another format',
@@ -123,17 +123,17 @@ def add_convert(commands: argparse._SubParsersAction) -> None:
     )
     convert.add_argument('source', metavar='IN', help='dataset folder')
     convert.add_argument('target', metavar='OUT', help='folder to write')
-    convert.add_argument('--to', required=True, choices=layouts, help='layout to write')
+    convert.add_argument('--to', required=True, choices=formats, help='format to write')
     convert.add_argument(
         '--from',
-        dest='layout',
-        choices=layouts,
-        help='layout to read (default: what the folder looks like)',
+        dest='source_format',
+        choices=formats,
+        help='format to read (default: recognised)',
     )
     convert.add_argument(
         '--copy', action='store_true', help='copy the images; by default they are hard links'
     )
-    convert.add_argument('--force', action='store_true', help='replace OUT if it is there')
+    convert.add_argument('--force', action='store_true', help='replace OUT if it exists')
     convert.set_defaults(command=convert_dataset)
 
 
@@ -147,8 +147,8 @@ def add_show(commands: argparse._SubParsersAction) -> None:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     show.add_argument('source', metavar='FOLDER_OR_CONFIG', help='dataset folder or model config')
-    show.add_argument('--split', default='train', help='which images')
-    show.add_argument('--num', type=int, default=16, help='how many images')
+    show.add_argument('--split', default='train', help='split to draw images of')
+    show.add_argument('--num', type=int, default=16, help='number of images')
     show.add_argument('--out', default='sheet.png', help='PNG file to write')
     show.add_argument('--seed', type=int, default=0, help='the same seed gives the same sheet')
     show.add_argument(
@@ -165,10 +165,12 @@ def check_data(args: argparse.Namespace) -> None:
     from mbv2_backbone.workbench.data.check.check import check_config, check_folder
 
     if os.path.isdir(args.source):
-        report = check_folder(args.source, layout=args.layout, task=args.task or 'both')
+        report = check_folder(args.source, format_name=args.layout, task=args.task or 'both')
     else:
         if args.task or args.layout:
-            raise UserError(f'--task and --layout are for folders, but {args.source} is none')
+            raise UserError(
+                f'--task and --layout are for folders, but {args.source} is not a folder'
+            )
         report = check_config(args.source)
     print(report)
     if args.json:
@@ -238,13 +240,13 @@ def convert_dataset(args: argparse.Namespace) -> None:
             args.source,
             args.target,
             to=args.to,
-            layout=args.layout,
+            source_format=args.source_format,
             copy=args.copy,
             force=args.force,
         )
     except OSError as error:
         raise UserError(f'cannot write {args.target}: {error}') from error
-    print(f'{done.source_layout} to {args.to}: {args.target}')
+    print(f'{done.source_format} to {args.to}: {args.target}')
     print(f'{"":8}' + ''.join(f'{title:>10}' for title in ('images', 'empty', 'objects')))
     for split, counts in done.counts.items():
         print(f'{split:8}' + ''.join(f'{number:>10}' for number in counts))

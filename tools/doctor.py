@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Check installation, machine and data for what prevents training; exit code 1 if there is any.
+"""Find what prevents training in installation, machine and data; exit code 1 if anything does.
 
 Examples:
     python tools/doctor.py
@@ -24,7 +24,7 @@ def parse_args() -> argparse.Namespace:
 def main(args: argparse.Namespace) -> None:
     try:
         from mbv2_backbone.workbench.doctor.examine import examine_config, examine_installation
-    except Exception as error:  # a mixture of two stacks can fail in any way
+    except Exception as error:  # mixed stacks can fail in any way
         print(f'error    {type(error).__name__}: {error}')
         print(f"{'':9}fix: in a new environment, pip install -c constraints.txt -e '.[openmmlab]'")
         sys.exit(1)

@@ -24,15 +24,17 @@ def parse_args() -> argparse.Namespace:
         choices=('det', 'seg', 'both'),
         help='detect boxes, segment, or do both with one backbone',
     )
-    parser.add_argument('--out', help='config to write (default: in configs, named by the folder)')
+    parser.add_argument(
+        '--out', help='config to write (default: in configs, named after the folder)'
+    )
     parser.add_argument('--force', action='store_true', help='overwrite an existing config')
     parser.add_argument(
         '--layout',
         choices=('coco', 'voc', 'masks'),
-        help='layout to read where there are several (default: what suits the task)',
+        help='format to read, if a folder has several (default: the one that suits the task)',
     )
-    parser.add_argument('--size', type=int, help='pixels of the longer side of the input')
-    parser.add_argument('--width', type=float, default=1.0, help='width of the backbone')
+    parser.add_argument('--size', type=int, help='longer side of the input in pixels')
+    parser.add_argument('--width', type=float, default=1.0, help='width multiplier of the backbone')
     parser.add_argument('--epochs', type=int, help='passes over the training images')
     parser.add_argument(
         '--pretrained', metavar='FILE', help='weights of the backbone (default: from scratch)'
@@ -49,7 +51,7 @@ def main(args: argparse.Namespace) -> None:
     from mbv2_backbone.workbench.new_config.write import Choices, write_config
 
     choices = Choices(
-        layout=args.layout,
+        format_name=args.layout,
         size=args.size,
         width=args.width,
         passes=args.epochs,

@@ -12,7 +12,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('inputs', nargs='*', help='images, folders, globs, videos')
     parser.add_argument('--out', default='predictions', help='output folder')
     parser.add_argument('--score-thr', type=float, default=0.3, help='minimum score of a box')
-    parser.add_argument('--batch-size', type=int, help='images at a time (default: 8, masks: 1)')
+    parser.add_argument('--batch-size', type=int, help='images at a time (default: 8; 1 for masks)')
     parser.add_argument('--no-draw', action='store_true', help='write predictions.json only')
     parser.add_argument(
         '--features',
@@ -25,7 +25,9 @@ def parse_args() -> argparse.Namespace:
         help='open a web page that predicts on the images dropped on it',
     )
     parser.add_argument('--host', default='127.0.0.1', help='address that --serve listens on')
-    parser.add_argument('--port', type=int, default=7860, help='of --serve; 0 takes a free one')
+    parser.add_argument(
+        '--port', type=int, default=7860, help='port for --serve; 0 picks a free one'
+    )
     parser.add_argument('--cfg-options', nargs='+', metavar='KEY=VALUE', help='config overrides')
     args = parser.parse_args()
     if not args.inputs and not args.serve:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Run a tool of mmdet or mmseg itself, such as their test.py, with our preparation done first."""
+"""Run a tool of mmdet or mmseg itself, such as their test.py, after our preparation."""
 
 import argparse
 
@@ -12,13 +12,13 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         usage=USAGE,
         description=__doc__,
-        epilog='`stock.py mmdet test --help` tells what a tool takes.',
+        epilog='`stock.py mmdet test --help` shows the arguments of a tool.',
     )
-    parser.add_argument('--list', action='store_true', help='list the tools there are')
+    parser.add_argument('--list', action='store_true', help='list the available tools')
     parser.add_argument(
         'command',
         nargs=argparse.REMAINDER,
-        help='toolbox, name of the tool and what that takes; a toolbox and --list list its tools',
+        help='toolbox, tool and the arguments of the tool; with --list, a toolbox',
     )
     args = parser.parse_args()
     if args.command[1:] == ['--list']:

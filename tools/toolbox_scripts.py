@@ -12,9 +12,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from mbv2_backbone.common.messages import UserError
-from mbv2_backbone.compat.prepare import end_joined_process
+from mbv2_backbone.compat.prepare import TOOLBOXES, end_joined_process
 
-TOOLBOXES = ('mmdet', 'mmseg')
 _FIRST = ('', 'analysis_tools')  # tools in these folders keep their bare names if two are the same
 
 

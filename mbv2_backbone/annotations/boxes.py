@@ -25,7 +25,7 @@ def box_problem(xyxy: Sequence[float], image_wh: tuple[int, int] | None = None) 
         image_wh: Width and height of the image, if known.
 
     Returns:
-        `not finite`, `inverted`, `zero area`, `outside the image`, or `None` if the box is sound.
+        `not finite`, `inverted`, `zero area`, `outside the image`, or `None` if the box is valid.
 
     Example:
         >>> box_problem((4, 4, 4, 9)), box_problem((4, 4, 8, 9))
@@ -180,7 +180,7 @@ def check_coco(data: Any) -> None:
             size = entry.get(side)
             if type(size) is not int or not 0 < size <= MAX_PIXELS_ON_SIDE:
                 raise UserError(
-                    f'says that the {side} of {entry["file_name"]} is {size!r}; expected pixels'
+                    f'gives {side} {size!r} for {entry["file_name"]}; expected a number of pixels'
                 )
     for entry in data.get('annotations', []):
         for key in ('image_id', 'category_id'):

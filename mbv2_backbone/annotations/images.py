@@ -20,13 +20,13 @@ _KINDS = {
     '1': 'black and white',
     'L': 'grayscale',
     'LA': 'grayscale with transparency',
-    'P': 'of palette colours',
+    'P': 'palette-coloured',
     'RGBA': 'transparent',
     'CMYK': 'CMYK',
-    'I': 'of more than 8 bits',
-    'I;16': 'of 16 bits',
-    'I;16B': 'of 16 bits',
-    'F': 'of floating point',
+    'I': 'more than 8 bits deep',
+    'I;16': '16-bit',
+    'I;16B': '16-bit',
+    'F': 'floating-point',
 }
 ROUNDING = 1  # pixels by which a box may extend beyond its image without a warning
 
@@ -109,8 +109,8 @@ def _kind(image: Image.Image) -> str:
     # Pillow's mode is RGB for a 16-bit RGB PNG too, but its raw mode tells them apart.
     if image.mode == 'RGB' and image.format == 'PNG' and image.tile:
         packing = image.tile[0][3]
-        return 'of 16 bits' if '16' in str(packing) else ''
-    return '' if image.mode == 'RGB' else _KINDS.get(image.mode, f'of mode {image.mode}')
+        return '16-bit' if '16' in str(packing) else ''
+    return '' if image.mode == 'RGB' else _KINDS.get(image.mode, f'in mode {image.mode}')
 
 
 def _has_end(path: str) -> bool:

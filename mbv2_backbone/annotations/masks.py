@@ -14,10 +14,10 @@ from PIL import Image
 from ..common.messages import UserError
 from .images import decode_image
 
-BACKGROUND = (0, 0, 0)  # colour of label 0 in masks, RGB
+BACKGROUND_COLOUR = (0, 0, 0)  # colour of label 0 in masks, RGB
 
 IGNORED = 255
-VOID_COLOUR = (224, 224, 192)  # PASCAL VOC's cream, between objects
+VOID_COLOUR = (224, 224, 192)  # PASCAL VOC's cream, which marks object borders
 COLOUR_MODES = ('RGB', 'RGBA')
 INDEX_MODES = ('1', 'L', 'P', 'I', 'I;16', 'I;16B')
 
@@ -43,7 +43,7 @@ class Problem(NamedTuple):
 TRANSLUCENT = Problem('has translucent pixels', 'save masks without an alpha channel')
 NO_PALETTE = Problem(
     'stores the classes as colours',
-    "say which, in the order of the classes: dict(type='LoadLabelMap', palette=[(r, g, b), ...])",
+    "give the colours in class order: dict(type='LoadLabelMap', palette=[(r, g, b), ...])",
 )
 
 

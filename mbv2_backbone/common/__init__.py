@@ -1,1 +1,1 @@
-"""Messages, files, downloads and progress, for every part above."""
+"""Shared helpers: messages, files, downloads, progress bars."""

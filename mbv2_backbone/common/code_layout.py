@@ -8,7 +8,7 @@ _LINE_LENGTH = 79  # yapf's limit when it formats configs for mmengine
 
 
 def lay_out(code: str) -> str:
-    """Format assignments of literals and calls; a value too long for a line has one item a line."""
+    """Format assignments of literals and calls; values too long for a line get a line per item."""
     lines = []
     for node in ast.parse(code).body:
         if isinstance(node, ast.Assign):

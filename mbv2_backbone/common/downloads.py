@@ -15,9 +15,9 @@ PAUSE_SECONDS = 1
 _TIMEOUT_SECONDS = 30
 _CHUNK_BYTES = 1 << 18
 # On a terminal one line is rewritten; a log gets lines.
-_SECONDS_AN_UPDATE = 0.2
-_PERCENT_A_LINE = 10
-_BYTES_A_LINE = 10_000_000
+_SECONDS_PER_UPDATE = 0.2
+_PERCENT_PER_LINE = 10
+_BYTES_PER_LINE = 10_000_000
 
 
 class DroppedConnectionError(ConnectionError):
@@ -112,8 +112,8 @@ def _shown(chunks: Iterator[bytes], name: str, done: int, total: int) -> Iterato
             done += len(chunk)
             now = time.monotonic()
             line = _line(name, done, total, (done - begin) / max(now - start, 1e-3))
-            step = 100 * done // total // _PERCENT_A_LINE if total else done // _BYTES_A_LINE
-            if is_terminal and (done == total or now - last_update > _SECONDS_AN_UPDATE):
+            step = 100 * done // total // _PERCENT_PER_LINE if total else done // _BYTES_PER_LINE
+            if is_terminal and (done == total or now - last_update > _SECONDS_PER_UPDATE):
                 print(f'\r{line}\x1b[K', end='', file=sys.stderr, flush=True)
                 last_update = now
             elif not is_terminal and step != last_step:

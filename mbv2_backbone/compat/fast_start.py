@@ -73,7 +73,7 @@ class _Part:
         return lambda: self._make()[self._index].get_dpi()
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith('__'):  # copy asks for these before there is a state
+        if name.startswith('__'):  # `copy` looks these up before the object has state
             raise AttributeError(name)
         return getattr(self._make()[self._index], name)
 

@@ -6,17 +6,9 @@ Versions: mmengine 0.10.7, mmdet 3.3.0, mmsegmentation 1.2.2, onedl-mmengine 0.1
 onedl-mmdetection 3.5.1, onedl-mmsegmentation 1.4.2, torchvision 0.29.
 Delete when: the toolboxes import these packages where they use them, or run on Python 3.15 alone.
 
-On Python 3.15 the interpreter can do it (PEP 810). Two calls then replace the finder, the loader
-and the rewriting; `Registry.get` stays wrapped, and imports inside `try` are never lazy there:
-
-    sys.set_lazy_imports_filter(importer_is_of_a_toolbox_and_imported_is_heavy)
-    sys.set_lazy_imports('all')
-
-They are not used yet, as the toolboxes do not install there. Tried on 2026-11-30 with `pip download
---python-version 3.15 --only-binary=:all:`: torch 2.15.0, torchvision 0.29.2, numpy 2.5.5,
-opencv-python 4.12 and pycocotools 2.0.11 have wheels, but onedl-mmdetection 3.5.1 needs imaug,
-whose newest version, 0.4.3, is for Python below 3.15. All of the official stack has wheels; it was
-never run on a Python above 3.12, and 3.15 was not available to try.
+Python 3.15 can import lazily itself (`lazy import`, PEP 810). `sys.set_lazy_imports('all')` and a
+filter for the heavy packages that a toolbox imports will replace the finder, the loader and the
+rewriting. They cannot be used yet: the toolboxes do not install there (docs/compatibility.md).
 
 What happens: while a file of a toolbox is compiled, its top-level imports of heavy packages move
 into a function `__load_deferred__` of that module, which every function that uses one of their
@@ -41,7 +33,7 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
-_TOOLBOXES = ('mmengine', 'mmcv', 'mmdet', 'mmseg', 'torchvision')
+_IMPORTERS = ('mmengine', 'mmcv', 'mmdet', 'mmseg', 'torchvision')
 _PACKAGES = (
     'albumentations',
     'imagecorruptions',
@@ -112,7 +104,7 @@ class _Finder(MetaPathFinder):
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """Return the spec of a toolbox file that imports something heavy, else None."""
-        if fullname.partition('.')[0] not in _TOOLBOXES:
+        if fullname.partition('.')[0] not in _IMPORTERS:
             return None
         spec = PathFinder.find_spec(fullname, path, target)
         if spec is None or type(spec.loader) is not SourceFileLoader:

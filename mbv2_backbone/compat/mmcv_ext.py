@@ -9,12 +9,13 @@ Every other op of mmcv exists too, and raises a RuntimeError when it is called.
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.ops import nms as torchvision_nms
 from torchvision.ops import roi_align as torchvision_roi_align
+
+# Absolute, because mmcv's `load_ext` finds this file as `mmcv._ext`, whose siblings are mmcv's.
+from mbv2_backbone.compat.mmcv_ext_nms import full_precision, nms, nms_match, softnms  # noqa: F401
 
 HOW_TO_COMPILE = (
     'Install an mmcv wheel built for your torch, or build one with a C++ compiler (and nvcc for '
@@ -42,111 +43,11 @@ def __getattr__(name: str) -> Callable[..., NoReturn]:
 
 
 def get_compiler_version() -> str:
-    """Say that nothing was compiled."""
+    """Return a text in place of the version of a compiler."""
     return 'none (mmcv._ext is the torchvision stand-in of mbv2_backbone)'
 
 
 get_compiling_cuda_version = get_compiler_version
-
-
-def _full(tensor: Tensor) -> Tensor:
-    """Raise the dtype to at least float32; float64 stays."""
-    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
-
-
-def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
-    """Greedy NMS; boxes (N, 4) xyxy, scores (N,); a width is `x2 - x1 + offset`.
-
-    Returns:
-        The indices (K,) that are kept, by descending score.
-    """
-    boxes = _full(boxes)
-    boxes = torch.cat([boxes[:, :2], boxes[:, 2:] + offset], dim=1)
-    # mmcv compares in the dtype of the boxes: an IoU of 0.6 is not above a threshold of 0.6.
-    threshold = boxes.new_tensor(iou_threshold, device='cpu').item()
-    return torchvision_nms(boxes, scores.to(boxes.dtype), threshold)
-
-
-def _iou(box: np.ndarray, boxes: np.ndarray, offset: int) -> np.ndarray:
-    """IoU (N,) of one xyxy box (4,) with boxes (N, 4); 0 where the union is empty."""
-    width = np.minimum(box[2], boxes[:, 2]) - np.maximum(box[0], boxes[:, 0]) + offset
-    height = np.minimum(box[3], boxes[:, 3]) - np.maximum(box[1], boxes[:, 1]) + offset
-    inter = width.clip(min=0) * height.clip(min=0)
-    area = (box[2] - box[0] + offset) * (box[3] - box[1] + offset)
-    areas = (boxes[:, 2] - boxes[:, 0] + offset) * (boxes[:, 3] - boxes[:, 1] + offset)
-    union = area + areas - inter
-    return np.divide(inter, union, out=np.zeros_like(inter), where=union > 0)
-
-
-def softnms(
-    boxes: Tensor,
-    scores: Tensor,
-    dets: Tensor,
-    iou_threshold: float,
-    sigma: float,
-    min_score: float,
-    method: int,
-    offset: int,
-) -> Tensor:
-    """Soft-NMS; boxes (N, 4) xyxy, scores (N,); method 0 naive, 1 linear, 2 gaussian.
-
-    Fills the first K rows of `dets` (N, 5) with the kept boxes and their lowered scores, in the
-    order in which they were picked.
-
-    Returns:
-        The indices (K,) that are kept.
-    """
-    coords = _full(boxes.detach()).numpy()
-    left = _full(scores.detach()).numpy().copy()
-    order = np.arange(len(coords))
-    picked = 0
-    while picked < len(order):
-        best = picked + int(left[order[picked:]].argmax())
-        order[[picked, best]] = order[[best, picked]]
-        rest = order[picked + 1 :]
-        iou = _iou(coords[order[picked]], coords[rest], offset)
-        if method == 2:
-            left[rest] *= np.exp(-(iou * iou) / sigma)
-        else:
-            decay = 1 - iou if method == 1 else 0
-            left[rest] *= np.where(iou >= iou_threshold, decay, 1).astype(left.dtype)
-        picked += 1
-        order = _drop_low(order, left[order] < min_score, picked)
-    # A score below min_score from the start is still picked if no other box comes first.
-    kept = torch.from_numpy(order)
-    dets[: len(kept), :4] = boxes.detach()[kept].to(dets)
-    dets[: len(kept), 4] = torch.from_numpy(left)[kept].to(dets)
-    return kept
-
-
-def _drop_low(order: np.ndarray, low: np.ndarray, start: int) -> np.ndarray:
-    """Drop the low entries from `start` on and fill each hole from the end, as mmcv does.
-
-    The order matters only for equal scores: the first one is picked.
-    """
-    low[:start] = False
-    size = len(order) - int(low.sum())
-    holes = np.flatnonzero(low[:size])
-    fillers = size + np.flatnonzero(~low[size:])
-    order[holes] = order[fillers[::-1]]
-    return order[:size]
-
-
-def nms_match(dets: Tensor, iou_threshold: float) -> list[list[int]]:
-    """Group boxes by NMS; dets (N, 5) xyxy and score.
-
-    Returns:
-        One list for each kept box: its index, then those it suppressed, by descending score.
-    """
-    coords = _full(dets.detach())[:, :4].numpy()
-    order = dets[:, 4].sort(descending=True, stable=True).indices.numpy()
-    groups = []
-    while len(order):
-        kept, order = order[0], order[1:]
-        matched = _iou(coords[kept], coords[order], 0) >= iou_threshold
-        groups.append([int(kept), *order[matched].tolist()])
-        order = order[~matched]
-    return groups
 
 
 def roi_align_forward(
@@ -168,7 +69,7 @@ def roi_align_forward(
     `argmax_y` and `argmax_x`; 1 is the average. A bin without samples (an empty RoI) gives 0.
     """
     size = (aligned_height, aligned_width)
-    input, rois = _full(input), _full(rois).to(_full(input).dtype)
+    input, rois = full_precision(input), full_precision(rois).to(full_precision(input).dtype)
     if pool_mode == 1:
         out = torchvision_roi_align(input, rois, size, spatial_scale, sampling_ratio, aligned)
         output.copy_(out)
@@ -199,7 +100,10 @@ def roi_align_backward(
 ) -> None:
     """Add the gradient of `roi_align_forward` to grad_input (B, C, H, W)."""
     size = (aligned_height, aligned_width)
-    grad_output, rois = _full(grad_output), _full(rois).to(_full(grad_output).dtype)
+    grad_output, rois = (
+        full_precision(grad_output),
+        full_precision(rois).to(full_precision(grad_output).dtype),
+    )
     # Bilinear sampling is linear in the input, so the gradient at zero is the gradient anywhere.
     zero = torch.zeros_like(grad_input, dtype=grad_output.dtype).requires_grad_()
     if pool_mode == 1:
@@ -261,7 +165,7 @@ def roi_pool_forward(
     output.zero_()
     argmax.fill_(-1)
     height, width = input.shape[2:]
-    input, rois = _full(input), _full(rois).to(_full(input).dtype)
+    input, rois = full_precision(input), full_precision(rois).to(full_precision(input).dtype)
     near, far = rois[:, 1:3] * spatial_scale, (rois[:, 3:] + 1) * spatial_scale
     valid = (far > near).all(dim=1, keepdim=True)
     x_index, x_inside = _pool_bins(near[:, 0], far[:, 0], pooled_width, width)
@@ -311,8 +215,8 @@ def roi_pool_backward(
     plane = rois[:, :1].long() * channels + torch.arange(channels, device=rois.device)
     flat = plane[:, :, None, None] * (height * width) + argmax
     found = argmax >= 0
-    grad = _full(grad_output).new_zeros(batch * channels * height * width)
-    grad.index_add_(0, flat[found], _full(grad_output)[found])
+    grad = full_precision(grad_output).new_zeros(batch * channels * height * width)
+    grad.index_add_(0, flat[found], full_precision(grad_output)[found])
     grad_input += grad.view_as(grad_input).to(grad_input.dtype)
 
 
@@ -324,7 +228,7 @@ def _focal_terms(
     A target outside [0, C) is background: its row holds negatives only, and `weight`, which is
     per target class, counts as 1 there.
     """
-    logits = _full(input)
+    logits = full_precision(input)
     num_classes = logits.shape[1]
     positive = target[:, None] == torch.arange(num_classes, device=target.device)
     sign = torch.where(positive, 1.0, -1.0).to(logits)

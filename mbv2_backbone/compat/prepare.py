@@ -26,7 +26,7 @@ from . import packages as compat_packages
 # Environment variable: 1 turns the fast start on for every program, 0 off. If unset, our
 # tools set it to 1 for themselves and for the processes that they start.
 FAST_START = 'MBV2_BACKBONE_FAST_START'
-_TOOLBOXES = ('mmdet', 'mmseg')
+TOOLBOXES = ('mmdet', 'mmseg')
 
 
 def prepare() -> None:
@@ -84,7 +84,7 @@ class _ExtFinder(MetaPathFinder):
         self.early_modules = [
             module
             for name, module in list(sys.modules.items())
-            if name.split('.')[0] in ('mmcv', *_TOOLBOXES) and module is not None
+            if name.split('.')[0] in ('mmcv', *TOOLBOXES) and module is not None
         ]
 
     def find_spec(
@@ -179,7 +179,7 @@ def _guarded_imports(module: ModuleType) -> Iterator[tuple[str, set[str], CodeTy
             continue
         imports = [child for child in node.body if isinstance(child, ast.ImportFrom)]
         roots = {(child.module or '').split('.')[0] for child in imports}
-        for root in ('mmcv', *_TOOLBOXES):
+        for root in ('mmcv', *TOOLBOXES):
             if root in roots and find_spec(root) is not None:
                 names = {alias.asname or alias.name for child in imports for alias in child.names}
                 body = ast.Module(body=list(imports), type_ignores=[])
@@ -223,13 +223,13 @@ def _history_buffer_statistic(owner: type, name: str) -> Any:
     """Replace `getattr` in a pickle, only for the statistics that every HistoryBuffer has.
 
     Raises:
-        ValueError: the pickle asks for anything else.
+        ValueError: the pickle reads anything else.
     """
     from mmengine.logging.history_buffer import HistoryBuffer
 
     if owner is not HistoryBuffer or name not in ('min', 'max', 'current', 'mean'):
         raise ValueError(
-            f'The checkpoint asks for the attribute {name!r} of {owner!r}; expected a statistic of '
+            f'The checkpoint reads the attribute {name!r} of {owner!r}; expected a statistic of '
             'HistoryBuffer. Load it only if you trust it, with torch.load(weights_only=False).'
         )
     return getattr(owner, name)

@@ -1,4 +1,4 @@
-"""Exported models: made by `tools/export.py`, run by `Predictor`, which needs no torch."""
+"""Run exported models with `Predictor`; needs no torch."""
 
 from .predictor import Prediction, Predictor
 

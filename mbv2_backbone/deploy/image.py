@@ -13,7 +13,7 @@ from .metadata import InputRules
 _BLOCK = 1 << 16  # pixels that are computed at a time, which bounds the memory
 
 
-def read_image(path: str | PathLike) -> np.ndarray:
+def load_rgb(path: str | PathLike) -> np.ndarray:
     """Read a file as `(H, W, 3)` uint8 RGB, rotated by its EXIF data. Needs Pillow.
 
     Raises:

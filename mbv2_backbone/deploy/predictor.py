@@ -9,7 +9,7 @@ from os import PathLike
 import numpy as np
 
 from ..common.messages import UserError
-from .image import Placement, check_image, place, read_image
+from .image import Placement, check_image, load_rgb, place
 from .metadata import Metadata
 from .nms import select_boxes
 from .runtimes import load_runtime
@@ -74,7 +74,7 @@ class Predictor:
     def predict(self, images: Sequence[str | PathLike | np.ndarray]) -> list[Prediction]:
         """Predict on several images, in one call of the network where the file allows it."""
         arrays = [
-            check_image(read_image(image) if isinstance(image, (str, PathLike)) else image)
+            check_image(load_rgb(image) if isinstance(image, (str, PathLike)) else image)
             for image in images
         ]
         return self.predict_placed([place(array, self.metadata) for array in arrays])

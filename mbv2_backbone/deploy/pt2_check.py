@@ -57,7 +57,7 @@ def _check_records(archive: zipfile.ZipFile) -> None:
     # torch looks up records without regard to case, and may find a different one than zipfile.
     twice = [name for name, count in Counter(map(str.lower, names)).items() if count > 1]
     if twice:
-        raise ValueError(f'{twice[0]} is in it more than once')
+        raise ValueError(f'{twice[0]} occurs in it more than once')
     raw, pickled = _tensor_records(archive)
     for name in names:
         if name.lower() not in pickled:
@@ -88,18 +88,18 @@ def _check_pickle(name: str, data: bytes) -> None:
         torch.load(io.BytesIO(data), weights_only=True)
     except Exception as error:
         reason = first_line(error)
-        raise ValueError(f'{name} in it holds more than tensors ({reason})') from error
+        raise ValueError(f'its record {name} contains more than tensors ({reason})') from error
 
 
 def _check_graph(name: str, graph: Any) -> None:
     for key, value in _entries(graph):
         if key == 'guards_code' and value:
-            raise ValueError(f'{name} in it holds code of its own: {str(value)[:80]}')
+            raise ValueError(f'its record {name} contains code: {str(value)[:80]}')
         is_function = key == 'target' and str(value).startswith(_FUNCTIONS)
         if is_function and not _TARGET.fullmatch(value):
-            raise ValueError(f'{name} in it calls {value}, which is no operator of torch')
+            raise ValueError(f'its record {name} calls {value}, which is not a torch operator')
         if key == 'expr_str' and not _is_size(value):
-            raise ValueError(f'{name} in it has the size {str(value)[:80]}, which may be code')
+            raise ValueError(f'its record {name} has the size {value!s:.80}, which could be code')
 
 
 def _entries(node: Any) -> Iterator[tuple[str, Any]]:

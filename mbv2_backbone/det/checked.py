@@ -1,4 +1,4 @@
-"""Shared base of the COCO and VOC datasets that report invalid annotations."""
+"""Base class of the COCO and VOC datasets, which reports invalid annotations."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ class CheckedDatasetMixin:
         """Read the annotations, then log what is wrong with them.
 
         Raises:
-            UserError: If they list no image.
+            UserError: If they list no images.
         """
         self.dropped_boxes: list[tuple[str, Any, str]] = []
         self.cut_boxes: list[tuple[str, Any, str]] = []
         data_list = super().load_data_list()
         if not data_list:
-            raise UserError(f'{self.ann_file} names no image')
+            raise UserError(f'{self.ann_file} lists no images')
         self._warn_of('Dropped', 'box(es)', 'that cannot be used for training', self.dropped_boxes)
         self._warn_of('Cut', 'box(es)', 'at the edges of their images', self.cut_boxes)
         return data_list
@@ -53,8 +53,8 @@ class CheckedDatasetMixin:
         kept = super().filter_data()
         if not kept:
             raise UserError(
-                f'none of the {len(self.data_list)} images of {self.ann_file} is left by '
-                f'filter_cfg={self.filter_cfg}'
+                f'filter_cfg={self.filter_cfg} leaves none of the {len(self.data_list)} images of '
+                f'{self.ann_file}'
             )
         ids = {info['img_id'] for info in kept}
         min_size = (self.filter_cfg or {}).get('min_size', 0)

@@ -42,7 +42,7 @@ class CheckedCocoDataset(CheckedDatasetMixin, CocoDataset):
 
     Raises:
         UserError: If the file cannot be read; if an id occurs twice; if it lacks some of the
-            classes or has them in another order, for which mmdet would assign labels of other
+            classes or lists them in a different order, for which mmdet would assign labels of other
             classes.
     """
 
@@ -62,14 +62,14 @@ class CheckedCocoDataset(CheckedDatasetMixin, CocoDataset):
         if missing:
             raise UserError(
                 f'{self.ann_file} has no category {", ".join(map(repr, missing[:6]))}; its '
-                f'categories are {", ".join(names)}. Set `classes` in the config to those that '
-                f'are meant'
+                f'categories are {", ".join(names)}. Set `classes` in the config to the ones you '
+                f'want'
             )
         ordered = [name for name in names if name in classes]
         if ordered != classes:
             raise UserError(
-                f'{self.ann_file} has its categories in another order than the config, and mmdet '
-                f'numbers them by the file; set `classes = {tuple(ordered)}` in the config'
+                f'{self.ann_file} lists its categories in a different order than the config, and '
+                f'mmdet numbers them in file order; set `classes = {tuple(ordered)}` in the config'
             )
         return coco
 
@@ -153,7 +153,7 @@ class CheckedVOCDataset(CheckedDatasetMixin, VOCDataset):
             raise UserError(
                 f'no object of {self.ann_file} is of the classes '
                 f'{", ".join(self.metainfo["classes"])}; the files name {counted(others)}. Set '
-                f'`classes` in the config to those that are meant'
+                f'`classes` in the config to the ones you want'
             )
         warn_of_other_classes(self.ann_file, self._other_classes)
         return self._each_once(data_list)
@@ -184,8 +184,7 @@ class CheckedVOCDataset(CheckedDatasetMixin, VOCDataset):
             wh = facts.seen_wh
             if facts.error:
                 self._broken_files.append(
-                    f'{img_info["xml_path"]} does not say how large its image is, and that '
-                    f'{facts.error}'
+                    f'{img_info["xml_path"]} has no image size, and the image {facts.error}'
                 )
         info['width'], info['height'] = wh
         for item in objects:

@@ -1,4 +1,4 @@
-"""Shared base of our decode heads, which check the output stride of their feature map."""
+"""Base class of our decode heads, which checks the output stride of their feature map."""
 
 from __future__ import annotations
 

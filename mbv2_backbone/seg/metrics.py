@@ -9,7 +9,7 @@ import numpy as np
 from mmseg.evaluation import IoUMetric
 from mmseg.registry import METRICS
 
-from ..annotations.masks import BACKGROUND, write_palette_png
+from ..annotations.masks import BACKGROUND_COLOUR, write_palette_png
 from ..common.files import result_path
 
 
@@ -43,7 +43,7 @@ class ClassIoUMetric(IoUMetric):
             labels = sample['pred_sem_seg']['data'].squeeze(0).cpu().numpy().astype(np.uint8)
             colours = palette
             if sample.get('reduce_zero_label', False):
-                labels, colours = labels + np.uint8(1), [BACKGROUND, *palette]
+                labels, colours = labels + np.uint8(1), [BACKGROUND_COLOUR, *palette]
             path = result_path(sample['img_path'], self.image_root, self.mask_dir, '.png')
             write_palette_png(path, labels, colours)
 

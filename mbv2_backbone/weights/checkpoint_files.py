@@ -64,7 +64,7 @@ def _describe(head: bytes) -> str:
         return 'it is a Git LFS pointer. Run git lfs pull'
     text = head.decode('utf-8', errors='ignore')
     if text.isprintable() or all(c.isprintable() or c.isspace() for c in text[:-1]):
-        return f'it is a text that begins with {text[:40]!r}'
+        return f'it is text that begins with {text[:40]!r}'
     return 'its first bytes are of no known type (.pth, .pt, .safetensors, .h5, .keras)'
 
 

@@ -52,7 +52,7 @@ def unwrap(checkpoint: Mapping[str, Any]) -> tuple[dict[str, Tensor], tuple[str,
             inner = inner.state_dict()
         if isinstance(inner, Mapping) and any(isinstance(v, Tensor) for v in inner.values()):
             if 'ema_state_dict' in checkpoint:
-                note = "'state_dict' is mmengine's averaged weights ('ema_state_dict' the others)"
+                note = "'state_dict' holds mmengine's averaged weights, 'ema_state_dict' the others"
             notes += [note] if note else []
             checkpoint = inner
             break

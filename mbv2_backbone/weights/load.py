@@ -152,8 +152,8 @@ def _select(
         last = [tap for tap in TAP_NAMES if any(n.startswith(f'{tap}.') for n in converted)][-1]
         raise ValueError(
             f'{len(missing)} of the {len(own)} tensors of the backbone are not in the checkpoint '
-            f'({report.layout} layout): {first_names(missing)}. It ends with {last}; take other '
-            f'weights, or out_indices that end there, or strict=False to keep those random'
+            f'({report.layout} layout): {first_names(missing)}. It ends with {last}; use other '
+            f'weights, or end out_indices there, or strict=False to leave these tensors random'
         )
     return {n: converted[n] for n in own if n in converted}, missing
 

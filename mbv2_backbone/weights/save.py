@@ -16,7 +16,7 @@ from .layouts import torchvision_names as torchvision
 from .outcome import Report
 
 TARGETS = {module.LAYOUT.name: module.LAYOUT for module in (mmdet, torchvision, timm)}
-SUFFIXES = ('.pth', '.pt', '.safetensors')
+WEIGHT_SUFFIXES = ('.pth', '.pt', '.safetensors')
 
 
 def save(
@@ -41,15 +41,15 @@ def save(
     path = Path(path).expanduser()
     if to not in TARGETS:
         raise ValueError(f'cannot write the layout {to!r}; it can be {", ".join(TARGETS)}')
-    if path.suffix not in SUFFIXES:
-        raise ValueError(f'cannot write {path}; its suffix can be {", ".join(SUFFIXES)}')
+    if path.suffix not in WEIGHT_SUFFIXES:
+        raise ValueError(f'cannot write {path}; its suffix can be {", ".join(WEIGHT_SUFFIXES)}')
     if not path.parent.is_dir():
         raise ValueError(f'cannot write {path}; the folder {path.parent} does not exist')
     layout, origin = TARGETS[to], report.origin
     if layout is not mmdet.LAYOUT and origin.padding != layout.padding:
         raise ValueError(
-            f"these weights were trained with padding='{origin.padding}', which {to} cannot do: "
-            f'its numbers would be others. Convert to mmdet, and set padding in the backbone'
+            f"these weights were trained with padding='{origin.padding}', which {to} does not "
+            f'support: its outputs would differ. Convert to mmdet, and set padding in the backbone'
         )
     tensors = {name: t.contiguous() for name, t in layout.from_ours(converted).items()}
     with replaced_whole(path) as partial:

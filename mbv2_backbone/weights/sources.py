@@ -60,7 +60,7 @@ def fetch(address: str | PathLike[str]) -> Path:
 def _look_up(name: str, table: dict[str, str], where: str) -> str:
     if name not in table:
         near = [known for known in table if 'mobilenet_v2' in known.lower()]
-        raise ValueError(f'{where} has no {name!r}; of MobileNetV2 it has {", ".join(near)}')
+        raise ValueError(f'{where} has no {name!r}; its MobileNetV2 models are {", ".join(near)}')
     return table[name]
 
 

@@ -93,7 +93,7 @@ def find_checkpoint(name: str, work_dir: str | PathLike[str]) -> str:
     if path is None:
         others = ', '.join(sorted(file.name for file in Path(work_dir).glob('*.pth')))
         raise UserError(
-            f'no {name} checkpoint in {work_dir}; there is {others or "none at all"}. Train first, '
+            f'no {name} checkpoint in {work_dir}; found: {others or "none"}. Train first, '
             f'name a file, or give the --work-dir of the run'
         )
     return path

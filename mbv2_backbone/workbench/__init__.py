@@ -1,1 +1,1 @@
-"""From config to run: read a config, adapt it to the machine, check it and run it."""
+"""All that is not the plugin: training, evaluation, prediction, datasets, export, reports."""

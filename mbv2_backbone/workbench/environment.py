@@ -1,4 +1,4 @@
-"""Versions of the packages, and the name of the CPU, used for a measurement."""
+"""Package versions and CPU name, recorded with every measurement."""
 
 from __future__ import annotations
 

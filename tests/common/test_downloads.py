@@ -53,7 +53,7 @@ def test_a_terminal_gets_one_line(site, tmp_path, monkeypatch):
 
 
 def test_an_unknown_length(site, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(downloads, '_BYTES_A_LINE', 1_000_000)
+    monkeypatch.setattr(downloads, '_BYTES_PER_LINE', 1_000_000)
     site.says_length = False
     get(site, tmp_path / 'a')
     assert (tmp_path / 'a').read_bytes() == CONTENT

@@ -34,7 +34,7 @@ def test_coco_files_that_would_mislead_are_refused(tmp_path):
     refused(dict(good, annotations=good['annotations'] * 2), 'several annotations with the id 0, 1')
     refused(dict(good, categories=[cat, dict(dog, id=1)]), 'several categories with the id 1')
     refused(dict(good, categories=[cat, dict(cat, id=2)]), "several categories named 'cat'")
-    refused(dict(good, images=[dict(good['images'][0], width=0)]), 'width of a.jpg is 0')
+    refused(dict(good, images=[dict(good['images'][0], width=0)]), 'width 0 for a.jpg')
     refused(dict(good, annotations=[dict(id=1, bbox=[1, 1, 2, 2])]), 'without image_id')
     refused(dict(good, categories=[cat, dog]), 'a different order', classes=('dog', 'cat'))
     coco(tmp_path, dict(good, categories=[cat, dog]), classes=('cat', 'dog'))

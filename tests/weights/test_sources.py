@@ -188,7 +188,7 @@ def test_short_names_lead_to_the_toolboxes_addresses(site, weights, monkeypatch,
 
 
 def test_unknown_short_names():
-    with pytest.raises(ValueError, match=r'torchvision has no .*it has mobilenet_v2'):
+    with pytest.raises(ValueError, match=r'torchvision has no .*models are mobilenet_v2'):
         fetch('torchvision://mobilenet_v9')
     with pytest.raises(ValueError, match=r'open-mmlab has no .*mmdet/mobilenet_v2'):
         fetch('open-mmlab://mobilenet')

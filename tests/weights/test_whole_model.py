@@ -36,5 +36,5 @@ def test_a_missing_checkpoint_is_reported(name, tmp_path):
         find_checkpoint(name, tmp_path / 'nothing')
     write(tmp_path, 'epoch_2.pth')
     if name == 'best':
-        with pytest.raises(UserError, match=r'there is epoch_2\.pth'):
+        with pytest.raises(UserError, match=r'found: epoch_2\.pth'):
             find_checkpoint(name, tmp_path)

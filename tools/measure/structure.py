@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Count what the structure of the package is judged by: lines, doors, circles, upward imports.
+"""Measure the structure of the package: lines, entries, import circles, upward imports.
 
 Every import counts: late ones inside functions, those for type checkers, and `import_module` of a
 literal name.

@@ -1,4 +1,4 @@
-"""mmdetection's `MobileNetV2`, which has the same names as ours."""
+"""mmdetection's `MobileNetV2`; our backbone uses the same names."""
 
 from __future__ import annotations
 

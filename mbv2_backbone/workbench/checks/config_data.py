@@ -19,11 +19,11 @@ from .broken_images import MAX_BROKEN
 from .finding import Finding
 from .image_files import check_samples, samples_of
 
-SPLITS = ('train', 'val')
+CHECKED_SPLITS = ('train', 'val')
 
 
 def check_config_data(
-    cfg: Config, summary: ConfigSummary, splits: Sequence[str] = SPLITS
+    cfg: Config, summary: ConfigSummary, splits: Sequence[str] = CHECKED_SPLITS
 ) -> list[Finding]:
     """Check the classes, paths, annotations, images and masks of a config's data."""
     findings = []
@@ -87,8 +87,9 @@ def check_boxes(split: str, dataset: Any) -> list[Finding]:
     if not dropped:
         return []
     reasons = Counter(problem for *_, problem in dropped)
+    effect = 'are dropped' if is_checked else 'make the loss wrong or NaN'
     lines = [
-        f'{split}: {len(dropped)} boxes {"are dropped" if is_checked else "spoil the loss"}: '
+        f'{split}: {len(dropped)} boxes {effect}: '
         + ', '.join(f'{count} {reason}' for reason, count in reasons.items())
     ]
     lines += first_lines([f'{file}: {box} {what}' for file, box, what in dropped])

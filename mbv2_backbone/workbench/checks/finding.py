@@ -1,4 +1,4 @@
-"""The result of a check."""
+"""One finding of a check: its level, its message and how to fix it."""
 
 from __future__ import annotations
 

@@ -17,9 +17,9 @@ NETWORKS = ('backbone', 'neck', 'bbox_head', 'decode_head')
 _COMPILERS = dict(darwin='clang++', win32='cl')  # the default is g++
 
 
-@step('compile', 'The networks alone are compiled; mmengine would compile the whole step.')
+@step('compile', 'Only the networks are compiled; mmengine would compile the whole training step.')
 def leave_out_compile(cfg: Config) -> None:
-    """Remove `compile` from a config in place; mmengine's whole step would have graph breaks."""
+    """Remove `compile` from a config; mmengine's whole step would have graph breaks."""
     cfg.pop('compile', None)
 
 

@@ -12,9 +12,9 @@ from .read import type_name, walk
 from .summary import ConfigSummary
 
 
-@step('metrics', 'Our metrics give the figures of the stock ones faster, and more of them.')
+@step('metrics', 'Our metrics compute the stock metrics faster, and add some.')
 def use_own_metrics(cfg: Config) -> None:
-    """Replace the stock metrics with ours, which give the same numbers and more, in place."""
+    """Replace the stock metrics with ours, which give the same numbers and more."""
     for split in ('val', 'test'):
         for metric in walk(cfg.get(f'{split}_evaluator')):
             kind = metric.get('type')
@@ -30,7 +30,7 @@ def use_own_metrics(cfg: Config) -> None:
 
 @step('drawings', 'Predictions are drawn into the folder of --show-dir.')
 def draw_into(cfg: Config, folder: str, summary: ConfigSummary) -> None:
-    """Make a test write drawings of the predictions to a folder; changes `cfg` in place."""
+    """Make a test write drawings of the predictions to a folder."""
     if summary.task != 'det':
         hook = dict(type='PictureHook', folder=folder, image_root=image_root(summary))
         cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), hook]
@@ -44,7 +44,7 @@ def draw_into(cfg: Config, folder: str, summary: ConfigSummary) -> None:
 
 @step('predictions', 'Predictions are written to the file or the folder of --out.')
 def dump_into(cfg: Config, out: str, summary: ConfigSummary) -> None:
-    """Make a test write predictions to a `.pkl` file or, as masks, to a folder; in place."""
+    """Make a test write predictions to a `.pkl` file or, as masks, to a folder."""
     evaluators = cfg.test_evaluator
     evaluators = list(evaluators) if isinstance(evaluators, (list, tuple)) else [evaluators]
     task, is_pickle = summary.task, out.endswith(('.pkl', '.pickle'))

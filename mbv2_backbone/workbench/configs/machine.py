@@ -121,9 +121,9 @@ def detect_machine(*, amp: bool | None = None, channels_last: bool | None = None
     )
 
 
-@step('processes', 'How the processes of a run are started, and how they join.')
+@step('processes', 'Sets the launcher and how the processes communicate.')
 def launch(cfg: Config, launcher: str, machine: Machine) -> None:
-    """Write the launcher and the settings for several processes into a config, in place.
+    """Write the launcher and the settings for several processes into a config.
 
     Args:
         cfg: The config.
@@ -137,9 +137,9 @@ def launch(cfg: Config, launcher: str, machine: Machine) -> None:
     cfg.get('visualizer', {}).pop('name', None)
 
 
-@step('machine', 'Device, processes, precision and loader workers are those that fit this machine.')
+@step('machine', 'Device, processes, precision and loader workers fit this machine.')
 def fit_machine(cfg: Config, machine: Machine) -> None:
-    """Write a machine's settings into a config, in place."""
+    """Write a machine's settings into a config."""
     cfg.setdefault('default_hooks', {})['runtime_info'] = dict(type='DeferredRuntimeInfoHook')
     optimizer = cfg.get('optim_wrapper', {}).get('optimizer', {})
     if optimizer.get('type') in FUSED_OPTIMIZERS and not optimizer.get('foreach'):

@@ -44,9 +44,9 @@ def file_palette(dataset: dict) -> Palette | None:
     return meta.get('seg_palette') or own.get('palette') or meta.get('palette')
 
 
-@step('palettes', 'Our loader of label maps tells classes by the colours of their dataset.')
+@step('palettes', "Masks stored as colours are decoded with the dataset's palette.")
 def fill_palettes(cfg: Config) -> None:
-    """Give each `LoadLabelMap` without a palette that of its dataset, in place."""
+    """Give each `LoadLabelMap` without a palette that of its dataset."""
     for dataset in datasets_of(cfg):
         for transform in walk(dataset.get('pipeline')):
             if type_name(transform).endswith('LoadLabelMap') and transform.get('palette') is None:

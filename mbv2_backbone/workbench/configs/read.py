@@ -96,9 +96,9 @@ def task_of(cfg: Config) -> str:
     return 'seg' if cfg.get('default_scope') == 'mmseg' else 'det'
 
 
-@step('classes', 'One list of classes at the top drives every head and every dataset.')
+@step('classes', 'One list of classes at the top sets the classes of every head and dataset.')
 def spread_classes(cfg: Config) -> None:
-    """Copy a top-level `classes` (and `palette`) to the heads and the datasets, in place.
+    """Copy a top-level `classes` (and `palette`) to the heads and the datasets.
 
     Without a top-level `classes` nothing is changed. Evaluators take their classes from the
     dataset. In a joint model `seg_classes` (and `seg_palette`) are those of the masks; by default
@@ -142,9 +142,9 @@ def _class_names(names: Sequence[str], key: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-@step('output stride', 'The heads follow the output stride of the backbone.')
+@step('output stride', "Decode heads take the backbone's output stride.")
 def match_output_stride(cfg: Config) -> None:
-    """Set the output stride of decode heads that have one to the backbone's, in place.
+    """Set the output stride of decode heads that have one to the backbone's.
 
     So a single override, `model.backbone.output_stride=8`, evaluates at another stride.
     """

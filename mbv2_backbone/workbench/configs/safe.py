@@ -36,11 +36,11 @@ def check_is_data(path: str) -> None:
         if '::' in base:  # a config of an installed toolbox
             if '::/' in base or '..' in base.replace('\\', '/').split('/'):
                 raise UserError(
-                    f'{path} is based on {base}, which leaves the package; name a config in it'
+                    f'{path} has the base {base}, which is outside the package; name a config in it'
                 )
             continue
         if not is_data(base):
-            raise UserError(f'{path} is based on {base}, which is code; base it on JSON or YAML')
+            raise UserError(f'{path} has the base {base}, a Python file; base it on JSON or YAML')
         check_is_data(osp.join(osp.dirname(path), base))
 
 
@@ -68,14 +68,14 @@ def _check(path: str, node: Any) -> None:
         kind = node.get('type')
         if isinstance(kind, str) and not _TYPE.fullmatch(kind):
             raise UserError(
-                f'{path} asks for type={kind!r}; a JSON or YAML config may name what is '
-                f'registered, such as mmdet.SSDNeck, and no other code'
+                f'{path} has type={kind!r}; a JSON or YAML config may only name registered types, '
+                f'such as mmdet.SSDNeck'
             )
         for name in _imports(node):
             if name.split('.')[0] not in PACKAGES:
                 raise UserError(
-                    f'{path} imports {name!r}; a JSON or YAML config may import of '
-                    f'{", ".join(PACKAGES)} only. If you trust it, write it as a .py config'
+                    f'{path} imports {name!r}; a JSON or YAML config may import only from '
+                    f'{", ".join(PACKAGES)}. If you trust it, write it as a .py config'
                 )
         node = list(node.values())
     if isinstance(node, list):

@@ -60,15 +60,15 @@ def find_start(
     return Start(load_from)
 
 
-@step('start', 'Weights, or a whole run to continue, come from this checkpoint.')
+@step('start', 'Sets the checkpoint to start or resume from.')
 def start_from(cfg: Config, start: Start) -> None:
-    """Write the start of a run into its config, in place."""
+    """Write the start of a run into its config."""
     cfg.resume, cfg.load_from = start.is_resumed, start.checkpoint
 
 
-@step('learning rate', 'It grows with the real batch size, as --auto-scale-lr asks.')
+@step('learning rate', 'Scales the learning rate with the real batch size (--auto-scale-lr).')
 def scale_lr(cfg: Config) -> None:
-    """Make mmengine scale the learning rate; changes `cfg` in place.
+    """Make mmengine scale the learning rate.
 
     Raises:
         UserError: If the config does not say which batch size its learning rate is for.

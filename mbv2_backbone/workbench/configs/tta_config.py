@@ -20,7 +20,7 @@ META_KEYS = (
 
 @step('test-time augmentation', 'Predictions of several views of each image are merged.')
 def use_tta(cfg: Config, scales: Sequence[float] = ()) -> None:
-    """Make a test predict on augmented images and merge the predictions; changes `cfg` in place.
+    """Make a test predict on augmented images and merge the predictions.
 
     `FusedDetTTAModel` averages the boxes of one object over all views; mmseg's `SegTTAModel`
     averages the probabilities of each pixel.

@@ -21,7 +21,7 @@ class Findings:
 
     Attributes:
         problems: What is wrong with the input, by file.
-        notes: What the new layout cannot hold, and what was renamed.
+        notes: What the new format cannot hold, and what was renamed.
     """
 
     problems: list[str] = field(default_factory=list)
@@ -45,7 +45,7 @@ def collect(
             taken = set()
         images[split] = []
         for item in labelled:
-            image = read_annotated_image(item, dataset.layout, findings)
+            image = read_annotated_image(item, dataset.format, findings)
             if image is not None:
                 name = _free_name(item.path, taken, one_folder=one_folder)
                 if name != item.path.name:
@@ -74,7 +74,7 @@ def _free_name(path: Path, taken: set[str], *, one_folder: bool) -> str:
 
 
 def read_annotated_image(
-    labelled: Labelled, layout: str, findings: Findings
+    labelled: Labelled, format_name: str, findings: Findings
 ) -> AnnotatedImage | None:
     """Read the annotation of an image, and add its problems to the findings.
 
@@ -93,13 +93,13 @@ def read_annotated_image(
     size_wh = annotation.stated_wh or facts.seen_wh
     if size_wh not in (facts.seen_wh, facts.stored_wh):
         findings.problems.append(
-            f'{path} is {_by(facts.seen_wh)} pixels, its annotation says {_by(size_wh)}; its boxes '
-            f'are kept as they are'
+            f'{path} is {_by(facts.seen_wh)} pixels, its annotation gives {_by(size_wh)}; its '
+            f'boxes are kept as they are'
         )
     elif size_wh != facts.seen_wh:
         findings.problems.append(
-            f'{path} is turned by its EXIF data, but its boxes are for the pixels as stored; '
-            f'turn the pixels and the boxes with a labelling tool for readers that turn it'
+            f'{path} is rotated by its EXIF data, but its boxes are for the pixels as stored; '
+            f'rotate image and boxes in a labelling tool, for readers that apply EXIF data'
         )
     sound, dropped = sort_objects(annotation, labelled.classes, size_wh)
     where = labelled.annotation or path
@@ -111,7 +111,7 @@ def read_annotated_image(
             findings.problems.append(
                 f'{where}: {path.name}: box {found.stored} extends beyond the image; clipped'
             )
-        if layout == 'voc':  # including the last row and column, which mmdet cuts off
+        if format_name == 'voc':  # including the last row and column, which mmdet cuts off
             x1, y1, x2, y2 = found.stored
             box = max(x1 - 1, 0), max(y1 - 1, 0), min(x2, size_wh[0]), min(y2, size_wh[1])
         outline = read_outline(found.outline, size_wh)

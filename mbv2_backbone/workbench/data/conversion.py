@@ -45,14 +45,14 @@ class Converted:
 
     Attributes:
         root: The new folder.
-        source_layout: The layout that the input was read as.
+        source_format: The format that the input was read as.
         counts: Images, images without an object, and objects, by split.
         problems: What is wrong with the input.
-        notes: What the new layout cannot hold.
+        notes: What the new format cannot hold.
     """
 
     root: Path
-    source_layout: str
+    source_format: str
     counts: dict[str, tuple[int, int, int]]
     problems: Sequence[str]
     notes: Sequence[str]
@@ -63,11 +63,11 @@ def convert(
     target: str | os.PathLike[str],
     *,
     to: str,
-    layout: str | None = None,
+    source_format: str | None = None,
     copy: bool = False,
     force: bool = False,
 ) -> Converted:
-    """Write a dataset in another layout into a new folder; the input is not changed.
+    """Write a dataset in another format into a new folder; the input is not changed.
 
     Boxes are rounded to a millionth of a pixel, for VOC to whole pixels. Images are hard links to
     the input's where the file system allows it.
@@ -76,7 +76,7 @@ def convert(
         source: Folder of the dataset.
         target: Folder to create; once it exists, it is complete.
         to: `coco`, `voc`, `yolo` or `labelme`.
-        layout: Layout of the input; by default it is recognised.
+        source_format: Format of the input; by default it is recognised.
         copy: Copy the images instead of linking them.
         force: Replace what is at `target`.
 
@@ -90,10 +90,10 @@ def convert(
         raise UserError(f'{target} and the input {origin} must not contain each other')
     if not is_free(target) and not force:
         raise UserError(f'{target} exists; choose another folder, or replace it with --force')
-    dataset = find_dataset(source, layout=layout, keep_splits=True)
+    dataset = find_dataset(source, format_name=source_format, keep_splits=True)
     if not dataset.classes:
         raise UserError(
-            f'{source} is a dataset in the layout {dataset.layout!r} without boxes; masks of '
+            f'{source} is a dataset in the format {dataset.format!r} without boxes; masks of '
             f'whole images cannot be turned into objects'
         )
     findings = Findings([*dataset.problems], [*dataset.notes])
@@ -105,7 +105,7 @@ def convert(
         findings.notes += _place_images(root, splits, to, copy=copy)
     return Converted(
         root=target,
-        source_layout=dataset.layout,
+        source_format=dataset.format,
         counts={split: _count(images) for split, images in splits.items()},
         problems=findings.problems,
         notes=findings.notes,
@@ -118,19 +118,19 @@ def _count(images: Sequence[AnnotatedImage]) -> tuple[int, int, int]:
 
 
 def _place_images(
-    root: Path, splits: dict[str, list[AnnotatedImage]], layout: str, *, copy: bool
+    root: Path, splits: dict[str, list[AnnotatedImage]], format_name: str, *, copy: bool
 ) -> list[str]:
     """Link or copy the images into the new dataset; VOC's readers require JPEG."""
     num_encoded = 0
     for split in splits:
-        (root / _FOLDERS[layout].format(split=split)).mkdir(parents=True, exist_ok=True)
+        (root / _FOLDERS[format_name].format(split=split)).mkdir(parents=True, exist_ok=True)
     jobs = [(split, image) for split, images in splits.items() for image in images]
     for split, image in track(jobs, 'Placing images', unit='images'):
-        path = root / _FOLDERS[layout].format(split=split) / image.name
+        path = root / _FOLDERS[format_name].format(split=split) / image.name
         is_jpeg = path.suffix.lower() in _JPEG_SUFFIXES
-        if layout == 'voc':
+        if format_name == 'voc':
             path = path.with_suffix('.jpg')
-        if layout != 'voc' or is_jpeg:
+        if format_name != 'voc' or is_jpeg:
             _place(image.path, path, copy=copy)
         else:
             quality = [cv2.IMWRITE_JPEG_QUALITY, _QUALITY]

@@ -18,8 +18,8 @@ from .made_split import note_outdated
 from .names import split_by_name, split_folders
 from .records import Dataset
 
-# For each layout: what finds it, in a folder and its split folders, and what reads what was
-# found; the first layout found is used.
+# For each format: what finds it, in a folder and its split folders, and what reads what was
+# found; the first format found is used.
 _Look = Callable[[Path, dict[str, Path]], Any]
 _READERS: dict[str, tuple[_Look, Callable[[Path, Any], Dataset]]] = {
     'coco': (lambda root, _: coco_files(root), read_coco),
@@ -31,14 +31,14 @@ _READERS: dict[str, tuple[_Look, Callable[[Path, Any], Dataset]]] = {
     ),
     'masks': (mask_folders, read_masks),
 }
-LAYOUTS = tuple(_READERS)
+FORMATS = tuple(_READERS)
 _USED = {'train', 'val', 'test'}
 
 
 def find_dataset(
     folder: str | Path,
     *,
-    layout: str | None = None,
+    format_name: str | None = None,
     task: str = 'det',
     keep_splits: bool = False,
 ) -> Dataset:
@@ -48,38 +48,38 @@ def find_dataset(
     hash of the image names puts about a fifth into the validation split.
 
     Args:
-        folder: A dataset in COCO, VOC, YOLO or LabelMe layout, or one of images and masks.
-        layout: Which layout to read, if the folder has several.
+        folder: A dataset in COCO, VOC, YOLO or LabelMe format, or one of images and masks.
+        format_name: Which format to read, if the folder has several.
         task: `det`, `seg` or `both`, which decides what to prefer then: `seg` takes masks, the
-            others boxes, in the order of `LAYOUTS`. `det` ignores masks.
+            others boxes, in the order of `FORMATS`. `det` ignores masks.
         keep_splits: Keep the splits as found, even without one to validate on.
 
     Raises:
-        UserError: If there is no such folder or layout, or the folder has no dataset.
+        UserError: If there is no such folder or format, or the folder has no dataset.
     """
     root = Path(folder)
     if not root.is_dir():
         raise UserError(f'no folder at {folder}; give one with images and annotations')
-    if layout not in (None, *LAYOUTS):
-        raise UserError(f'unknown layout {layout!r}; there are {", ".join(LAYOUTS)}')
+    if format_name not in (None, *FORMATS):
+        raise UserError(f'unknown format {format_name!r}; there are {", ".join(FORMATS)}')
     splits = split_folders(root)
     files = {name: look(root, splits) for name, (look, _) in _READERS.items()}
     found = tuple(name for name in _READERS if files[name])
-    if not found or layout not in (None, *found):
+    if not found or format_name not in (None, *found):
         holds = (
             f'it holds {", ".join(found)}' if found else 'docs/training.md describes the formats'
         )
         raise UserError(
-            f'{folder} holds no images with annotations in the layout '
-            f'{layout or ", ".join(LAYOUTS)}; {holds}'
+            f'{folder} holds no images with annotations in the format '
+            f'{format_name or ", ".join(FORMATS)}; {holds}'
         )
-    preferred = ('masks', *LAYOUTS) if task == 'seg' else LAYOUTS
-    layout = layout or next(name for name in preferred if name in found)
-    dataset = _READERS[layout][1](root, files[layout])
+    preferred = ('masks', *FORMATS) if task == 'seg' else FORMATS
+    format_name = format_name or next(name for name in preferred if name in found)
+    dataset = _READERS[format_name][1](root, files[format_name])
     dataset.found = found
-    if layout != 'masks' and task != 'det':
+    if format_name != 'masks' and task != 'det':
         add_masks(dataset)
-    elif layout == 'masks' and found[0] != 'masks' and 'background' not in dataset.mask_classes:
+    if format_name == 'masks' != found[0] and 'background' not in dataset.mask_classes:
         name_values(dataset, _READERS[found[0]][1](root, files[found[0]]).classes)
     _settle_splits(dataset, keep=keep_splits)
     return dataset

@@ -1,4 +1,4 @@
-"""Write the annotation files of a split made by hashing image names."""
+"""Split a dataset by hashing image names: the annotation files of each split."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def made_files(dataset: Dataset) -> dict[str, tuple[Path, bytes]]:
     files = {}
     for split, items in dataset.splits.items():
         path = dataset.root / MADE_SPLIT / split
-        if dataset.layout == 'coco':
+        if dataset.format == 'coco':
             text = json.dumps(_part_of_coco(dataset, items))
             files[split] = path.with_suffix('.json'), text.encode()
         else:
@@ -37,8 +37,8 @@ def _part_of_coco(dataset: Dataset, items: Sequence[Labelled]) -> dict[str, Any]
     files = {item.annotation for item in dataset.images}
     if len(files) != 1:
         raise UserError(
-            f'{dataset.root} has the COCO files {", ".join(map(str, sorted(files)))}, none of '
-            f'them to validate on; call one val.json'
+            f'{dataset.root} has the COCO files {", ".join(map(str, sorted(files)))}, none '
+            f'for validation; name one val.json'
         )
     data = read_json(files.pop())
     folder = dataset.sources['train'].images
@@ -52,7 +52,7 @@ def _part_of_coco(dataset: Dataset, items: Sequence[Labelled]) -> dict[str, Any]
 def note_outdated(dataset: Dataset) -> None:
     """Note if the split written earlier no longer matches the dataset, in place."""
     folder = dataset.root / MADE_SPLIT
-    if dataset.layout not in ('coco', 'voc', 'masks') or not folder.is_dir():
+    if dataset.format not in ('coco', 'voc', 'masks') or not folder.is_dir():
         return
     files = made_files(dataset)
     if all(path.is_file() and path.read_bytes() == text for path, text in files.values()):
@@ -63,8 +63,8 @@ def note_outdated(dataset: Dataset) -> None:
             listed.update(path.read_text(encoding='utf-8').splitlines())
         elif path.is_file():
             listed.update(Path(image['file_name']).stem for image in read_json(path)['images'])
-    later = sorted(item.path.name for item in dataset.images if item.path.stem not in listed)
-    named = f': {len(later)} annotated image(s) are in no list, such as {later[0]}' if later else ''
+    new = sorted(item.path.name for item in dataset.images if item.path.stem not in listed)
+    named = f': {len(new)} annotated image(s) are not in its lists, e.g. {new[0]}' if new else ''
     dataset.notes.append(
         f'{folder} does not match the split of the current dataset{named}; delete it and write the '
         f'config again'

@@ -1,4 +1,4 @@
-"""Common parts of dataset folders: split names, images, name lists, class names."""
+"""Names in dataset folders: splits, images, name lists, classes."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ MADE_SPLIT = 'split_by_name'  # folder of the splits that new_config makes
 CLASS_FILES = ('classes.txt', 'labelmap.txt')
 ClassNames = tuple[tuple[str, ...], tuple[tuple[int, int, int], ...]]
 
-_SPLITS = {
+_SPLIT_NAMES = {
     'train': 'train', 'training': 'train', 'trainval': 'trainval',
     'val': 'val', 'valid': 'val', 'validation': 'val',
     'test': 'test', 'testing': 'test',
 }  # fmt: skip
-_SPLIT = re.compile(rf'(?<![a-z])({"|".join(_SPLITS)})(?![a-z])', re.IGNORECASE)
-_FLAG = re.compile(r'\s+(-1| 0| 1)$')  # VOC pads it to two characters
+_SPLIT = re.compile(rf'(?<![a-z])({"|".join(_SPLIT_NAMES)})(?![a-z])', re.IGNORECASE)
+_FLAG = re.compile(r'\s+(-1| 0| 1)$')  # VOC's class flag, padded to two characters
 _CLASS_LINE = re.compile(r'(?P<name>.*?\S)\s*(?:[:\s]\s*(\d+)[,\s]+(\d+)[,\s]+(\d+))?[:\s]*')
 
 
@@ -38,7 +38,7 @@ def split_in(name: str) -> str | None:
         ('train', 'val', None)
     """
     match = _SPLIT.search(name)
-    return _SPLITS[match[1].lower()] if match else None
+    return _SPLIT_NAMES[match[1].lower()] if match else None
 
 
 def split_folders(folder: Path) -> dict[str, Path]:
@@ -46,9 +46,9 @@ def split_folders(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         return {}
     return {
-        _SPLITS[path.name.lower()]: path
+        _SPLIT_NAMES[path.name.lower()]: path
         for path in sorted(folder.iterdir())
-        if path.name.lower() in _SPLITS and path.is_dir()
+        if path.name.lower() in _SPLIT_NAMES and path.is_dir()
     }
 
 
@@ -78,9 +78,9 @@ def read_lists(
         The files and the names in them, each once, by split.
     """
     lists = {
-        _SPLITS[path.stem.lower()]: path
+        _SPLIT_NAMES[path.stem.lower()]: path
         for path in sorted((dataset.root / 'ImageSets' / folder).glob('*.txt'))
-        if path.stem.lower() in _SPLITS
+        if path.stem.lower() in _SPLIT_NAMES
     }
     dataset.problems += byte_order_problems(lists.values())
     names = {split: list(dict.fromkeys(read_names(path))) for split, path in lists.items()}
@@ -185,4 +185,4 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(read_text(path))
     except (ValueError, RecursionError) as error:
-        raise UserError(f'{path} is no JSON: {error}') from error
+        raise UserError(f'{path} is not valid JSON: {error}') from error

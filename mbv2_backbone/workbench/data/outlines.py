@@ -18,7 +18,7 @@ def read_outline(stored: Any, size_wh: Size) -> list[list[float]]:
         stored: Lists `[x, y, x, y, …]` of the parts, or a dict of run lengths.
         size_wh: Width and height of the image.
 
-    A flat list for each part of three points or more; empty if there is no outline.
+    Returns:
         A flat list for each part of three points or more; empty where there is no outline.
     """
     if isinstance(stored, dict):

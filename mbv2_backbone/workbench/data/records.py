@@ -1,4 +1,4 @@
-"""The common form of a dataset in any format: images by split, with boxes and masks."""
+"""One representation for datasets of every format: images by split, with boxes and masks."""
 
 from __future__ import annotations
 
@@ -177,21 +177,21 @@ class Dataset:
 
     Attributes:
         root: The folder.
-        layout: `coco`, `voc`, `yolo`, `labelme` or `masks`.
+        format: `coco`, `voc`, `yolo`, `labelme` or `masks`.
         classes: Names of the box classes, in the order of their indices.
         mask_classes: Names of the mask values from 0 on; empty if they have no names.
         mask_palette: Colour of each of them, RGB, for masks that are stored as colours.
         splits: Images by the name of the split, such as `train`, `val` and `test`.
         sources: Where the files of each split are.
         is_split_by_name: Whether the splits come from a hash of the names, for lack of others.
-        found: All layouts found in the folder.
+        found: All formats found in the folder.
         unlabelled: Images without an annotation, which are in no split.
         problems: Of files that do not belong to a single image; they stop training.
         notes: What is worth knowing.
     """
 
     root: Path
-    layout: str
+    format: str
     classes: tuple[str, ...] = ()
     mask_classes: tuple[str, ...] = ()
     mask_palette: tuple[tuple[int, int, int], ...] = ()
@@ -251,11 +251,11 @@ class Dataset:
         return f'{relative}/' if is_folder else relative
 
     def note_unlisted(self, names: Iterable[str], listed: Iterable[str]) -> None:
-        """Add a note on annotated images that are in no list."""
+        """Add a note on annotated images that are not in any split list."""
         others = sorted(set(names).difference(listed))
         if others:
             self.notes.append(
-                f'{len(others)} annotated image(s) are in no list, such as {others[0]}'
+                f'{len(others)} annotated image(s) are not in any split list, e.g. {others[0]}'
             )
 
 

@@ -13,7 +13,7 @@ from ...deploy.predictor import Prediction
 RAW_TOLERANCE = 1e-4
 LEAST_IOU = 0.99
 SCORE_TOLERANCE = 1e-3
-LEAST_SHARE = 0.995  # of boxes and pixels: rounding changes a few that are at a threshold
+LEAST_SHARE = 0.995  # of boxes and pixels must agree; rounding flips a few at a threshold
 
 
 @dataclass
@@ -107,7 +107,9 @@ def compare_predictions(
     Boxes of one class that overlap by `LEAST_IOU` or more are paired, closest score first.
     """
     for given, expected in zip(ours, theirs, strict=True):
-        overlap = iou(given.boxes, expected.boxes)
+        boxes = given.boxes.astype(np.float64), expected.boxes.astype(np.float64)
+        shared, union = shared_and_union(*boxes)
+        overlap = np.divide(shared, union, out=np.ones_like(union), where=union > 0)
         is_pair = (overlap >= LEAST_IOU) & (given.labels[:, None] == expected.labels)
         distance = np.abs(given.scores.astype(np.float64)[:, None] - expected.scores)
         matched = match_one_to_one(is_pair, distance)
@@ -122,9 +124,3 @@ def compare_predictions(
         if expected.mask is not None:
             result.num_equal_pixels += int((given.mask == expected.mask).sum())
             result.num_pixels += expected.mask.size
-
-
-def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """IoU `(A, B)` of boxes `(A, 4)` and `(B, 4)` xyxy; equal boxes without area have 1."""
-    shared, union = shared_and_union(a.astype(np.float64), b.astype(np.float64))
-    return np.where(union > 0, shared / np.where(union > 0, union, 1), 1.0)

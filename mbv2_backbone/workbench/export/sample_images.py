@@ -10,7 +10,7 @@ from mmengine.runner import set_random_seed
 
 from ...common.messages import UserError
 from ...common.progress import track
-from ...deploy.image import place, read_image
+from ...deploy.image import load_rgb, place
 from ..checks.before_run import check_data
 from ..configs.read import inner_dataset
 from ..configs.summary import ConfigSummary
@@ -55,7 +55,7 @@ def test_images(
     dataset = DATASETS.build(dict(inner_dataset(cfg.test_dataloader.dataset), pipeline=[]))
     paths = [dataset.get_data_info(i)['img_path'] for i in _spread(len(dataset), count)]
     return [
-        placed(read_image(path), geometry)
+        placed(load_rgb(path), geometry)
         for path in track(paths, 'Reading test images', unit='images')
     ]
 

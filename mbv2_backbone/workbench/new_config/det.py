@@ -116,9 +116,9 @@ def _pipelines(*, with_seg: bool) -> dict[str, Any]:
 
 
 def _loaders(dataset: Dataset, schedule: Schedule) -> dict[str, Any]:
-    kind = dict(coco='CheckedCocoDataset', voc='CheckedVOCDataset')[dataset.layout]
+    kind = dict(coco='CheckedCocoDataset', voc='CheckedVOCDataset')[dataset.format]
     common = dict(type=kind, data_root=Name('data_root'), metainfo=dict(classes=Name('classes')))
-    if dataset.layout == 'voc':
+    if dataset.format == 'voc':
         common['data_prefix'] = dict(sub_data_root='')
     train = _files(dataset, 'train') | dict(pipeline=Name('train_pipeline'))
     repeated: dict[str, Any] = {**train, '': Name('images')}
@@ -145,7 +145,7 @@ def _loaders(dataset: Dataset, schedule: Schedule) -> dict[str, Any]:
 def _files(dataset: Dataset, split: str) -> dict[str, Any]:
     source = dataset.sources[split]
     files: dict[str, Any] = dict(ann_file=dataset.below(source.annotations))
-    if dataset.layout == 'coco':
+    if dataset.format == 'coco':
         files['data_prefix'] = dict(img=dataset.below(source.images, is_folder=True))
     return files
 
@@ -177,7 +177,7 @@ def _add_masks(settings: dict[str, Any], dataset: Dataset) -> None:
 def _evaluators(dataset: Dataset, others: Sequence[dict]) -> dict[str, Any]:
     def evaluators(split: str) -> Any:
         boxes = dict(type='CocoMetric', metric='bbox', classwise=True)
-        if dataset.layout == 'coco':
+        if dataset.format == 'coco':
             path = dataset.below(dataset.sources[split].annotations)
             boxes['ann_file'] = Name(f'data_root + {path!r}')
         return [boxes, *others] if others else dict(_delete_=True) | boxes

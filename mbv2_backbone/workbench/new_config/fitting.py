@@ -14,18 +14,18 @@ from ..data.records import Record
 from .prior_fit import feature_sizes, fit_shapes, prior_recall
 
 LR = 0.002  # for AdamW, with the largest batch
-_IMAGES_SEEN = 20_000  # per run, within the passes below
+_IMAGES_SEEN = 20_000  # images that a whole run is to see, if the passes stay within these limits
 _MIN_PASSES, _MAX_PASSES = 24, 60
 _MIN_EPOCH = 50  # iterations; loaders and validations take time of their own
 _MAX_WARMUP = 500
 _DET_SIZE, _LARGE_DET_SIZE = 320, 512
 _SEG_SIZE = 512
 _MIN_SIZE = 96
-_SMALL_BOX = 16  # pixels of the input
-_ZOOMS = (0.85, 1.0, 1.2)  # boxes have several scales in training
-_MAX_WEIGHT = 10.0  # of a pixel class
+_SMALL_BOX = 16  # side in pixels of the input
+_ZOOMS = (0.85, 1.0, 1.2)  # scales of the boxes in training, relative to those at test time
+_MAX_WEIGHT = 10.0  # largest loss weight of a class of pixels
 _IOU_THR = 0.5  # a prior with at least this IoU matches a box
-_MAX_BOXES = 2000  # boxes that recall is measured on
+_MAX_BOXES = 2000  # recall is measured on at most this many boxes
 _MAX_LEVELS, _PAPERS_LEVELS = 5, 6
 
 

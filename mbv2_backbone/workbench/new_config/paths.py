@@ -16,22 +16,22 @@ def check_fits(dataset: Dataset, task: str) -> None:
     """Reject a dataset that lacks what a task needs, or that no dataset class reads."""
     has_masks = any(item.mask for item in dataset.images)
     if task != 'seg':
-        if dataset.layout == 'masks':
+        if dataset.format == 'masks':
             raise UserError(f'{dataset.root} holds masks but no boxes; try --task seg')
         _check_readable(dataset)
-    if task == 'both' and dataset.layout != 'coco':
+    if task == 'both' and dataset.format != 'coco':
         raise UserError(
-            f'a joint model reads boxes in COCO layout; {dataset.root} is {dataset.layout}. '
-            f'python tools/data.py convert {dataset.root} OUT --to coco'
+            f'a joint model reads boxes in COCO format; {dataset.root} is in {dataset.format} '
+            f'format. python tools/data.py convert {dataset.root} OUT --to coco'
         )
     if task != 'det' and not has_masks:
         raise UserError(
-            f'{dataset.root} holds no masks: expected PNG files of the names of the images, in '
+            f'{dataset.root} holds no masks: expected PNG files named like the images, in '
             f'a folder such as masks or SegmentationClass; found: {", ".join(dataset.found)}'
         )
-    if task == 'seg' and dataset.layout != 'masks':
+    if task == 'seg' and dataset.format != 'masks':
         raise UserError(
-            f'a segmentor reads images and masks, not the layout {dataset.layout}; leave '
+            f'a segmentor reads images and masks, not {dataset.format} format; leave '
             f'--layout out, or set it to masks'
         )
     if task == 'both':
@@ -59,14 +59,14 @@ def _check_joint_masks(dataset: Dataset) -> None:
 def _check_readable(dataset: Dataset) -> None:
     """Reject a folder that none of our dataset classes reads, with the command to convert it."""
     root = dataset.root
-    if dataset.layout == 'coco':
+    if dataset.format == 'coco':
         return
-    is_plain_voc = dataset.layout == 'voc' and (root / 'Annotations').is_dir()
+    is_plain_voc = dataset.format == 'voc' and (root / 'Annotations').is_dir()
     if is_plain_voc and all(item.path.suffix == '.jpg' for item in dataset.images):
         return
-    what = dataset.layout if dataset.layout != 'voc' else 'such a VOC'
+    what = dataset.format if dataset.format != 'voc' else 'such a VOC'
     raise UserError(
-        f'{root} is in {what} layout, which no dataset of the toolboxes reads. Convert it, then '
+        f'{root} is in {what} format, which no dataset of the toolboxes reads. Convert it, then '
         f'write the config for the new folder:\n'
         f'  python tools/data.py convert {root} {root}_coco --to coco\n'
         f'  python tools/new_config.py --data {root}_coco ...'
@@ -91,8 +91,8 @@ def plan_split(dataset: Dataset) -> dict[Path, bytes]:
             new[path] = text
         elif not path.is_file() or path.read_bytes() != text:
             raise UserError(
-                f'{path} is there and holds something else than the split of the images and '
-                f'annotations as they are now; delete {path.parent} to create it again'
+                f'{path} exists, and does not match the split of the current images and '
+                f'annotations; delete {path.parent} to create it again'
             )
     return new
 

@@ -55,7 +55,7 @@ class Choices:
     """The user's choices that differ from the defaults.
 
     Attributes:
-        layout: Layout of the dataset, if the folder has several.
+        format_name: Format of the dataset, if the folder has several.
         size: Side of a detector's square input, or the longer side of a segmentor's.
         width: Width multiplier of the backbone.
         passes: Passes over the training images.
@@ -66,7 +66,7 @@ class Choices:
         UserError: If a size or a number of passes is less than 1.
     """
 
-    layout: str | None = None
+    format_name: str | None = None
     size: int | None = None
     width: float = 1.0
     passes: int | None = None
@@ -117,8 +117,8 @@ def write_config(
     name = re.sub(r'\W+', '_', Path(folder).resolve().name).strip('_').lower() or 'set'
     path = Path(out or osp.join('configs', f'{_HEADS[task]}_mbv2_{name}.py'))
     if path.exists() and not force:
-        raise UserError(f'{path} is there already; give another --out, or --force to replace it')
-    dataset = find_dataset(folder, layout=choices.layout, task=task)
+        raise UserError(f'{path} already exists; give another --out, or --force to replace it')
+    dataset = find_dataset(folder, format_name=choices.format_name, task=task)
     if choices.class_file:
         names = read_class_file(Path(choices.class_file))
         dataset.mask_classes, dataset.mask_palette = names

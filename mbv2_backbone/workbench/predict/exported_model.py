@@ -71,9 +71,9 @@ def exported_steps(path: str, summary: ConfigSummary) -> list[Step]:
     return [use_exported(path, summary), keep_image_size()]
 
 
-@step('exported file', 'The exported file takes the place of the model.')
+@step('exported file', 'The exported file replaces the model.')
 def use_exported(cfg: Config, path: str, summary: ConfigSummary) -> None:
-    """Replace a config's model by an exported file, in place.
+    """Replace a config's model by an exported file.
 
     It takes images at their original size, so `keep_image_size` is needed, too.
 
@@ -87,12 +87,12 @@ def use_exported(cfg: Config, path: str, summary: ConfigSummary) -> None:
     ):
         if (head in cfg.model) != (given is not None):
             does = 'gives' if given else 'gives no'
-            asks = 'has' if head in cfg.model else 'has no'
-            raise UserError(f'{path} {does} {what}, but the model of the config {asks} {head}')
+            has = 'has' if head in cfg.model else 'has no'
+            raise UserError(f'{path} {does} {what}, but the model of the config {has} {head}')
         if given and classes and tuple(given.classes) != classes.names:
             raise UserError(
-                f'{path} knows the classes {", ".join(given.classes[:6])}, the data of the config '
-                f'has {", ".join(classes.names[:6])}; give the config that it was exported with'
+                f'{path} predicts the classes {", ".join(given.classes[:6])}, the data of the '
+                f'config has {", ".join(classes.names[:6])}; give the config it was exported with'
             )
     cfg.model = ConfigDict(type='ExportedModel', _scope_='mmengine', path=path)
     cfg.load_from = None
@@ -104,9 +104,9 @@ def use_exported(cfg: Config, path: str, summary: ConfigSummary) -> None:
     cfg.test_dataloader.pop('prefetch_factor', None)
 
 
-@step('image size', 'The test pipeline leaves the size of the images alone.')
+@step('image size', 'The exported file resizes the images itself.')
 def keep_image_size(cfg: Config) -> None:
-    """Make the test pipeline of a config keep the size of the images, in place."""
+    """Make the test pipeline of a config keep the size of the images."""
     dataset = inner_dataset(cfg.test_dataloader.dataset)
     # A Resize by 1 replaces the old one, because of the metadata that it writes.
     dataset.pipeline = [

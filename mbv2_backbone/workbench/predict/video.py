@@ -122,6 +122,6 @@ def check_can_write() -> None:
         if _H264 in av.codecs_available:
             return
     raise UserError(
-        f"writing videos needs PyAV with {_H264}: pip install 'mbv2_backbone[video]'; or leave out "
-        f'the pictures with --no-draw'
+        f"writing videos needs PyAV with {_H264}: pip install 'mbv2_backbone[video]'; or skip "
+        f'drawing with --no-draw'
     )

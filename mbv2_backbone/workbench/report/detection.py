@@ -1,4 +1,4 @@
-"""The report's part on boxes: collect data per image and summarise it."""
+"""The report's box section: collect data per image and summarise it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .ranking import Extremes, RankedImage
 
 AREAS = ('all', 'small', 'medium', 'large')
 RECALLS = np.linspace(0, 1, 101)
-BACKGROUND = 'background'
+BACKGROUND_NAME = 'background'
 
 
 class BoxCollector:
@@ -99,7 +99,7 @@ class BoxCollector:
             iou_thr=IOU_THR,
             classes=self._class_rows(precision, iou_thrs),
             curves=self._curves(precision, iou_thrs),
-            confusion=dict(names=[*self.classes, BACKGROUND], counts=self.confusion.tolist()),
+            confusion=dict(names=[*self.classes, BACKGROUND_NAME], counts=self.confusion.tolist()),
         )
 
     def _class_rows(self, precision: np.ndarray | None, iou_thrs: Sequence[float]) -> list[dict]:

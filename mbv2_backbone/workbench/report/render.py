@@ -28,7 +28,7 @@ _TEMPLATES = Path(__file__).parent / 'page'
 
 @dataclass(frozen=True)
 class Part:
-    """The report's part on boxes or on masks.
+    """The report's box section or mask section.
 
     Attributes:
         report: Its numbers.

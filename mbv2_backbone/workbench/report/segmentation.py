@@ -1,4 +1,4 @@
-"""The report's part on masks: collect data per image and summarise it."""
+"""The report's mask section: collect data per image and summarise it."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def serve(
         checkpoint: Path of a checkpoint of the whole model, or of an exported file; `best` or
             `last` in the config's work directory.
         host: Address to listen on; the default is reachable from this machine only.
-        port: 0 takes a free one.
+        port: 0 picks a free one.
         score_thr: Initial value of the threshold on the page.
         cfg_options: `key=value` overrides of the config.
 

@@ -1,1 +1,1 @@
-"""What keeps a training going: loops, resuming, saving, signals, broken steps."""
+"""Training loops, and what makes a run survive interruptions and faults."""

@@ -19,9 +19,9 @@ _REPLACED_HOOKS = ('CheckInvalidLossHook',)
 _VIS_BACKENDS = dict(LocalVisBackend='SafeLocalVisBackend')
 
 
-@step('robustness', 'A run outlives kills, full disks and losses that are not finite.')
+@step('robustness', 'Runs survive kills, full disks and NaN or infinite losses.')
 def make_robust(cfg: Config) -> None:
-    """Add exact resumption, safe files and checks for NaN to a config, in place.
+    """Add exact resumption, safe files and checks for NaN to a config.
 
     Loops, checkpoint hooks and visualizer backends of types other than mmengine's own are not
     changed, and what depends on them is skipped. With several optimizers nothing is changed.

@@ -1,4 +1,4 @@
-"""Disable an automatic backend after its first error."""
+"""Log to TensorBoard, W&B and MLflow; disable TensorBoard logging after its first error."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class LateTensorboardVisBackend(TensorboardVisBackend):
 
 @step('tracking', 'Losses and metrics go to TensorBoard and to the trackers of --track.')
 def add_tracking(cfg: Config, trackers: Sequence[str] = ()) -> None:
-    """Make a training log to TensorBoard and to trackers; changes `cfg` in place.
+    """Make a training log to TensorBoard and to trackers.
 
     Args:
         cfg: The config of a training.

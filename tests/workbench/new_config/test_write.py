@@ -86,7 +86,7 @@ def test_images_added_after_the_split_are_named(tmp_path):
     assert not report.stops_training
     text = '\n'.join(map(str, report.findings))
     assert '2 annotated image(s) are not in its lists, e.g. i.jpg; delete it' in text
-    with pytest.raises(UserError, match='holds something else'):
+    with pytest.raises(UserError, match='does not match the split'):
         write_config(str(root), 'det', out=str(tmp_path / 'b.py'), choices=SMALL)
     assert contents(root / 'split_by_name') == before
     assert not (tmp_path / 'b.py').exists()

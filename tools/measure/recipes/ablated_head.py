@@ -31,7 +31,7 @@ class AblatedQualityHead(QualitySSDLiteHead):
         **kwargs: As for `SSDLiteHead`.
 
     Raises:
-        ValueError: If the assigner or the box loss is another one.
+        ValueError: If the assigner or the box loss is none of these.
     """
 
     assigners = ('MaxIoUAssigner', 'ATSSAssigner', 'TaskAlignedAssigner')

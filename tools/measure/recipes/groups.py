@@ -17,14 +17,14 @@ class Group:
     """One run over its seeds.
 
     Attributes:
-        records: One a seed, as `make_record` returns them.
+        records: One per seed, as `make_record` returns them.
     """
 
     records: tuple[dict[str, Any], ...]
 
     @property
     def first(self) -> dict[str, Any]:
-        """The record that stands for what all seeds share."""
+        """Any of the records, for what all seeds share."""
         return self.records[0]
 
     @property
@@ -34,11 +34,11 @@ class Group:
 
     @property
     def metric(self) -> str:
-        """The key of the figure that the run is judged by."""
+        """The key of the main metric."""
         return METRIC[self.first['task']]
 
     def values(self, key: str, of: str = 'final') -> list[float]:
-        """Return a figure of each seed that has it.
+        """Return a metric of each seed that has it.
 
         Args:
             key: Such as `coco/bbox_mAP`.
@@ -48,10 +48,10 @@ class Group:
 
 
 def read_groups(folder: str) -> dict[str, list[Group]]:
-    """Read all records in a folder; return the groups of each data set, by name.
+    """Read all records in a folder; return the groups of each dataset, by name.
 
     Raises:
-        UserError: If there is none, or if seeds of one name have other settings.
+        UserError: If there is none, or if the settings of a run differ between its seeds.
     """
     records = [read_record(path) for path in sorted(Path(folder).glob('*.json'))]
     if not records:
@@ -72,12 +72,12 @@ def read_groups(folder: str) -> dict[str, list[Group]]:
 
 
 def reference_of(groups: Sequence[Group], names: Sequence[str]) -> Group | None:
-    """Return the group that the others of a data set are compared with, if it is there."""
+    """Return the group that the others of a dataset are compared with, if it exists."""
     return next((group for group in groups if group.name in names), None)
 
 
 def sign_of(values: Sequence[float], reference: Sequence[float]) -> str:
-    """Say whether a difference exceeds the spread over seeds.
+    """Return a sign that tells whether a difference exceeds the spread over seeds.
 
     Returns:
         `▲` if the lowest value is above the highest of the reference, `▼` if the highest is below

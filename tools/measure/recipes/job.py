@@ -1,4 +1,4 @@
-"""One training whose figures are kept: what it runs, and where its files lie."""
+"""One recorded training run: its config, its seed and its files."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Job:
-    """One training.
+    """One training run.
 
     Attributes:
-        name: Of the row in the table.
+        name: Name of its row in the table.
         config: Path of the config.
-        seed: Of all random numbers.
+        seed: Seed of all random numbers.
         options: `key=value` overrides.
         flags: Other flags for tools/train.py.
         out: Folder of the records.
-        work_dirs: The run's work folder lies in it.
+        work_dirs: Folder of the run's work directory.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Job:
 
     @property
     def path(self) -> Path:
-        """The file of figures."""
+        """The record of the run."""
         return Path(self.out, f'{self.name}-seed{self.seed}.json')
 
     @property
@@ -45,5 +45,5 @@ class Job:
 
     @property
     def arguments(self) -> list[str]:
-        """What follows `tools/train.py` to repeat the run."""
+        """The arguments of `tools/train.py` that repeat the run."""
         return [self.config, *self.flags, '--cfg-options', *self.overrides]

@@ -19,7 +19,7 @@ _LABELS = {'coco/bbox_mAP': 'mAP (0.5:0.95)', 'mIoU': 'mIoU in %'}
 
 
 def save_plots(groups: dict[str, list[Group]], folder: str) -> list[Path]:
-    """Draw two PNG files for each data set.
+    """Draw two PNG files for each dataset.
 
     Args:
         groups: As `read_groups` returns them.

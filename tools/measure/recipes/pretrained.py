@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mbv2_backbone.backbone import MobileNetV2Backbone
 from mbv2_backbone.common.files import replaced_whole
 from mbv2_backbone.common.messages import UserError
-from mbv2_backbone.deploy.image import read_image, resize
+from mbv2_backbone.deploy.image import load_rgb, resize
 from mbv2_backbone.weights.layouts.mmdet_names import LAYOUT
 from mbv2_backbone.weights.origin import Origin
 from mbv2_backbone.weights.preprocessing import IMAGENET, MINUS_ONE_TO_ONE, Preprocessing
@@ -156,7 +156,7 @@ def write_weights(
     if not paths:
         raise UserError(f'no images in {images}, whose statistics the batch norms need')
     convolutions = folded_convolutions(read_model(model))
-    pixels = (torch.from_numpy(resize(read_image(path), IMAGE_SIZE)) for path in paths)
+    pixels = (torch.from_numpy(resize(load_rgb(path), IMAGE_SIZE)) for path in paths)
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     checkpoint = make_weights(convolutions, pixels)
     with replaced_whole(out) as partial:

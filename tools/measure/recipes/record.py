@@ -25,14 +25,14 @@ _NO_METRICS = ('time', 'data_time')
 
 
 def digest_of(cfg: Config) -> str:
-    """Return what tells settings apart; the seed and the work folder are none."""
+    """Return a hash of all settings except the seed and the work directory."""
     settings = {k: v for k, v in cfg.to_dict().items() if k not in ('work_dir', 'randomness')}
     text = json.dumps(settings, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def make_record(job: Job, cfg: Config, digest: str) -> dict[str, Any]:
-    """Gather what is kept of a training that has ended.
+    """Make the record of a finished training run.
 
     Args:
         job: The training.
@@ -40,7 +40,7 @@ def make_record(job: Job, cfg: Config, digest: str) -> dict[str, Any]:
         digest: See `digest_of`.
 
     Raises:
-        UserError: If its logs hold no validation.
+        UserError: If its logs contain no validation.
     """
     from mbv2_backbone.workbench.configs.read import SPLITS
     from mbv2_backbone.workbench.configs.summary import summarise
@@ -52,7 +52,7 @@ def make_record(job: Job, cfg: Config, digest: str) -> dict[str, Any]:
     rows = read_scalars(job.work_dir)
     validations = validations_of(rows, cfg)
     if not validations:
-        raise UserError(f'the logs in {job.work_dir} hold no validation')
+        raise UserError(f'the logs in {job.work_dir} contain no validation')
     summary = summarise(cfg)
     datasets = summary.of(SPLITS)
     counts = count_model(build_random(cfg), input_size(cfg))
@@ -124,7 +124,7 @@ def seconds_of_training(rows: Sequence[dict]) -> float:
 
 
 def seconds_of_runs(work_dir: Path) -> float:
-    """Return the time from start to last figure, summed over a run and its resumptions."""
+    """Return the time from start to last log entry, summed over a run and its resumptions."""
     seconds = 0.0
     for path in work_dir.glob('*/vis_data/scalars.json'):
         start = datetime.strptime(path.parts[-3], '%Y%m%d_%H%M%S').astimezone()
@@ -149,7 +149,7 @@ def _where() -> dict[str, Any]:
 
 
 def write_record(path: Path, record: dict[str, Any]) -> None:
-    """Write a record; a reader never sees half of it."""
+    """Write a record atomically."""
     text = json.dumps(record, indent=1, ensure_ascii=False) + '\n'
     write_atomically(text.encode(), path)
 
@@ -158,12 +158,12 @@ def read_record(path: Path) -> dict[str, Any]:
     """Read a record.
 
     Raises:
-        UserError: If the file is none.
+        UserError: If the file is not a record.
     """
     try:
         record = json.loads(path.read_text(encoding='utf-8'))
     except (OSError, ValueError) as error:
         raise UserError(f'cannot read {path}: {error}') from error
     if not isinstance(record, dict) or not record.keys() >= _NEEDED:
-        raise UserError(f'{path} is no record of a training; tools/accuracy.py run writes them')
+        raise UserError(f'{path} is not a training record; tools/accuracy.py run writes them')
     return record

@@ -26,11 +26,11 @@ _NONE = '-'
 def accuracy_markdown(
     groups: dict[str, list[Group]], references: Sequence[str], classes: Sequence[str]
 ) -> str:
-    """Return the tables of all data sets.
+    """Return the tables of all datasets.
 
     Args:
         groups: As `read_groups` returns them.
-        references: Names of the runs that the others are compared with, one a data set.
+        references: Names of the runs that the others are compared with, one per dataset.
         classes: Names of the classes with rows of their own.
     """
     return '\n\n'.join(

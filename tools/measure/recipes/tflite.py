@@ -40,7 +40,7 @@ def read_model(path: str | PathLike[str]) -> bytes:
     except (OSError, tarfile.TarError, EOFError) as error:
         raise UserError(f'{path} cannot be read: {error}') from error
     if model[4:8] != b'TFL3':
-        raise UserError(f'{path} is no TensorFlow Lite model and has no {MODEL_NAME} in it')
+        raise UserError(f'{path} is not a TensorFlow Lite model and contains no {MODEL_NAME}')
     return model
 
 
@@ -99,7 +99,9 @@ def folded_convolutions(model: bytes) -> list[Convolution]:
         convolutions.append((weight.permute(axes).contiguous(), bias))
         if LAST_CONVOLUTION in name:
             return convolutions
-    raise UserError(f'the model has no convolution {LAST_CONVOLUTION}, so no MobileNetV2 to read')
+    raise UserError(
+        f'the model has no convolution {LAST_CONVOLUTION}, so there is no MobileNetV2 to read'
+    )
 
 
 def _constant(root: Any, tensor: Any) -> Tensor:

@@ -23,17 +23,19 @@ def name_of(config: str, options: Sequence[str], name: str | None) -> str:
     """Return the name of a run; by default that of the config.
 
     Raises:
-        UserError: If overrides make it another run than the config alone, and it has no name.
+        UserError: If there are overrides but no name.
     """
     if name is None and options:
-        raise UserError('runs with --cfg-options need a --name, which tells them from the config')
+        raise UserError(
+            'runs with --cfg-options need a --name that distinguishes them from the config'
+        )
     return name or Path(config).stem
 
 
 def run_seeds(job: Job, seeds: Sequence[int], train_tool: Path) -> None:
-    """Train with each seed and write its file; what is there already is left out.
+    """Train with each seed and write its record; finished runs are skipped.
 
-    A training that was interrupted goes on from its newest checkpoint.
+    An interrupted training resumes from its newest checkpoint.
 
     Args:
         job: The training; its seed is not used.
@@ -41,7 +43,7 @@ def run_seeds(job: Job, seeds: Sequence[int], train_tool: Path) -> None:
         train_tool: Our tools/train.py.
 
     Raises:
-        UserError: If a training fails, or if files or a work folder are of other settings.
+        UserError: If a training fails, or a record or work directory has different settings.
         SystemExit: On Ctrl-C or SIGTERM, once the training has saved a checkpoint.
     """
     for seed in seeds:
@@ -54,10 +56,10 @@ def _run(job: Job, train_tool: Path) -> None:
     if job.path.exists():
         if read_record(job.path)['digest'] != digest:
             raise UserError(
-                f'{job.path} is of other settings than {job.config} has now; give this run another '
-                f'--name, or delete the file'
+                f'{job.path} was made with different settings than those of {job.config} now; give '
+                f'this run another --name, or delete the file'
             )
-        print(f'{job.path} is there already')
+        print(f'{job.path} already exists')
         return
     _claim(job.work_dir, digest)
     place = ['--work-dir', str(job.work_dir), '--resume']
@@ -65,15 +67,15 @@ def _run(job: Job, train_tool: Path) -> None:
     if code != 0:
         raise UserError(f'the training of {job.path.stem} ended with {code}; log: {job.work_dir}')
     write_record(job.path, make_record(job, cfg, digest))
-    print(f'{job.path} is written')
+    print(f'{job.path} written')
 
 
 def _claim(work_dir: Path, digest: str) -> None:
-    """Keep a work folder to the settings that it was begun with."""
+    """Refuse a work directory that was started with different settings."""
     file = work_dir / _DIGEST_FILE
     if file.exists() and file.read_text(encoding='utf-8') != digest:
         raise UserError(
-            f'{work_dir} holds a training of other settings; delete it, or give another --name'
+            f'{work_dir} contains a run with different settings; delete it, or give another --name'
         )
     work_dir.mkdir(parents=True, exist_ok=True)
     file.write_text(digest, encoding='utf-8')

@@ -60,7 +60,7 @@ def count_model(model: nn.Module, size: Size) -> dict[str, float]:
 
 
 def complexity_rows(cfg: Config, peers: tuple[str, ...], size: Size) -> list[dict]:
-    """Count ours and peers; a row of text and numbers each."""
+    """Count ours and the peers; one row of text and numbers each."""
     num_classes, num_seg_classes = class_counts(cfg)
     models = {'ours': build_random(cfg)}
     for peer in peers:

@@ -23,7 +23,7 @@ MAX_GROWTH = 0.02  # of the memory, from then to the end
 
 
 def endurance_rows(config: str, tool: Path, options: Sequence[str]) -> list[dict]:
-    """Train in a process of its own and look at it whenever it logs an iteration.
+    """Train in a separate process, and measure it whenever it logs an iteration.
 
     Args:
         config: The config.
@@ -31,7 +31,7 @@ def endurance_rows(config: str, tool: Path, options: Sequence[str]) -> list[dict
         options: `key=value` overrides.
 
     Returns:
-        A row a log line: `iteration`, `memory MiB` (resident) and `open files`.
+        One row per log line: `iteration`, `memory MiB` (resident) and `open files`.
 
     Raises:
         UserError: If the run fails.
@@ -78,13 +78,13 @@ def growth(rows: Sequence[dict]) -> tuple[float, int]:
 
 
 def verdict(rows: Sequence[dict]) -> str:
-    """Say whether memory and open files stay level."""
+    """Describe whether memory and open files stay level."""
     share, files = growth(rows)
     grows = [
         *(['memory'] if share > MAX_GROWTH else []),
         *(['the number of open files'] if files > 0 else []),
     ]
-    judged = f'{" and ".join(grows)} GROWS' if grows else 'memory and open files stay level'
+    judged = f'{" and ".join(grows)} keeps growing' if grows else 'memory and open files stay level'
     return (
         f'{judged}: from a quarter of {rows[-1]["iteration"]} iterations to the end, memory '
         f'{share:+.1%}, open files {files:+d}'

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from common import EXPORTED_RUNTIMES
 from mmengine.config import Config
 from torch import nn
 
@@ -28,13 +29,6 @@ from mbv2_backbone.workbench.export.sample_images import placed
 from .models import quiet
 from .timing import Call
 
-# Names of the command line: the runtime, the format that it runs, and whether in 8 bits.
-EXPORTED_RUNTIMES = {
-    'onnxruntime': ('onnxruntime', 'onnx', False),
-    'onnxruntime-int8': ('onnxruntime', 'onnx', True),
-    'openvino': ('openvino', 'openvino', False),
-    'openvino-int8': ('openvino', 'openvino', True),
-}
 _OPSET = 18
 
 

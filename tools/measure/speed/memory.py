@@ -19,7 +19,7 @@ _MIB = 2**20
 
 
 def memory_rows(job: StepJob, peers: Sequence[str]) -> list[dict]:
-    """Measure ours, ours with `with_cp` and the peers; a row of MiB each.
+    """Measure ours, ours with `with_cp` and the peers; one row of MiB each.
 
     Args:
         job: The step of ours.

@@ -19,7 +19,6 @@ from .models import class_counts, set_size
 
 MMDET_CONFIG = 'ssd/ssdlite_mobilenetv2-scratch_8xb24-600e_coco.py'
 MMSEG_CONFIG = 'mobilenet_v2/mobilenet-v2-d8_deeplabv3_4xb2-80k_cityscapes-512x1024.py'
-PEERS = ('mmdet', 'mmseg', 'torchvision', 'timm')
 DOES = dict(mmdet='boxes', mmseg='masks')
 
 FIXED_HEAD = (

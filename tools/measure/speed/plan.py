@@ -15,7 +15,7 @@ TRAIN_IMAGES = 117_266  # of COCO train2017, those with boxes
 VAL_IMAGES = 5_000
 PARAMS = 4_337_013
 GPUS_PER_NODE = 8
-TOTAL_BATCH = 192  # the recipe's
+TOTAL_BATCH = 192  # images per step in the published recipe
 CONFIG = 'configs/ssdlite_mbv2_coco.py'
 REPEATS = 5  # passes over the images that the config counts as one epoch
 # Epochs over the images and validations: the published recipe, and a quarter of it.
@@ -37,12 +37,12 @@ class Rates:
     """What the plan is computed from.
 
     Attributes:
-        step: Images a second of a training step on one GPU.
+        step: Images per second of a training step on one GPU.
         step_source: Where that comes from.
-        pipeline: Images a second of the training pipeline on one core.
+        pipeline: Images per second of the training pipeline on one core.
         metric_seconds: COCO's metrics on the validation images, on one core.
         cores: CPU cores for the loaders of one GPU.
-        link: Bytes a second between two nodes.
+        link: Bytes per second between two nodes.
     """
 
     step: float
@@ -63,11 +63,11 @@ def plan(rates: Rates, *, gpus: int, epochs: int, validations: int) -> dict:
         validations: Evaluations on the validation images.
 
     Returns:
-        `batch` a GPU; `needed_loaders` that keep a GPU busy, and the `loaders` that its cores
+        `batch` per GPU; `needed_loaders` that keep a GPU busy, and the `loaders` that its cores
         allow; `hours` by what takes them: `GPU step`, `loading` (as long as it would take alone),
         `gradient exchange`, `evaluation`; `total` hours and the `bottleneck`.
     """
-    # A batch of 3 a GPU would leave 64 of them idle: from 8 GPUs on each takes 24.
+    # A batch of 3 per GPU would leave 64 GPUs idle: from 8 GPUs on, each takes 24.
     batch = TOTAL_BATCH if gpus == 1 else TOTAL_BATCH // GPUS_PER_NODE
     iterations = ceil(TRAIN_IMAGES * epochs / (batch * gpus))
     # A ring all-reduce sends and receives twice the gradients; inside a node it is not counted.

@@ -23,8 +23,8 @@ def profile_rows(job: StepJob) -> tuple[list[dict], list[str]]:
         job: The step.
 
     Returns:
-        A row an operator, those that take longest: calls and milliseconds a step without what it
-        calls (on the GPU where there is one), and its share of the step; and notes.
+        One row per operator, the slowest first: calls and milliseconds per step, without what it
+        calls (on the GPU if there is one), and its share of the step; and notes.
     """
     machine = detect_machine(amp=job.amp)
     has_cuda = machine.device == 'cuda'
@@ -62,5 +62,5 @@ def profile_rows(job: StepJob) -> tuple[list[dict], list[str]]:
     notes = [f'a step takes {milliseconds:.1f} ms without the profiler']
     if has_cuda:
         busy = total / STEPS / 1000 / milliseconds
-        notes.append(f'the GPU computes for {busy:.0%} of it; the rest it waits for the CPU')
+        notes.append(f'the GPU computes for {busy:.0%} of it and waits for the CPU for the rest')
     return rows, notes

@@ -1,4 +1,4 @@
-"""Check and load what the benchmark command asks for, and time it."""
+"""Load what the benchmark command line asks for, and time it."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from .conditions import synchronizer
 from .peers import check_peers, default_peers
 from .results import make_result, timed_rows
 from .timing import Call, time_in_turn
+
+Results = list[dict]
 
 
 def load_request(args: Namespace) -> tuple[Config, Machine]:
@@ -54,8 +56,8 @@ def timed_result(
     Args:
         args: The command line: `work`, `config`, `rounds` and `warmup`.
         machine: The machine.
-        calls: By name.
-        notes: To be said beside the figures.
+        calls: The calls, by name.
+        notes: What to state next to the results.
         reference: The name of the call that the others are compared with.
         batch_size: Images in a call.
         work: The result's name; by default that of the command line.

@@ -55,8 +55,8 @@ def make_result(
         config: Path of the config.
         machine: What ours ran on.
         settings: Batch size, size and the like.
-        rows: A dict a row; the first of them is ours.
-        notes: What a reader must know, such as what was fixed in a peer.
+        rows: One dict per row; the first one is ours.
+        notes: What a reader must know, such as a fix to a peer.
         reference: Name of the row that the others are compared with.
     """
     return dict(
@@ -146,7 +146,7 @@ def read_json(path: str) -> list[dict]:
     """Read the results that a file holds.
 
     Raises:
-        UserError: If it is no file of results.
+        UserError: If it does not contain results.
     """
     try:
         results = json.loads(Path(path).read_text(encoding='utf-8'))
@@ -156,5 +156,5 @@ def read_json(path: str) -> list[dict]:
         isinstance(result, dict) and {'work', 'rows', 'machine'} <= result.keys()
         for result in results
     ):
-        raise UserError(f'{path} holds no results; tools/benchmark.py … --json writes them')
+        raise UserError(f'{path} contains no results; tools/benchmark.py … --json writes them')
     return results

@@ -54,7 +54,7 @@ def scaling_rows(
         widths: Width multipliers of the backbone.
 
     Returns:
-        A row a point: `series` (`size`, `batch` or `width`), `name`, `madds` and `milliseconds`.
+        One row per point: `series` (`size`, `batch` or `width`), `name`, `madds`, `milliseconds`.
     """
     own_width = cfg.model.backbone.get('widen_factor', 1.0)
     sizes = dict.fromkeys(_scaled(size, factor) for factor in factors)
@@ -109,7 +109,7 @@ def slopes(rows: Sequence[dict]) -> dict[str, float]:
 
 
 def verdict(found: dict[str, float]) -> str:
-    """Say whether time grows as multiply-adds do."""
+    """Describe whether time grows as multiply-adds do."""
     listed = ', '.join(f'{name} {slope:.2f}' for name, slope in found.items())
     off = [
         name for name, slope in found.items() if not LOWEST_SLOPES[name] <= slope <= HIGHEST_SLOPE

@@ -45,9 +45,9 @@ def startup_calls(
     """Prepare the commands that are timed.
 
     Args:
-        config: A detection config on the sample set.
+        config: A detection config on the sample dataset.
         tool: Our tools/train.py.
-        folder: For the sample set, mmdet's config and the work folders.
+        folder: For the sample dataset, mmdet's config and the work directories.
         batch_size: Images in the first iteration.
         overrides: `key=value` of our config.
 
@@ -55,8 +55,8 @@ def startup_calls(
         Calls to the first iteration, calls to the help text, and notes.
 
     Raises:
-        UserError: If the config is no detector, mmdet's tool is not installed, or, when called, if
-            a command fails.
+        UserError: If the config is not a detector, mmdet's tool is not installed, or, when called,
+            if a command fails.
     """
     cfg = load_config(config, list(overrides) or None)
     if task_of(cfg) != 'det':

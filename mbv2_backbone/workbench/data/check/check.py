@@ -45,7 +45,7 @@ class Report:
         """Return the report as values that JSON can hold."""
         return dict(
             source=str(self.dataset.root),
-            layout=self.dataset.layout,
+            layout=self.dataset.format,
             found=self.dataset.found,
             classes=self.dataset.classes,
             mask_classes=self.dataset.mask_classes,
@@ -55,17 +55,19 @@ class Report:
         )
 
     def __str__(self) -> str:
-        others = [name for name in self.dataset.found if name != self.dataset.layout]
+        others = [name for name in self.dataset.found if name != self.dataset.format]
         also = f' (there is also {", ".join(others)})' if others else ''
-        lines = [f'{self.dataset.root}: {self.dataset.layout}{also}', '']
+        lines = [f'{self.dataset.root}: {self.dataset.format}{also}', '']
         if self.stats:
             lines += [describe(self.stats), '']
         return '\n'.join([*lines, *map(str, self.findings)])
 
 
-def check_folder(folder: str | Path, *, layout: str | None = None, task: str = 'both') -> Report:
+def check_folder(
+    folder: str | Path, *, format_name: str | None = None, task: str = 'both'
+) -> Report:
     """Check the dataset in a folder; see `find_dataset` for the arguments."""
-    return check_dataset(find_dataset(folder, layout=layout, task=task))
+    return check_dataset(find_dataset(folder, format_name=format_name, task=task))
 
 
 def check_dataset(dataset: Dataset) -> Report:

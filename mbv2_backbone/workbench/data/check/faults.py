@@ -1,4 +1,4 @@
-"""Report problems of a dataset as findings of the doctor."""
+"""Turn a dataset's problems into findings, as the doctor shows them."""
 
 from __future__ import annotations
 

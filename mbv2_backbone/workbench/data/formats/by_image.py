@@ -24,7 +24,7 @@ def folders_with(pattern: str, root: Path, splits: Mapping[str, Path]) -> Folder
 
 
 def read_by_image(
-    layout: str, suffix: str, read: Callable[[Path], Annotation], root: Path, folders: Folders
+    format_name: str, suffix: str, read: Callable[[Path], Annotation], root: Path, folders: Folders
 ) -> Dataset:
     """Read a dataset in which each image has an annotation file of the same name.
 
@@ -35,7 +35,7 @@ def read_by_image(
     sound = [content for content in contents.values() if isinstance(content, Annotation)]
     named = {item.name for content in sound for item in content.objects}
     classes = tuple(name for name in read_classes(root)[0] if name != 'background')
-    dataset = Dataset(root, layout, classes or tuple(sorted(named)))
+    dataset = Dataset(root, format_name, classes or tuple(sorted(named)))
     for split, images, folder in folders:
         by_stem = images_in(images)
         own = [path.stem for path in paths if path.parent == folder]

@@ -68,7 +68,7 @@ def coco_files(root: Path) -> list[Path]:
 
 
 def read_coco(root: Path, files: Sequence[Path]) -> Dataset:
-    """Read a dataset in COCO's layout: one JSON file per split, or one for all images."""
+    """Read a dataset in COCO's format: one JSON file per split, or one for all images."""
     dataset = Dataset(root, 'coco', problems=byte_order_problems(files))
     for path in files:
         data = read_json(path)

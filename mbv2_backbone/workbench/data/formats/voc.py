@@ -29,7 +29,7 @@ def write_voc_files(
     folder: str = '',
     is_segmented: bool = False,
 ) -> None:
-    """Write the files of the original VOC layout, with `folder` as the name of the dataset.
+    """Write the files of the original VOC format, with `folder` as the name of the dataset.
 
     Images with masks (`is_segmented`) are also listed for segmentation.
     """
@@ -83,7 +83,7 @@ def _add(parent: ElementTree.Element, **fields: object) -> None:
 
 
 def voc_folders(root: Path, splits: Mapping[str, Path]) -> Folders:
-    """Return the image and XML folders of a dataset in VOC's layout."""
+    """Return the image and XML folders of a dataset in VOC's format."""
     if any((root / 'Annotations').glob('*.xml')):
         return [(None, root / 'JPEGImages', root / 'Annotations')]
     return folders_with('*.xml', root, splits)

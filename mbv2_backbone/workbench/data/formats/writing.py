@@ -24,7 +24,7 @@ def write_json(path: Path, document: dict) -> None:
     path.write_text(json.dumps(document), encoding='ascii')  # pycocotools reads by locale
 
 
-def moved_boxes(layout: str, items: Sequence[Item]) -> list[str]:
+def moved_boxes(format_name: str, items: Sequence[Item]) -> list[str]:
     """Report how many boxes are replaced by the bounding boxes of their outlines."""
     moved = [
         max(abs(a - b) for a, b in zip(bounds_of(item.outline), item.box, strict=True))
@@ -36,12 +36,12 @@ def moved_boxes(layout: str, items: Sequence[Item]) -> list[str]:
         return []
     return [
         f'{count} box(es) become those around their outlines, by up to {max(moved):.1f} pixels: '
-        f'{layout} cannot store both'
+        f'{format_name} cannot store both'
     ]
 
 
 def write_classes(root: Path, classes: Sequence[str]) -> None:
-    """Write the class names in order, which the layout itself does not store."""
+    """Write the class names in order, which the format itself does not store."""
     (root / CLASS_FILES[0]).write_text(''.join(f'{name}\n' for name in classes), 'utf-8')
 
 

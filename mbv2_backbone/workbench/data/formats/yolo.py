@@ -11,18 +11,18 @@ from typing import Any
 
 from ....annotations.boxes import Object, UnknownClass
 from ....common.messages import UserError
+from ...configs.read import SPLITS
 from ..names import images_in, read_classes, read_text, split_folders
 from ..outlines import join_parts
 from ..records import Annotation, Dataset, Item, Labelled, Size, Source
 from .writing import Splits, images_of, moved_boxes
 
-_SPLITS = ('train', 'val', 'test')
 _NAMES = re.compile(rb'^names\s*:', re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class YoloFiles:
-    """The contents of a folder in YOLO's layout.
+    """The contents of a folder in YOLO's format.
 
     Attributes:
         names: Class names, as in `data.yaml`.
@@ -36,12 +36,12 @@ class YoloFiles:
 
 
 def yolo_files(root: Path, splits: Mapping[str, Path]) -> YoloFiles | None:
-    """Return where the images of each split are; `None` if nothing is in YOLO's layout."""
+    """Return where the images of each split are; `None` if nothing is in YOLO's format."""
     config = _read_yaml(root)
     base = str(config.get('path') or '.')
     places: dict[str, list[Path]] = {}
     missing: dict[str, list[str]] = {}
-    for split in _SPLITS:
+    for split in SPLITS:
         for name in _as_list(config.get(split)):
             path = _resolve(root, base, name)
             if path:
@@ -75,7 +75,7 @@ def _read_yaml(root: Path) -> dict[str, Any]:
         try:
             data = yaml.safe_load(read_text(path))
         except yaml.YAMLError as error:
-            raise UserError(f'{path} is no YAML: {error}') from error
+            raise UserError(f'{path} is not valid YAML: {error}') from error
         if isinstance(data, dict) and 'names' in data:
             return data
     return {}
@@ -102,7 +102,7 @@ def _label_file(image: Path) -> Path:
 
 
 def read_yolo(root: Path, files: YoloFiles) -> Dataset:
-    """Read a dataset in YOLO's layout; an image without a label file has no objects.
+    """Read a dataset in YOLO's format; an image without a label file has no objects.
 
     Raises:
         UserError: If `data.yaml` names files that are missing, or its names are not valid.

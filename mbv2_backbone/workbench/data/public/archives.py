@@ -108,7 +108,7 @@ def _checked(path: Path, entries: Iterable[tuple[T, str, int]], max_bytes: int) 
         max_bytes -= size
         if max_bytes < 0:
             raise UserError(
-                f'{path} unpacks to too much for its size, as a bomb does; if you trust it, give '
+                f'{path} expands far beyond its size, like a zip bomb; if you trust it, give '
                 f'max_bytes'
             )
         yield entry

@@ -17,7 +17,7 @@ from ....common.progress import track
 from .sample_files import write_dataset
 from .scenes import CLASSES, PALETTE, draw_scene
 
-SPLITS = ('train', 'val')
+DRAWN = ('train', 'val')  # splits of the sample
 MIN_SIZE = 64
 
 MARKER = 'sample.json'
@@ -79,9 +79,9 @@ def generate_sample(
         return SampleSummary(root=root, **found, is_new=False)
 
     with folder_replaced_whole(target) as drawn:
-        jobs = [(split, index) for split in SPLITS for index in range(parameters[f'num_{split}'])]
+        jobs = [(split, index) for split in DRAWN for index in range(parameters[f'num_{split}'])]
         scenes = (
-            (split, *draw_scene(np.random.default_rng([seed, SPLITS.index(split), index]), size))
+            (split, *draw_scene(np.random.default_rng([seed, DRAWN.index(split), index]), size))
             for split, index in track(jobs, 'Drawing', unit='images')
         )
         contents = write_dataset(drawn, scenes, classes=CLASSES, palette_rgb=PALETTE)
@@ -109,8 +109,8 @@ def _find(target: Path, parameters: dict[str, int], *, force: bool) -> dict | No
         for values in (marker['parameters'], parameters)
     )
     raise UserError(
-        f'{target} contains another sample dataset ({there}), requested was ({asked}); '
-        'choose another folder, or draw it again with --force (force=True)'
+        f'{target} contains another sample dataset ({there}), requested: ({asked}); '
+        'choose another folder, or generate it again with --force (force=True)'
     )
 
 

@@ -1,4 +1,4 @@
-"""The sample dataset's files: images, masks, and annotations in the COCO and PASCAL VOC layouts."""
+"""The sample dataset's files: images, masks, and annotations in the COCO and PASCAL VOC formats."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ....annotations.masks import BACKGROUND, write_palette_png
+from ....annotations.masks import BACKGROUND_COLOUR, write_palette_png
 from ..formats.coco import write_coco
 from ..formats.voc import write_voc_files
 from ..outlines import mask_to_polygons
@@ -66,7 +66,7 @@ def write_dataset(
     classes: Sequence[str],
     palette_rgb: Sequence[tuple[int, int, int]],
 ) -> dict[str, dict]:
-    """Write images and annotations in both layouts into a folder.
+    """Write images and annotations in both formats into a folder.
 
     Args:
         root: An empty folder.
@@ -88,7 +88,7 @@ def write_dataset(
         _, jpeg = cv2.imencode('.jpg', image_rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])
         path.write_bytes(jpeg.tobytes())
         labels = label_map(image_rgb.shape[:2], instances)
-        write_palette_png(masks / f'{path.stem}.png', labels, [BACKGROUND, *palette_rgb])
+        write_palette_png(masks / f'{path.stem}.png', labels, [BACKGROUND_COLOUR, *palette_rgb])
         items = [instance.item for instance in instances]
         images.append(AnnotatedImage(path, path.name, image_rgb.shape[1::-1], items))
     write_coco(root, classes, splits)

@@ -114,7 +114,7 @@ def _draw_group(group: Group, tile: int, height: int, boxes: Classes, masks: Cla
 def shortened(name: str, width: int) -> str:
     """Shorten the middle of a name that is wider than this many pixels."""
     font = letter_font(_TEXT_HW)
-    width -= font.size  # the margins that `caption_strip` leaves
+    width -= font.size  # `caption_strip` leaves half a letter at each side
     short, kept = name, len(name)
     while font.getlength(short) > width and kept > 1:
         kept -= 1

@@ -78,7 +78,7 @@ def folder_sheet(folder: str, *, split: str, num: int, seed: int) -> np.ndarray:
     findings = Findings()
     groups, maps = [], []
     for place in picked(len(labelled), num, seed):
-        image = read_annotated_image(labelled[place], dataset.layout, findings)
+        image = read_annotated_image(labelled[place], dataset.format, findings)
         if image is None:
             raise UserError(findings.problems[-1])
         label_map = _label_map(labelled[place].mask, dataset)

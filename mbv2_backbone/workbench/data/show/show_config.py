@@ -71,7 +71,7 @@ def config_sheet(
 
 @step('colours', 'Images are shown in their own colours, not normalised.')
 def leave_colours(cfg: Config) -> None:
-    """Remove the steps that normalise colours from the pipelines, in place."""
+    """Remove the steps that normalise colours from the pipelines."""
     for node in walk([cfg.get(f'{split}_dataloader') for split in SPLITS]):
         if 'pipeline' in node:
             node.pipeline = [s for s in node.pipeline if not type_name(s).endswith('Normalize')]

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from ...drawing.painter import Painter
 
 NUM_CHANNELS = 8
-_COLUMNS = 4  # of channels, in two rows
+_COLUMNS = 4  # columns of single channels, which fill two rows
 _FIELDS = {'pred_instances': 'boxes', 'pred_sem_seg': 'mask'}
 _COLOURS = 'inferno'
 # Inches; positions are computed here, because matplotlib's own layout takes seconds per figure.
 _WIDTH, _GAP, _TITLE, _BAR = 2.8, 0.15, 0.3, 0.12
-_SMALLEST, _LARGEST = 1.4, 4.2  # height of an image of that width
+_SMALLEST, _LARGEST = 1.4, 4.2  # limits of the height of an image of that width
 _DPI = 100
 
 
@@ -41,7 +41,7 @@ def write_activations(
 def _tap_figure(inspection: Inspection, image: np.ndarray) -> Figure:
     """Draw a row for each tap: the mean over the image, and its strongest channels."""
     height = _height(image)
-    small = (height - _TITLE) / 2  # of a channel
+    small = (height - _TITLE) / 2  # height of a single channel
     narrow = min(_WIDTH / 2, small * image.shape[1] / image.shape[0])
     right = _WIDTH + 5 * _GAP + 4 * _BAR  # where the channels begin
     row = height + 2.5 * _TITLE

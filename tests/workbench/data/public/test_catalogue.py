@@ -48,5 +48,5 @@ def test_the_lists_of_sbd_add_up():
 def test_the_tool_knows_the_names_of_the_catalogue(monkeypatch):
     monkeypatch.syspath_prepend(str(TOOLS))
     monkeypatch.delitem(sys.modules, 'data', raising=False)
-    assert tuple(CATALOGUE) == importlib.import_module('data').DATA_SETS
+    assert tuple(CATALOGUE) == importlib.import_module('data').DATASETS
     sys.modules.pop('data')

@@ -16,7 +16,7 @@ from torchvision.ops import nms
 # longest to start a call.
 _MAX_AT_ONCE = 256
 _MAX_AT_ONCE_GPU = 10_000
-_SLACK = 0.01  # of a logit, far above its rounding
+_SLACK = 0.01  # margin of a logit, far above rounding errors
 
 
 class Candidates(NamedTuple):

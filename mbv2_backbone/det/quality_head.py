@@ -13,7 +13,7 @@ from .head import SSDLiteHead
 from .losses import paired_overlaps, quality_loss
 from .targets import decode
 
-_BACKGROUND_SCORE = 0.99  # initially, so that the many background priors have a low loss
+_BACKGROUND_SCORE = 0.99  # initial score of background, so that its many priors have a low loss
 
 
 @MODELS.register_module()

@@ -21,7 +21,7 @@ from ..configs.read import datasets_of
 from .image_files import check_samples, samples_of
 
 RECORD = 'broken_images.txt'
-MAX_BROKEN = 0.05  # share of the training images
+MAX_BROKEN = 0.05  # largest share of the training images that may be broken
 
 
 class BrokenImages:

@@ -96,7 +96,7 @@ def names_in(text: str) -> list[str]:
     are not part of the names.
 
     Example:
-        >>> names_in('2007_000032 -1\n2007_000039  1\n'), names_in('IMG (1)\nphoto 1\n')
+        >>> names_in('2007_000032 -1\n2007_000039  1\n'), names_in('IMG (1)\nimage 1\n')
         (['2007_000032', '2007_000039'], ['IMG (1)', 'image 1'])
     """
     lines = [line.strip() for line in text.splitlines() if line.strip()]

@@ -16,7 +16,7 @@ from .prior_fit import feature_sizes, fit_shapes, prior_recall
 LR = 0.002  # for AdamW, with the largest batch
 _IMAGES_SEEN = 20_000  # images that a whole run is to see, if the passes stay within these limits
 _MIN_PASSES, _MAX_PASSES = 24, 60
-_MIN_EPOCH = 50  # iterations; loaders and validations take time of their own
+_MIN_EPOCH = 50  # iterations; restarting loaders and validating take time, too
 _MAX_WARMUP = 500
 _DET_SIZE, _LARGE_DET_SIZE = 320, 512
 _SEG_SIZE = 512

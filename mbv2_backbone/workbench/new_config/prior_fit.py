@@ -13,7 +13,7 @@ from ...annotations.overlaps import pairwise_iou
 from ...det.priors import Size, grid_priors
 from ...det.targets import pairwise_overlaps
 
-MAX_SHAPES = 6  # per cell
+MAX_SHAPES = 6  # priors per cell
 _ROUNDS = 50
 _CHUNK = 256
 

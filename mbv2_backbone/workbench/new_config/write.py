@@ -47,7 +47,7 @@ _SEG_BASES = (
     'mmseg::_base_/schedules/schedule_40k.py',
 )
 _MAX_BATCH = dict(det=16, seg=8, both=16)
-_LARGE = 512  # pixels of a side, above which the batch size is halved
+_LARGE = 512  # side in pixels above which the batch size is halved
 
 
 @dataclass(frozen=True)

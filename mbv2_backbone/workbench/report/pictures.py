@@ -16,7 +16,7 @@ from .segmentation import from_png
 from .style import BLUE, PURPLE, VERMILION
 
 PANEL_SIDE = 400
-ALL_BYTES = 3_900_000  # of the images of a report: a third more in base64, below 5.5 MB
+ALL_BYTES = 3_900_000  # size of all images of a report; base64 adds a third
 _QUALITIES = (80, 60, 40, 20)
 _GAP = 6
 

@@ -12,8 +12,8 @@ from .style import LINES
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-MAX_CURVES = 6  # curves in a plot that can be told apart
-_MAX_NUMBERS = 12  # classes whose confusion is written as numbers, too
+MAX_CURVES = 6  # more curves in a plot cannot be told apart
+_MAX_NUMBERS = 12  # with more classes, the numbers are left out of the matrix
 
 
 def draw_precision(curves: Mapping) -> Figure:

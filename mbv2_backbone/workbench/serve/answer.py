@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 32 * 2**20
 MAX_PIXELS = 50_000_000
-_VIEW_SIDE = 1600  # of the mask sent to the page; a screen shows no more
+_VIEW_SIDE = 1600  # longest side of the mask sent to the page; a screen shows no more
 
 
 def answer(predictor: FilePredictor, data: bytes) -> dict:

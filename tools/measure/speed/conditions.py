@@ -13,7 +13,7 @@ import torch
 from mbv2_backbone.workbench.configs.machine import Machine, cpu_count
 from mbv2_backbone.workbench.environment import cpu_name
 
-_BUSY_LOAD = 0.5  # of the cores
+_BUSY_LOAD = 0.5  # load per core
 # Read when this is imported: afterwards the measurement itself is the load.
 _LOAD_BEFORE = os.getloadavg()[0] if hasattr(os, 'getloadavg') else 0.0
 

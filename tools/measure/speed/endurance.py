@@ -19,7 +19,7 @@ _LINE = re.compile(r'(?:Epoch\(train\)\s+\[(\d+)\]|Iter\(train\)\s*)\[\s*(\d+)/\
 _MIB = 2**20
 # What is allocated once (the optimizer's state, the first validation) is over by then.
 WARMUP_SHARE = 0.25
-MAX_GROWTH = 0.02  # of the memory, from then to the end
+MAX_GROWTH = 0.02  # growth of the memory from then to the end that counts as level
 
 
 def endurance_rows(config: str, tool: Path, options: Sequence[str]) -> list[dict]:

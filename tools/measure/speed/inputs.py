@@ -10,7 +10,7 @@ from mmengine.structures import InstanceData, PixelData
 from mmseg.structures import SegDataSample
 
 Size = tuple[int, int]
-BOXES_PER_IMAGE = 7  # COCO's mean
+BOXES_PER_IMAGE = 7  # mean of COCO
 _GRAIN = 18  # so that a JPEG file is as large as COCO's, about 160 kB
 
 

@@ -13,7 +13,7 @@ from mbv2_backbone.workbench.configs.machine import detect_machine
 
 from .steps import StepJob, StepProcess, build_step
 
-STEPS = 2  # the second has the optimizer's state beside it
+STEPS = 2  # in the second one the optimizer's state exists
 _SMALL = (64, 64)
 _MIB = 2**20
 
@@ -47,7 +47,7 @@ def peak_of_step(job: StepJob) -> dict[str, int]:
         MiB: `step`, the peak over what there was before the first step, and `peak`, the process's
         (CPU) or the allocator's (CUDA) in all.
     """
-    build_step(replace(job, batch_size=2, size=_SMALL))()  # what is imported by a step is there
+    build_step(replace(job, batch_size=2, size=_SMALL))()  # imports what a step needs
     step = build_step(job)
     has_cuda = detect_machine().device == 'cuda'
     if has_cuda:

@@ -139,7 +139,7 @@ def settle_batch_norm(model: nn.Module, forward: Callable[[], object]) -> None:
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # the plain mean of what is seen
+        norm.momentum = None  # cumulative average
     model.train()
     forward()
     for norm, momentum in zip(norms, momenta, strict=True):

@@ -38,7 +38,7 @@ from .peers import (
 )
 from .timing import Call
 
-PHOTO_SIZE = (480, 640)  # of the images that a detector gets
+IMAGE_HW = (480, 640)  # size of the images that a detector gets
 _SETTLE_IMAGES = 4
 
 
@@ -72,7 +72,7 @@ def prediction_calls(
     """
     task = task_of(cfg)
     rng = np.random.default_rng(0)
-    image_size = size if task == 'seg' else PHOTO_SIZE
+    image_size = size if task == 'seg' else IMAGE_HW
     images = [random_image(rng, image_size) for _ in range(max(batch_size, _SETTLE_IMAGES))]
     shown = images[:batch_size]
     model = build_random(cfg)

@@ -21,7 +21,7 @@ from .timing import quartiles, time_in_turn
 
 WIDTHS = (0.35, 0.5, 0.75, 1.0, 1.4)
 BATCHES = (1, 2, 4, 8)
-FACTORS = (0.5, 0.75, 1.0, 1.5, 2.0)  # of the config's size
+FACTORS = (0.5, 0.75, 1.0, 1.5, 2.0)  # image sizes, relative to the config's
 # Slopes of log time over log MAdds that count as growing alike. MAdds grow with the square of the
 # width, but what is read and written in proportion to it: a slope of 0.5 to 1.
 LOWEST_SLOPES = dict(size=0.7, batch=0.7, width=0.5, all=0.7)

@@ -15,7 +15,7 @@ PALETTE = ((220, 20, 60), (0, 130, 200), (60, 180, 75), (255, 200, 0))  # RGB, o
 MIN_VISIBLE = 0.4  # an object with a smaller visible share is not placed
 _EMPTY_IMAGES = 0.02
 _OBJECT_COUNTS = (0.16, 0.24, 0.24, 0.18, 0.11, 0.07)  # probability of 1, 2, ... 6 objects
-_CLUTTER = ('bar', 'bar', 'blob', 'cross', 'arc')  # belongs to no class
+_CLUTTER = ('bar', 'bar', 'blob', 'cross', 'arc')  # shapes of no class
 _SUPERSAMPLE = 8
 # Ranges of hue, saturation and value: toys on a table. A class has a usual hue, as real objects
 # do, but other hues are frequent enough that the network must learn the shape.

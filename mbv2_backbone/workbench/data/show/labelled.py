@@ -16,7 +16,7 @@ from ..records import Item
 
 Colour = tuple[int, int, int]
 
-_LETTERS_HW = (308, 308)  # gives letters of 11 pixels
+_LETTERS_HW = (308, 308)  # image size whose letters are 11 pixels high
 _FILL = 0.35  # opacity of outlined objects
 _DASH = 6
 

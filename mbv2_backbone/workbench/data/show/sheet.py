@@ -16,8 +16,8 @@ from .labelled import LabelledImage, draw_labels
 SHEET_WIDTH = 1920
 _MIN_TILE, _MAX_TILE = 200, 480
 _GAP, _GROUP_GAP = 6, 18
-_TEXT_HW = (392, 392)  # gives letters of 14 pixels
-_TITLE_HW = (560, 560)  # gives letters of 20 pixels
+_TEXT_HW = (392, 392)  # image size whose letters are 14 pixels high
+_TITLE_HW = (560, 560)  # image size whose letters are 20 pixels high
 
 
 @dataclass(frozen=True)

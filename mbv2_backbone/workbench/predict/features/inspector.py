@@ -21,7 +21,7 @@ from ...configs.read import task_of
 from ..file_predictor import array_pipeline
 from .activation import box_scores, class_activation, mask_scores, scaled_to_one
 
-MAX_CLASSES = 4  # for boxes, and as many for masks
+MAX_CLASSES = 4  # heatmaps at most for boxes, and as many for masks
 
 
 @dataclass(frozen=True)

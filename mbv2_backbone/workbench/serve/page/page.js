@@ -1,15 +1,15 @@
-// Everything is drawn here: the threshold and the classes ask nothing of the server.
+// Everything is drawn here: changing the threshold or the classes sends no request.
 const OPACITY = 0.55;
-const VIEW_SIDES = [960, 1600]; // least and most, so that letters are sharp
+const VIEW_SIDES = [960, 1600]; // smallest and largest, so that letters are sharp
 const byId = (id) => document.getElementById(id);
 const css = ([red, green, blue]) => `rgb(${red} ${green} ${blue})`;
 
-let about = null; // what the server tells of the model, once `ready`
+let about = null; // facts about the model from the server, set once `ready` resolves
 const hidden = new Set(); // names of classes
 let shown = null; // { image, answer, mask } for the newest image
 let newest = 0;
 
-// Only what needs it waits for it: an image dropped before that is not lost.
+// Only what needs `about` waits for it, so an image dropped earlier is not lost.
 const ready = request('about').then((response) => response.json()).then((answer) => {
   about = answer;
   byId('model').textContent = about.name;
@@ -180,7 +180,7 @@ byId('file').addEventListener('change', ({ target }) => {
   target.value = ''; // so that the same file can be chosen again
 });
 for (const kind of ['dragenter', 'dragover', 'dragleave', 'drop']) {
-  // Everywhere: beside the box, the browser would show the file in place of the page.
+  // On the whole page: outside the box, the browser would open the file instead.
   document.addEventListener(kind, (event) => {
     event.preventDefault();
     drop.classList.toggle('over', kind === 'dragenter' || kind === 'dragover');

@@ -15,7 +15,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from mbv2_backbone.common.messages import UserError
-from mbv2_backbone.workbench.checks.before_run import check_masks
+from mbv2_backbone.workbench.checks.before_run import check_before_run, check_masks
 from mbv2_backbone.workbench.configs.read import load_config
 from mbv2_backbone.workbench.configs.summary import summarise
 from mbv2_backbone.workbench.data.sample.scenes import CLASSES, PALETTE
@@ -211,12 +211,12 @@ def test_wrong_masks_are_refused_before_training(seg, tmp_path, monkeypatch):
     assert 'train_00005.png is 96x95 pixels, but its image is 96x96' in text
     assert 'val_00002.png does not exist' in text
 
-    cfg = load_config(seg[0], [*options, f'work_dir={work_dir}', 'launcher=pytorch'])
+    cfg = load_config(seg[0], [*options, f'work_dir={work_dir}'])
     monkeypatch.setenv('RANK', '1')
-    check_masks(cfg, summarise(cfg), ('train',))
+    check_before_run(cfg, summarise(cfg), ('train',), launcher='pytorch')
     monkeypatch.setenv('RANK', '0')
     with pytest.raises(UserError, match='2 of 24 masks'):
-        check_masks(cfg, summarise(cfg), ('train',))
+        check_before_run(cfg, summarise(cfg), ('train',), launcher='pytorch')
     cfg.check_masks = False
     check_masks(cfg, summarise(cfg), ('train',))
 

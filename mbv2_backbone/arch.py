@@ -50,7 +50,10 @@ class BlockSpec:
     @property
     def mid_channels(self) -> int:
         """Channels of the expansion and of the depthwise convolution."""
-        return self.in_channels * self.expand_ratio
+        if self.expand_ratio == 1:
+            return self.in_channels
+        # The authors' code rounds an expansion to multiples of 8, whatever it rounds the rest to.
+        return make_divisible(self.in_channels * self.expand_ratio)
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,9 @@ def make_divisible(value: float, divisor: int = 8) -> int:
     return rounded + divisor if rounded < 0.9 * value else rounded
 
 
-def build_architecture(widen_factor: float = 1.0, output_stride: int = 32) -> Architecture:
+def build_architecture(
+    widen_factor: float = 1.0, output_stride: int = 32, *, round_to: int = 8
+) -> Architecture:
     """Derive channels, strides, dilations and taps of a MobileNetV2.
 
     Strides beyond `output_stride` become dilation. The block whose stride is removed keeps the
@@ -108,9 +113,12 @@ def build_architecture(widen_factor: float = 1.0, output_stride: int = 32) -> Ar
     Args:
         widen_factor: Width multiplier, above 0. `conv2` never has fewer than 1280 channels.
         output_stride: 8, 16 or 32.
+        round_to: What the channels are multiples of; 1 for the DeepLab models of TensorFlow that
+            are narrower than width 1.
 
     Raises:
-        ValueError: If the width is not positive or the output stride cannot be built.
+        ValueError: If the width is not positive, the output stride cannot be built, or `round_to`
+            is not a positive integer.
     """
     if isinstance(widen_factor, bool) or not isinstance(widen_factor, (int, float)):
         raise ValueError(f'widen_factor must be a number above 0, got {widen_factor!r}')
@@ -122,13 +130,16 @@ def build_architecture(widen_factor: float = 1.0, output_stride: int = 32) -> Ar
     if output_stride not in OUTPUT_STRIDES:
         raise ValueError(f'output_stride must be one of {OUTPUT_STRIDES}, got {output_stride!r}')
 
-    stem_channels = make_divisible(STEM_CHANNELS * widen_factor)
-    last_channels = make_divisible(LAST_CHANNELS * max(1.0, widen_factor))
+    if isinstance(round_to, bool) or not isinstance(round_to, int) or round_to < 1:
+        raise ValueError(f'round_to must be an integer of 1 or more, got {round_to!r}')
+
+    stem_channels = make_divisible(STEM_CHANNELS * widen_factor, round_to)
+    last_channels = make_divisible(LAST_CHANNELS * max(1.0, widen_factor), round_to)
     stages: dict[str, tuple[BlockSpec, ...]] = {}
     infos = [FeatureInfo('conv1', stem_channels, 2)]
     channels, stride, dilation = stem_channels, 2, 1
     for stage in STAGES:
-        out_channels = make_divisible(stage.channels * widen_factor)
+        out_channels = make_divisible(stage.channels * widen_factor, round_to)
         blocks = []
         for i in range(stage.num_blocks):
             wanted = stage.stride if i == 0 else 1

@@ -31,6 +31,8 @@ class MobileNetV2Backbone(BaseModule):
             `conv2`) or mmdet's integers (0..6 for `layer1`..`layer7`, 7 for `conv2`). Layers
             after the last of them are not built.
         output_stride: 8, 16 or 32; later strides become dilation.
+        round_to: What the channels are multiples of. 8 is the rule of the paper's code and of every
+            library; 1 that of TensorFlow's DeepLab models narrower than width 1.
         padding: `symmetric` pads as torch does, `same` as TensorFlow does, for weights that were
             trained there.
         frozen_stages: -1 trains all; 0 freezes `conv1`, k from 1 to 7 also `layer1`..`layerk`,
@@ -62,6 +64,7 @@ class MobileNetV2Backbone(BaseModule):
         widen_factor: float = 1.0,
         out_indices: Sequence[str | int] | str | int = ('layer2', 'layer3', 'layer5', 'layer7'),
         output_stride: int = 32,
+        round_to: int = 8,
         padding: str = 'symmetric',
         frozen_stages: int = -1,
         norm_cfg: dict | None = None,
@@ -71,7 +74,7 @@ class MobileNetV2Backbone(BaseModule):
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         taps = resolve_taps(out_indices)
-        architecture = build_architecture(widen_factor, output_stride)
+        architecture = build_architecture(widen_factor, output_stride, round_to=round_to)
         if padding not in PADDINGS:
             raise ValueError(f'padding must be one of {PADDINGS}, got {padding!r}')
         if frozen_stages not in range(-1, MAX_FROZEN_STAGES + 1):
@@ -84,6 +87,7 @@ class MobileNetV2Backbone(BaseModule):
 
         self.widen_factor = widen_factor
         self.output_stride = output_stride
+        self.round_to = round_to
         self.padding = padding
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval

@@ -38,6 +38,60 @@ def test_conv2_is_not_narrower_below_width_one():
     assert build_architecture(1.4).last_channels == 1792
 
 
+# DeepLab's mobilenet_v2 below width 1 (`divisible_by=1`): channels of conv1 and of layer1..layer7.
+UNROUNDED = {
+    0.35: (11, 6, 8, 11, 22, 34, 56, 112),
+    0.5: (16, 8, 12, 16, 32, 48, 80, 160),
+    0.25: (8, 4, 6, 8, 16, 24, 40, 80),
+}
+# slim's `expand_input_by_factor(6)` has multiples of 8 whatever the channels are.
+EXPANDED = {
+    0.35: [40, 48, 64, 136, 208, 336],
+    0.5: [48, 72, 96, 192, 288, 480],
+    0.25: [24, 40, 48, 96, 144, 240],
+}
+
+
+def slim_divisible(value, divisor):
+    """Round as slim's `_make_divisible` does, step by step."""
+    low = value // divisor * divisor
+    nearest = low + divisor if value - low >= divisor / 2 else low
+    result = max(divisor, nearest)
+    return int(result + divisor if result < 0.9 * value else result)
+
+
+@pytest.mark.parametrize('width', UNROUNDED)
+def test_channels_that_are_not_rounded_are_those_of_deeplabs_narrow_models(width):
+    architecture = build_architecture(width, round_to=1)
+    taps = architecture.taps
+    found = tuple(taps[name].channels for name in ('conv1', *(f'layer{i}' for i in range(1, 8))))
+    assert found == UNROUNDED[width]
+    assert architecture.last_channels == 1280
+    layers = list(architecture.stages.values())
+    assert layers[0][0].mid_channels == UNROUNDED[width][0]  # layer1 has no expansion
+    mid_channels = [block.mid_channels for blocks in layers[1:] for block in blocks]
+    in_channels = [block.in_channels for blocks in layers[1:] for block in blocks]
+    assert mid_channels == [slim_divisible(6 * channels, 8) for channels in in_channels]
+    assert list(dict.fromkeys(mid_channels)) == EXPANDED[width]
+
+
+@pytest.mark.parametrize('round_to', [1, 2, 4, 8, 16])
+@pytest.mark.parametrize('width', [0.35, 0.5, 0.75, 1.0, 1.3, 1.4])
+def test_channels_are_rounded_by_slims_rule(width, round_to):
+    taps = build_architecture(width, round_to=round_to).taps
+    for i, channels in enumerate(PAPER_CHANNELS, 1):
+        assert taps[f'layer{i}'].channels == slim_divisible(channels * width, round_to)
+
+
+def test_round_to_changes_no_model_of_the_paper_and_8_is_the_default():
+    assert build_architecture(1.0, round_to=1) == build_architecture(1.0)
+    assert build_architecture(0.35, round_to=8) == build_architecture(0.35)
+    for width in (0.25, 0.35, 0.5, 0.75, 1.0, 1.3, 1.4):
+        for blocks in build_architecture(width).stages.values():
+            for block in blocks:  # the expansion of multiples of 8 needs no rounding
+                assert block.mid_channels == block.in_channels * block.expand_ratio
+
+
 def test_make_divisible_never_takes_more_than_a_tenth():
     for value in [x / 4 for x in range(32, 2000)]:
         rounded = make_divisible(value)
@@ -80,6 +134,12 @@ def test_wrong_widths_are_refused(width):
 def test_wrong_output_strides_are_refused(output_stride):
     with pytest.raises(ValueError, match=r'\(8, 16, 32\)'):
         build_architecture(output_stride=output_stride)
+
+
+@pytest.mark.parametrize('round_to', [0, -8, 1.0, True, None, '8'])
+def test_wrong_roundings_are_refused(round_to):
+    with pytest.raises(ValueError, match='round_to must be an integer of 1 or more'):
+        build_architecture(round_to=round_to)
 
 
 def test_the_table_needs_no_torch():

@@ -158,6 +158,20 @@ def test_same_padding_is_tensorflows():
         torch.testing.assert_close(model(x)[0], expected.relu())
 
 
+@pytest.mark.parametrize(('width', 'layer2', 'mid_channels'), [(0.5, 12, 72), (0.35, 8, 48)])
+def test_channels_need_not_be_multiples_of_8(width, layer2, mid_channels):
+    """The weights have the shapes of TensorFlow's DeepLab models narrower than width 1."""
+    model = build(widen_factor=width, round_to=1, out_indices=TAP_NAMES, padding='same')
+    assert model.round_to == 1
+    assert model.layer2[1].linear_conv.conv.weight.shape == (layer2, mid_channels, 1, 1)
+    with torch.no_grad():
+        outs = model(images(2, 3, 33, 48))
+    for info, out in zip(model.feature_info, outs, strict=True):
+        sides = (math.ceil(33 / info.stride), math.ceil(48 / info.stride))
+        assert tuple(out.shape) == (2, info.channels, *sides), info
+    assert outs[TAP_NAMES.index('layer3.expand')].shape[1] == mid_channels
+
+
 @pytest.mark.parametrize('stages', range(-1, 9))
 def test_freezing(stages):
     model = MobileNetV2Backbone(out_indices=('layer3', 'conv2'), frozen_stages=stages).train()
@@ -225,6 +239,7 @@ def test_channels_last_and_contiguous_agree():
         (dict(out_indices=('layer8',)), 'layer7.expand'),
         (dict(widen_factor=0), 'above 0'),
         (dict(output_stride=64), r'\(8, 16, 32\)'),
+        (dict(round_to=0), 'round_to'),
         (dict(padding='valid'), r"\('symmetric', 'same'\)"),
         (dict(frozen_stages=9), 'conv2 too'),
         (dict(frozen_stages=-2), 'conv2 too'),

@@ -70,6 +70,30 @@ def resize(image: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
     return cv2.resize(image, size_hw[::-1])
 
 
+def legacy_resize(image: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
+    """Resize `(H, W, 3)` bilinearly as TensorFlow 1 does by default, to float32.
+
+    Position 0 of the result is position 0 of the image: neither the centres of the pixels nor the
+    corners of the images are aligned.
+    """
+    rows, columns = (
+        _legacy_neighbours(old, new) for old, new in zip(image.shape[:2], size_hw, strict=True)
+    )
+    (top, bottom, y), (left, right, x) = rows, columns
+    image, x, y = image.astype(np.float32), x[None, :, None], y[:, None, None]
+    upper, lower = (
+        image[row][:, left] * (1 - x) + image[row][:, right] * x for row in (top, bottom)
+    )
+    return upper * (1 - y) + lower * y
+
+
+def _legacy_neighbours(old: int, new: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return for each new pixel the pixels before and after it, and the share of the latter."""
+    position = np.arange(new, dtype=np.float32) * np.float32(old / new)
+    before = position.astype(np.int64)
+    return before, np.minimum(before + 1, old - 1), position - before.astype(np.float32)
+
+
 @dataclass(frozen=True)
 class Placement:
     """Where an image is in the network's input.
@@ -119,11 +143,12 @@ def place(image: np.ndarray, rules: InputRules) -> tuple[np.ndarray, Placement]:
     """Resize or pad an image `(H, W, 3)` uint8 to the size of the network's input.
 
     Returns:
-        The input `(height, width, 3)` uint8, and where the image is in it.
+        The input `(height, width, 3)` of `rules.input_type`, and where the image is in it.
     """
     original, input_size = image.shape[:2], rules.input_size
     if rules.fit == 'stretch':
-        return resize(image, input_size), Placement(original, input_size)
+        fit = legacy_resize if rules.interpolation == 'legacy' else resize
+        return fit(image, input_size), Placement(original, input_size)
     factor = min(new / old for new, old in zip(input_size, original, strict=True))
     if rules.within is None:
         factor = min(factor, 1.0)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 
 from ..common.messages import UserError
 
-FORMAT = 2
+FORMAT = 3
+_READABLE = (2, 3)  # fields that a file of format 2 lacks have the values of their defaults
 PREFIX = 'mbv2_backbone'
 
 
@@ -26,6 +27,8 @@ class Detection:
         min_bbox_size: Width and height, in pixels of the input, must be above it; a negative value
             sets no limit.
         level_sizes: Number of boxes of each level, in the order of the raw outputs.
+        clip_after_nms: Whether boxes are clipped to the image after NMS, and those left without
+            area dropped; otherwise the raw outputs are clipped.
     """
 
     classes: tuple[str, ...]
@@ -36,6 +39,7 @@ class Detection:
     max_per_img: int
     min_bbox_size: float
     level_sizes: tuple[int, ...]
+    clip_after_nms: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,12 +69,19 @@ class InputRules:
         within: With `pad`, the longest and the shortest side that an image is resized to, in
             pixels; `None` only shrinks images that are too large.
         pad_value: With `pad`, RGB of the padding, 0 to 255.
+        interpolation: With `stretch`, `bilinear` (OpenCV's) or `legacy` (TensorFlow 1's).
     """
 
     input_size: tuple[int, int]
     fit: str
     within: tuple[int, int] | None
     pad_value: tuple[int, int, int]
+    interpolation: str = 'bilinear'
+
+    @property
+    def input_type(self) -> str:
+        """Type of the file's input: TensorFlow 1 does not round a resized image."""
+        return 'float32' if self.interpolation == 'legacy' else 'uint8'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,12 +140,16 @@ class Metadata(InputRules):
         """
         try:
             version = json.loads(strings['format'])
-            if version != FORMAT:
+            if version not in _READABLE:
                 raise UserError(
                     f'{path} was exported in format {version}, this mbv2_backbone runs {FORMAT}: '
                     + ('update it' if version > FORMAT else 'export the checkpoint again')
                 )
-            values = {field.name: json.loads(strings[field.name]) for field in fields(cls)}
+            values = {
+                field.name: json.loads(strings[field.name])
+                for field in fields(cls)
+                if field.name in strings or field.default is MISSING
+            }
             for name, kind in (('detection', Detection), ('segmentation', Segmentation)):
                 if values[name] is not None:
                     values[name] = kind(**_as_tuples(values[name]))

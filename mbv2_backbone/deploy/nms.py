@@ -10,13 +10,16 @@ from .metadata import Detection
 Boxes = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
-def select_boxes(scores: np.ndarray, boxes: np.ndarray, rules: Detection) -> Boxes:
+def select_boxes(
+    scores: np.ndarray, boxes: np.ndarray, rules: Detection, input_size: tuple[int, int]
+) -> Boxes:
     """Choose the detections of one image.
 
     Args:
         scores: `(P, C)` in [0, 1].
-        boxes: `(P, 4)` xyxy in pixels of the input, clipped to it.
+        boxes: `(P, 4)` xyxy in pixels of the input.
         rules: Thresholds and limits.
+        input_size: `(height, width)` that boxes are clipped to, with `rules.clip_after_nms`.
 
     Returns:
         Boxes `(D, 4)` float32, scores `(D,)` float32 and labels `(D,)` int64, by descending score.
@@ -35,12 +38,13 @@ def select_boxes(scores: np.ndarray, boxes: np.ndarray, rules: Detection) -> Box
     for value in np.unique(label):
         index = np.flatnonzero(label == value)
         kept[index[nms(box[index], rules.iou_thr)]] = True
+    box, label, score = box[kept], label[kept], score[kept]
+    if rules.clip_after_nms:
+        box = box.clip(0, np.tile(input_size[::-1], 2))
+        has_area = (box[:, 2:] > box[:, :2]).all(1)
+        box, label, score = box[has_area], label[has_area], score[has_area]
     limit = rules.max_per_img if rules.max_per_img > 0 else None
-    return (
-        box[kept][:limit].astype(np.float32),
-        score[kept][:limit].astype(np.float32),
-        label[kept][:limit],
-    )
+    return box[:limit].astype(np.float32), score[:limit].astype(np.float32), label[:limit]
 
 
 def _rank_in_level(prior: np.ndarray, level_sizes: tuple[int, ...]) -> np.ndarray:

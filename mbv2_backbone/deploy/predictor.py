@@ -103,7 +103,7 @@ class Predictor:
         """Run the network alone.
 
         Args:
-            images: `(N, H, W, 3)` uint8 RGB of the file's own input size and batch size.
+            images: `(N, H, W, 3)` RGB, 0 to 255, of the file's own input size, type and batch size.
 
         Returns:
             The file's outputs, by name (`metadata.output_names`).
@@ -113,9 +113,10 @@ class Predictor:
         """
         batch, size = self.metadata.batch_size, self.metadata.input_size
         expected = (batch or len(images), *size, 3)
-        if images.dtype != np.uint8 or images.shape != expected:
+        if images.dtype != self.metadata.input_type or images.shape != expected:
             raise UserError(
-                f'expected uint8 images of shape {("N" if batch is None else batch, *size, 3)}, '
+                f'expected {self.metadata.input_type} images of shape '
+                f'{("N" if batch is None else batch, *size, 3)}, '
                 f'got {images.dtype} {images.shape}; calling the predictor resizes any image'
             )
         return self._run(images, self.metadata.output_names)
@@ -134,7 +135,7 @@ class Predictor:
             rules = self.metadata.detection
             if self.metadata.is_raw:
                 boxes, scores, labels = select_boxes(
-                    outputs['scores'][i], outputs['boxes'][i], rules
+                    outputs['scores'][i], outputs['boxes'][i], rules, self.metadata.input_size
                 )
             else:
                 found = outputs['labels'][i] >= 0

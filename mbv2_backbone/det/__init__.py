@@ -5,8 +5,10 @@ from .datasets import CheckedCocoDataset, CheckedVOCDataset
 from .fpn_lite import FPNLite
 from .head import SSDLiteHead
 from .loading import LoadImageAsAnnotated, LoadImageLazily
+from .neck import SSDLiteNeck
 from .priors import SSDLitePriorGenerator
 from .quality_head import QualitySSDLiteHead
+from .resizing import LegacyResize
 from .transforms import RandomExpandCropResize
 
 __all__ = [
@@ -14,10 +16,12 @@ __all__ = [
     'CheckedVOCDataset',
     'FPNLite',
     'FastPhotoMetricDistortion',
+    'LegacyResize',
     'LoadImageAsAnnotated',
     'LoadImageLazily',
     'QualitySSDLiteHead',
     'RandomExpandCropResize',
     'SSDLiteHead',
+    'SSDLiteNeck',
     'SSDLitePriorGenerator',
 ]

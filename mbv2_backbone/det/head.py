@@ -15,7 +15,13 @@ from torch import Tensor, nn
 
 from .assigner import TargetBuilder
 from .losses import box_loss, classification_loss
-from .postprocess import is_plain_nms, select_candidates, split_by_image, suppress_and_split
+from .postprocess import (
+    class_scores,
+    is_plain_nms,
+    select_candidates,
+    split_by_image,
+    suppress_and_split,
+)
 from .priors import build_priors, find_padding, input_size_of
 from .targets import decode, encode
 
@@ -35,11 +41,15 @@ class SSDLiteHead(BaseDenseHead):
             paper's layout) or one of mmdet's.
         bbox_coder: Config of the box coding; `target_means` and `target_stds` are used.
         use_depthwise: Must be true; mmdet's configs pass it.
+        use_sigmoid: Score each class by a sigmoid of its own and have no background, as the
+            paper's code does, instead of a softmax over the classes and the background.
         norm_cfg: Norm of the depthwise convolutions; `None` means `dict(type='BN')`.
         act_cfg: Activation of the depthwise convolutions; `None` means `dict(type='LeanReLU6')`.
         train_cfg: As in mmdet's SSD configs: `assigner` (`MaxIoUAssigner`), `neg_pos_ratio`,
             `smoothl1_beta`. Missing keys have mmdet's SSDLite values.
-        test_cfg: `score_thr`, `nms_pre` (per level), `nms`, `min_bbox_size`, `max_per_img`.
+        test_cfg: `score_thr`, `nms_pre` (per level), `nms`, `min_bbox_size`, `max_per_img`; with
+            `clip_after_nms`, boxes are clipped to the image after NMS, and those left without area
+            dropped, as TensorFlow's Object Detection API does; otherwise before it.
         init_cfg: Weight initialisation; `None` means truncated normal, std 0.03, as in the
             paper's configuration.
 
@@ -62,6 +72,7 @@ class SSDLiteHead(BaseDenseHead):
         anchor_generator: dict | None = None,
         bbox_coder: dict | None = None,
         use_depthwise: bool = True,
+        use_sigmoid: bool = False,
         norm_cfg: dict | None = None,
         act_cfg: dict | None = None,
         train_cfg: dict | None = None,
@@ -74,7 +85,8 @@ class SSDLiteHead(BaseDenseHead):
         if num_classes < 1:
             raise ValueError(f'num_classes must be 1 or more, got {num_classes}')
         self.num_classes = num_classes
-        self.cls_out_channels = num_classes + 1
+        self.use_sigmoid = use_sigmoid
+        self.cls_out_channels = num_classes + (0 if use_sigmoid else 1)
         self.in_channels = tuple(in_channels)
         self.prior_generator = build_priors(anchor_generator or dict(type='SSDLitePriorGenerator'))
         if len(self.in_channels) != self.prior_generator.num_levels:
@@ -130,8 +142,8 @@ class SSDLiteHead(BaseDenseHead):
             x: For each level `(N, in_channels, H, W)`.
 
         Returns:
-            Class logits `(N, A * (num_classes + 1), H, W)` and box codes `(N, A * 4, H, W)` for
-            each level; the last class is background.
+            Class logits `(N, A * C, H, W)` and box codes `(N, A * 4, H, W)` for each level. C is
+            `num_classes` with sigmoids; else one more, and the last is the background.
         """
         cls_scores = [conv(feature) for conv, feature in zip(self.cls_convs, x, strict=True)]
         bbox_preds = [conv(feature) for conv, feature in zip(self.reg_convs, x, strict=True)]
@@ -181,7 +193,7 @@ class SSDLiteHead(BaseDenseHead):
 
         Args:
             priors: `(P, 4)` boxes xyxy in pixels.
-            logits: `(N, P, C + 1)`, float32.
+            logits: `(N, P, cls_out_channels)`, float32.
             deltas: `(N, P, 4)` box codes, float32.
             truth: What `TargetBuilder` takes besides the priors.
         """
@@ -189,7 +201,13 @@ class SSDLiteHead(BaseDenseHead):
         is_positive = labels < self.num_classes
         codes = encode(priors, bboxes, **self.coding)
         return (
-            classification_loss(logits, labels, weights, neg_pos_ratio=self._neg_pos_ratio),
+            classification_loss(
+                logits,
+                labels,
+                weights,
+                neg_pos_ratio=self._neg_pos_ratio,
+                use_sigmoid=self.use_sigmoid,
+            ),
             box_loss(deltas, codes, is_positive, beta=self._smoothl1_beta),
             is_positive,
         )
@@ -222,7 +240,7 @@ class SSDLiteHead(BaseDenseHead):
         """Join what `forward` returned over the levels, in the order of `batch_priors`.
 
         Returns:
-            Logits `(N, P, C + 1)` and box codes `(N, P, 4)`, both float32.
+            Logits `(N, P, cls_out_channels)` and box codes `(N, P, 4)`, both float32.
         """
         logits = [
             score.permute(0, 2, 3, 1).reshape(len(score), -1, self.cls_out_channels)
@@ -230,6 +248,10 @@ class SSDLiteHead(BaseDenseHead):
         ]
         deltas = [pred.permute(0, 2, 3, 1).reshape(len(pred), -1, 4) for pred in bbox_preds]
         return torch.cat(logits, 1).float(), torch.cat(deltas, 1).float()
+
+    def scores(self, logits: Tensor) -> Tensor:
+        """Return the classes' scores `(..., num_classes)` in [0, 1]."""
+        return class_scores(logits, use_sigmoid=self.use_sigmoid)
 
     def predict_by_feat(
         self,
@@ -265,9 +287,15 @@ class SSDLiteHead(BaseDenseHead):
                 level_of,
                 score_thr=cfg.get('score_thr', 0.0),
                 max_per_level=cfg.get('nms_pre', -1),
+                use_sigmoid=self.use_sigmoid,
             )
             boxes = decode(priors[found.prior], deltas[found.image, found.prior], **self.coding)
-            if self.bbox_coder.clip_border:
+            clips_after = cfg.get('clip_after_nms', False)
+            if clips_after and not (with_nms and is_plain_nms(cfg.get('nms'))):
+                raise ValueError(
+                    "clip_after_nms needs test_cfg.nms=dict(type='nms', iou_threshold=…)"
+                )
+            if self.bbox_coder.clip_border and not clips_after:
                 sides = boxes.new_tensor([meta['img_shape'][1::-1] for meta in batch_img_metas])
                 boxes = boxes.clamp(min=0).minimum(sides.repeat(1, 2)[found.image])
             if with_nms and is_plain_nms(cfg.get('nms')):

@@ -35,21 +35,26 @@ def hard_negative_weights(
 
 
 def classification_loss(
-    logits: Tensor, labels: Tensor, weights: Tensor, *, neg_pos_ratio: float
+    logits: Tensor, labels: Tensor, weights: Tensor, *, neg_pos_ratio: float, use_sigmoid: bool
 ) -> Tensor:
-    """Softmax cross entropy over the positives and the hardest negatives.
+    """Cross entropy over the positives and the hardest negatives.
 
     Args:
-        logits: `(N, P, C + 1)`, float32; the last class is background.
+        logits: `(N, P, C + 1)` with the background last or, for a sigmoid, `(N, P, C)`; float32.
         labels: `(N, P)` long in 0..C; C is background.
         weights: `(N, P)` float: 0 for priors that are ignored.
         neg_pos_ratio: Negatives for each positive of the same image.
+        use_sigmoid: One sigmoid for each class, their losses added, instead of a softmax.
 
     Returns:
         The sum over the batch, a scalar.
     """
-    num_classes = logits.shape[-1] - 1
-    losses = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction='none')
+    num_classes = logits.shape[-1] - (0 if use_sigmoid else 1)
+    if use_sigmoid:
+        target = F.one_hot(labels, num_classes + 1)[..., :-1].to(logits.dtype)
+        losses = F.binary_cross_entropy_with_logits(logits, target, reduction='none').sum(-1)
+    else:
+        losses = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction='none')
     losses = losses.view_as(labels) * weights
     is_positive = labels < num_classes
     negatives = hard_negative_weights(

@@ -39,20 +39,36 @@ class Candidates(NamedTuple):
         return Candidates(*(values[mask] for values in self))
 
 
+def class_scores(logits: Tensor, *, use_sigmoid: bool) -> Tensor:
+    """Return scores `(..., C)` in [0, 1] from logits.
+
+    Args:
+        logits: `(..., C + 1)` with the background last or, for a sigmoid, `(..., C)`.
+        use_sigmoid: One sigmoid for each class instead of a softmax.
+    """
+    return logits.sigmoid() if use_sigmoid else logits.softmax(-1)[..., :-1]
+
+
 def select_candidates(
-    logits: Tensor, level_of: Tensor, *, score_thr: float, max_per_level: int
+    logits: Tensor,
+    level_of: Tensor,
+    *,
+    score_thr: float,
+    max_per_level: int,
+    use_sigmoid: bool = False,
 ) -> Candidates:
     """Keep the pairs of prior and class above a score, up to a limit per level of each image.
 
     Args:
-        logits: `(N, P, C + 1)`; the last class is background.
+        logits: `(N, P, C + 1)` or `(N, P, C)`, as `class_scores` takes them.
         level_of: `(P,)` long, the feature level of each prior, ascending.
-        score_thr: The softmax score of a pair must be above it.
+        score_thr: The score of a pair must be above it.
         max_per_level: How many of the best pairs of each level are kept; -1 keeps all.
+        use_sigmoid: See `class_scores`.
     """
     num_images, num_priors, num_outputs = logits.shape
-    rows = _may_exceed(logits, score_thr).flatten().nonzero().squeeze(1)
-    scores = logits.reshape(-1, num_outputs)[rows].softmax(-1)[:, :-1]
+    rows = _may_exceed(logits, score_thr, use_sigmoid).flatten().nonzero().squeeze(1)
+    scores = class_scores(logits.reshape(-1, num_outputs)[rows], use_sigmoid=use_sigmoid)
     row, label = (scores > score_thr).nonzero(as_tuple=True)
     score = scores[row, label]
     image, prior = rows[row] // num_priors, rows[row] % num_priors
@@ -67,16 +83,18 @@ def select_candidates(
     return found
 
 
-def _may_exceed(logits: Tensor, score_thr: float) -> Tensor:
-    """Find priors `(N, P)` whose best class may exceed the threshold, without a softmax.
+def _may_exceed(logits: Tensor, score_thr: float, use_sigmoid: bool) -> Tensor:
+    """Find priors `(N, P)` whose best class may exceed the threshold, without computing scores.
 
-    A class and the background share at most 1, so a class above `t` has at least `t / (1 - t)`
-    times the score of the background.
+    In a softmax a class and the background share at most 1, so a class above `t` has at least
+    `t / (1 - t)` times the score of the background.
     """
     if score_thr >= 1:
         odds = inf
     else:
         odds = log(score_thr / (1 - score_thr)) - _SLACK if score_thr > 0 else -inf
+    if use_sigmoid:
+        return logits.amax(-1) >= odds
     return logits[..., :-1].amax(-1) - logits[..., -1] >= odds
 
 
@@ -109,25 +127,34 @@ def suppress_and_split(
     Args:
         boxes: `(K, 4)` xyxy of the candidates.
         found: The candidates.
-        batch_img_metas: For each image `scale_factor`, used to rescale.
+        batch_img_metas: For each image `scale_factor`, used to rescale, and `img_shape`.
         cfg: `min_bbox_size`, plain `nms` and `max_per_img` (-1 keeps all), as in mmdet's
-            `test_cfg`.
+            `test_cfg`; `clip_after_nms` as in `SSDLiteHead`.
         num_classes: Number of classes.
         rescale: Give boxes in pixels of the original image.
 
     Returns:
         For each image `bboxes`, `scores` and `labels`, by descending score.
     """
+    sides = boxes.new_tensor([meta['img_shape'][1::-1] for meta in batch_img_metas])
     if rescale:
-        factors = [[1 / factor for factor in meta['scale_factor']] for meta in batch_img_metas]
-        boxes = boxes * boxes.new_tensor(factors).repeat(1, 2)[found.image]
+        factors = boxes.new_tensor(
+            [[1 / factor for factor in meta['scale_factor']] for meta in batch_img_metas]
+        )
+        boxes = boxes * factors.repeat(1, 2)[found.image]
+        sides = sides * factors
     if cfg.get('min_bbox_size', -1) >= 0:
         is_large = (boxes[:, 2:] - boxes[:, :2] > cfg.min_bbox_size).all(1)
         boxes, found = boxes[is_large], found.where(is_large)
     group = found.image * num_classes + found.label
     kept = suppress(boxes, found.score, group, iou_threshold=cfg.nms.iou_threshold)
+    boxes, found = boxes[kept], found.where(kept)
+    if cfg.get('clip_after_nms', False):
+        boxes = boxes.clamp(min=0).minimum(sides.repeat(1, 2)[found.image])
+        has_area = (boxes[:, 2:] > boxes[:, :2]).all(1)
+        boxes, found = boxes[has_area], found.where(has_area)
     limit = cfg.max_per_img if cfg.get('max_per_img', -1) > 0 else None
-    return split_by_image(boxes[kept], found.where(kept), len(batch_img_metas), limit)
+    return split_by_image(boxes, found, len(batch_img_metas), limit)
 
 
 def split_by_image(

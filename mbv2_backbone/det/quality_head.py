@@ -28,10 +28,15 @@ class QualitySSDLiteHead(SSDLiteHead):
         train_cfg: As for `SSDLiteHead`, and `gamma` (2) of the quality focal loss and the
             `box_weight` (2) of generalised IoU. `neg_pos_ratio` and `smoothl1_beta` are unused.
         **kwargs: As for `SSDLiteHead`.
+
+    Raises:
+        ValueError: With `use_sigmoid`, and as `SSDLiteHead` does.
     """
 
     def __init__(self, *, train_cfg: dict | None = None, **kwargs: Any) -> None:
         super().__init__(train_cfg=train_cfg, **kwargs)
+        if self.use_sigmoid:
+            raise ValueError('QualitySSDLiteHead is trained with a softmax; leave out use_sigmoid')
         train_cfg = train_cfg or {}
         self._gamma = train_cfg.get('gamma', 2.0)
         self._box_weight = train_cfg.get('box_weight', 2.0)

@@ -27,6 +27,7 @@ from mbv2_backbone.det import SSDLiteHead
 from mbv2_backbone.det.targets import decode
 
 pytestmark = pytest.mark.runtime
+SIZE = (64, 64)
 RULES = Detection(
     classes=('a', 'b', 'c'),
     palette=((1, 2, 3), (4, 5, 6), (7, 8, 9)),
@@ -132,7 +133,18 @@ def raw_outputs(head, count, seed):
 
 
 @pytest.mark.parametrize('seed', range(4))
-@pytest.mark.parametrize('options', [{}, dict(nms_pre=-1), dict(score_thr=0.999), dict(nms_pre=5)])
+@pytest.mark.parametrize(
+    'options',
+    [
+        {},
+        dict(nms_pre=-1),
+        dict(score_thr=0.999),
+        dict(nms_pre=5),
+        dict(clip_after_nms=True),
+        dict(clip_after_nms=True, max_per_img=3),
+    ],
+    ids=str,
+)
 def test_boxes_are_chosen_as_the_head_chooses_them(seed, options):
     rules = replace(RULES, **options)
     test_cfg = dict(
@@ -141,6 +153,7 @@ def test_boxes_are_chosen_as_the_head_chooses_them(seed, options):
         min_bbox_size=0,
         score_thr=rules.score_thr,
         max_per_img=rules.max_per_img,
+        clip_after_nms=rules.clip_after_nms,
     )
     priors = dict(type='SSDLitePriorGenerator', num_levels=2)
     head = SSDLiteHead(
@@ -151,11 +164,13 @@ def test_boxes_are_chosen_as_the_head_chooses_them(seed, options):
     expected = head.predict_by_feat(*outs, batch_img_metas=metas)
     logits, deltas = head.flatten_outputs(*outs)
     priors, level_of = head.batch_priors(outs[0], metas)
-    boxes = decode(priors, deltas, **head.coding).clamp(0, 64)
+    boxes = decode(priors, deltas, **head.coding)
+    if not rules.clip_after_nms:
+        boxes = boxes.clamp(0, 64)
     rules = replace(rules, level_sizes=tuple(torch.bincount(level_of).tolist()))
     for i in range(2):
-        scores = logits[i].softmax(-1)[:, :-1].numpy()
-        found = select_boxes(scores, boxes[i].numpy(), rules)
+        scores = head.scores(logits[i]).numpy()
+        found = select_boxes(scores, boxes[i].numpy(), rules, SIZE)
         assert np.allclose(found[0], expected[i].bboxes, atol=1e-4)
         assert np.allclose(found[1], expected[i].scores, atol=1e-6)
         assert np.array_equal(found[2], expected[i].labels)
@@ -165,7 +180,9 @@ def test_boxes_that_only_touch_stay_and_no_boxes_are_fine():
     assert nms(np.zeros((0, 4)), 0.5).tolist() == []
     boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 9], [10, 0, 20, 10], [3, 3, 3, 3]])
     assert nms(boxes, 0.5).tolist() == [0, 2, 3]
-    nothing = select_boxes(np.zeros((72, 3), np.float32), np.zeros((72, 4), np.float32), RULES)
+    nothing = select_boxes(
+        np.zeros((72, 3), np.float32), np.zeros((72, 4), np.float32), RULES, SIZE
+    )
     assert [len(part) for part in nothing] == [0, 0, 0]
 
 
@@ -177,7 +194,11 @@ def test_metadata_survives_and_a_foreign_file_is_refused():
     assert replace(METADATA, is_raw=True).output_names == ('scores', 'boxes', 'logits')
     with pytest.raises(UserError, match=r'x\.onnx has no valid metadata'):
         Metadata.from_strings({}, 'x.onnx')
-    for version, advice in (('99', 'update'), ('1', 'export the checkpoint again')):
+    for version, advice in (
+        ('99', 'update'),
+        ('4', 'update'),
+        ('1', 'export the checkpoint again'),
+    ):
         with pytest.raises(UserError, match=advice):
             Metadata.from_strings(METADATA.to_strings() | {'format': version}, 'x.onnx')
 

@@ -1,5 +1,7 @@
 """SSDLiteHead against mmdet's SSDHead, with the same weights and batches."""
 
+import math
+
 import mmdet.models.dense_heads as mmdet_heads
 import pytest
 import torch
@@ -137,6 +139,70 @@ def test_loss_and_predict_gives_both():
         assert torch.equal(a.bboxes, b.bboxes)
 
 
+def sigmoid_head():
+    return randomise(SSDLiteHead(**head_config(ignore_iof_thr=0.3), use_sigmoid=True))
+
+
+@pytest.mark.parametrize('num_images', [1, 4])
+def test_sigmoid_losses_against_a_loop_over_the_matches(num_images):
+    head = sigmoid_head()
+    samples = random_batch(num_images, seed=2)
+    cls_scores, bbox_preds = head(features(num_images, 2))
+    seen, build = [], head._build_targets
+    head._build_targets = lambda *args, **kw: seen.append(build(*args, **kw)) or seen[-1]
+    got = head.loss_by_feat(cls_scores, bbox_preds, *truth_of(samples))
+    ((labels, _, weights),) = seen
+    logits, _ = head.flatten_outputs(cls_scores, bbox_preds)
+    assert logits.shape[-1] == head.num_classes == head.cls_out_channels
+    total, count = 0.0, 0
+    for i in range(num_images):
+        losses = {}
+        for p, label in enumerate(labels[i].tolist()):
+            scores = logits[i, p].double().sigmoid().tolist()
+            terms = [-math.log(s if c == label else 1 - s) for c, s in enumerate(scores)]
+            losses[p] = sum(terms) * weights[i, p].item()
+        positive = [p for p in losses if labels[i, p] < head.num_classes]
+        hardest = sorted((losses[p] for p in losses if p not in positive), reverse=True)
+        total += sum(losses[p] for p in positive) + sum(hardest[: 3 * len(positive)])
+        count += max(1, len(positive))
+    assert got['loss_cls'].item() == pytest.approx(total / count, rel=1e-5)
+
+
+def test_sigmoids_change_nothing_of_the_boxes_loss():
+    plain = SSDLiteHead(**head_config())
+    head = sigmoid_head()
+    plain.load_state_dict(
+        {k: v for k, v in head.state_dict().items() if 'cls_convs' not in k}, strict=False
+    )
+    x, samples = features(3, 1), random_batch(3, seed=1, crowds=False)
+    a, b = total(head.loss(x, samples)), total(plain.loss(x, samples))
+    torch.testing.assert_close(a['loss_bbox'], b['loss_bbox'])
+    assert not torch.allclose(a['loss_cls'], b['loss_cls'])
+
+
+def test_sigmoid_heads_take_images_without_boxes():
+    head = sigmoid_head()
+    samples = [random_batch(3, seed=0)[2] for _ in range(2)]
+    losses = head.loss(features(2, 0), samples)
+    assert total(losses) == dict(loss_cls=0, loss_bbox=0)  # no positives, so no negatives
+    sum(total(losses).values()).backward()
+    outs = [torch.full_like(scores, -20) for scores in head(features(2, 0))[0]]
+    deltas = [torch.zeros(2, 4 * n, *out.shape[2:]) for n, out in zip(
+        head.num_base_priors, outs, strict=True)]  # fmt: skip
+    found = head.predict_by_feat(outs, deltas, batch_img_metas=truth_of(samples)[1])
+    assert [len(result) for result in found] == [0, 0]
+
+
+def test_scores_are_softmaxes_without_the_background_or_sigmoids():
+    logits = torch.randn(2, 7, 6)
+    plain = SSDLiteHead(**head_config())
+    exponentials = logits.exp()
+    expected = exponentials[..., :5] / exponentials.sum(-1, keepdim=True)
+    torch.testing.assert_close(plain.scores(logits), expected)
+    torch.testing.assert_close(sigmoid_head().scores(logits), 1 / (1 + (-logits).exp()))
+    assert plain.scores(logits[:, :0]).shape == (2, 0, 5)
+
+
 @pytest.mark.parametrize(
     ('kwargs', 'said'),
     [
@@ -155,3 +221,4 @@ def test_bare_defaults_build_and_the_first_map_has_three_priors():
     head = SSDLiteHead()
     assert head.cls_convs[0][1].out_channels == 3 * 81
     assert head.reg_convs[1][1].out_channels == 6 * 4
+    assert SSDLiteHead(use_sigmoid=True).cls_convs[0][1].out_channels == 3 * 80

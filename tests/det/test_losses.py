@@ -1,5 +1,7 @@
 """Classification and box losses against loops and torchvision."""
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -50,33 +52,60 @@ def test_paired_overlaps_equal_torchvisions_and_stay_finite():
     assert empty.grad.isfinite().all()
 
 
-def slow_classification_loss(logits, labels, weights, ratio):
-    total = 0.0
-    for image_logits, image_labels, image_weights in zip(logits, labels, weights, strict=True):
+def slow_prior_loss(row, label, use_sigmoid):
+    """Return the loss of one prior from its logits."""
+    if not use_sigmoid:
+        return -math.log(math.exp(row[label]) / sum(math.exp(value) for value in row))
+    scores = [1 / (1 + math.exp(-value)) for value in row]
+    return sum(-math.log(p if label == c else 1 - p) for c, p in enumerate(scores))
+
+
+def slow_classification_loss(logits, labels, weights, ratio, num_classes, use_sigmoid):
+    """Return the loss, and which priors `(image, prior)` are in it."""
+    total, used = 0.0, set()
+    for i in range(len(logits)):
         losses = [
-            (-torch.log_softmax(row, 0)[label] * w).item()
-            for row, label, w in zip(image_logits, image_labels, image_weights, strict=True)
+            slow_prior_loss(row, label, use_sigmoid) * weight
+            for row, label, weight in zip(
+                logits[i].double().tolist(), labels[i].tolist(), weights[i].tolist(), strict=True
+            )
         ]
-        background = logits.shape[-1] - 1
-        positive = [v for v, label in zip(losses, image_labels, strict=True) if label < background]
-        negative = sorted(
-            (v for v, label in zip(losses, image_labels, strict=True) if label == background),
-            reverse=True,
-        )
-        total += sum(positive) + sum(negative[: int(len(positive) * ratio)])
-    return total
+        positive = [p for p in range(len(losses)) if labels[i, p] < num_classes]
+        negative = [p for p in range(len(losses)) if labels[i, p] == num_classes]
+        negative.sort(key=lambda p: -losses[p])
+        chosen = positive + negative[: int(len(positive) * ratio)]
+        total += sum(losses[p] for p in chosen)
+        used |= {(i, p) for p in chosen if losses[p] > 0}
+    return total, used
 
 
+def random_targets(num_images, num_classes):
+    """Return labels with an image without positives, and weights that ignore some negatives."""
+    is_positive = torch.rand(num_images, 30) < 0.2
+    labels = torch.randint(0, num_classes, (num_images, 30)).where(is_positive, num_classes)
+    labels[:1] = num_classes
+    weights = (torch.rand(num_images, 30) < 0.9).float().where(labels == num_classes, 1.0)
+    return labels, weights
+
+
+@pytest.mark.parametrize('use_sigmoid', [False, True])
 @pytest.mark.parametrize('ratio', [0, 3, 1000])
-@pytest.mark.parametrize('num_images', [1, 4])
-def test_classification_loss_against_the_loop(num_images, ratio):
-    logits = torch.randn(num_images, 30, 4)
-    labels = torch.where(torch.rand(num_images, 30) < 0.2, torch.randint(0, 3, (num_images, 30)), 3)
-    labels[0] = 3  # an image without positives
-    weights = (torch.rand(num_images, 30) < 0.9).float().where(labels == 3, 1.0)
-    got = classification_loss(logits, labels, weights, neg_pos_ratio=ratio).item()
-    expected = slow_classification_loss(logits, labels, weights, ratio)
-    assert got == pytest.approx(expected, rel=1e-5, abs=1e-5)
+@pytest.mark.parametrize('num_images', [0, 1, 4])
+def test_classification_loss_against_the_loop(num_images, ratio, use_sigmoid):
+    logits = torch.randn(num_images, 30, 3 if use_sigmoid else 4, requires_grad=True)
+    labels, weights = random_targets(num_images, 3)
+    got = classification_loss(logits, labels, weights, neg_pos_ratio=ratio, use_sigmoid=use_sigmoid)
+    expected, used = slow_classification_loss(logits, labels, weights, ratio, 3, use_sigmoid)
+    assert got.item() == pytest.approx(expected, rel=1e-5, abs=1e-5)
+    got.backward()
+    assert {tuple(at) for at in logits.grad.any(-1).nonzero().tolist()} == used
+
+
+def test_the_sigmoid_loss_of_far_logits_is_finite():
+    logits = torch.tensor([[[200.0, -200.0], [-200.0, 200.0], [-200.0, -200.0]]])
+    labels = torch.tensor([[0, 0, 2]])
+    loss = classification_loss(logits, labels, torch.ones(1, 3), neg_pos_ratio=3, use_sigmoid=True)
+    assert loss.item() == 400  # the second prior misses its class and claims another
 
 
 def test_hard_negatives_are_the_hardest():

@@ -2,53 +2,23 @@
 
 import pytest
 import torch
+from helpers.head_outputs import NUM_CLASSES, TEST_CFG, build_head, outputs
 from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 
-from mbv2_backbone.det import SSDLiteHead, postprocess
+from mbv2_backbone.det import postprocess
 from mbv2_backbone.det.postprocess import select_candidates, suppress
 from mbv2_backbone.det.targets import decode
-
-NUM_CLASSES = 4
-TEST_CFG = dict(
-    score_thr=0.05,
-    nms_pre=100,
-    nms=dict(type='nms', iou_threshold=0.45),
-    min_bbox_size=0,
-    max_per_img=30,
-)
 
 
 @pytest.fixture(scope='module')
 def head():
-    generator = dict(type='SSDLitePriorGenerator', num_levels=3)
-    return SSDLiteHead(
-        num_classes=NUM_CLASSES, in_channels=(8, 8, 8), anchor_generator=generator
-    ).eval()
+    return build_head()
 
 
-def outputs(head, num_images, seed, *, background=1.0):
-    """Return class scores and box deltas; scores are quantised, so that many are equal."""
-    rng = torch.Generator().manual_seed(seed)
-    cls_scores, bbox_preds = [], []
-    for num, side in zip(head.num_base_priors, (8, 4, 2), strict=True):
-        scores = torch.randn(num_images, num, NUM_CLASSES + 1, side, side, generator=rng) * 1.5
-        scores[:, :, -1] += background
-        cls_scores.append((scores * 4).round().div(4).flatten(1, 2))
-        bbox_preds.append(torch.randn(num_images, num * 4, side, side, generator=rng))
-    if num_images > 2:  # an image without detections
-        for scores in cls_scores:
-            scores[1] = 0
-            scores[1].view(-1, NUM_CLASSES + 1, *scores.shape[2:])[:, -1] = 20
-    metas = [
-        dict(
-            img_shape=(128 - 9 * i, 128 - 5 * i),
-            batch_input_shape=(128, 128),
-            scale_factor=(0.5 + 0.1 * i, 0.7),
-        )
-        for i in range(num_images)
-    ]
-    return cls_scores, bbox_preds, metas
+@pytest.fixture(scope='module')
+def sigmoid_head():
+    return build_head(use_sigmoid=True)
 
 
 def one_by_one(head, cls_scores, bbox_preds, metas, cfg, *, rescale, with_nms):
@@ -117,14 +87,20 @@ def test_a_batch_gives_the_same_as_its_images_one_by_one(head, change, rescale):
         assert sum(len(f.scores) - len(f.scores.unique()) for f in found) > 20
 
 
-def test_softmax_is_computed_for_few_priors_only(head, monkeypatch):
+@pytest.mark.parametrize('name', ['softmax', 'sigmoid'])
+def test_scores_are_computed_for_few_priors_only(head, sigmoid_head, monkeypatch, name):
+    head = sigmoid_head if name == 'sigmoid' else head
     cls_scores, bbox_preds, metas = outputs(head, 2, 0, background=9.0)
     logits, _ = head.flatten_outputs(cls_scores, bbox_preds)
     _, level_of = head.batch_priors(cls_scores, metas)
     rows = []
-    softmax = torch.Tensor.softmax
-    monkeypatch.setattr(torch.Tensor, 'softmax', lambda x, d: rows.append(len(x)) or softmax(x, d))
-    found = select_candidates(logits, level_of, score_thr=0.02, max_per_level=-1)
+    function = getattr(torch.Tensor, name)
+    monkeypatch.setattr(
+        torch.Tensor, name, lambda x, *dim: rows.append(len(x)) or function(x, *dim)
+    )
+    found = select_candidates(
+        logits, level_of, score_thr=0.02, max_per_level=-1, use_sigmoid=head.use_sigmoid
+    )
     assert 0 < len(found.score) <= rows[0] * NUM_CLASSES
     assert rows[0] < logits[..., 0].numel() / 4
 
@@ -167,11 +143,14 @@ def test_nms_of_nothing_is_nothing():
     assert kept.dtype == torch.bool
 
 
+@pytest.mark.parametrize('use_sigmoid', [False, True])
 @pytest.mark.parametrize('max_per_level', [-1, 1, 5, 1000])
-def test_selection_against_the_loop(max_per_level):
-    logits, level_of = torch.randn(2, 20, 4), torch.arange(20) // 8
-    scores = logits.softmax(-1)
-    got = select_candidates(logits, level_of, score_thr=0.3, max_per_level=max_per_level)
+def test_selection_against_the_loop(max_per_level, use_sigmoid):
+    logits, level_of = torch.randn(2, 20, 3 if use_sigmoid else 4), torch.arange(20) // 8
+    scores = logits.sigmoid() if use_sigmoid else logits.softmax(-1)
+    got = select_candidates(
+        logits, level_of, score_thr=0.3, max_per_level=max_per_level, use_sigmoid=use_sigmoid
+    )
     expected = []
     for n in range(2):
         found = []
@@ -190,8 +169,13 @@ def test_selection_against_the_loop(max_per_level):
     torch.testing.assert_close(got.score, scores[columns])
 
 
-def test_selection_of_nothing():
+@pytest.mark.parametrize('use_sigmoid', [False, True])
+def test_selection_of_nothing(use_sigmoid):
     got = select_candidates(
-        torch.rand(2, 4, 3), torch.zeros(4).long(), score_thr=1.0, max_per_level=9
+        torch.rand(2, 4, 3),
+        torch.zeros(4).long(),
+        score_thr=1.0,
+        max_per_level=9,
+        use_sigmoid=use_sigmoid,
     )
     assert [len(t) for t in got] == [0, 0, 0, 0]

@@ -101,3 +101,8 @@ def test_the_loss_is_float32_whatever_the_features(dtype):
 def test_another_assigner_is_refused(name):
     with pytest.raises(ValueError, match=f'one of MaxIoUAssigner, got {name}'):
         head(assigner=dict(type=name))
+
+
+def test_sigmoids_are_refused():
+    with pytest.raises(ValueError, match='trained with a softmax; leave out use_sigmoid'):
+        QualitySSDLiteHead(**head_config(), use_sigmoid=True)

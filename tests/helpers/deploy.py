@@ -21,6 +21,29 @@ DETECTION = """
         bbox_head=dict(in_channels=(48, 144, 1280, 64, 32)),
         test_cfg=dict(nms_pre=400, score_thr=0.05, max_per_img=60))
 """
+TENSORFLOW = """
+    _base_ = {base!r}
+    norm_cfg = dict(type='BN', eps=0.001)
+    model = dict(
+        backbone=dict(widen_factor=0.25, padding='same', norm_cfg=norm_cfg),
+        neck=dict(
+            type='SSDLiteNeck', padding='same', norm_cfg=norm_cfg,
+            in_channels=(48, 144, 1280), out_channels=(48, 144, 1280, 64, 32)),
+        bbox_head=dict(use_sigmoid=True, in_channels=(48, 144, 1280, 64, 32)),
+        test_cfg=dict(
+            nms_pre=-1, nms=dict(type='nms', iou_threshold=0.6), score_thr=1e-8, max_per_img=60,
+            clip_after_nms=True))
+    resize = dict(type='LegacyResize', scale=(128, 128))
+    test_pipeline = [
+        dict(type='LoadImageFromFile'),
+        resize,
+        dict(type='LoadAnnotations', with_bbox=True),
+        dict(
+            type='PackDetInputs',
+            meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'))]
+    val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+    test_dataloader = val_dataloader
+"""
 PYRAMID = """
     _base_ = {base!r}
     model = dict(

@@ -164,7 +164,8 @@ def check_trained(model: nn.Module, checkpoint: str) -> None:
         if not torch.isfinite(value).all():
             raise UserError(f'{checkpoint} is broken: {name} has NaN or infinite values')
     norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
-    if norms and not any(torch.count_nonzero(norm.running_mean) for norm in norms):
+    # Where norms were folded into convolutions, they have a bias, but no mean.
+    if norms and not any(norm.running_mean.any() or norm.bias.any() for norm in norms):
         raise UserError(
             f'{checkpoint} is not trained: no batch norm has seen an image; '
             f'train it with tools/train.py first'

@@ -9,7 +9,7 @@ from mmengine.config import Config
 
 from ...common.messages import UserError
 from ...deploy.metadata import InputRules
-from ..configs.read import inner_dataset, type_name
+from ..configs.read import RESIZES, inner_dataset, type_name
 
 Size = tuple[int, int]
 _LOADING = ('LoadImageFromFile', 'LoadImageAsAnnotated', 'LoadAnnotations', 'LoadLabelMap')
@@ -77,7 +77,18 @@ def read_geometry(cfg: Config, size: Size | None = None) -> Geometry:
             f'an image of {size} is resized to {resized}, more than the {network} that the config '
             f'pads to; give a smaller --size, or override model.data_preprocessor.test_cfg'
         )
-    rules = InputRules(input_size=size, fit='stretch', within=None, pad_value=(0, 0, 0))
+    is_legacy = resize is not None and type_name(resize) == 'LegacyResize'
+    if is_legacy and resized != size:
+        raise UserError(
+            f'LegacyResize is done before the file, whose input is {resized}; leave out --size'
+        )
+    rules = InputRules(
+        input_size=size,
+        fit='stretch',
+        within=None,
+        pad_value=(0, 0, 0),
+        interpolation='legacy' if is_legacy else 'bilinear',
+    )
     return Geometry(rules=rules, resized_size=resized, network_size=network)
 
 
@@ -85,8 +96,8 @@ def _resize_step(cfg: Config) -> dict | None:
     """Return the pipeline's only `Resize`, if it has one."""
     steps = list(inner_dataset(cfg.test_dataloader.dataset).pipeline)
     names = [type_name(step) for step in steps]
-    unknown = [name for name in names if name not in (*_LOADING, *_PACKING, 'Resize')]
-    resizes = [step for step, name in zip(steps, names, strict=True) if name == 'Resize']
+    unknown = [name for name in names if name not in (*_LOADING, *_PACKING, *RESIZES)]
+    resizes = [step for step, name in zip(steps, names, strict=True) if name in RESIZES]
     if unknown or len(resizes) > 1:
         raise UserError(
             f'the export knows test pipelines of loading, at most one Resize and packing; this '

@@ -76,6 +76,8 @@ class BoxOutput(nn.Module):
     def __init__(self, head: nn.Module, features: Sequence[Tensor], geometry: Geometry) -> None:
         super().__init__()
         self.head = head
+        clips_after = (head.test_cfg or {}).get('clip_after_nms', False)
+        self.clips = head.bbox_coder.clip_border and not clips_after
         self.num_outputs = head.cls_out_channels
         with torch.no_grad():
             cls_scores, _ = head(tuple(features))
@@ -88,13 +90,16 @@ class BoxOutput(nn.Module):
         self.register_buffer('limit', priors.new_tensor([width, height, width, height]))
 
     def forward(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Return scores `(N, P, C)` in [0, 1] and boxes `(N, P, 4)` xyxy in pixels, clipped."""
+        """Return scores `(N, P, C)` in [0, 1] and boxes `(N, P, 4)` xyxy in pixels.
+
+        The boxes are clipped to the image, unless they are to be clipped after NMS.
+        """
         logits, deltas = self.head(tuple(features))
         logits = self._joined(logits, self.num_outputs)
         boxes = decode(self.priors, self._joined(deltas, 4), **self.head.coding)
-        if self.head.bbox_coder.clip_border:
+        if self.clips:
             boxes = boxes.clamp(min=0).minimum(self.limit)
-        return logits.softmax(-1)[..., :-1], boxes
+        return self.head.scores(logits), boxes
 
     def _joined(self, levels: Sequence[Tensor], values: int) -> Tensor:
         # The number of priors is given instead of the batch size, so that no shape has to be
@@ -239,4 +244,5 @@ def _box_rules(cfg: ConfigDict) -> dict:
         nms_pre=int(cfg.get('nms_pre', -1)),
         max_per_img=int(cfg.get('max_per_img', -1)),
         min_bbox_size=float(cfg.get('min_bbox_size', -1)),
+        clip_after_nms=bool(cfg.get('clip_after_nms', False)),
     )

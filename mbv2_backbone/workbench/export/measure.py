@@ -70,6 +70,7 @@ def measure(
     after = headline_metrics(evaluate_exported(cfg, summary, int8_path))
     if not before:
         raise UserError(f'the test evaluator of the config gives none of {", ".join(_METRICS)}')
+    image = image.round().astype(np.uint8)
     pairs = [(Predictor(path), []) for path in (float_path, int8_path)]
     for i in range(_WARMUP + _ROUNDS):
         for predictor, seconds in pairs[:: -1 if i % 2 else 1]:

@@ -11,12 +11,13 @@ def num_final_boxes(rules: Detection) -> int:
     return min(rules.max_per_img, pairs) if rules.max_per_img > 0 else pairs
 
 
-def suppression_nodes(rules: Detection) -> str:
+def suppression_nodes(rules: Detection, input_size: tuple[int, int]) -> str:
     """Return the nodes from `raw_scores` and `raw_boxes` to `boxes`, `scores` and `labels`.
 
     They do what the head's `predict_by_feat` does: keep the best pairs of each level, drop boxes
-    without area, apply NMS per class, keep the best boxes of each image. With N images, P priors,
-    C classes, S selected boxes of the whole batch and K rows of the result:
+    without area, apply NMS per class, keep the best boxes of each image. With `clip_after_nms`,
+    boxes are clipped to `input_size` `(height, width)` after NMS. With N images, P priors, C
+    classes, S selected boxes of the whole batch and K rows of the result:
 
     raw_scores (N, P, C), raw_boxes (N, P, 4) -> boxes (N, K, 4), scores (N, K), labels (N, K).
 
@@ -31,11 +32,13 @@ def suppression_nodes(rules: Detection) -> str:
     {_limit_levels(rules)}
     {_drop_small(rules)}
     by_class = Transpose<perm: ints = [0, 2, 1]>(large_scores)
-    per_class = Constant<value_int: int = {min(limit, sum(rules.level_sizes))}>()
+    {_clip(rules, input_size)}
+    num_wanted = Constant<value_int: int = {min(limit, sum(rules.level_sizes))}>()
+    per_class = Add(num_wanted, num_lost)
     iou_thr = Constant<value_float: float = {_number(rules.iou_thr)}>()
     score_thr = Constant<value_float: float = {_number(max(rules.score_thr, 0))}>()
     selected = NonMaxSuppression(raw_boxes, by_class, per_class, iou_thr, score_thr)
-    selected_scores = GatherND(by_class, selected)
+    selected_scores = GatherND(clipped_scores, selected)
 
     zero = Constant<value_int: int = 0>()
     one = Constant<value_int: int = 1>()
@@ -65,7 +68,7 @@ def suppression_nodes(rules: Detection) -> str:
     no_label = Constant<value_int: int = -1>()
     labels = Where(is_found, found_labels, no_label)
     prior_columns = Unsqueeze(found_priors, axis_two)
-    found_boxes = GatherND<batch_dims: int = 1>(raw_boxes, prior_columns)
+    found_boxes = GatherND<batch_dims: int = 1>(clipped_boxes, prior_columns)
     is_found_column = Unsqueeze(is_found, axis_two)
     boxes = Where(is_found_column, found_boxes, nought)
     """
@@ -111,6 +114,32 @@ def _drop_small(rules: Detection) -> str:
     least_side = Constant<value_float: float = {_number(rules.min_bbox_size)}>()
     is_large = Greater(shorter_side, least_side)
     large_scores = Where(is_large, limited_scores, nought)"""
+
+
+def _clip(rules: Detection, input_size: tuple[int, int]) -> str:
+    """Clip the boxes that NMS gives, and set the scores of those left without area to 0.
+
+    As many more have to be chosen, so that none of them takes the place of another box.
+    """
+    if not rules.clip_after_nms:
+        return """clipped_boxes = Identity(raw_boxes)
+    clipped_scores = Identity(by_class)
+    num_lost = Constant<value_int: int = 0>()"""
+    height, width = (float(side) for side in input_size)
+    return f"""far = Constant<value_floats: floats = [{width}, {height}, {width}, {height}]>()
+    not_negative = Max(raw_boxes, nought)
+    clipped_boxes = Min(not_negative, far)
+    corners = Constant<value_ints: ints = [2, 2]>()
+    first_corner, last_corner = Split<axis: int = 2>(clipped_boxes, corners)
+    clipped_sides = Sub(last_corner, first_corner)
+    clipped_side = ReduceMin<keepdims: int = 0>(clipped_sides, axis_two)
+    side_of_class = Unsqueeze(clipped_side, axis_one)
+    has_area = Greater(side_of_class, nought)
+    clipped_scores = Where(has_area, by_class, nought)
+    is_lost = Not(has_area)
+    each_lost = Cast<to: int = 7>(is_lost)
+    lost_of_image = ReduceSum<keepdims: int = 0>(each_lost, axis_two)
+    num_lost = ReduceMax<keepdims: int = 0>(lost_of_image)"""
 
 
 def _names(stem: str, sizes: tuple[int, ...]) -> str:

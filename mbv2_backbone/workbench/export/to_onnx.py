@@ -86,7 +86,7 @@ def _add_final_outputs(model: ModelProto, metadata: Metadata) -> None:
     outputs = []
     if metadata.detection:
         rules = metadata.detection
-        _append(model, suppression_nodes(rules))
+        _append(model, suppression_nodes(rules, metadata.input_size))
         limit = num_final_boxes(rules)
         outputs += [
             helper.make_tensor_value_info('boxes', onnx.TensorProto.FLOAT, [batch, limit, 4]),

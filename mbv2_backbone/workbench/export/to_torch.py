@@ -13,7 +13,8 @@ from .graph import ExportGraph
 
 def example_inputs(metadata: Metadata) -> tuple[tuple[torch.Tensor], dict | None]:
     """Return inputs to trace a graph with, and which of their sizes are dynamic."""
-    example = torch.zeros(metadata.batch_size or 2, *metadata.input_size, 3, dtype=torch.uint8)
+    shape = metadata.batch_size or 2, *metadata.input_size, 3
+    example = torch.zeros(shape, dtype=getattr(torch, metadata.input_type))
     return (example,), None if metadata.batch_size else {'image': {0: torch.export.Dim('batch')}}
 
 

@@ -14,7 +14,7 @@ from mmengine.structures import BaseDataElement, InstanceData, PixelData
 from ...common.messages import UserError
 from ...deploy.predictor import Prediction, Predictor
 from ..configs.plan import Step, step
-from ..configs.read import inner_dataset, type_name
+from ..configs.read import RESIZES, inner_dataset, type_name
 from ..configs.summary import ConfigSummary
 
 
@@ -110,8 +110,12 @@ def keep_image_size(cfg: Config) -> None:
     dataset = inner_dataset(cfg.test_dataloader.dataset)
     # A Resize by 1 replaces the old one, because of the metadata that it writes.
     dataset.pipeline = [
-        ConfigDict(type=transform['type'], scale_factor=1.0, keep_ratio=True)
-        if type_name(transform) == 'Resize'
+        ConfigDict(
+            type='mmdet.Resize' if type_name(transform) == 'LegacyResize' else transform['type'],
+            scale_factor=1.0,
+            keep_ratio=True,
+        )
+        if type_name(transform) in RESIZES
         else transform
         for transform in dataset.pipeline
     ]

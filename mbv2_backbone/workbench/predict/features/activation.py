@@ -56,7 +56,7 @@ def box_scores(
 ) -> dict[int, Tensor]:
     """Sum up the logits of the kept boxes of each class.
 
-    Logits, because the softmax of a confident box is flat: its gradient is nearly 0.
+    Logits, because the score of a confident box is flat: its gradient is nearly 0.
 
     Args:
         head: The detection head.
@@ -72,7 +72,7 @@ def box_scores(
     found = found[found.scores >= score_thr]
     by_prior = [x.permute(0, 2, 3, 1).reshape(-1, head.cls_out_channels) for x in levels]
     logits = torch.cat(by_prior)
-    scores = logits.detach().softmax(-1)
+    scores = head.scores(logits.detach())
     sums: dict[int, Tensor] = {}
     for score, label in zip(found.scores, found.labels.tolist(), strict=True):
         # A box's score identifies its prior. If confident ones share a score, take their mean.

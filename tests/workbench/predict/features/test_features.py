@@ -81,8 +81,10 @@ def test_mask_scores_sum_the_logits_of_the_assigned_pixels():
         assert float(score) == pytest.approx(sums[label], rel=1e-5)
 
 
-def test_box_scores_are_of_the_boxes_that_the_head_keeps(sample_dataset, tmp_path):
+@pytest.mark.parametrize('use_sigmoid', [False, True])
+def test_box_scores_are_of_the_boxes_that_the_head_keeps(sample_dataset, tmp_path, use_sigmoid):
     config, _, options = write_config(tmp_path, DETECTION, 'ssdlite_mbv2_sample', sample_dataset)
+    options = [*options, f'model.bbox_head.use_sigmoid={use_sigmoid}']
     head = randomise(MODELS.build(load_config(config, options).model).bbox_head.eval())
     feats = tuple(
         torch.rand(1, channels, side, side)
@@ -95,7 +97,7 @@ def test_box_scores_are_of_the_boxes_that_the_head_keeps(sample_dataset, tmp_pat
     found = found[found.scores > 0.4]
     sizes = [tuple(x.shape[2:]) for x in scores]
     priors = torch.cat(head.prior_generator.grid_priors(sizes, input_size=(128, 128), device='cpu'))
-    logits = torch.cat([x.permute(0, 2, 3, 1).reshape(-1, 5) for x in scores])
+    logits = torch.cat([x.permute(0, 2, 3, 1).reshape(-1, 4 if use_sigmoid else 5) for x in scores])
     flat_codes = torch.cat([x.permute(0, 2, 3, 1).reshape(-1, 4) for x in codes])
     boxes = head.bbox_coder.decode(priors, flat_codes, max_shape=(128, 100))
     expected = dict.fromkeys(found.labels.tolist(), 0.0)

@@ -5,6 +5,8 @@ Examples:
     python tools/convert_weights.py torchvision://mobilenet_v2 mbv2.pth --verify
     python tools/convert_weights.py mobilenet_v2.weights.h5 mbv2_tf.pth
     python tools/convert_weights.py work_dirs/det/epoch_24.pth tv.pth --to torchvision
+    python tools/convert_weights.py frozen_inference_graph.pb ssdlite.pth \
+        --config configs/ssdlite_mbv2_coco_tf.py
 """
 
 import argparse
@@ -23,8 +25,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         'src',
         metavar='SRC',
-        help='a .pth, .pt, .safetensors, .h5 or .keras file, or http(s)://, torchvision://, '
-        'timm://, open-mmlab://',
+        help='a .pth, .pt, .safetensors, .h5, .keras, .pb, .ckpt or .tflite file, the folder of a '
+        'SavedModel, or http(s)://, torchvision://, timm://, open-mmlab://, tensorflow://',
     )
     parser.add_argument('dst', metavar='DST', help='a .pth, .pt or .safetensors file to write')
     parser.add_argument(
@@ -32,6 +34,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         choices=('mmdet', 'torchvision', 'timm'),
         default='mmdet',
         help='layout of DST; mmdet is also that of MobileNetV2Backbone (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--config',
+        help="convert a whole model of TensorFlow, SSDLite or DeepLabV3, to this config's; DST is "
+        'then a checkpoint for tools/test.py, predict.py, export.py and load_from',
     )
     parser.add_argument('--prefix', help='prefix of the backbone in SRC if it holds several')
     parser.add_argument(
@@ -51,7 +58,7 @@ def main(args: argparse.Namespace) -> None:
     from mbv2_backbone.common.messages import UserError
 
     try:
-        differences = convert_file(args)
+        differences = convert_model(args) if args.config else convert_file(args)
     except (ValueError, RuntimeError, ImportError, OSError) as error:
         raise UserError(str(error)) from error
     if differences is not None:
@@ -75,6 +82,32 @@ def convert_file(args: argparse.Namespace) -> dict[str, tuple[float, float]] | N
     from original_networks import compare_files
 
     return compare_files(path, args.dst, prefix=args.prefix, allow_pickle=args.allow_pickle)
+
+
+def convert_model(args: argparse.Namespace) -> None:
+    import torch
+    from mmengine.registry import MODELS
+
+    from mbv2_backbone.common.messages import UserError
+    from mbv2_backbone.weights.load import load_into
+    from mbv2_backbone.workbench.configs.read import load_config
+    from mbv2_backbone.workbench.configs.summary import summarise
+
+    if args.verify or args.prefix or args.to != 'mmdet' or not args.dst.endswith('.pth'):
+        raise UserError(
+            '--config writes a .pth of a whole model: leave out --verify, --prefix, --to'
+        )
+    cfg = load_config(args.config)
+    cfg.model.backbone.init_cfg = None
+    model = MODELS.build(cfg.model)
+    report = load_into(model, args.src, allow_pickle=args.allow_pickle)
+    if report.filled < len(model.state_dict()):
+        raise UserError(f'{args.src} fills only a part of the model of {args.config}: {report}')
+    classes = summarise(cfg).boxes or summarise(cfg).masks
+    meta = dict(report.origin.to_meta(), dataset_meta=dict(classes=classes.names))
+    torch.save(dict(state_dict=model.state_dict(), meta=meta), args.dst)
+    print(report)
+    print(f'Wrote {args.dst}, a checkpoint of {args.config}.')
 
 
 def print_differences(differences: dict[str, tuple[float, float]]) -> None:

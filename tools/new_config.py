@@ -37,7 +37,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--width', type=float, default=1.0, help='width multiplier of the backbone')
     parser.add_argument('--epochs', type=int, help='passes over the training images')
     parser.add_argument(
-        '--pretrained', metavar='FILE', help='weights of the backbone (default: from scratch)'
+        '--pretrained',
+        metavar='FILE',
+        help='trained weights to start from, a file or an address; none: from scratch '
+        '(default: the best published ones that can be fetched)',
     )
     parser.add_argument(
         '--mask-classes',

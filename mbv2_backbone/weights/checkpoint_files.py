@@ -15,10 +15,13 @@ from os import PathLike
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..common.messages import first_line
+from .tensorflow_files import find_checkpoint_index, read_bundle, read_graph
+from .tflite_files import read_tflite
 
 KERAS_WEIGHTS = 'model.weights.h5'
 HEAD_BYTES = 512
@@ -28,16 +31,22 @@ MIN_SUSPECT_BYTES = 16 * 2**20
 
 _HDF5_MAGIC = b'\x89HDF\r\n\x1a\n'
 _ZIP_MAGIC = b'PK\x03\x04'
+_TFLITE_MAGIC = b'TFL3'
+_GRAPH_START = re.compile(rb'\n(?:[\x80-\xff]{1,4})?[\x00-\x7f]\n', re.DOTALL)  # a node, its name
 _UNSAFE_GLOBAL = re.compile(r'GLOBAL ([\w.]+)')
 
 
 def file_type(path: str | PathLike[str]) -> str:
-    """Return `zip`, `hdf5`, `safetensors` or `pickle`.
+    """Return `zip`, `hdf5`, `safetensors`, `pickle`, `tflite`, `graph` or `bundle`.
+
+    The last two are TensorFlow's: a frozen graph, and a checkpoint of several files.
 
     Raises:
         ValueError: If the file is missing, empty, a web page, a text, or of an unknown type.
     """
     path = Path(path)
+    if find_checkpoint_index(path) is not None:
+        return 'bundle'
     if not path.is_file():
         problem = 'is a folder; give the file in it' if path.is_dir() else 'does not exist'
         raise ValueError(f'checkpoint {path} {problem}')
@@ -53,6 +62,10 @@ def file_type(path: str | PathLike[str]) -> str:
         return 'safetensors'
     if head.startswith(b'\x80'):
         return 'pickle'
+    if head[4:8] == _TFLITE_MAGIC:
+        return 'tflite'
+    if _GRAPH_START.match(head):
+        return 'graph'
     raise ValueError(f'{path} is not a checkpoint: {_describe(head)}')
 
 
@@ -65,14 +78,18 @@ def _describe(head: bytes) -> str:
     text = head.decode('utf-8', errors='ignore')
     if text.isprintable() or all(c.isprintable() or c.isspace() for c in text[:-1]):
         return f'it is text that begins with {text[:40]!r}'
-    return 'its first bytes are of no known type (.pth, .pt, .safetensors, .h5, .keras)'
+    return (
+        'its first bytes are of no known type (.pth, .pt, .safetensors, .h5, .keras, .pb, .ckpt, '
+        '.tflite)'
+    )
 
 
 def read_checkpoint(path: str | PathLike[str], *, allow_pickle: bool = False) -> dict[str, Any]:
-    """Read a `.pth`, `.pt`, `.safetensors`, `.h5`, `.weights.h5` or `.keras` file onto the CPU.
+    """Read a checkpoint of torch, Keras or TensorFlow onto the CPU.
 
     Args:
-        path: The file.
+        path: A `.pth`, `.pt`, `.safetensors`, `.h5`, `.weights.h5`, `.keras`, `.pb` (frozen) or
+            `.tflite` file, a `.ckpt` (or one of its files), or the folder of a SavedModel.
         allow_pickle: Let a torch file run arbitrary code. Only for files you trust.
 
     Returns:
@@ -88,6 +105,12 @@ def read_checkpoint(path: str | PathLike[str], *, allow_pickle: bool = False) ->
         return dict(_read_hdf5(path, path))
     if kind == 'safetensors':
         return _read_safetensors(path)
+    if kind == 'bundle':
+        return read_bundle(find_checkpoint_index(path))
+    if kind == 'graph':
+        return read_graph(path)
+    if kind == 'tflite':
+        return read_tflite(path)
     if kind == 'zip':
         names = _checked_archive_names(path)
         if KERAS_WEIGHTS in names:
@@ -184,7 +207,10 @@ def _read_hdf5(file: Path | IO[bytes], path: Path) -> Iterable[tuple[str, Tensor
             _refuse_bomb(path, sum(data.size * data.dtype.itemsize for _, data in numeric))
             if any(data.external for _, data in numeric):
                 raise ValueError(f'{path} stores its tensors in other files; save it as one file')
-            return [(_layer_path(name, data), torch.from_numpy(data[()])) for name, data in numeric]
+            return [
+                (_layer_path(name, data), torch.from_numpy(np.asarray(data[()])))
+                for name, data in numeric
+            ]
     except (OSError, RuntimeError) as error:
         raise ValueError(_damaged(path, error)) from error
 

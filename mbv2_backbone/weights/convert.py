@@ -14,15 +14,17 @@ from ..common.messages import first_names
 from .layouts import keras_names as keras
 from .layouts import mmdet_names as mmdet
 from .layouts import mmseg_names as mmseg
+from .layouts import tensorflow_names as tensorflow
 from .layouts import timm_names as timm
 from .layouts import torchvision_names as torchvision
 from .layouts.schema import COUNTER, Layout, tensor_shapes
 from .origin import origin_of
 from .outcome import Report
 
-LAYOUTS = tuple(module.LAYOUT for module in (torchvision, timm, mmseg, mmdet, keras))
+LAYOUTS = tuple(module.LAYOUT for module in (torchvision, timm, mmseg, mmdet, keras, tensorflow))
 PUBLISHED_WIDTHS = (1.0, 0.75, 0.5, 0.35, 1.3, 1.4, 1.1, 1.2, 0.25, 0.1)
 WIDTHS = (*PUBLISHED_WIDTHS, *(round(0.05 * i, 2) for i in range(1, 61)))
+ROUNDINGS = (8, 1)
 
 _CLASSIFIER = re.compile(r'(.*\.)?(classifier|head|fc|predictions|Logits|dense)[./]')
 
@@ -64,6 +66,7 @@ def convert(
     *,
     prefix: str | None = None,
     preferred_width: float | None = None,
+    preferred_rounding: int = 8,
 ) -> tuple[dict[str, Tensor], Report]:
     """Convert a state dict of any known layout to the names and axes of `MobileNetV2Backbone`.
 
@@ -71,6 +74,7 @@ def convert(
         checkpoint: A state dict, or a training checkpoint that contains one.
         prefix: Where to look, such as `backbone.`; needed only if a checkpoint has several.
         preferred_width: The width to report if the shapes fit several.
+        preferred_rounding: Likewise for the backbone's `round_to`.
 
     Returns:
         The state dict (tensors are copied only if they must be), and the report.
@@ -102,7 +106,7 @@ def convert(
         )
     converted |= {name: torch.zeros((), dtype=torch.long) for name in zeroed}
     converted = {name: converted[name] for name in expected}
-    width = _infer_width(converted, preferred_width)
+    width, round_to = _infer_width(converted, preferred_width, preferred_rounding)
     _check_values(converted)
 
     left_over: dict[str, tuple[str, ...]] = {}
@@ -113,6 +117,7 @@ def convert(
         layout=layout.name,
         prefix=found,
         widen_factor=width,
+        round_to=round_to,
         filled=len(converted),
         total=len(expected),
         zeroed=tuple(zeroed),
@@ -161,23 +166,27 @@ def _expected_names(converted: Mapping[str, Tensor]) -> list[str]:
     return [name for i, name in enumerate(names) if i <= last or name.startswith(f'{unit}.')]
 
 
-def _infer_width(converted: Mapping[str, Tensor], preferred: float | None) -> float:
+def _infer_width(
+    converted: Mapping[str, Tensor], preferred: float | None, rounding: int
+) -> tuple[float, int]:
+    """Return the width and `round_to` that a backbone's shapes fit; the preferred if they do."""
     widths = [preferred, *WIDTHS] if preferred else list(WIDTHS)
     best: list[str] | None = None
-    nearest = widths[0]
-    for width in widths:
-        shapes = tensor_shapes(build_architecture(width))
-        wrong = [name for name, t in converted.items() if tuple(t.shape) != shapes[name]]
-        if not wrong:
-            return width
-        if best is None or len(wrong) < len(best):
-            best, nearest = wrong, width
-    shapes = tensor_shapes(build_architecture(nearest))
+    nearest = widths[0], rounding
+    for round_to in dict.fromkeys((rounding, *ROUNDINGS)):
+        for width in widths:
+            shapes = tensor_shapes(build_architecture(width, round_to=round_to))
+            wrong = [name for name, t in converted.items() if tuple(t.shape) != shapes[name]]
+            if not wrong:
+                return width, round_to
+            if best is None or len(wrong) < len(best):
+                best, nearest = wrong, (width, round_to)
+    shapes = tensor_shapes(build_architecture(nearest[0], round_to=nearest[1]))
     details = first_names(
         f'{name} is {tuple(converted[name].shape)}, not {shapes[name]}' for name in best or ()
     )
     raise ValueError(
-        f'the shapes fit no width of MobileNetV2; nearest is {nearest:g}, where {details}. '
+        f'the shapes fit no width of MobileNetV2; nearest is {nearest[0]:g}, where {details}. '
         f'The checkpoint is of another network or of a pruned one'
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from typing import Any
@@ -14,11 +14,13 @@ from torch import Tensor, nn
 from ..arch import TAP_NAMES, build_architecture
 from ..common.messages import UserError, first_names
 from .checkpoint_files import read_checkpoint
-from .convert import convert
-from .layouts.schema import tensor_shapes
+from .convert import convert, unwrap
+from .layouts.schema import COUNTER, tensor_shapes
+from .layouts.tensorflow_names import LAYOUT as TENSORFLOW_LAYOUT
 from .outcome import Report
 from .preprocessing import contradiction, data_preprocessor_of_model, data_preprocessor_of_run
 from .sources import fetch
+from .whole_parts import Filling, Parts, fill_parts, own_parts, tensorflow_parts
 
 INIT_CFG_KEYS = {'type', 'checkpoint', 'prefix', 'map_location', 'strict', 'allow_pickle'}
 
@@ -30,16 +32,22 @@ def load_into(
     strict: bool = True,
     prefix: str | None = None,
     allow_pickle: bool = False,
+    classes: Sequence[str] | None = None,
 ) -> Report:
-    """Load pretrained weights into a `MobileNetV2Backbone`, or raise and leave it unchanged.
+    """Load pretrained weights, or raise and leave the model unchanged.
+
+    Of TensorFlow's detectors and segmentors the neck and head are loaded, too, if the model has
+    the same; of other checkpoints the backbone and, with `classes`, neck and head.
 
     Args:
-        model: The backbone, or a detector or segmentor that has it as `backbone`.
+        model: A `MobileNetV2Backbone`, or a detector or segmentor that has it as `backbone`.
         source: A state dict, a training checkpoint, or an address (see `sources.fetch`).
         strict: With `False`, whole layers that are missing from the source keep their values (such
             as `conv2` of an mmseg checkpoint); everything else is still rejected.
         prefix: Where to look in the checkpoint, such as `backbone.`.
         allow_pickle: Let a torch file run arbitrary code on loading. Only for files you trust.
+        classes: The model's classes. With them the file may have others: the outputs of equal
+            names are loaded, those of the others keep their values.
 
     Raises:
         UserError: A ValueError; if the source does not fit the whole backbone.
@@ -53,29 +61,61 @@ def load_into(
         else:
             checkpoint = read_checkpoint(fetch(label), allow_pickle=allow_pickle)
         converted, report = convert(
-            checkpoint, prefix=prefix, preferred_width=backbone.widen_factor
+            checkpoint,
+            prefix=prefix,
+            preferred_width=backbone.widen_factor,
+            preferred_rounding=backbone.round_to,
         )
-        wanted, missing = _select(converted, own, report, backbone.widen_factor, strict)
+        wanted, missing = _select(converted, own, report, backbone, strict)
+        parts = None if backbone is model else _parts(checkpoint, report.layout, classes)
+        around = fill_parts(model, parts, classes) if parts else Filling({})
     except ValueError as error:
         raise UserError(f'cannot load {label}: {error}') from error
 
     backbone.load_state_dict(wanted, strict=strict)
+    model.load_state_dict(around.tensors, strict=False)
     unused = tuple(name for name in converted if name not in own)
-    left_over = dict(report.left_over)
+    left_over = {
+        reason: kept
+        for reason, names in report.left_over.items()
+        if (kept := tuple(n for n in names if not {n, report.prefix + n} & around.used))
+    }
     if unused:
         left_over['after the last tap'] = unused
     report = replace(
         report,
         source=label,
-        filled=len(wanted),
-        total=len(own),
-        zeroed=tuple(name for name in report.zeroed if name in wanted),
+        filled=len(wanted) + len(around.tensors),
+        total=len(own) + len(around.tensors),
+        zeroed=(
+            *(name for name in report.zeroed if name in wanted),
+            *(
+                name
+                for name in around.tensors
+                if name.endswith(COUNTER) and name not in around.used
+            ),
+        ),
         left_over=left_over,
         missing=tuple(missing),
+        notes=(*report.notes, *around.notes),
     )
     _warn_of_numerics(backbone, report)
     _warn_of_preprocessing(model, report)
     return report
+
+
+def _parts(
+    checkpoint: Mapping[str, Any], layout: str, classes: Sequence[str] | None
+) -> Parts | None:
+    """Return the neck and head in a checkpoint that are to be loaded, too."""
+    state_dict, _ = unwrap(checkpoint)
+    if layout == TENSORFLOW_LAYOUT.name:
+        return tensorflow_parts(state_dict)
+    if classes is None:
+        return None
+    meta = checkpoint.get('meta')
+    trained = (meta.get('dataset_meta') or {}) if isinstance(meta, Mapping) else {}
+    return own_parts(state_dict, trained.get('classes'))
 
 
 def load_pretrained(backbone: nn.Module, cfg: Mapping[str, Any]) -> Report:
@@ -116,7 +156,8 @@ def _own_tensors(backbone: nn.Module) -> dict[str, Tensor]:
             f'got {type(backbone).__name__}'
         )
     own = dict(backbone.state_dict())
-    shapes = tensor_shapes(build_architecture(backbone.widen_factor))
+    architecture = build_architecture(backbone.widen_factor, round_to=backbone.round_to)
+    shapes = tensor_shapes(architecture)
     units = {name.rsplit('.', 2)[0] for name in own if name.endswith('.conv.weight')}
     wanted = [name for name in shapes if name.rsplit('.', 2)[0] in units]
     if set(wanted) != set(own):
@@ -132,20 +173,23 @@ def _select(
     converted: Mapping[str, Tensor],
     own: Mapping[str, Tensor],
     report: Report,
-    widen_factor: float,
+    backbone: nn.Module,
     strict: bool,
 ) -> tuple[dict[str, Tensor], list[str]]:
     """Return what goes into the backbone and the names that keep their values."""
     # `convert` uses the config's width wherever the whole checkpoint fits it.
-    if report.widen_factor != widen_factor:
+    given = dict(widen_factor=report.widen_factor, round_to=report.round_to)
+    asked = dict(widen_factor=backbone.widen_factor, round_to=backbone.round_to)
+    if given != asked:
         wrong = [n for n in own if n in converted and converted[n].shape != own[n].shape]
         details = first_names(
             f'{n} is {tuple(converted[n].shape)}, not {tuple(own[n].shape)}' for n in wrong
         )
+        changes = ', '.join(f'{k}={v:g}' for k, v in given.items() if asked[k] != v)
         raise ValueError(
             f'this checkpoint is width {report.widen_factor:g}; the config says '
-            f'{widen_factor:g} ({len(wrong)} shapes differ{details and ": "}{details}). Set '
-            f'widen_factor={report.widen_factor:g} or use other weights'
+            f'{backbone.widen_factor:g} ({len(wrong)} shapes differ{details and ": "}{details}). '
+            f'Set {changes} or use other weights'
         )
     missing = [name for name in own if name not in converted]
     if missing and strict:

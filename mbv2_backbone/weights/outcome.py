@@ -16,6 +16,7 @@ class Report:
         layout: Name of the layout that was recognised.
         prefix: The prefix of the backbone's names, such as `backbone.`.
         widen_factor: The width inferred from the shapes.
+        round_to: What the channels are multiples of; see `MobileNetV2Backbone`.
         filled: How many of the wanted tensors were filled.
         total: How many tensors were wanted.
         origin: The input, padding and batch norm that the weights need.
@@ -33,6 +34,7 @@ class Report:
     filled: int
     total: int
     origin: Origin
+    round_to: int = 8
     zeroed: tuple[str, ...] = ()
     left_over: dict[str, tuple[str, ...]] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
@@ -43,7 +45,8 @@ class Report:
         prefix = f" under '{self.prefix}'" if self.prefix else ''
         facts = [
             f'{self.source}: {self.layout} layout{prefix}',
-            f'width {self.widen_factor:g}',
+            f'width {self.widen_factor:g}'
+            + (f', channels in multiples of {self.round_to}' if self.round_to != 8 else ''),
             f'{self.filled} of {self.total} tensors filled',
         ]
         if self.zeroed:

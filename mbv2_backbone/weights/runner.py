@@ -6,7 +6,9 @@ from typing import Any
 
 from ..common.messages import UserError
 from .checkpoint_files import read_checkpoint
+from .layouts.tensorflow_names import LAYOUT
 from .sources import fetch
+from .whole_model import in_our_names
 
 
 def refuse_code_in_checkpoints() -> None:
@@ -24,6 +26,8 @@ def _load(address: str, map_location: Any = None, **_: Any) -> dict[str, Any]:
     del map_location  # tensors go to the model's device
     try:
         checkpoint = read_checkpoint(fetch(address))
+        if LAYOUT.find_prefixes(checkpoint):
+            checkpoint = dict(state_dict=in_our_names(checkpoint))
     except ValueError as error:
         raise UserError(f'cannot load {address}: {error}') from error
     if isinstance(checkpoint.get('meta'), dict):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
+import tarfile
 import tempfile
 import urllib.error
 import urllib.parse
@@ -25,6 +27,19 @@ TIMM_TAGS = {
 }
 """The default tags of timm's pretrained MobileNetV2s; the other widths were never trained."""
 
+_TENSORFLOW = 'http://download.tensorflow.org/models/'
+TENSORFLOW_ARCHIVES = {
+    'ssdlite_mobilenet_v2_coco_2018_05_09': f'{_TENSORFLOW}object_detection/',
+    'deeplabv3_mnv2_pascal_train_aug_2018_01_29': _TENSORFLOW,
+    'deeplabv3_mnv2_dm05_pascal_trainaug_2018_10_01': _TENSORFLOW,
+    'deeplabv3_mnv2_cityscapes_train_2018_02_05': _TENSORFLOW,
+}
+"""Where the archives of TensorFlow's trained models are; each has a frozen graph."""
+_SLIM = 'https://storage.googleapis.com/mobilenet_v2/checkpoints/'
+_SLIM_MODEL = re.compile(r'mobilenet_v2_\d\.\d+_\d+')
+_FROZEN_GRAPH = re.compile(r'(.*/)?(frozen_inference_graph|mobilenet_v2_[\d._]+_frozen)\.pb')
+_MAX_GRAPH_BYTES = 200 * 2**20
+
 # A hash at the end of a name, as torchvision and OpenMMLab add it; not a date.
 _HASH_IN_NAME = re.compile(r'-(?!20\d{6}\.)([0-9a-f]{8,64})\.\w+$')
 
@@ -37,7 +52,8 @@ def fetch(address: str | PathLike[str]) -> Path:
 
     Args:
         address: A local path, `http(s)://...`, `torchvision://mobilenet_v2`,
-            `timm://mobilenetv2_100.ra_in1k`, `open-mmlab://...` or `mmcls://...`.
+            `timm://mobilenetv2_100.ra_in1k`, `open-mmlab://...`, `mmcls://...`, or
+            `tensorflow://` and one of `TENSORFLOW_ARCHIVES` or slim's `mobilenet_v2_1.0_224`.
 
     Raises:
         ValueError: If the address is unknown, or the downloaded file is not the expected one.
@@ -100,16 +116,57 @@ def _from_timm(name: str) -> Path:
         ) from error
 
 
+def _from_tensorflow(name: str) -> Path:
+    if name not in TENSORFLOW_ARCHIVES and not _SLIM_MODEL.fullmatch(name):
+        raise ValueError(
+            f'tensorflow has no {name!r}; its MobileNetV2 models are '
+            f'{", ".join(TENSORFLOW_ARCHIVES)} and mobilenet_v2_1.0_224 of slim'
+        )
+    folder = TENSORFLOW_ARCHIVES.get(name)
+    archive = _download(f'{folder}{name}.tar.gz' if folder else f'{_SLIM}{name}.tgz', _check_tar)
+    graph = archive.with_name(f'{name}.pb')
+    if not graph.is_file():
+        _unpack_graph(archive, graph)
+    return graph
+
+
+def _check_tar(path: Path) -> None:
+    """Check that a file is a tar archive.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    if not tarfile.is_tarfile(path):
+        raise ValueError(f'{path} is not a tar archive, or is truncated; download it again')
+
+
+def _unpack_graph(archive: Path, graph: Path) -> None:
+    """Copy the frozen graph out of an archive; nothing else in it is unpacked."""
+    with tempfile.NamedTemporaryFile(dir=graph.parent, suffix='.part', delete=False) as partial:
+        try:
+            with tarfile.open(archive) as tar:
+                members = (m for m in tar if m.isfile() and _FROZEN_GRAPH.fullmatch(m.name))
+                member = next(members, None)
+                if member is None or member.size > _MAX_GRAPH_BYTES:
+                    raise ValueError(f'{archive} contains no frozen graph of a MobileNetV2')
+                shutil.copyfileobj(tar.extractfile(member), partial)
+        except (tarfile.TarError, EOFError, OSError) as error:
+            Path(partial.name).unlink()
+            raise ValueError(f'{archive} is damaged ({first_line(error)})') from error
+    Path(partial.name).replace(graph)
+
+
 _RESOLVERS: dict[str, Callable[[str], Path]] = {
     'torchvision': partial(_from_table, 'torchvision'),
     'timm': _from_timm,
     'open-mmlab': _from_openmmlab,
     'openmmlab': _from_openmmlab,
     'mmcls': partial(_from_table, 'mmcls'),
+    'tensorflow': _from_tensorflow,
 }
 
 
-def _download(url: str) -> Path:
+def _download(url: str, check: Callable[[Path], object] = file_type) -> Path:
     """Return the verified file of `url` from the cache, downloaded once for all processes."""
     from filelock import FileLock
 
@@ -123,7 +180,7 @@ def _download(url: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f'{path}.lock'):
         if not _is_intact(path, wanted):
-            _download_to(url, path, wanted)
+            _download_to(url, path, wanted, check)
     return path
 
 
@@ -143,13 +200,13 @@ def _is_intact(path: Path, wanted: str) -> bool:
     return path.is_file() and bool(wanted) and sha256_of_file(path).startswith(wanted)
 
 
-def _download_to(url: str, path: Path, wanted: str) -> None:
+def _download_to(url: str, path: Path, wanted: str, check: Callable[[Path], object]) -> None:
     handle, name = tempfile.mkstemp(dir=path.parent, suffix='.part')
     os.close(handle)
     partial = Path(name)
     try:
         download(url, partial, name=path.name)
-        file_type(partial)
+        check(partial)
         digest = sha256_of_file(partial)
         if not digest.startswith(wanted):
             raise ValueError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os.path as osp
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from os import PathLike
 from pathlib import Path
 
@@ -15,26 +15,55 @@ from torch import nn
 
 from ..common.messages import UserError, first_names
 from .checkpoint_files import read_checkpoint
-from .convert import unwrap
+from .convert import convert, unwrap
+from .layouts import tensorflow_names as tensorflow
+from .layouts.schema import COUNTER
+from .sources import fetch
+from .tensorflow_files import find_checkpoint_index
+from .whole_parts import tensorflow_parts
 
 LAST_CHECKPOINT = 'last_checkpoint'  # mmengine's file with the name of the newest
 
 
 def read_state_dict(path: str) -> dict[str, torch.Tensor]:
-    """Read the weights of a checkpoint file without running code from it.
+    """Read the weights of a whole model by our names, without running code.
+
+    Args:
+        path: A path, or an address (see `sources.fetch`); TensorFlow's SSDLite and DeepLab too.
 
     Raises:
         UserError: If there is no such file or it holds no weights.
     """
-    if not osp.isfile(path):
+    is_local = '://' not in path
+    if is_local and not osp.isfile(path) and find_checkpoint_index(Path(path)) is None:
         raise UserError(f'no checkpoint at {path}; tools/train.py writes them to its --work-dir')
     try:
-        state_dict, _ = unwrap(read_checkpoint(path))
+        state_dict, _ = unwrap(read_checkpoint(fetch(path)))
+        state_dict = in_our_names(state_dict)
     except ValueError as error:
         raise UserError(str(error)) from error
     if not state_dict:
         raise UserError(f'{path} holds no model weights (a dict of tensors or its `state_dict`)')
     return {key.removeprefix('module.'): value for key, value in state_dict.items()}
+
+
+def in_our_names(state_dict: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return TensorFlow's variables as the state dict of a whole model; others unchanged.
+
+    Raises:
+        ValueError: If they are of a network that is not read.
+    """
+    if not tensorflow.LAYOUT.find_prefixes(state_dict):
+        return dict(state_dict)
+    backbone, _ = convert(state_dict)
+    parts = tensorflow_parts(state_dict)
+    around = dict(parts.tensors) if parts else {}
+    counters = {
+        f'{name.rpartition(".")[0]}.{COUNTER}': torch.zeros((), dtype=torch.long)
+        for name in around
+        if name.endswith('.running_mean')
+    }
+    return {f'backbone.{name}': value for name, value in backbone.items()} | around | counters
 
 
 def check_covers(model: nn.Module, state_dict: dict[str, torch.Tensor], path: str) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import tflite
 from torch import nn
 
+from mbv2_backbone.weights.layouts.tensorflow_names import LAYOUT
 from mbv2_backbone.workbench.predict.fold import folded
 
 KINDS = (
@@ -60,7 +61,9 @@ class Writer:
 
     def constant(self, name, values):
         if not self.half:
-            return self.tensor(name, values)
+            is_int8 = values.dtype == np.int8
+            kind = tflite.TensorType.INT8 if is_int8 else tflite.TensorType.FLOAT32
+            return self.tensor(name, values, kind)
         stored = self.tensor(name, values.astype(np.float16), tflite.TensorType.FLOAT16)
         made = self.tensor(f'{name}_dequantize')
         self.operator(tflite.BuiltinOperator.DEQUANTIZE, [stored], [made])
@@ -94,20 +97,33 @@ class Writer:
         return bytes(self.builder.Output())
 
 
-def model_of(backbone, *, half=False, last='MobilenetV2/Conv_1/Conv2D'):
+def model_of(backbone, *, half=False, kind=np.float32):
     """Return a detector's `.tflite`: the backbone with folded batch norms, and box predictors."""
-    writer = Writer(half)
-    convs = [m for m in folded(backbone).modules() if isinstance(m, nn.Conv2d)]
-    for index, conv in enumerate(convs):
+    writer, root = Writer(half), 'FeatureExtractor/MobilenetV2'
+    layers = {module: layer for layer, module in LAYOUT.modules.items()}
+    convs = {
+        name.removesuffix('.conv'): module
+        for name, module in folded(backbone).named_modules()
+        if isinstance(module, nn.Conv2d)
+    }
+    for index, (unit, conv) in enumerate(convs.items()):
         weight, bias = conv.weight.detach().numpy(), conv.bias.detach().numpy()
         depthwise = conv.groups > 1
         weight = weight.transpose((1, 2, 3, 0) if depthwise else (0, 2, 3, 1)).copy()
+        name = f'{root}/{layers[unit]}'
         # TensorFlow names a tensor that two operators share after both of them.
-        name = 'MobilenetV2/expanded_conv/depthwise;BoxPredictor_5' if depthwise else 'conv'
-        writer.convolution(last if index == len(convs) - 1 else name, weight, bias, depthwise)
+        name += '/BatchNorm/FusedBatchNormV3;BoxPredictor_5' if depthwise else '/Conv2D'
+        writer.convolution(name, weight.astype(kind), bias, depthwise)
         if index == len(convs) // 2:
             writer.convolution('BoxPredictor_0/BoxEncodingPredictor/Conv2D', *PREDICTOR)
-    writer.convolution('MobilenetV2/layer_19_1_Conv2d_2_1x1_256/Conv2D', *PREDICTOR)
+    writer.convolution(f'{root}/layer_19_1_Conv2d_2_1x1_256/Conv2D', *PREDICTOR)
+    return writer.finish()
+
+
+def other_model():
+    """Return the `.tflite` of a network that is not a MobileNetV2."""
+    writer = Writer(False)
+    writer.convolution('MobilenetV1/Conv2d_0/Conv2D', *PREDICTOR)
     return writer.finish()
 
 

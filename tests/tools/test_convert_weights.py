@@ -13,12 +13,15 @@ import pytest
 import timm as timm_library
 import torch
 from helpers.networks import randomise
+from helpers.tensorflow import detector_variables, write_graph
+from mmengine.registry import MODELS
 from torchvision.models import mobilenet_v2
 
 from mbv2_backbone import MobileNetV2Backbone
 from mbv2_backbone.arch import TAP_NAMES
 from mbv2_backbone.weights import convert, load_into
 from mbv2_backbone.weights.checkpoint_files import read_checkpoint
+from mbv2_backbone.workbench.configs.read import load_config
 
 TOOL = ROOT / 'tools' / 'convert_weights.py'
 
@@ -154,3 +157,22 @@ def test_pickles_need_the_flag(tmp_path, capsys):
     assert '--allow-pickle' in capsys.readouterr().err
     assert main(tmp_path / 'model.pth', tmp_path / 'ours.pth', '--allow-pickle', '--verify') == 0
     load_into(MobileNetV2Backbone(widen_factor=0.35), tmp_path / 'ours.pth')
+
+
+def test_a_whole_model_of_tensorflow(tmp_path, capsys):
+    config = ROOT / 'configs' / 'ssdlite_mbv2_coco_tf.py'
+    model = randomise(MODELS.build(load_config(str(config)).model), seed=8)
+    graph = write_graph(detector_variables(model), tmp_path / 'frozen_inference_graph.pb')
+    out = tmp_path / 'ssdlite.pth'
+    assert main(graph, out, '--config', config) == 0
+    assert '480 of 480 tensors filled' in capsys.readouterr().out
+    written = torch.load(out)
+    assert written['meta']['dataset_meta']['classes'][0] == 'person'
+    for name, tensor in model.state_dict().items():
+        if not name.endswith('num_batches_tracked'):
+            assert torch.equal(written['state_dict'][name], tensor), name
+    assert main(graph, tmp_path / 'x.pth', '--config', config, '--to', 'timm') == 2
+    other = ROOT / 'configs' / 'ssdlite_mbv2_coco_plus.py'
+    assert main(graph, tmp_path / 'x.pth', '--config', other) == 2
+    assert 'fills only a part of the model' in capsys.readouterr().err
+    assert not (tmp_path / 'x.pth').exists()

@@ -193,3 +193,20 @@ def test_a_missing_package_is_named(tmp_path, monkeypatch, name, package):
     monkeypatch.setitem(__import__('sys').modules, package, None)
     with pytest.raises(ImportError, match=f'pip install {package}'):
         read_checkpoint(tmp_path / name)
+
+
+@pytest.mark.parametrize('name', ['a.h5', 'a.safetensors', 'a.pth'])
+def test_scalars_are_read(tmp_path, name):
+    path = tmp_path / name
+    scalars = dict(step=torch.tensor(7), rate=torch.tensor(0.5))
+    if name == 'a.h5':
+        with h5py.File(path, 'w') as file:
+            for key, value in scalars.items():
+                file[key] = value.numpy()
+    elif name == 'a.safetensors':
+        from safetensors.torch import save_file
+
+        save_file(scalars, path)
+    else:
+        torch.save(scalars, path)
+    assert read_checkpoint(path) == scalars

@@ -4,6 +4,7 @@ import hashlib
 import http.server
 import io
 import json
+import tarfile
 import threading
 
 import pytest
@@ -12,7 +13,7 @@ from torchvision.models import mobilenet_v2
 
 from mbv2_backbone import MobileNetV2Backbone
 from mbv2_backbone.common import downloads
-from mbv2_backbone.weights import load_into
+from mbv2_backbone.weights import load_into, sources
 from mbv2_backbone.weights.sources import fetch
 
 
@@ -241,3 +242,61 @@ def test_open_mmlab_names_of_the_users_own(tmp_path, monkeypatch, weights):
     (tmp_path / 'open_mmlab.json').write_text(json.dumps({'mine': 'mine.pth'}))
     (tmp_path / 'mine.pth').write_bytes(weights)
     assert fetch('open-mmlab://mine') == tmp_path / 'mine.pth'
+
+
+def archive(content, name='model/frozen_inference_graph.pb'):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode='w:gz') as tar:
+        for member, data in (('model/other.txt', b'text'), ('/outside.pb', b'no'), (name, content)):
+            info = tarfile.TarInfo(member)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ('name', 'path', 'member'),
+    [
+        (
+            'ssdlite_mobilenet_v2_coco_2018_05_09',
+            '/models/object_detection/ssdlite_mobilenet_v2_coco_2018_05_09.tar.gz',
+            'model/frozen_inference_graph.pb',
+        ),
+        (
+            'deeplabv3_mnv2_cityscapes_train_2018_02_05',
+            '/models/deeplabv3_mnv2_cityscapes_train_2018_02_05.tar.gz',
+            'deeplabv3/frozen_inference_graph.pb',
+        ),
+        (
+            'mobilenet_v2_1.0_224',
+            '/slim/mobilenet_v2_1.0_224.tgz',
+            './mobilenet_v2_1.0_224_frozen.pb',
+        ),
+    ],
+)
+def test_the_graph_of_an_archive_of_tensorflow(site, monkeypatch, name, path, member):
+    folders = {
+        key: url.replace('http://download.tensorflow.org', site.url)
+        for key, url in sources.TENSORFLOW_ARCHIVES.items()
+    }
+    monkeypatch.setattr(sources, 'TENSORFLOW_ARCHIVES', folders)
+    monkeypatch.setattr(sources, '_SLIM', f'{site.url}/slim/')
+    site.files[path] = archive(b'the graph', member)
+    for _ in range(2):
+        graph = fetch(f'tensorflow://{name}')
+        assert graph.read_bytes() == b'the graph'
+    assert site.gets(path) == 1
+    assert {file.name for file in graph.parent.iterdir() if file.suffix == '.pb'} == {f'{name}.pb'}
+
+
+def test_archives_without_a_graph_are_refused(site, monkeypatch):
+    monkeypatch.setattr(sources, '_SLIM', f'{site.url}/slim/')
+    path = '/slim/mobilenet_v2_1.0_224.tgz'
+    site.files[path] = b'<html>not found</html>'
+    with pytest.raises(ValueError, match='not a tar archive'):
+        fetch('tensorflow://mobilenet_v2_1.0_224')
+    site.files[path] = archive(b'x', 'model/readme.md')
+    with pytest.raises(ValueError, match='no frozen graph'):
+        fetch('tensorflow://mobilenet_v2_1.0_224')
+    with pytest.raises(ValueError, match='its MobileNetV2 models are ssdlite_mobilenet_v2_coco'):
+        fetch('tensorflow://mobilenet_v1')

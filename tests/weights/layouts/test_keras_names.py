@@ -192,3 +192,17 @@ def test_axes(tmp_path):
 def read_checkpoint_of(model, folder):
     model.save(folder / 'model.h5')
     return read_checkpoint(folder / 'model.h5')
+
+
+@pytest.mark.parametrize('name', ['model.h5', 'model.keras'])
+def test_a_model_that_was_saved_after_training(tmp_path, name):
+    """Its optimizer has scalars, such as the number of steps, and tensors of our names."""
+    model = keras_model(alpha=0.35, classes=3)
+    model.compile(optimizer='adam', loss='categorical_crossentropy')
+    model.train_on_batch(np.random.default_rng(0).random((2, SIZE, SIZE, 3)), np.eye(3)[:2])
+    model.save(tmp_path / name)
+    stored = read_checkpoint(tmp_path / name)
+    assert any(tensor.ndim == 0 for tensor in stored.values())
+    settings = dict(padding='same', norm_cfg=dict(type='BN', eps=1e-3), out_indices=('conv2',))
+    report = load_into(MobileNetV2Backbone(widen_factor=0.35, **settings), tmp_path / name)
+    assert report.filled == report.total

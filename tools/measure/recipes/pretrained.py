@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Mapping
 from os import PathLike
 from pathlib import Path
 
@@ -14,43 +15,18 @@ from mbv2_backbone.common.files import replaced_whole
 from mbv2_backbone.common.messages import UserError
 from mbv2_backbone.deploy.image import load_rgb, resize
 from mbv2_backbone.weights.layouts.mmdet_names import LAYOUT
+from mbv2_backbone.weights.load import load_into
 from mbv2_backbone.weights.origin import Origin
 from mbv2_backbone.weights.preprocessing import IMAGENET, MINUS_ONE_TO_ONE, Preprocessing
+from mbv2_backbone.weights.tflite_files import variables_of
 from mbv2_backbone.workbench.data.names import images_in
 
-from .tflite import Convolution, folded_convolutions, read_model
+from .tflite import read_model
 
 BATCH_NORM_EPS = 1e-3
 MAX_IMAGES = 64
 IMAGE_SIZE = (320, 320)
 MIN_VARIANCE = 1e-6
-
-
-def unfold(convolutions: Sequence[Convolution], backbone: MobileNetV2Backbone) -> None:
-    """Set a backbone to compute what the folded convolutions do, in eval mode.
-
-    Args:
-        convolutions: With their batch norm folded in, in the order of computing.
-        backbone: Of the same width; its batch norms do nothing then but add the biases.
-
-    Raises:
-        UserError: If the shapes are not the backbone's.
-    """
-    units = [
-        unit for unit in backbone.modules() if isinstance(getattr(unit, 'conv', None), nn.Conv2d)
-    ]
-    expected = [tuple(unit.conv.weight.shape) for unit in units]
-    got = [tuple(weight.shape) for weight, _ in convolutions]
-    if got != expected:
-        differ = next((pair for pair in zip(expected, got, strict=False) if pair[0] != pair[1]), '')
-        raise UserError(
-            f'expected the {len(expected)} convolutions of MobileNetV2 at width '
-            f'{backbone.widen_factor:g}, got {len(got)}; first difference: {differ}'
-        )
-    with torch.no_grad():
-        for unit, (weight, bias) in zip(units, convolutions, strict=True):
-            unit.conv.weight.copy_(weight)
-            _set_norm(unit.norm, torch.zeros_like(bias), torch.ones_like(bias), bias)
 
 
 def calibrate(backbone: MobileNetV2Backbone, images: Iterable[Tensor]) -> None:
@@ -98,17 +74,18 @@ def _set_norm(
     norm.bias.copy_(bias)
 
 
-def renormalised(convolution: Convolution, was: Preprocessing, will: Preprocessing) -> Convolution:
-    """Return a first convolution for images that are normalised another way.
+def renormalise(backbone: MobileNetV2Backbone, was: Preprocessing, will: Preprocessing) -> None:
+    """Make a backbone whose first batch norm is folded take images that are normalised otherwise.
 
     The same numbers but at the image's edge, where the zeros of the padding mean another colour.
     """
-    weight, bias = convolution
     mean, std, new_mean, new_std = (
         torch.tensor(values).reshape(1, 3, 1, 1)
         for values in (was.mean, was.std, will.mean, will.std)
     )
-    return weight * new_std / std, bias + (weight * (new_mean - mean) / std).sum((1, 2, 3))
+    weight = backbone.conv1.conv.weight.data
+    backbone.conv1.norm.bias.data += (weight * (new_mean - mean) / std).sum((1, 2, 3))
+    weight *= new_std / std
 
 
 def normalised(image: Tensor, preprocessing: Preprocessing = IMAGENET) -> Tensor:
@@ -117,23 +94,23 @@ def normalised(image: Tensor, preprocessing: Preprocessing = IMAGENET) -> Tensor
     return ((image.float() - mean) / std).permute(2, 0, 1)[None]
 
 
-def make_weights(
-    convolutions: Sequence[Convolution], images: Iterable[Tensor]
-) -> dict[str, Mapping]:
+def make_weights(variables: Mapping[str, Tensor], images: Iterable[Tensor]) -> dict[str, Mapping]:
     """Return a checkpoint of `MobileNetV2Backbone`, and of mmdet's `MobileNetV2`.
 
     Args:
-        convolutions: Of a width of 1, for images of range -1 to 1.
+        variables: Of a detector of width 1, as `weights.tflite_files` reads them.
         images: `(H, W, 3)` uint8 RGB, for the statistics of the batch norms.
 
     Raises:
-        UserError: If the shapes are not those of MobileNetV2.
+        UserError: If they are of another network.
     """
     backbone = MobileNetV2Backbone(
         out_indices=('conv2',), norm_cfg=dict(type='BN', eps=BATCH_NORM_EPS)
     )
-    first = renormalised(convolutions[0], MINUS_ONE_TO_ONE, IMAGENET)
-    unfold([first, *convolutions[1:]], backbone)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # mmdet's backbone pads symmetrically, so this one does
+        load_into(backbone, variables)
+    renormalise(backbone, MINUS_ONE_TO_ONE, IMAGENET)
     calibrate(backbone, map(normalised, images))
     origin = Origin(IMAGENET, LAYOUT.padding, BATCH_NORM_EPS)
     return dict(state_dict=backbone.state_dict(), meta=origin.to_meta())
@@ -155,9 +132,12 @@ def write_weights(
     paths = [*images_in(Path(images)).values()][:MAX_IMAGES]
     if not paths:
         raise UserError(f'no images in {images}, whose statistics the batch norms need')
-    convolutions = folded_convolutions(read_model(model))
+    try:
+        variables = variables_of(read_model(model), str(model))
+    except ValueError as error:
+        raise UserError(str(error)) from error
     pixels = (torch.from_numpy(resize(load_rgb(path), IMAGE_SIZE)) for path in paths)
     Path(out).parent.mkdir(parents=True, exist_ok=True)
-    checkpoint = make_weights(convolutions, pixels)
+    checkpoint = make_weights(variables, pixels)
     with replaced_whole(out) as partial:
         torch.save(checkpoint, partial)

@@ -8,23 +8,24 @@ import pytest
 import torch
 from helpers.networks import randomise
 from helpers.paths import ROOT
-from helpers.tflite import model_of, pack
+from helpers.tflite import model_of, other_model, pack
 from measure.recipes.pretrained import (
     calibrate,
     make_weights,
     normalised,
-    renormalised,
-    unfold,
+    renormalise,
     write_weights,
 )
-from measure.recipes.tflite import folded_convolutions, read_model
+from measure.recipes.tflite import read_model
 from mmengine.registry import DefaultScope
 from PIL import Image
 from torch.nn import functional
 
 from mbv2_backbone import MobileNetV2Backbone
 from mbv2_backbone.common.messages import UserError
+from mbv2_backbone.weights import load_into
 from mbv2_backbone.weights.preprocessing import IMAGENET, MINUS_ONE_TO_ONE
+from mbv2_backbone.weights.tflite_files import variables_of
 
 NORM = dict(type='BN', eps=1e-3)
 
@@ -54,27 +55,20 @@ def assert_same_maps(backbone, other, x, rtol=1e-4):
             torch.testing.assert_close(ours, theirs, rtol=rtol, atol=rtol * theirs.abs().max())
 
 
-def test_folded_convolutions_compute_what_the_backbone_did(trained):
-    backbone = narrow_backbone().eval()
-    unfold(folded_convolutions(model_of(trained)), backbone)
-    assert_same_maps(backbone, trained, torch.randn(2, 3, 64, 96))
-
-
-def test_half_precision_is_read(trained):
-    single, half = (folded_convolutions(model_of(trained, half=half)) for half in (False, True))
-    for (weight, bias), (half_weight, half_bias) in zip(single, half, strict=True):
-        torch.testing.assert_close(half_weight, weight.half().float(), rtol=0, atol=0)
-        torch.testing.assert_close(half_bias, bias.half().float(), rtol=0, atol=0)
+def unfold(model, backbone):
+    """Fill a backbone that pads symmetrically, which TensorFlow's did not."""
+    with pytest.warns(UserWarning, match="padding='same'"):
+        load_into(backbone, variables_of(model, 'model'))
 
 
 def test_calibrated_norms_leave_outputs_and_agree_with_the_batch(trained):
     backbone = narrow_backbone().eval()
-    unfold(folded_convolutions(model_of(trained)), backbone)
+    unfold(model_of(trained), backbone)
     x = torch.randn(8, 3, 64, 96)
     backbone.train()
     with torch.no_grad():
         apart = (backbone(x)[0] - trained(x)[0]).abs().mean()
-    unfold(folded_convolutions(model_of(trained)), backbone)
+    unfold(model_of(trained), backbone)
     calibrate(backbone, [x[:5], x[5:]])
     assert_same_maps(backbone, trained, torch.randn(2, 3, 64, 96))
     backbone.train()  # and normalising by these images' own statistics changes nothing
@@ -84,12 +78,15 @@ def test_calibrated_norms_leave_outputs_and_agree_with_the_batch(trained):
 
 
 def test_renormalised_convolution_sees_the_same_image():
-    weight, bias = torch.randn(8, 3, 3, 3), torch.randn(8)
+    backbone = MobileNetV2Backbone(out_indices=('conv1',), norm_cfg=NORM).eval()
+    backbone.conv1.norm.running_var.fill_(1 - backbone.conv1.norm.eps)  # folded
     image = torch.randint(0, 256, (20, 30, 3), dtype=torch.uint8)
-    expected = functional.conv2d(normalised(image, MINUS_ONE_TO_ONE), weight, bias)
-    weight, bias = renormalised((weight, bias), MINUS_ONE_TO_ONE, IMAGENET)
-    found = functional.conv2d(normalised(image, IMAGENET), weight, bias)
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    with torch.no_grad():
+        (expected,) = backbone(normalised(image, MINUS_ONE_TO_ONE))
+        renormalise(backbone, MINUS_ONE_TO_ONE, IMAGENET)
+        (found,) = backbone(normalised(image, IMAGENET))
+    inside = slice(None), slice(None), slice(1, -1), slice(1, -1)
+    torch.testing.assert_close(found[inside], expected[inside], rtol=1e-4, atol=1e-4)
 
 
 def test_weights_load_into_ours_and_into_mmdets(tmp_path, images):
@@ -115,10 +112,10 @@ def test_weights_load_into_ours_and_into_mmdets(tmp_path, images):
 
 def test_statistics_are_those_of_the_images(images):
     backbone = MobileNetV2Backbone(out_indices=('conv2',), norm_cfg=NORM)
-    convolutions = folded_convolutions(model_of(randomise(backbone)))
+    variables = variables_of(model_of(randomise(backbone)), 'model')
     pixels = [torch.from_numpy(np.array(Image.open(path))) for path in sorted(images.iterdir())]
-    stored = make_weights(convolutions, pixels)['state_dict']
-    first = renormalised(convolutions[0], MINUS_ONE_TO_ONE, IMAGENET)[0]
+    stored = make_weights(variables, pixels)['state_dict']
+    first = stored['conv1.conv.weight']
     batch = torch.cat([normalised(image) for image in pixels])
     maps = functional.conv2d(batch, first, stride=2, padding=1)
     mean, variance = maps.mean((0, 2, 3)), maps.var((0, 2, 3), correction=0)
@@ -135,11 +132,13 @@ def test_refused_with_what_to_do(tmp_path, images, trained):
     (tmp_path / 'broken.tgz').write_bytes(b'no archive')
     with pytest.raises(UserError, match='cannot be read'):
         read_model(tmp_path / 'broken.tgz')
+    other = tmp_path / 'other-network.tflite'
+    other.write_bytes(other_model())
     with pytest.raises(UserError, match='no MobileNetV2'):
-        folded_convolutions(model_of(trained, last='other'))
+        write_weights(other, images, tmp_path / 'out.pth')
     narrow = tmp_path / 'narrow.tflite'
     narrow.write_bytes(model_of(trained))
-    with pytest.raises(UserError, match='width 1'):
+    with pytest.raises(UserError, match=r'width 0\.25'):
         write_weights(narrow, images, tmp_path / 'out.pth')
     with pytest.raises(UserError, match='no images'):
         write_weights(narrow, tmp_path / 'nowhere', tmp_path / 'out.pth')

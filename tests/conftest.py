@@ -111,3 +111,19 @@ def archive_server(monkeypatch):
 
     with small_site(monkeypatch) as server:
         yield server
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    """New configs start from weights on disk alone."""
+    from mbv2_backbone.weights.sources import fetch
+    from mbv2_backbone.workbench.new_config import initial_weights
+
+    def fetch_local(address):
+        if '://' in str(address):
+            raise RuntimeError(
+                f'could not download {address} (no network in this test). Ask for it'
+            )
+        return fetch(address)
+
+    monkeypatch.setattr(initial_weights, 'fetch', fetch_local)

@@ -32,7 +32,7 @@ from .configs.palettes import fill_palettes
 from .configs.plan import Step, apply_steps
 from .configs.portable import build_runner, portable
 from .configs.read import load_config
-from .configs.start import Start, find_start, scale_lr, start_from
+from .configs.start import Start, find_start, fit_start, scale_lr, start_from
 from .configs.summary import ConfigSummary, summarise
 from .configs.tta_config import use_tta
 from .drawing import painter as drawing  # noqa: F401  (registers PictureHook)
@@ -87,6 +87,9 @@ def train(
         load_from=cfg.get('load_from'),
         is_resumed=bool(cfg.get('resume')),
     )
+    if not explain:
+        check_before_run(cfg, summary, ('train', 'val'), launcher=launcher)
+        start = fit_start(start, cfg, summary)
     steps = training_plan(
         summary, machine, start=start, launcher=launcher, track=track, auto_scale_lr=auto_scale_lr
     )
@@ -94,7 +97,6 @@ def train(
     if explain:
         return
     options = compile_options(cfg)
-    check_before_run(cfg, summary, ('train', 'val'), launcher=launcher)
     if is_first_process(launcher):
         forget_broken_images(summary.work_dir)
     make_stores(track, summary.work_dir)

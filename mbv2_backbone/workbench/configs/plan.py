@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
@@ -86,6 +87,9 @@ def differences(before: Config, after: Config) -> Iterator[str]:
     Example:
         >>> list(differences(Config(dict(a=1, b=[1])), Config(dict(b=[1, 2], a=3))))
         ['~ a: 1 -> 3', '+ b.1 = 2']
+        >>> hooks = [dict(type='A', n=1), dict(type='B')]
+        >>> list(differences(Config(dict(h=hooks)), Config(dict(h=hooks[1:]))))
+        ["- h.A.type = 'A'", '- h.A.n = 1']
     """
     old, new = dict(_leaves(before._cfg_dict)), dict(_leaves(after._cfg_dict))
     for key in [*old, *(key for key in new if key not in old)]:
@@ -103,8 +107,20 @@ def _leaves(node: Any, prefix: str = '') -> Iterator[tuple[str, Any]]:
     if isinstance(node, dict):
         items = list(node.items())
     elif isinstance(node, (list, tuple)):
-        items = list(enumerate(node))
+        items = list(zip(_keys(node), node, strict=True))
     if not items and prefix:
         yield prefix, node
     for key, value in items:
         yield from _leaves(value, f'{prefix}.{key}' if prefix else str(key))
+
+
+def _keys(items: Sequence[Any]) -> Iterator[str]:
+    """Yield a key for each item: its type, so that an item keeps its key if others come or go."""
+    seen: Counter[str] = Counter()
+    for index, item in enumerate(items):
+        kind = item.get('type') if isinstance(item, dict) else None
+        if not isinstance(kind, str):
+            yield str(index)
+            continue
+        seen[kind] += 1
+        yield kind if seen[kind] == 1 else f'{kind}({seen[kind]})'

@@ -15,6 +15,7 @@ from ...common.own_configs import config_path
 from .plan import Explain, apply_steps, step
 from .safe import check_is_data, is_data
 
+RESIZES = ('Resize', 'LegacyResize')
 SPLITS = ('train', 'val', 'test')
 _CLASS_KEYS = {'classes', 'seg_classes'}
 

@@ -10,7 +10,8 @@ from ...common.messages import UserError
 from ..data.records import Dataset
 from .code import Name
 from .fitting import Priors, Schedule
-from .parts import NORM, backbone, epoch_schedule
+from .initial_weights import InitialWeights
+from .parts import NORM, epoch_schedule
 from .paths import held_out_settings
 
 _TAPS = ('layer4.expand', 'layer6.expand', 'conv2')  # of stride 8, 16 and 32
@@ -26,7 +27,7 @@ def det_settings(
     *,
     size: int,
     width: float,
-    pretrained: str | None,
+    weights: InitialWeights,
     class_weight: tuple[float, ...] | None = None,
 ) -> dict[str, Any]:
     """Return the settings of a config after its classes, in order.
@@ -36,10 +37,12 @@ def det_settings(
     """
     is_joint = class_weight is not None
     output_stride = 16 if is_joint else 32
-    model = _model(priors, width=width, pretrained=pretrained, output_stride=output_stride)
+    model = _model(priors, width=width, weights=weights, output_stride=output_stride)
     if is_joint:
         model['decode_head'] = dict(
-            in_channels=build_architecture(width).taps['layer7'].channels,
+            in_channels=build_architecture(width, round_to=weights.round_to)
+            .taps['layer7']
+            .channels,
             channels=make_divisible(256 * width),
             num_classes=Name('len(seg_classes)'),
             loss_decode=dict(type='mmseg.PixelCrossEntropyLoss', class_weight=class_weight),
@@ -59,9 +62,9 @@ def det_settings(
 
 
 def _model(
-    priors: Priors, *, width: float, pretrained: str | None, output_stride: int
+    priors: Priors, *, width: float, weights: InitialWeights, output_stride: int
 ) -> dict[str, Any]:
-    known = build_architecture(width).taps
+    known = build_architecture(width, round_to=weights.round_to).taps
     channels = max(_MIN_NECK_CHANNELS, make_divisible(_NECK_CHANNELS * width))
     network: dict[str, Any] = dict(widen_factor=width, out_indices=_TAPS)
     neck_type, head_type, joint = {}, {}, {}  # of the plus recipe; a detector's base has them
@@ -73,8 +76,10 @@ def _model(
             det_indices=(0, 1, 3),
             train_cfg=dict(assigner=dict(pos_iou_thr=0.5, neg_iou_thr=0.5)),
         )
+    preprocessor = weights.preprocessor()
     return dict(
-        backbone=network | backbone(pretrained),
+        **(dict(data_preprocessor=preprocessor) if preprocessor else {}),
+        backbone=network | weights.backbone(Name('norm_cfg')),
         neck=neck_type
         | dict(
             in_channels=tuple(known[tap].channels for tap in _TAPS),

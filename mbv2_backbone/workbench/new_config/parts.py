@@ -4,23 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from .code import Name
 from .fitting import Schedule
 
 NORM = dict(type='BN', eps=0.001, momentum=0.1)
-_PRETRAINED_NORM = dict(type='BN', eps=1e-5, momentum=0.1)  # torchvision's and timm's eps
-_SCRATCH = [
-    dict(type='Kaiming', layer='Conv2d'),
-    dict(type='Constant', val=1, layer='_BatchNorm'),
-]
-
-
-def backbone(pretrained: str | None) -> dict[str, Any]:
-    """Return the settings that start the backbone from pretrained weights or from scratch."""
-    if pretrained is None:
-        return dict(norm_cfg=Name('norm_cfg'), init_cfg=_SCRATCH)
-    init = dict(_delete_=True, type='Pretrained', checkpoint=pretrained)
-    return dict(norm_cfg=_PRETRAINED_NORM, init_cfg=init)
 
 
 def epoch_schedule(schedule: Schedule, metric: str) -> dict[str, Any]:

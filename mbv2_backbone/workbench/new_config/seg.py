@@ -8,7 +8,8 @@ from ...arch import build_architecture, make_divisible
 from ..data.records import Dataset
 from .code import Name
 from .fitting import Schedule, padded
-from .parts import NORM, backbone, iter_schedule
+from .initial_weights import InitialWeights
+from .parts import NORM, iter_schedule
 from .paths import held_out_settings, one_suffix
 
 
@@ -25,11 +26,11 @@ def seg_settings(
     size_wh: tuple[int, int],
     class_weight: tuple[float, ...],
     width: float,
-    pretrained: str | None,
+    weights: InitialWeights,
 ) -> dict[str, Any]:
     """Return the settings of a segmentor's config after its classes, in order."""
     return (
-        _model(size_wh, class_weight, width=width, pretrained=pretrained)
+        _model(size_wh, class_weight, width=width, weights=weights)
         | _pipelines(dataset, size_wh)
         | _loaders(dataset, schedule)
         | dict(
@@ -56,22 +57,25 @@ def _model(
     class_weight: tuple[float, ...],
     *,
     width: float,
-    pretrained: str | None,
+    weights: InitialWeights,
 ) -> dict[str, Any]:
     crop_size = padded(size_wh[1]), padded(size_wh[0])
     size = Name('crop_size')
     model = dict(
-        data_preprocessor=dict(size=size, test_cfg=dict(size=size)),
-        backbone=dict(widen_factor=width) | backbone(pretrained),
+        data_preprocessor=dict(size=size, test_cfg=dict(size=size)) | weights.preprocessor(),
+        backbone=dict(widen_factor=width) | weights.backbone(Name('norm_cfg')),
         decode_head=dict(
-            in_channels=build_architecture(width).taps['layer7'].channels,
-            channels=make_divisible(256 * width),
+            in_channels=build_architecture(width, round_to=weights.round_to)
+            .taps['layer7']
+            .channels,
+            channels=256 if weights.has_head else make_divisible(256 * width),
             num_classes=Name('len(classes)'),
-            norm_cfg=Name('norm_cfg'),
+            norm_cfg=dict(type='BN', eps=1e-5) if weights.has_head else Name('norm_cfg'),
             loss_decode=dict(type='PixelCrossEntropyLoss', class_weight=class_weight),
         ),
     )
-    return dict(crop_size=crop_size, norm_cfg=NORM, model=model)
+    start = dict(load_from=weights.address) if weights.has_head else {}
+    return dict(crop_size=crop_size, norm_cfg=NORM, model=model) | start
 
 
 def _pipelines(dataset: Dataset, size_wh: tuple[int, int]) -> dict[str, Any]:

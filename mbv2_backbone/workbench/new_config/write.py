@@ -30,6 +30,7 @@ from .fitting import (
     plan_schedule,
     seg_size,
 )
+from .initial_weights import choose_weights
 from .paths import check_fits, plan_split
 from .seg import seg_settings, trained_classes
 
@@ -59,7 +60,8 @@ class Choices:
         size: Side of a detector's square input, or the longer side of a segmentor's.
         width: Width multiplier of the backbone.
         passes: Passes over the training images.
-        pretrained: Checkpoint of the backbone; `None` trains from scratch.
+        pretrained: Checkpoint to start from; `none` trains from scratch, `None` chooses the best
+            that can be fetched.
         class_file: File that names the mask values, one per line.
 
     Raises:
@@ -158,7 +160,8 @@ def _choose(
     dataset = report.dataset
     records = [item.record for item in dataset.splits['train']]
     image_sizes = np.array([r.size_wh for r in records if all(r.size_wh)])
-    common: dict[str, Any] = dict(width=choices.width, pretrained=choices.pretrained)
+    start = choose_weights(task, choices.width, choices.pretrained)
+    common: dict[str, Any] = dict(width=choices.width, weights=start)
     facts = []
     if task != 'det':
         pixels = report.stats['train'].pixels
@@ -168,7 +171,7 @@ def _choose(
     if task == 'seg':
         size_wh = seg_size(image_sizes, choices.size)
         schedule = _schedule(task, len(records), max(size_wh), choices)
-        facts = [f'input {size_wh[0]}x{size_wh[1]}', *facts, _describe(schedule)]
+        facts = [f'input {size_wh[0]}x{size_wh[1]}', *facts, _describe(schedule), start.fact]
         make = partial(seg_settings, dataset, schedule, size_wh=size_wh, **common)
         return make, facts, schedule
     size = choices.size or det_size(image_sizes, relative_wh(records))
@@ -178,7 +181,7 @@ def _choose(
         f'priors on {len(priors.shapes)} maps: recall {priors.recall:.3f} at IoU 0.5 '
         f'(the default priors: {priors.default_recall:.3f})'
     )
-    facts = [f'input {size}x{size}', described, *facts, _describe(schedule)]
+    facts = [f'input {size}x{size}', described, *facts, _describe(schedule), start.fact]
     make = partial(det_settings, dataset, priors, schedule, size=size, **common)
     return make, facts, schedule
 

@@ -27,6 +27,8 @@ from mbv2_backbone.workbench.new_config.fitting import (
 from mbv2_backbone.workbench.new_config.parts import epoch_schedule, iter_schedule
 from mbv2_backbone.workbench.new_config.write import Choices, write_config
 
+pytestmark = pytest.mark.usefixtures('no_network')
+
 
 @pytest.mark.parametrize(
     ('task', 'layout', 'metric'),
@@ -83,15 +85,6 @@ def test_any_names_and_no_split(tmp_path):
     assert not names[0] & names[1]
     assert len(test) == len(val)
     assert train[0]['inputs'].shape[1:] == (96, 96)
-
-
-def test_weights_to_start_from(sample_dataset, tmp_path):
-    out = tmp_path / 'x.py'
-    choices = Choices(pretrained='weights.pth', size=64)
-    for task in ('det', 'seg', 'both'):
-        write_config(str(sample_dataset), task, out=str(out), force=True, choices=choices)
-        init = Config.fromfile(out).model.backbone.init_cfg
-        assert init == dict(type='Pretrained', checkpoint='weights.pth')
 
 
 def test_a_joint_model_weights_pixels_as_a_segmentor_does(sample_dataset, tmp_path):

@@ -21,6 +21,8 @@ from mbv2_backbone.workbench.data.check.check import check_folder
 from mbv2_backbone.workbench.data.conversion import convert
 from mbv2_backbone.workbench.new_config.write import Choices, write_config
 
+pytestmark = pytest.mark.usefixtures('no_network')
+
 SMALL = Choices(width=0.35)
 
 

@@ -9,6 +9,7 @@ data_help = 'Get it with: python tools/data.py fetch coco2017 (20 GB)'
 
 model = dict(
     backbone=dict(type='MobileNetV2Backbone'),
+    neck=dict(type='SSDLiteNeck'),
     bbox_head=dict(type='SSDLiteHead'),
 )
 # mmdet's Expand, MinIoURandomCrop, Resize and PhotoMetricDistortion: the same choices, in one step.

@@ -17,7 +17,7 @@ from mmengine.analysis import get_model_complexity_info
 from mmengine.registry import MODELS
 
 from mbv2_backbone import MobileNetV2Backbone
-from mbv2_backbone.workbench.configs.read import datasets_of, load_config
+from mbv2_backbone.workbench.configs.read import RESIZES, datasets_of, load_config
 
 CONFIGS = str(ROOT / 'configs')
 ALL = sorted(glob.glob(osp.join(CONFIGS, '*.py')))
@@ -32,7 +32,7 @@ def test_a_config_builds_and_its_parts_fit(path):
     taken = getattr(model.neck, 'in_channels', model.bbox_head.in_channels[: len(info)])
     assert tuple(taken) == tuple(i.channels for i in info)
     height, width = next(
-        step.scale for step in cfg.test_dataloader.dataset.pipeline if step.type == 'Resize'
+        step.scale for step in cfg.test_dataloader.dataset.pipeline if step.type in RESIZES
     )
     with torch.no_grad():
         scores, deltas = model(torch.zeros(1, 3, height, width), mode='tensor')
@@ -72,6 +72,7 @@ def test_mmdets_checkpoint_loads_as_it_is_and_detects_the_same():
     cfg = load_config(config_path('ssdlite_mbv2_coco_mmdet-taps'))
     ours = MODELS.build(cfg.model).eval()
     cfg.model.backbone.type, cfg.model.bbox_head.type = 'MobileNetV2', 'SSDHead'
+    cfg.model.neck.type = 'SSDNeck'
     theirs = randomise(MODELS.build(cfg.model)).eval()
     theirs.bbox_head.loss_cls = None  # what SSDHead forgets
     assert isinstance(theirs.bbox_head, mmdet_heads.SSDHead)

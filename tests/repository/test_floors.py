@@ -8,7 +8,8 @@ from measure import structure
 
 MIRRORED = ('mbv2_backbone/det', 'mbv2_backbone/seg')
 MAX_DOORS = 15
-MAX_LINES = 23_500
+MAX_LINES = 23_500  # at the end of the redesign
+ADDED_LINES = {"TensorFlow's trained models": 1_350}  # by what was built on it
 
 
 @pytest.fixture(scope='module')
@@ -27,7 +28,7 @@ def test_no_files_and_no_folders_import_in_a_circle(found):
 
 def test_the_package_has_few_doors_and_few_lines():
     assert len(structure.doors(ROOT)) <= MAX_DOORS
-    assert structure.lines(ROOT) <= MAX_LINES
+    assert structure.lines(ROOT) <= MAX_LINES + sum(ADDED_LINES.values())
 
 
 def test_file_names_are_unique_unless_det_and_seg_mirror_each_other():

@@ -107,7 +107,7 @@ def convert(
     converted |= {name: torch.zeros((), dtype=torch.long) for name in zeroed}
     converted = {name: converted[name] for name in expected}
     width, round_to = _infer_width(converted, preferred_width, preferred_rounding)
-    _check_values(converted)
+    check_values(converted)
 
     left_over: dict[str, tuple[str, ...]] = {}
     for name in (*rest, *outside):
@@ -191,7 +191,12 @@ def _infer_width(
     )
 
 
-def _check_values(converted: Mapping[str, Tensor]) -> None:
+def check_values(converted: Mapping[str, Tensor]) -> None:
+    """Refuse weights that are integers or not finite.
+
+    Raises:
+        ValueError: It names them.
+    """
     integers = [
         n for n, t in converted.items() if not t.is_floating_point() and not n.endswith(COUNTER)
     ]

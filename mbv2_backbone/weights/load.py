@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..arch import TAP_NAMES, build_architecture
 from ..common.messages import UserError, first_names
 from .checkpoint_files import read_checkpoint
-from .convert import convert, unwrap
+from .convert import check_values, convert, unwrap
 from .layouts.schema import COUNTER, tensor_shapes
 from .layouts.tensorflow_names import LAYOUT as TENSORFLOW_LAYOUT
 from .outcome import Report
@@ -69,6 +69,7 @@ def load_into(
         wanted, missing = _select(converted, own, report, backbone, strict)
         parts = None if backbone is model else _parts(checkpoint, report.layout, classes)
         around = fill_parts(model, parts, classes) if parts else Filling({})
+        check_values(around.tensors)
     except ValueError as error:
         raise UserError(f'cannot load {label}: {error}') from error
 
@@ -100,6 +101,8 @@ def load_into(
         notes=(*report.notes, *around.notes),
     )
     _warn_of_numerics(backbone, report)
+    if around.tensors:
+        _warn_of_padding(getattr(model, 'neck', None), 'neck', report)
     _warn_of_preprocessing(model, report)
     return report
 
@@ -205,19 +208,23 @@ def _select(
 def _warn_of_numerics(backbone: nn.Module, report: Report) -> None:
     """Warn if the backbone computes differently from the network that was trained."""
     origin, eps = report.origin, backbone.conv1.bn.eps
-    if backbone.padding != origin.padding:
-        warnings.warn(
-            f"these weights ({report.layout} layout) were trained with padding='{origin.padding}', "
-            f"the backbone has '{backbone.padding}'. Set in the backbone:\n"
-            f"padding='{origin.padding}',",
-            stacklevel=3,
-        )
+    _warn_of_padding(backbone, 'backbone', report)
     if not math.isclose(eps, origin.batch_norm_eps, rel_tol=1e-3):
         warnings.warn(
             f'these weights ({report.layout} layout) were trained with batch norm eps '
             f'{origin.batch_norm_eps:g}, the backbone has {eps:g}. Set in the backbone:\n'
             f"norm_cfg=dict(type='BN', eps={origin.batch_norm_eps:g}),",
             stacklevel=3,
+        )
+
+
+def _warn_of_padding(part: nn.Module | None, name: str, report: Report) -> None:
+    padding = report.origin.padding
+    if getattr(part, 'padding', padding) != padding:
+        warnings.warn(
+            f"these weights ({report.layout} layout) were trained with padding='{padding}', "
+            f"the {name} has '{part.padding}'. Set in the {name}:\npadding='{padding}',",
+            stacklevel=4,
         )
 
 

@@ -174,3 +174,10 @@ def test_other_networks_are_refused_by_name(tmp_path, detector, name, what):
     with pytest.raises(ValueError, match=what):
         load_into(model, graph)
     load_into(model.backbone, graph)  # alone, it is a MobileNetV2
+
+
+def test_a_neck_that_pads_otherwise_is_told(coco_graph):
+    with pytest.warns(
+        UserWarning, match="the neck has 'symmetric'. Set in the neck:\npadding='same'"
+    ):
+        load_into(build(DETECTOR, 'model.neck.padding=symmetric'), coco_graph)

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.networks import num_params
 from helpers.paths import ROOT, config_path
+from mmengine.analysis import get_model_complexity_info
 from mmengine.registry import MODELS
 
 from mbv2_backbone.workbench.configs.machine import Machine, fit_machine
@@ -56,6 +58,18 @@ def test_one_override_evaluates_a_checkpoint_at_output_stride_8(name, rates):
     assert [branch.conv.dilation[0] for branch in branches] == rates
     with torch.no_grad():
         assert at_8(torch.zeros(1, 3, 65, 65), mode='tensor').shape == (1, 21, 9, 9)
+
+
+@pytest.mark.parametrize(('side', 'billions'), [(512, 0.87), (513, 0.91)])
+def test_depth_05_has_the_published_size(side, billions):
+    """Published are 0.88 B at 513, between these as the paper's 2.75 B at depth 1 is between ours."""
+    options = ['model.backbone.output_stride=16', 'model.decode_head.output_stride=16']
+    model = MODELS.build(load_config(config_path('deeplabv3_mbv2_voc12_tf-dm05'), options).model)
+    model.forward = model._forward
+    shape = (3, side, side)
+    counted = get_model_complexity_info(model.eval(), shape, show_table=False, show_arch=False)
+    assert round(counted['flops'] / 1e9, 2) == billions
+    assert num_params(model) == 697_013
 
 
 def test_synchronised_norms_are_only_for_several_gpus():

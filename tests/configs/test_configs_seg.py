@@ -62,7 +62,7 @@ def test_one_override_evaluates_a_checkpoint_at_output_stride_8(name, rates):
 
 @pytest.mark.parametrize(('side', 'billions'), [(512, 0.87), (513, 0.91)])
 def test_depth_05_has_the_published_size(side, billions):
-    """Published are 0.88 B at 513, between these as the paper's 2.75 B at depth 1 is between ours."""
+    """Published are 0.88 B, between these as the paper's 2.75 B at depth 1 is between ours."""
     options = ['model.backbone.output_stride=16', 'model.decode_head.output_stride=16']
     model = MODELS.build(load_config(config_path('deeplabv3_mbv2_voc12_tf-dm05'), options).model)
     model.forward = model._forward

@@ -9,7 +9,7 @@ from mmengine.config import Config, ConfigDict
 
 from ...common.messages import UserError
 from .plan import step
-from .read import inner_dataset, task_of, type_name
+from .read import RESIZES, inner_dataset, task_of, type_name
 
 # Keys of both toolboxes, and the padding that `PadToGrid` adds; packing skips missing keys.
 META_KEYS = (
@@ -75,7 +75,7 @@ def augmented(pipeline: list[dict], scales: Sequence[float], padding: dict | Non
     steps = [one for one in steps if one not in truth]
     first = len(steps)
     if list(scales) != [1]:
-        first = next((i for i, one in enumerate(steps) if type_name(one) == 'Resize'), first)
+        first = next((i for i, one in enumerate(steps) if type_name(one) in RESIZES), first)
     views = [[one] for one in steps[first:]]
     if list(scales) != [1]:
         resize = steps[first] if first < len(steps) else dict(type='Resize', scale_factor=1.0)
@@ -121,7 +121,7 @@ def _fix_priors(cfg: Config, pipeline: list[dict]) -> None:
     priors = head.get('anchor_generator') or dict(type='SSDLitePriorGenerator')
     if type_name(priors) != 'SSDLitePriorGenerator' or priors.get('base_side'):
         return
-    resize = next((one for one in pipeline if type_name(one) == 'Resize'), {})
+    resize = next((one for one in pipeline if type_name(one) in RESIZES), {})
     if resize.get('keep_ratio') or 'scale' not in resize:
         raise UserError(
             '--tta-scales: priors follow the input, and the test pipeline gives inputs of several '

@@ -252,6 +252,17 @@ def test_priors_keep_their_size_at_every_scale(det):
     assert cfg.model.module.bbox_head.anchor_generator.base_side == 99
 
 
+def test_resizing_of_tensorflow_is_scaled_in_its_place():
+    cfg = load_config(str(ROOT / 'configs' / 'ssdlite_mbv2_coco_tf.py'))
+    cfg = use_tta((1, 1.5)).change(cfg)
+    load, views = cfg.test_dataloader.dataset.pipeline
+    assert load.type == 'LoadImageFromFile'
+    assert [(one.type, tuple(one.scale)) for one in views.transforms[0]] == [
+        ('LegacyResize', (300, 300)),
+        ('LegacyResize', (450, 450)),
+    ]
+
+
 def test_padding_to_a_grid():
     results = PadToGrid(divisor=16, remainder=1, pad_val=(1, 2, 3))(
         dict(img=np.full((33, 40, 3), 9, np.uint8))

@@ -207,7 +207,7 @@ def _prepare(
     inputs = model.data_preprocessor(packed, False)['inputs']
     settle_batch_norm(model, lambda: model._forward(inputs))
     head = getattr(model, 'bbox_head', None)
-    if head is not None and not head.use_sigmoid:  # which has no background to raise
+    if head is not None and not getattr(head, 'use_sigmoid', False):  # has no background to raise
         set_candidates(
             [level[-1] for level in head.cls_convs],
             lambda: model._forward(inputs)[0],

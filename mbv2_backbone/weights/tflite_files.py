@@ -22,7 +22,8 @@ _TYPES = {0: np.float32, 1: np.float16}  # TensorType in TensorFlow Lite's schem
 _SUFFIX = re.compile(
     r'/(weights|depthwise_weights|Conv2D|BatchNorm|BiasAdd|separable_conv2d)(?![A-Za-z0-9]).*$'
 )
-_AXES = dict(CONV_2D=(1, 2, 3, 0), DEPTHWISE_CONV_2D=(1, 2, 3, 0))
+_CONVOLUTIONS = ('CONV_2D', 'DEPTHWISE_CONV_2D')
+_AXES = (1, 2, 3, 0)  # (out, height, width, in) or (1, height, width, channels) to TensorFlow's
 
 
 def read_tflite(path: Path) -> dict[str, Tensor]:
@@ -46,7 +47,9 @@ def variables_of(model: bytes, name: str) -> dict[str, Tensor]:
         root = tflite.Model.GetRootAsModel(model, 0)
         graph = root.Subgraphs(0)
         operators = [graph.Operators(i) for i in range(graph.OperatorsLength())]
-        kinds = {getattr(tflite.BuiltinOperator, kind): kind for kind in (*_AXES, 'DEQUANTIZE')}
+        kinds = {
+            getattr(tflite.BuiltinOperator, kind): kind for kind in (*_CONVOLUTIONS, 'DEQUANTIZE')
+        }
         halves: dict[int, int] = {}  # float16 tensors by the float32 ones that are made of them
         for operator in operators:
             code = root.OperatorCodes(operator.OpcodeIndex())
@@ -59,7 +62,7 @@ def variables_of(model: bytes, name: str) -> dict[str, Tensor]:
                 weight, bias = (_constant(root, graph, halves.get(i, i), name) for i in tensors)
                 is_depthwise = kind != 'CONV_2D'
                 leaf = 'depthwise_weights' if is_depthwise else 'weights'
-                found[f'{scope}/{leaf}'] = weight.permute(_AXES[kind]).contiguous()
+                found[f'{scope}/{leaf}'] = weight.permute(_AXES).contiguous()
                 found |= _norm_or_bias(scope, bias)
     except (IndexError, TypeError, AttributeError, UnicodeDecodeError, struct.error) as error:
         raise ValueError(f'{name} is truncated or damaged; download it again') from error

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from ..common.messages import first_line
-from .tensorflow_files import find_checkpoint_index, read_bundle, read_graph
+from .tensorflow_files import read_bundle, read_graph
 from .tflite_files import read_tflite
 
 KERAS_WEIGHTS = 'model.weights.h5'
@@ -31,6 +31,8 @@ MIN_SUSPECT_BYTES = 16 * 2**20
 
 _HDF5_MAGIC = b'\x89HDF\r\n\x1a\n'
 _ZIP_MAGIC = b'PK\x03\x04'
+_SHARD = re.compile(r'\.data-\d{5}-of-\d{5}$')
+_SAVED_MODEL_CHECKPOINT = 'variables/variables'  # in its folder
 _TFLITE_MAGIC = b'TFL3'
 _GRAPH_START = re.compile(rb'\n(?:[\x80-\xff]{1,4})?[\x00-\x7f]\n', re.DOTALL)  # a node, its name
 _UNSAFE_GLOBAL = re.compile(r'GLOBAL ([\w.]+)')
@@ -82,6 +84,19 @@ def _describe(head: bytes) -> str:
         'its first bytes are of no known type (.pth, .pt, .safetensors, .h5, .keras, .pb, .ckpt, '
         '.tflite)'
     )
+
+
+def find_checkpoint_index(path: Path) -> Path | None:
+    """Return the `.index` file of a checkpoint that is named in any way, if there is one.
+
+    Args:
+        path: The prefix (`model.ckpt`), one of the pair, or the folder of a SavedModel.
+    """
+    prefix = _SHARD.sub('', str(path)).removesuffix('.index')
+    if path.is_dir():
+        prefix = str(path / _SAVED_MODEL_CHECKPOINT)
+    index = Path(f'{prefix}.index')
+    return index if index.is_file() else None
 
 
 def read_checkpoint(path: str | PathLike[str], *, allow_pickle: bool = False) -> dict[str, Any]:

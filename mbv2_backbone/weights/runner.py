@@ -8,7 +8,7 @@ from ..common.messages import UserError
 from .checkpoint_files import read_checkpoint
 from .layouts.tensorflow_names import LAYOUT
 from .sources import fetch
-from .whole_model import in_our_names
+from .whole_parts import in_our_names
 
 
 def refuse_code_in_checkpoints() -> None:

@@ -7,7 +7,6 @@ are TensorFlow's: kernels `(height, width, in, out)`, depthwise ones `(height, w
 
 from __future__ import annotations
 
-import re
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,13 +19,10 @@ from ..common.messages import first_line
 
 AVERAGED = '/ExponentialMovingAverage'
 _READ = '/read'  # freezing leaves it where a variable was
-# Where in a SavedModel the checkpoint is.
-SAVED_MODEL_CHECKPOINT = 'variables/variables'
 
 _TYPES = {1: np.float32, 2: np.float64, 3: np.int32, 9: np.int64, 19: np.float16}  # types.proto
 _FLOATS = (1, 2, 19)
 _INDEX_MAGIC = 0xDB4775248B80FB57  # at the end of a LevelDB table
-_SHARD = re.compile(r'\.data-\d{5}-of-\d{5}$')
 
 
 def read_graph(path: Path) -> dict[str, Tensor]:
@@ -75,19 +71,6 @@ def _constant(tensor: object) -> np.ndarray:
     values = np.array([*tensor.float_val, *tensor.double_val], np.float32)
     size = int(np.prod([axis.size for axis in tensor.tensor_shape.dim]))
     return np.repeat(values, size) if len(values) == 1 else values
-
-
-def find_checkpoint_index(path: Path) -> Path | None:
-    """Return the `.index` file of a checkpoint that is named in any way, if there is one.
-
-    Args:
-        path: The prefix (`model.ckpt`), one of the pair, or the folder of a SavedModel.
-    """
-    prefix = _SHARD.sub('', str(path)).removesuffix('.index')
-    if path.is_dir():
-        prefix = str(path / SAVED_MODEL_CHECKPOINT)
-    index = Path(f'{prefix}.index')
-    return index if index.is_file() else None
 
 
 def read_bundle(index: Path) -> dict[str, Tensor]:

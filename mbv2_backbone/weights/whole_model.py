@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os.path as osp
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
 
@@ -14,13 +14,10 @@ from mmengine.registry import MODELS
 from torch import nn
 
 from ..common.messages import UserError, first_names
-from .checkpoint_files import read_checkpoint
-from .convert import convert, unwrap
-from .layouts import tensorflow_names as tensorflow
-from .layouts.schema import COUNTER
+from .checkpoint_files import find_checkpoint_index, read_checkpoint
+from .convert import unwrap
 from .sources import fetch
-from .tensorflow_files import find_checkpoint_index
-from .whole_parts import tensorflow_parts
+from .whole_parts import in_our_names
 
 LAST_CHECKPOINT = 'last_checkpoint'  # mmengine's file with the name of the newest
 
@@ -45,25 +42,6 @@ def read_state_dict(path: str) -> dict[str, torch.Tensor]:
     if not state_dict:
         raise UserError(f'{path} holds no model weights (a dict of tensors or its `state_dict`)')
     return {key.removeprefix('module.'): value for key, value in state_dict.items()}
-
-
-def in_our_names(state_dict: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return TensorFlow's variables as the state dict of a whole model; others unchanged.
-
-    Raises:
-        ValueError: If they are of a network that is not read.
-    """
-    if not tensorflow.LAYOUT.find_prefixes(state_dict):
-        return dict(state_dict)
-    backbone, _ = convert(state_dict)
-    parts = tensorflow_parts(state_dict)
-    around = dict(parts.tensors) if parts else {}
-    counters = {
-        f'{name.rpartition(".")[0]}.{COUNTER}': torch.zeros((), dtype=torch.long)
-        for name in around
-        if name.endswith('.running_mean')
-    }
-    return {f'backbone.{name}': value for name, value in backbone.items()} | around | counters
 
 
 def check_covers(model: nn.Module, state_dict: dict[str, torch.Tensor], path: str) -> None:

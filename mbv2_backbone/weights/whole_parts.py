@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from ..common.messages import first_names
+from .convert import convert
 from .layouts.schema import COUNTER
+from .layouts.tensorflow_names import LAYOUT
 from .layouts.tensorflow_parts import find_parts
 
 ROOTS = ('neck.', 'bbox_head.', 'decode_head.')
@@ -177,3 +179,22 @@ def _fit_rows(
 
 def _is_score(name: str) -> bool:
     return name.startswith(_CLASSES) and name.split('.')[3] == '1'
+
+
+def in_our_names(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return TensorFlow's variables as the state dict of a whole model; others unchanged.
+
+    Raises:
+        ValueError: If they are of a network that is not read.
+    """
+    if not LAYOUT.find_prefixes(state_dict):
+        return dict(state_dict)
+    backbone, _ = convert(state_dict)
+    parts = tensorflow_parts(state_dict)
+    around = dict(parts.tensors) if parts else {}
+    counters = {
+        f'{name.rpartition(".")[0]}.{COUNTER}': torch.zeros((), dtype=torch.long)
+        for name in around
+        if name.endswith('.running_mean')
+    }
+    return {f'backbone.{name}': value for name, value in backbone.items()} | around | counters

@@ -19,6 +19,7 @@ from .checks.before_run import check_before_run, is_first_process
 from .checks.broken_images import forget_broken_images, replace_broken, watch_images
 from .configs.compiling import compile_networks, compile_options, leave_out_compile
 from .configs.evaluators import draw_into, dump_into, use_own_metrics
+from .configs.fitted_start import fit_start
 from .configs.machine import (
     Machine,
     bare_model,
@@ -32,7 +33,7 @@ from .configs.palettes import fill_palettes
 from .configs.plan import Step, apply_steps
 from .configs.portable import build_runner, portable
 from .configs.read import load_config
-from .configs.start import Start, find_start, fit_start, scale_lr, start_from
+from .configs.start import Start, find_start, scale_lr, start_from
 from .configs.summary import ConfigSummary, summarise
 from .configs.tta_config import use_tta
 from .drawing import painter as drawing  # noqa: F401  (registers PictureHook)

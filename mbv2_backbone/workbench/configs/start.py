@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from io import BytesIO
-from pathlib import Path
+from dataclasses import dataclass
 
-import torch
 from mmengine.config import Config
-from mmengine.registry import MODELS
 
-from ...common.files import write_atomically
 from ...common.messages import UserError
-from ...weights.checkpoint_files import read_checkpoint
-from ...weights.layouts.tensorflow_names import LAYOUT as TENSORFLOW
-from ...weights.load import load_into
-from ...weights.sources import fetch
 from ...weights.whole_model import check_resumable, newest_resumable, read_state_dict
 from .plan import step
-from .summary import ConfigSummary
 
 
 @dataclass(frozen=True)
@@ -69,39 +58,6 @@ def find_start(
     if load_from and '://' not in load_from:
         read_state_dict(load_from)
     return Start(load_from)
-
-
-def fit_start(start: Start, cfg: Config, summary: ConfigSummary) -> Start:
-    """Fit the start to the classes of a config, if it is a whole model of others or of TensorFlow.
-
-    The tensors that fit go into `<work_dir>/start.pth`, and the others are initialised.
-
-    Raises:
-        UserError: If the checkpoint cannot be used.
-    """
-    classes = summary.boxes if summary.task == 'det' else summary.masks
-    if start.checkpoint is None or start.is_resumed or summary.task == 'joint' or not classes:
-        return start
-    checkpoint = read_checkpoint(fetch(start.checkpoint))
-    meta = checkpoint.get('meta')
-    trained = (meta.get('dataset_meta') or {}) if isinstance(meta, Mapping) else {}
-    of_others = tuple(trained.get('classes') or classes.names) != classes.names
-    if not of_others and not TENSORFLOW.find_prefixes(checkpoint):
-        return start
-    backbone = dict(cfg.model.backbone, init_cfg=None)
-    with torch.random.fork_rng():
-        # Each of several processes writes the file, and all of them read it.
-        torch.manual_seed((cfg.get('randomness') or {}).get('seed') or 0)
-        model = MODELS.build(dict(cfg.model, backbone=backbone))
-        model.init_weights()
-    report = load_into(model, checkpoint, classes=classes.names)
-    path = Path(summary.work_dir, 'start.pth')
-    path.parent.mkdir(parents=True, exist_ok=True)
-    content = BytesIO()
-    torch.save(dict(state_dict=model.state_dict()), content)
-    write_atomically(content.getvalue(), path)
-    note = f'Starting from {replace(report, source=start.checkpoint)}'
-    return replace(start, checkpoint=str(path), notes=(*start.notes, note))
 
 
 @step('start', 'Sets the checkpoint to start or resume from.')

@@ -9,8 +9,9 @@ from mmengine.registry import MODELS
 
 from mbv2_backbone.common.messages import UserError
 from mbv2_backbone.weights.sources import fetch
+from mbv2_backbone.workbench.configs.fitted_start import fit_start
 from mbv2_backbone.workbench.configs.read import load_config
-from mbv2_backbone.workbench.configs.start import Start, fit_start
+from mbv2_backbone.workbench.configs.start import Start
 from mbv2_backbone.workbench.configs.summary import summarise
 from mbv2_backbone.workbench.new_config import initial_weights
 from mbv2_backbone.workbench.new_config.write import Choices, write_config

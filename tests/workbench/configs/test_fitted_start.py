@@ -9,8 +9,9 @@ from helpers.tensorflow import detector_variables, write_graph
 from mmengine.registry import MODELS
 
 from mbv2_backbone.weights import load_into
+from mbv2_backbone.workbench.configs.fitted_start import fit_start
 from mbv2_backbone.workbench.configs.read import load_config
-from mbv2_backbone.workbench.configs.start import Start, fit_start
+from mbv2_backbone.workbench.configs.start import Start
 from mbv2_backbone.workbench.configs.summary import summarise
 
 CLASSES = ('disc', 'square', 'triangle', 'star')

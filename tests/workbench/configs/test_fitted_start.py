@@ -35,6 +35,8 @@ test_dataloader = val_dataloader
 val_evaluator = dict(ann_file=data_root + 'annotations/val.json')
 test_evaluator = val_evaluator
 train_cfg = dict(max_epochs=1)
+randomness = dict(seed=0)
+optim_wrapper = dict(optimizer=dict(lr=1e-4))
 default_hooks = dict(checkpoint=dict(interval=1))
 """
 
@@ -73,7 +75,7 @@ def test_two_steps_from_a_frozen_graph_and_on_from_them(graph, sample_dataset, t
     began = torch.load(work_dir / 'start.pth')['state_dict']
     key = 'bbox_head.reg_convs.2.1.weight'
     assert not torch.equal(state[key], began[key])
-    torch.testing.assert_close(state[key], began[key], atol=0.1, rtol=0)
+    assert (state[key] - began[key]).abs().mean() < 0.1 * began[key].abs().mean()
     new = tmp_path / 'new.py'
     args = ('--data', sample_dataset, '--task', 'det', '--size', 96, '--pretrained', trained)
     done = tool('new_config', *args, '--out', new)

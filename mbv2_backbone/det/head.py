@@ -253,6 +253,11 @@ class SSDLiteHead(BaseDenseHead):
         """Return the classes' scores `(..., num_classes)` in [0, 1]."""
         return class_scores(logits, use_sigmoid=self.use_sigmoid)
 
+    def clips_before_nms(self, cfg: dict | None = None) -> bool:
+        """Tell whether boxes are clipped to the image before NMS, by `cfg` or else `test_cfg`."""
+        cfg = cfg or self.test_cfg or {}
+        return self.bbox_coder.clip_border and not cfg.get('clip_after_nms', False)
+
     def predict_by_feat(
         self,
         cls_scores: list[Tensor],
@@ -290,12 +295,11 @@ class SSDLiteHead(BaseDenseHead):
                 use_sigmoid=self.use_sigmoid,
             )
             boxes = decode(priors[found.prior], deltas[found.image, found.prior], **self.coding)
-            clips_after = cfg.get('clip_after_nms', False)
-            if clips_after and not (with_nms and is_plain_nms(cfg.get('nms'))):
+            if cfg.get('clip_after_nms', False) and not (with_nms and is_plain_nms(cfg.get('nms'))):
                 raise ValueError(
                     "clip_after_nms needs test_cfg.nms=dict(type='nms', iou_threshold=…)"
                 )
-            if self.bbox_coder.clip_border and not clips_after:
+            if self.clips_before_nms(cfg):
                 sides = boxes.new_tensor([meta['img_shape'][1::-1] for meta in batch_img_metas])
                 boxes = boxes.clamp(min=0).minimum(sides.repeat(1, 2)[found.image])
             if with_nms and is_plain_nms(cfg.get('nms')):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from mmdet.models.necks.ssd_neck import SSDNeck
 from mmdet.registry import MODELS
 
-PADDINGS = ('symmetric', 'same')
+from ..backbone import PADDINGS
 
 
 @MODELS.register_module()

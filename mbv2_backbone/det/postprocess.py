@@ -127,7 +127,8 @@ def suppress_and_split(
     Args:
         boxes: `(K, 4)` xyxy of the candidates.
         found: The candidates.
-        batch_img_metas: For each image `scale_factor`, used to rescale, and `img_shape`.
+        batch_img_metas: For each image `scale_factor`, used to rescale, and `img_shape`, used to
+            clip.
         cfg: `min_bbox_size`, plain `nms` and `max_per_img` (-1 keeps all), as in mmdet's
             `test_cfg`; `clip_after_nms` as in `SSDLiteHead`.
         num_classes: Number of classes.
@@ -136,13 +137,11 @@ def suppress_and_split(
     Returns:
         For each image `bboxes`, `scores` and `labels`, by descending score.
     """
-    sides = boxes.new_tensor([meta['img_shape'][1::-1] for meta in batch_img_metas])
     if rescale:
         factors = boxes.new_tensor(
             [[1 / factor for factor in meta['scale_factor']] for meta in batch_img_metas]
         )
         boxes = boxes * factors.repeat(1, 2)[found.image]
-        sides = sides * factors
     if cfg.get('min_bbox_size', -1) >= 0:
         is_large = (boxes[:, 2:] - boxes[:, :2] > cfg.min_bbox_size).all(1)
         boxes, found = boxes[is_large], found.where(is_large)
@@ -150,6 +149,8 @@ def suppress_and_split(
     kept = suppress(boxes, found.score, group, iou_threshold=cfg.nms.iou_threshold)
     boxes, found = boxes[kept], found.where(kept)
     if cfg.get('clip_after_nms', False):
+        sides = boxes.new_tensor([meta['img_shape'][1::-1] for meta in batch_img_metas])
+        sides = sides * factors if rescale else sides
         boxes = boxes.clamp(min=0).minimum(sides.repeat(1, 2)[found.image])
         has_area = (boxes[:, 2:] > boxes[:, :2]).all(1)
         boxes, found = boxes[has_area], found.where(has_area)

@@ -76,8 +76,6 @@ class BoxOutput(nn.Module):
     def __init__(self, head: nn.Module, features: Sequence[Tensor], geometry: Geometry) -> None:
         super().__init__()
         self.head = head
-        clips_after = (head.test_cfg or {}).get('clip_after_nms', False)
-        self.clips = head.bbox_coder.clip_border and not clips_after
         self.num_outputs = head.cls_out_channels
         with torch.no_grad():
             cls_scores, _ = head(tuple(features))
@@ -97,7 +95,7 @@ class BoxOutput(nn.Module):
         logits, deltas = self.head(tuple(features))
         logits = self._joined(logits, self.num_outputs)
         boxes = decode(self.priors, self._joined(deltas, 4), **self.head.coding)
-        if self.clips:
+        if self.head.clips_before_nms():
             boxes = boxes.clamp(min=0).minimum(self.limit)
         return self.head.scores(logits), boxes
 

@@ -60,8 +60,7 @@ class Reference:
             priors, _ = box_head.batch_priors(outs[0], [dict(img_shape=self.geometry.network_size)])
             boxes = decode(priors, deltas, **box_head.coding)
             (height, width), old = self.geometry.input_size, self.geometry.resized_size
-            clips_after = (box_head.test_cfg or {}).get('clip_after_nms', False)
-            if box_head.bbox_coder.clip_border and not clips_after:
+            if box_head.clips_before_nms():
                 boxes = boxes.clamp(min=0).minimum(boxes.new_tensor([old[1], old[0]] * 2))
             outputs['scores'] = box_head.scores(logits)
             outputs['boxes'] = boxes * boxes.new_tensor([width / old[1], height / old[0]] * 2)

@@ -15,12 +15,13 @@ from ..arch import TAP_NAMES, build_architecture
 from ..common.messages import UserError, first_names
 from .checkpoint_files import read_checkpoint
 from .convert import check_values, convert, unwrap
-from .layouts.schema import COUNTER, tensor_shapes
+from .layouts.schema import COUNTER, Parts, tensor_shapes
 from .layouts.tensorflow_names import LAYOUT as TENSORFLOW_LAYOUT
+from .layouts.tensorflow_parts import find_parts
 from .outcome import Report
 from .preprocessing import contradiction, data_preprocessor_of_model, data_preprocessor_of_run
 from .sources import fetch
-from .whole_parts import Filling, Parts, fill_parts, own_parts, tensorflow_parts
+from .whole_parts import Filling, classes_of, fill_parts, own_parts
 
 INIT_CFG_KEYS = {'type', 'checkpoint', 'prefix', 'map_location', 'strict', 'allow_pickle'}
 
@@ -113,12 +114,8 @@ def _parts(
     """Return the neck and head in a checkpoint that are to be loaded, too."""
     state_dict, _ = unwrap(checkpoint)
     if layout == TENSORFLOW_LAYOUT.name:
-        return tensorflow_parts(state_dict)
-    if classes is None:
-        return None
-    meta = checkpoint.get('meta')
-    trained = (meta.get('dataset_meta') or {}) if isinstance(meta, Mapping) else {}
-    return own_parts(state_dict, trained.get('classes'))
+        return find_parts(state_dict)
+    return None if classes is None else own_parts(state_dict, classes_of(checkpoint))
 
 
 def load_pretrained(backbone: nn.Module, cfg: Mapping[str, Any]) -> Report:

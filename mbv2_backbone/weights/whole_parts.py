@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..common.messages import first_names
 from .convert import convert
-from .layouts.schema import COUNTER
+from .layouts.schema import COUNTER, Parts
 from .layouts.tensorflow_names import LAYOUT
 from .layouts.tensorflow_parts import find_parts
 
@@ -18,21 +19,6 @@ ROOTS = ('neck.', 'bbox_head.', 'decode_head.')
 _MASKS = 'decode_head.conv_seg.'
 _BOX_CODES = 'bbox_head.reg_convs.'
 _CLASSES = 'bbox_head.cls_convs.'
-
-
-@dataclass(frozen=True)
-class Parts:
-    """Neck and head of a trained model.
-
-    Attributes:
-        tensors: By our names, such as `bbox_head.reg_convs.0.1.weight`.
-        classes: Names of its classes; `None` if they are not known.
-        used: The names of the tensors in the checkpoint.
-    """
-
-    tensors: dict[str, Tensor]
-    classes: tuple[str, ...] | None
-    used: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -50,37 +36,21 @@ class Filling:
     notes: tuple[str, ...] = ()
 
 
-def tensorflow_parts(state_dict: Mapping[str, Tensor]) -> Parts | None:
-    """Return the parts of TensorFlow's SSDLite or DeepLab, if the variables have them.
-
-    Raises:
-        ValueError: If they are of another network.
-    """
-    found = find_parts(state_dict)
-    if found is None:
-        return None
-    classes = None
-    # The files do not name their classes; the numbers of these two do.
-    if found.is_coco:
-        from mmdet.datasets import CocoDataset
-
-        classes = CocoDataset.METAINFO['classes']
-    elif f'{_MASKS}bias' in found.tensors and found.num_classes == 21:
-        from mmseg.datasets import PascalVOCDataset
-
-        classes = PascalVOCDataset.METAINFO['classes']
-    return Parts(found.tensors, classes, found.used)
+def classes_of(checkpoint: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """Return the names of the classes that a checkpoint of mmengine states."""
+    meta = checkpoint.get('meta')
+    dataset = meta.get('dataset_meta') if isinstance(meta, Mapping) else None
+    return tuple((dataset or {}).get('classes') or ()) or None
 
 
-def own_parts(state_dict: Mapping[str, Tensor], classes: Sequence[str] | None) -> Parts | None:
+def own_parts(state_dict: Mapping[str, Tensor], classes: tuple[str, ...] | None) -> Parts | None:
     """Return the parts of a checkpoint of a whole model of ours, mmdet's or mmseg's."""
     tensors = {
         name: value
         for key, value in state_dict.items()
         if (name := key.removeprefix('module.')).startswith(ROOTS)
     }
-    known = tuple(classes) if classes else None
-    return Parts(tensors, known, frozenset(state_dict)) if tensors else None
+    return Parts(tensors, classes, frozenset(state_dict)) if tensors else None
 
 
 def fill_parts(model: nn.Module, parts: Parts, classes: Sequence[str] | None) -> Filling:
@@ -190,7 +160,7 @@ def in_our_names(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     if not LAYOUT.find_prefixes(state_dict):
         return dict(state_dict)
     backbone, _ = convert(state_dict)
-    parts = tensorflow_parts(state_dict)
+    parts = find_parts(state_dict)
     around = dict(parts.tensors) if parts else {}
     counters = {
         f'{name.rpartition(".")[0]}.{COUNTER}': torch.zeros((), dtype=torch.long)

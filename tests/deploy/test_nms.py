@@ -5,22 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from helpers.rules import RULES, SIZE
 from torchvision.ops import nms
 
-from mbv2_backbone.deploy.metadata import Detection
 from mbv2_backbone.deploy.nms import select_boxes
-
-SIZE = (60, 100)  # height, width
-RULES = Detection(
-    classes=('a', 'b', 'c'),
-    palette=((1, 2, 3), (4, 5, 6), (7, 8, 9)),
-    score_thr=0.1,
-    iou_thr=0.45,
-    nms_pre=-1,
-    max_per_img=30,
-    min_bbox_size=0,
-    level_sizes=(48, 24),
-)
 
 
 def class_by_class(scores, boxes, rules):

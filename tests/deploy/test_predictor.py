@@ -9,6 +9,7 @@ import mmcv
 import numpy as np
 import pytest
 import torch
+from helpers import rules
 from PIL import Image
 
 from mbv2_backbone.common.messages import UserError
@@ -21,23 +22,14 @@ from mbv2_backbone.deploy.image import (
     resize,
     resize_mask,
 )
-from mbv2_backbone.deploy.metadata import Detection, Metadata, Segmentation
+from mbv2_backbone.deploy.metadata import Metadata, Segmentation
 from mbv2_backbone.deploy.nms import nms, select_boxes
 from mbv2_backbone.det import SSDLiteHead
 from mbv2_backbone.det.targets import decode
 
 pytestmark = pytest.mark.runtime
 SIZE = (64, 64)
-RULES = Detection(
-    classes=('a', 'b', 'c'),
-    palette=((1, 2, 3), (4, 5, 6), (7, 8, 9)),
-    score_thr=0.1,
-    iou_thr=0.45,
-    nms_pre=40,
-    max_per_img=30,
-    min_bbox_size=0,
-    level_sizes=(48, 24),
-)
+RULES = replace(rules.RULES, nms_pre=40)
 METADATA = Metadata(
     input_size=(32, 64),
     fit='pad',

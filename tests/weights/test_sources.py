@@ -1,7 +1,6 @@
 """Addresses of weights: downloads are verified and cached, and failures say what to do."""
 
 import hashlib
-import http.server
 import io
 import json
 import tarfile
@@ -9,48 +8,13 @@ import threading
 
 import pytest
 import torch
+from helpers.site import Site
 from torchvision.models import mobilenet_v2
 
 from mbv2_backbone import MobileNetV2Backbone
 from mbv2_backbone.common import downloads
 from mbv2_backbone.weights import load_into, sources
 from mbv2_backbone.weights.sources import fetch
-
-
-class Site:
-    """A local web server: bytes and extra headers by path, and the requests received."""
-
-    def __init__(self):
-        self.files, self.headers, self.requests = {}, {}, []
-        site = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self, send_body=True):
-                site.requests.append((self.command, self.path))
-                if self.path not in site.files:
-                    self.send_error(404)
-                    return
-                content = site.files[self.path]
-                headers = {'Content-Length': str(len(content))} | site.headers.get(self.path, {})
-                self.send_response(200)
-                for name, value in headers.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                if send_body:
-                    self.wfile.write(content)
-
-            def do_HEAD(self):
-                self.do_GET(send_body=False)
-
-            def log_message(self, *args):
-                pass
-
-        self.server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
-        self.url = f'http://127.0.0.1:{self.server.server_port}'
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def gets(self, path):
-        return self.requests.count(('GET', path))
 
 
 @pytest.fixture

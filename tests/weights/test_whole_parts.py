@@ -176,6 +176,15 @@ def test_other_networks_are_refused_by_name(tmp_path, detector, name, what):
     load_into(model.backbone, graph)  # alone, it is a MobileNetV2
 
 
+def test_a_file_without_predictors_fills_the_backbone(tmp_path, detector):
+    variables = variables_of(detector, ssdlite_layer, SSDLITE)
+    kept = {name: v for name, v in variables.items() if not name.startswith('BoxPredictor')}
+    model = build(DETECTOR)
+    report = load_into(model, write_graph(kept, tmp_path / 'graph.pb'))
+    assert report.filled == len(model.backbone.state_dict())
+    assert 'neck and head are built otherwise' in report.notes[0]
+
+
 def test_a_neck_that_pads_otherwise_is_told(coco_graph):
     with pytest.warns(
         UserWarning, match="the neck has 'symmetric'. Set in the neck:\npadding='same'"

@@ -14,10 +14,19 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from ..preprocessing import MINUS_ONE_TO_ONE
-from .schema import BLOCKS, NORM_TENSORS, UNITS, Converted, Layout, StateDict, parts
+from .schema import (
+    BLOCKS,
+    NORM_TENSORS,
+    TENSORFLOW_NORM,
+    TENSORFLOW_PARTS,
+    UNITS,
+    Converted,
+    Layout,
+    StateDict,
+    parts,
+    torch_kernel,
+)
 
-_NORM_VARIABLES = ('gamma', 'beta', 'moving_mean', 'moving_variance')
-_PARTS = {'expand_conv': 'expand', 'depthwise_conv': 'depthwise', 'linear_conv': 'project'}
 _KERNELS = ('kernel', 'depthwise_kernel')
 
 
@@ -26,8 +35,8 @@ def _layers() -> dict[str, str]:
     for position, (stage, i) in enumerate(BLOCKS):
         prefix = f'block_{position}' if position else 'expanded_conv'
         for part in parts(stage.expand_ratio):
-            layers[f'{prefix}_{_PARTS[part]}'] = f'{stage.name}.{i}.{part}.conv'
-            layers[f'{prefix}_{_PARTS[part]}_BN'] = f'{stage.name}.{i}.{part}.bn'
+            layers[f'{prefix}_{TENSORFLOW_PARTS[part]}'] = f'{stage.name}.{i}.{part}.conv'
+            layers[f'{prefix}_{TENSORFLOW_PARTS[part]}_BN'] = f'{stage.name}.{i}.{part}.bn'
     return layers | {'Conv_1': 'conv2.conv', 'Conv_1_bn': 'conv2.bn'}
 
 
@@ -37,7 +46,7 @@ def _published_layers() -> dict[str, str]:
     layers = {}
     for position, (stage, i) in enumerate(BLOCKS):
         for part in parts(stage.expand_ratio):
-            module, name = f'{stage.name}.{i}.{part}', _PARTS[part]
+            module, name = f'{stage.name}.{i}.{part}', TENSORFLOW_PARTS[part]
             layers[f'mobl{position}_conv_{position}_{name}'] = f'{module}.conv'
             layers[f'bn{position}_conv_{position}_bn_{name}'] = f'{module}.bn'
     return layers
@@ -67,10 +76,10 @@ def _rename(state_dict: StateDict, modules: Mapping[str, str]) -> Converted:
         module = modules.get(layer, '')
         variable = variable.partition(':')[0]
         if module.endswith('.conv') and variable in (*_KERNELS, '0') and tensor.ndim == 4:
-            axes = (2, 3, 0, 1) if 'depthwise' in module else (3, 2, 0, 1)
-            converted[f'{module}.weight'] = tensor.permute(axes).contiguous()
-        elif module.endswith('.bn') and variable in (*_NORM_VARIABLES, '0', '1', '2', '3'):
-            i = int(variable) if variable.isdigit() else _NORM_VARIABLES.index(variable)
+            kernel = torch_kernel(tensor, is_depthwise='depthwise' in module)
+            converted[f'{module}.weight'] = kernel
+        elif module.endswith('.bn') and variable in (*TENSORFLOW_NORM, '0', '1', '2', '3'):
+            i = int(variable) if variable.isdigit() else TENSORFLOW_NORM.index(variable)
             converted[f'{module}.{NORM_TENSORS[i]}'] = tensor
         else:
             left_over[name] = tensor

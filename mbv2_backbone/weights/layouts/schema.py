@@ -21,6 +21,14 @@ BLOCKS = tuple((stage, i) for stage in STAGES for i in range(stage.num_blocks))
 """Every block in the order of the forward pass, as (stage, index in the stage)."""
 
 NORM_TENSORS = ('weight', 'bias', 'running_mean', 'running_var')
+TENSORFLOW_NORM = ('gamma', 'beta', 'moving_mean', 'moving_variance')
+"""The same tensors in TensorFlow and Keras."""
+TENSORFLOW_PARTS = {
+    'expand_conv': 'expand',
+    'depthwise_conv': 'depthwise',
+    'linear_conv': 'project',
+}
+"""A block's convolutions in TensorFlow and Keras, by our names."""
 COUNTER = 'num_batches_tracked'
 
 
@@ -76,6 +84,19 @@ def after_prefix(name: str) -> re.Pattern[str]:
     return re.compile(rf'(|.*\.){re.escape(name)}$')
 
 
+def torch_kernel(kernel: Tensor, *, is_depthwise: bool) -> Tensor:
+    """Convert a kernel of TensorFlow or Keras to torch's axes.
+
+    Args:
+        kernel: `(height, width, in, out)`, a depthwise one `(height, width, channels, 1)`.
+        is_depthwise: Whether it is depthwise.
+
+    Returns:
+        `(out, in, height, width)`, a depthwise one `(channels, 1, height, width)`.
+    """
+    return kernel.permute((2, 3, 0, 1) if is_depthwise else (3, 2, 0, 1)).contiguous()
+
+
 def rename(state_dict: StateDict, modules: Mapping[str, str]) -> Converted:
     """Rename tensors by their module; a tensor of any other module is left over.
 
@@ -92,6 +113,21 @@ def rename(state_dict: StateDict, modules: Mapping[str, str]) -> Converted:
         else:
             left_over[name] = tensor
     return renamed, left_over
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Neck and head of a trained model.
+
+    Attributes:
+        tensors: By our names, such as `bbox_head.reg_convs.0.1.weight`.
+        classes: Names of its classes; `None` if they are not known.
+        used: The names of the tensors in the checkpoint.
+    """
+
+    tensors: dict[str, Tensor]
+    classes: tuple[str, ...] | None
+    used: frozenset[str]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

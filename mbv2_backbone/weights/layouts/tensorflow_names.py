@@ -10,13 +10,21 @@ import re
 from torch import Tensor
 
 from ..preprocessing import MINUS_ONE_TO_ONE
-from .schema import BLOCKS, NORM_TENSORS, Converted, Layout, StateDict, parts
+from .schema import (
+    BLOCKS,
+    NORM_TENSORS,
+    TENSORFLOW_NORM,
+    TENSORFLOW_PARTS,
+    Converted,
+    Layout,
+    StateDict,
+    parts,
+    torch_kernel,
+)
 
 BATCH_NORM_EPS = 1e-3
 _DEEPLAB_EPS = 1e-5
 _OF_DEEPLAB = re.compile(r'aspp\d|image_pooling$|concat_projection')
-_NORM_VARIABLES = ('gamma', 'beta', 'moving_mean', 'moving_variance')
-_PARTS = {'expand_conv': 'expand', 'depthwise_conv': 'depthwise', 'linear_conv': 'project'}
 _WITH_BIAS = re.compile(r'(^|/)(BoxEncodingPredictor|ClassPredictor|semantic|Conv2d_1c_1x1)$')
 
 
@@ -45,7 +53,7 @@ def _layers() -> dict[str, str]:
     for position, (stage, i) in enumerate(BLOCKS):
         block = f'expanded_conv_{position}' if position else 'expanded_conv'
         for part in parts(stage.expand_ratio):
-            layers[f'{block}/{_PARTS[part]}'] = f'{stage.name}.{i}.{part}'
+            layers[f'{block}/{TENSORFLOW_PARTS[part]}'] = f'{stage.name}.{i}.{part}'
     return layers
 
 
@@ -64,13 +72,13 @@ def rename_layers(state_dict: StateDict, layers: dict[str, str]) -> Converted:
         module = layers.get(layer)
         if module is None:
             left_over[name] = tensor
-        elif variable in _NORM_VARIABLES and has_batch_norm(layer):
-            leaf = NORM_TENSORS[_NORM_VARIABLES.index(variable)]
+        elif variable in TENSORFLOW_NORM and has_batch_norm(layer):
+            leaf = NORM_TENSORS[TENSORFLOW_NORM.index(variable)]
             converted[f'{module}.bn.{leaf}'] = tensor
         elif variable in ('weights', 'depthwise_weights') and tensor.ndim == 4:
-            axes = (2, 3, 0, 1) if variable == 'depthwise_weights' else (3, 2, 0, 1)
             leaf = 'conv.weight' if has_batch_norm(layer) else 'weight'
-            converted[f'{module}.{leaf}'] = tensor.permute(axes).contiguous()
+            kernel = torch_kernel(tensor, is_depthwise=variable == 'depthwise_weights')
+            converted[f'{module}.{leaf}'] = kernel
         elif variable == 'biases' and not has_batch_norm(layer):
             converted[f'{module}.bias'] = tensor
         else:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from torch import Tensor
 
+from .schema import Parts
 from .tensorflow_names import layer_of, rename_layers
 
 NUM_COCO_OUTPUTS = 91
 """Outputs of the Object Detection API's COCO models: the background, and COCO's ids 1 to 90."""
+NUM_VOC_OUTPUTS = 21
+"""Outputs of DeepLab's VOC models: the background and VOC's 20 classes."""
 COCO_GAPS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
 """The ids that no category has."""
 
@@ -45,26 +47,10 @@ _OTHERS = (
 _PLAIN_SSD = 'SSD with plain convolutions, not SSDLite'
 
 
-@dataclass(frozen=True)
-class TensorFlowParts:
-    """Neck and head of a model, in our names and axes.
-
-    Attributes:
-        tensors: By our names, such as `bbox_head.reg_convs.0.1.weight`; those of the classes are
-            for `num_classes` of them, without a background.
-        used: The names of the variables that they were made of.
-        num_classes: Number of classes, with the background in a segmentor.
-        is_coco: Whether the classes are COCO's 80 categories, in the order of their ids.
-    """
-
-    tensors: dict[str, Tensor]
-    used: frozenset[str]
-    num_classes: int
-    is_coco: bool = False
-
-
-def find_parts(state_dict: Mapping[str, Tensor]) -> TensorFlowParts | None:
+def find_parts(state_dict: Mapping[str, Tensor]) -> Parts | None:
     """Return the neck and head of SSDLite, or the head of DeepLab; `None` without either.
+
+    The outputs of classes are in their order, in a detector without the background.
 
     Raises:
         ValueError: If they are of another network; says which.
@@ -80,8 +66,6 @@ def find_parts(state_dict: Mapping[str, Tensor]) -> TensorFlowParts | None:
     tensors, _ = rename_layers(used, layers)
     if not tensors:
         return None
-    if not predicts_boxes:
-        return TensorFlowParts(tensors, frozenset(used), len(tensors['decode_head.conv_seg.bias']))
     num_outputs = 0
     for name, tensor in tensors.items():
         if re.fullmatch(r'bbox_head\.reg_convs\.\d+\.1\.\w+', name):
@@ -92,10 +76,25 @@ def find_parts(state_dict: Mapping[str, Tensor]) -> TensorFlowParts | None:
             num_outputs = len(tensor) // num_priors
             kept = _columns_of_classes(num_outputs)
             tensors[name] = by_prior(tensor, num_outputs)[:, kept].flatten(0, 1)
-    is_coco = num_outputs == NUM_COCO_OUTPUTS
-    return TensorFlowParts(
-        tensors, frozenset(used), len(_columns_of_classes(num_outputs)), is_coco=is_coco
-    )
+    classes = _detected(num_outputs) if predicts_boxes else _segmented(tensors)
+    return Parts(tensors, classes, frozenset(used))
+
+
+# The files do not name their classes; the numbers of these two do.
+def _detected(num_outputs: int) -> tuple[str, ...] | None:
+    if num_outputs != NUM_COCO_OUTPUTS:
+        return None
+    from mmdet.datasets import CocoDataset
+
+    return CocoDataset.METAINFO['classes']
+
+
+def _segmented(tensors: Mapping[str, Tensor]) -> tuple[str, ...] | None:
+    if len(tensors.get('decode_head.conv_seg.bias', ())) != NUM_VOC_OUTPUTS:
+        return None
+    from mmseg.datasets import PascalVOCDataset
+
+    return PascalVOCDataset.METAINFO['classes']
 
 
 def by_prior(tensor: Tensor, num_values: int) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -12,10 +11,12 @@ from mmengine.config import Config
 from mmengine.registry import MODELS
 
 from ...common.files import write_atomically
+from ...common.messages import UserError
 from ...weights.checkpoint_files import read_checkpoint
 from ...weights.layouts.tensorflow_names import LAYOUT as TENSORFLOW
 from ...weights.load import load_into
 from ...weights.sources import fetch
+from ...weights.whole_parts import classes_of
 from .start import Start
 from .summary import ConfigSummary
 
@@ -31,10 +32,11 @@ def fit_start(start: Start, cfg: Config, summary: ConfigSummary) -> Start:
     classes = summary.boxes if summary.task == 'det' else summary.masks
     if start.checkpoint is None or start.is_resumed or summary.task == 'joint' or not classes:
         return start
-    checkpoint = read_checkpoint(fetch(start.checkpoint))
-    meta = checkpoint.get('meta')
-    trained = (meta.get('dataset_meta') or {}) if isinstance(meta, Mapping) else {}
-    of_others = tuple(trained.get('classes') or classes.names) != classes.names
+    try:
+        checkpoint = read_checkpoint(fetch(start.checkpoint))
+    except ValueError as error:
+        raise UserError(f'cannot load {start.checkpoint}: {error}') from error
+    of_others = (classes_of(checkpoint) or classes.names) != classes.names
     if not of_others and not TENSORFLOW.find_prefixes(checkpoint):
         return start
     backbone = dict(cfg.model.backbone, init_cfg=None)

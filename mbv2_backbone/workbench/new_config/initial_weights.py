@@ -8,9 +8,10 @@ from typing import Any
 from ...common.messages import UserError, first_line
 from ...weights.checkpoint_files import read_checkpoint
 from ...weights.convert import convert, unwrap
+from ...weights.layouts.tensorflow_parts import find_parts
 from ...weights.origin import Origin
 from ...weights.sources import fetch
-from ...weights.whole_parts import own_parts, tensorflow_parts
+from ...weights.whole_parts import own_parts
 
 NO_WEIGHTS = 'none'
 _IMAGENET = 'torchvision://mobilenet_v2'
@@ -117,7 +118,7 @@ def _read(address: str, task: str, width: float) -> InitialWeights:
     if task == 'seg':
         state_dict, _ = unwrap(checkpoint)
         is_tensorflow = report.layout == 'tensorflow'
-        parts = tensorflow_parts(state_dict) if is_tensorflow else own_parts(state_dict, None)
+        parts = find_parts(state_dict) if is_tensorflow else own_parts(state_dict, None)
         has_head = parts is not None and 'decode_head.image_pool.conv.conv.weight' in parts.tensors
     what = 'backbone and head' if has_head else 'backbone'
     fact = f'{what} from {address} ({report.layout} layout)'

@@ -5,25 +5,14 @@ from dataclasses import replace
 import numpy as np
 import onnx
 import pytest
+from helpers.rules import RULES, SIZE
 from onnx import helper
 
-from mbv2_backbone.deploy.metadata import Detection
 from mbv2_backbone.deploy.nms import select_boxes
 from mbv2_backbone.workbench.export.onnx_nms import num_final_boxes, suppression_nodes
 from mbv2_backbone.workbench.export.to_onnx import OPSET
 
 pytestmark = pytest.mark.runtime
-SIZE = (60, 100)  # height, width
-RULES = Detection(
-    classes=('a', 'b', 'c'),
-    palette=((1, 2, 3), (4, 5, 6), (7, 8, 9)),
-    score_thr=0.1,
-    iou_thr=0.45,
-    nms_pre=-1,
-    max_per_img=30,
-    min_bbox_size=0,
-    level_sizes=(48, 24),
-)
 VARIANTS = [
     {},
     dict(nms_pre=20),

@@ -15,6 +15,8 @@ from ..arch import TAP_NAMES, build_architecture
 from ..common.messages import UserError, first_names
 from .checkpoint_files import read_checkpoint
 from .convert import check_values, convert, unwrap
+from .folded_norms import NOTE as FOLDED_NOTE
+from .folded_norms import folded_norms
 from .layouts.schema import COUNTER, Parts, tensor_shapes
 from .layouts.tensorflow_names import LAYOUT as TENSORFLOW_LAYOUT
 from .layouts.tensorflow_parts import find_parts
@@ -99,7 +101,11 @@ def load_into(
         ),
         left_over=left_over,
         missing=tuple(missing),
-        notes=(*report.notes, *around.notes),
+        notes=(
+            *report.notes,
+            *around.notes,
+            *([FOLDED_NOTE] if folded_norms(model) else []),
+        ),
     )
     _warn_of_numerics(backbone, report)
     if around.tensors:

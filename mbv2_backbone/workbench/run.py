@@ -39,6 +39,7 @@ from .configs.tta_config import use_tta
 from .drawing import painter as drawing  # noqa: F401  (registers PictureHook)
 from .predict.exported_model import exported_steps
 from .report.curve_hook import CurveHook
+from .train.calibration import CalibrationHook
 from .train.loops import end_loader_processes
 from .train.robust import make_robust
 from .train.signals import StopHook, stop_signals
@@ -109,6 +110,7 @@ def train(
         runner.logger.warning(note)
     if remark := tracking_remark(planned.visualizer):
         runner.logger.info(remark)
+    runner.register_hook(CalibrationHook())
     runner.register_hook(CurveHook(), priority='VERY_LOW')
     with stop_signals() as stop:
         runner.register_hook(StopHook(stop))

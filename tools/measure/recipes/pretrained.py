@@ -8,12 +8,13 @@ from os import PathLike
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mbv2_backbone.backbone import MobileNetV2Backbone
 from mbv2_backbone.common.files import replaced_whole
 from mbv2_backbone.common.messages import UserError
 from mbv2_backbone.deploy.image import load_rgb, resize
+from mbv2_backbone.weights.folded_norms import calibrate, folded_norms
 from mbv2_backbone.weights.layouts.mmdet_names import LAYOUT
 from mbv2_backbone.weights.load import load_into
 from mbv2_backbone.weights.origin import Origin
@@ -26,52 +27,6 @@ from .tflite import read_model
 BATCH_NORM_EPS = 1e-3
 MAX_IMAGES = 64
 IMAGE_SIZE = (320, 320)
-MIN_VARIANCE = 1e-6
-
-
-def calibrate(backbone: MobileNetV2Backbone, images: Iterable[Tensor]) -> None:
-    """Give batch norms the statistics of images, and scales that leave every output as it was.
-
-    A batch norm with other statistics than its input has would change the network as soon as
-    training normalises by the batch.
-
-    Args:
-        backbone: Its outputs in eval mode stay the same.
-        images: `(N, 3, H, W)` each, normalised.
-    """
-    norms = [module for module in backbone.modules() if isinstance(module, nn.BatchNorm2d)]
-    sums: dict[nn.Module, Tensor] = {}
-
-    def add(norm: nn.Module, inputs: tuple[Tensor]) -> None:
-        x = inputs[0].double()
-        ones = x.new_full((x.shape[1],), x.numel() / x.shape[1])
-        sums[norm] = sums.get(norm, 0) + torch.stack(
-            [x.sum((0, 2, 3)), (x * x).sum((0, 2, 3)), ones]
-        )
-
-    hooks = [norm.register_forward_pre_hook(add) for norm in norms]
-    backbone.eval()
-    with torch.no_grad():
-        for image in images:
-            backbone(image)
-        for hook in hooks:
-            hook.remove()
-        for norm in norms:
-            total, squares, count = sums[norm]
-            mean = total / count
-            variance = (squares / count - mean**2).clamp_min(MIN_VARIANCE)
-            scale = norm.weight / (norm.running_var + norm.eps).sqrt()
-            bias = norm.bias + (mean - norm.running_mean) * scale
-            _set_norm(norm, mean, variance, bias, scale)
-
-
-def _set_norm(
-    norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor, bias: Tensor, scale: Tensor | float = 1.0
-) -> None:
-    norm.running_mean.copy_(mean)
-    norm.running_var.copy_(variance)
-    norm.weight.copy_((variance + norm.eps).sqrt() * scale)
-    norm.bias.copy_(bias)
 
 
 def renormalise(backbone: MobileNetV2Backbone, was: Preprocessing, will: Preprocessing) -> None:
@@ -111,9 +66,15 @@ def make_weights(variables: Mapping[str, Tensor], images: Iterable[Tensor]) -> d
         warnings.simplefilter('ignore')  # mmdet's backbone pads symmetrically, so this one does
         load_into(backbone, variables)
     renormalise(backbone, MINUS_ONE_TO_ONE, IMAGENET)
-    calibrate(backbone, map(normalised, images))
+    backbone.eval()
+    calibrate(folded_norms(backbone), lambda: _run(backbone, map(normalised, images)))
     origin = Origin(IMAGENET, LAYOUT.padding, BATCH_NORM_EPS)
     return dict(state_dict=backbone.state_dict(), meta=origin.to_meta())
+
+
+def _run(backbone: MobileNetV2Backbone, images: Iterable[Tensor]) -> None:
+    for image in images:
+        backbone(image)
 
 
 def write_weights(

@@ -11,10 +11,9 @@ from ..data.records import Dataset
 from .code import Name
 from .fitting import Priors, Schedule
 from .initial_weights import InitialWeights
-from .parts import NORM, epoch_schedule
+from .parts import HEAD, NECK, NORM, TAPS, epoch_schedule
 from .paths import held_out_settings
 
-_TAPS = ('layer4.expand', 'layer6.expand', 'conv2')  # of stride 8, 16 and 32
 _NECK_CHANNELS = 128
 _MIN_NECK_CHANNELS = 48
 _META_KEYS = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')
@@ -50,6 +49,7 @@ def det_settings(
     settings = (
         (dict(seg_classes=dataset.mask_classes) if is_joint else {})
         | dict(size=(size, size), norm_cfg=NORM, model=model)
+        | (dict(load_from=weights.address) if weights.has_head else {})
         | _pipelines(with_seg=is_joint)
         | _loaders(dataset, schedule)
         | _evaluators(dataset, [dict(type='JointIoUMetric')] if is_joint else [])
@@ -66,12 +66,14 @@ def _model(
 ) -> dict[str, Any]:
     known = build_architecture(width, round_to=weights.round_to).taps
     channels = max(_MIN_NECK_CHANNELS, make_divisible(_NECK_CHANNELS * width))
-    network: dict[str, Any] = dict(widen_factor=width, out_indices=_TAPS)
+    if weights.detector:
+        channels = weights.detector.channels
+    network: dict[str, Any] = dict(widen_factor=width, out_indices=TAPS)
     neck_type, head_type, joint = {}, {}, {}  # of the plus recipe; a detector's base has them
     if output_stride == 16:
-        network |= dict(out_indices=(*_TAPS[:-1], 'layer7', _TAPS[-1]), output_stride=16)
-        neck_type = dict(_delete_=True, type='FPNLite')
-        head_type = dict(type='QualitySSDLiteHead')
+        network |= dict(out_indices=(*TAPS[:-1], 'layer7', TAPS[-1]), output_stride=16)
+        neck_type = dict(_delete_=True, type=NECK)
+        head_type = dict(type=HEAD)
         joint = dict(
             det_indices=(0, 1, 3),
             train_cfg=dict(assigner=dict(pos_iou_thr=0.5, neg_iou_thr=0.5)),
@@ -82,7 +84,7 @@ def _model(
         backbone=network | weights.backbone(Name('norm_cfg')),
         neck=neck_type
         | dict(
-            in_channels=tuple(known[tap].channels for tap in _TAPS),
+            in_channels=tuple(known[tap].channels for tap in TAPS),
             out_channels=channels,
             num_outs=len(priors.shapes),
             norm_cfg=Name('norm_cfg'),

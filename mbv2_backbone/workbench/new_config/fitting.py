@@ -25,6 +25,7 @@ _SMALL_BOX = 16  # side in pixels of the input
 _ZOOMS = (0.85, 1.0, 1.2)  # scales of the boxes in training, relative to those at test time
 _MAX_WEIGHT = 10.0  # largest loss weight of a class of pixels
 _IOU_THR = 0.5  # a prior with at least this IoU matches a box
+_LOST_RECALL = 0.05  # that a trained head's priors may cost
 _MAX_BOXES = 2000  # recall is measured on at most this many boxes
 _MAX_LEVELS, _PAPERS_LEVELS = 5, 6
 
@@ -169,6 +170,7 @@ def plan_priors(
     size: int,
     *,
     strides: Sequence[int] = (8, 16, 32),
+    trained: list[list[tuple[float, float]]] | None = None,
 ) -> Priors:
     """Fit priors to the boxes of a dataset.
 
@@ -176,18 +178,27 @@ def plan_priors(
         records: The training images.
         size: Side of the square input.
         strides: Strides of the backbone's maps.
+        trained: The priors of a trained head; they are kept unless fitted ones match many more
+            boxes.
     """
     rows = [box for record in records for box in record.relative_boxes]
     boxes = np.array(rows, np.float32).reshape(-1, 4) * size  # xyxy in pixels of the input
     wh = np.concatenate([(boxes[:, 2:] - boxes[:, :2]) * zoom for zoom in _ZOOMS]).clip(max=size)
     some = boxes[np.random.default_rng(0).permutation(len(boxes))[:_MAX_BOXES]]
 
-    def recall_of(shapes: list, levels: list) -> float:
+    def recall_of(shapes: list, strides: Sequence[int], num_levels: int) -> float:
+        levels = feature_sizes((size, size), strides, num_levels)
+        levels += levels[-1:] * (len(shapes) - len(levels))  # a trained head's, at a smaller size
         some_boxes = torch.from_numpy(some)
         return prior_recall(some_boxes, shapes, (size, size), levels, iou_thr=_IOU_THR)
 
     levels = feature_sizes((size, size), strides, _MAX_LEVELS)
     shapes = fit_shapes(wh, (size, size), levels, iou_thr=_IOU_THR)
+    recall = recall_of(shapes, strides, _MAX_LEVELS)
+    if trained is not None:
+        trained_recall = recall_of(trained, strides, len(trained))
+        if trained_recall > recall - _LOST_RECALL:
+            shapes, recall = trained, trained_recall
     papers = feature_sizes((size, size), (16, 32), _PAPERS_LEVELS)
-    default = recall_of([level.tolist() for level in ssdlite_shapes(len(papers))], papers)
-    return Priors(shapes, recall_of(shapes, levels), default)
+    default_shapes = [level.tolist() for level in ssdlite_shapes(len(papers))]
+    return Priors(shapes, recall, recall_of(default_shapes, (16, 32), _PAPERS_LEVELS))

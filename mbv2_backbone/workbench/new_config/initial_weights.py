@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ...common.messages import UserError, first_line
@@ -10,16 +11,32 @@ from ...weights.checkpoint_files import read_checkpoint
 from ...weights.convert import convert, unwrap
 from ...weights.layouts.tensorflow_parts import find_parts
 from ...weights.origin import Origin
+from ...weights.preprocessing import parse_config
 from ...weights.sources import fetch
 from ...weights.whole_parts import own_parts
+from .parts import HEAD, NECK, TAPS
 
 NO_WEIGHTS = 'none'
 _IMAGENET = 'torchvision://mobilenet_v2'
 _DETECTOR = 'tensorflow://ssdlite_mobilenet_v2_coco_2018_05_09'
 _SEGMENTOR = 'tensorflow://deeplabv3_mnv2_pascal_train_aug_2018_01_29'
+_WHOLE_DETECTOR = 'backbone, neck and head'
 _BEST = dict(
     det=(_DETECTOR, _IMAGENET), seg=(_SEGMENTOR, _IMAGENET), both=(_DETECTOR, _IMAGENET)
 )  # all of width 1
+
+
+@dataclass(frozen=True)
+class TrainedHead:
+    """What the neck and head of a trained detector of the plus recipe are built with.
+
+    Attributes:
+        shapes: Prior shapes of each map, see `Priors`.
+        channels: Channels of the neck.
+    """
+
+    shapes: list[list[tuple[float, float]]]
+    channels: int
 
 
 @dataclass(frozen=True)
@@ -28,10 +45,11 @@ class InitialWeights:
 
     Attributes:
         address: A path or an address; `None` starts from scratch.
-        has_head: Whether the checkpoint has a segmentation head that is loaded, too.
+        has_head: Whether the checkpoint's neck and head are loaded, too.
         origin: Input, padding and batch norm of the weights; `None` from scratch.
         round_to: See `MobileNetV2Backbone`.
         fact: What was chosen, one line.
+        detector: The detector's neck and head, where they are loaded.
     """
 
     address: str | None
@@ -39,6 +57,12 @@ class InitialWeights:
     origin: Origin | None
     round_to: int
     fact: str
+    detector: TrainedHead | None = None
+
+    def without_head(self, reason: str) -> InitialWeights:
+        """Return these weights with the backbone alone."""
+        fact = f'{self.fact.replace(_WHOLE_DETECTOR, "backbone", 1)}; {reason}'
+        return replace(self, has_head=False, detector=None, fact=fact)
 
     def backbone(self, norm: Any) -> dict[str, Any]:
         """Return the settings of the backbone; `norm` is the config's own batch norm."""
@@ -114,12 +138,31 @@ def _read(address: str, task: str, width: float) -> InitialWeights:
             f'its width is {report.widen_factor:g}, and the config is to have {width:g}; choose '
             f'--width {report.widen_factor:g} or other weights'
         )
-    has_head = False
-    if task == 'seg':
-        state_dict, _ = unwrap(checkpoint)
-        is_tensorflow = report.layout == 'tensorflow'
-        parts = find_parts(state_dict) if is_tensorflow else own_parts(state_dict, None)
-        has_head = parts is not None and 'decode_head.image_pool.conv.conv.weight' in parts.tensors
-    what = 'backbone and head' if has_head else 'backbone'
+    what, has_head, detector = 'backbone', False, None
+    if task == 'seg' and _has_segmentation_head(checkpoint, report.layout):
+        what, has_head = 'backbone and head', True
+    if task == 'det' and (detector := _trained_head(checkpoint)):
+        what, has_head = _WHOLE_DETECTOR, True
     fact = f'{what} from {address} ({report.layout} layout)'
-    return InitialWeights(address, has_head, report.origin, report.round_to, fact)
+    return InitialWeights(
+        address, has_head, report.origin, report.round_to, fact, detector=detector
+    )
+
+
+def _has_segmentation_head(checkpoint: Mapping[str, Any], layout: str) -> bool:
+    state_dict, _ = unwrap(checkpoint)
+    parts = find_parts(state_dict) if layout == 'tensorflow' else own_parts(state_dict, None)
+    return parts is not None and 'decode_head.image_pool.conv.conv.weight' in parts.tensors
+
+
+def _trained_head(checkpoint: Mapping[str, Any]) -> TrainedHead | None:
+    """Return the head of a detector that was trained by a new config, from its own config."""
+    meta = checkpoint.get('meta')
+    config = parse_config(meta.get('cfg')) if isinstance(meta, Mapping) else {}
+    model = config.get('model') or {}
+    backbone, neck, head = (model.get(part) or {} for part in ('backbone', 'neck', 'bbox_head'))
+    shapes = (head.get('anchor_generator') or {}).get('shapes')
+    kinds = neck.get('type'), head.get('type')
+    if kinds != (NECK, HEAD) or tuple(backbone.get('out_indices') or ()) != TAPS or not shapes:
+        return None
+    return TrainedHead([[tuple(shape) for shape in level] for level in shapes], neck['out_channels'])

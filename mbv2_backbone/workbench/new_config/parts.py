@@ -7,6 +7,8 @@ from typing import Any
 from .fitting import Schedule
 
 NORM = dict(type='BN', eps=0.001, momentum=0.1)
+NECK, HEAD = 'FPNLite', 'QualitySSDLiteHead'  # of the plus recipe
+TAPS = ('layer4.expand', 'layer6.expand', 'conv2')  # of stride 8, 16 and 32
 
 
 def epoch_schedule(schedule: Schedule, metric: str) -> dict[str, Any]:

@@ -161,7 +161,7 @@ def _choose(
     records = [item.record for item in dataset.splits['train']]
     image_sizes = np.array([r.size_wh for r in records if all(r.size_wh)])
     start = choose_weights(task, choices.width, choices.pretrained)
-    common: dict[str, Any] = dict(width=choices.width, weights=start)
+    common: dict[str, Any] = dict(width=choices.width)
     facts = []
     if task != 'det':
         pixels = report.stats['train'].pixels
@@ -172,17 +172,23 @@ def _choose(
         size_wh = seg_size(image_sizes, choices.size)
         schedule = _schedule(task, len(records), max(size_wh), choices)
         facts = [f'input {size_wh[0]}x{size_wh[1]}', *facts, _describe(schedule), start.fact]
-        make = partial(seg_settings, dataset, schedule, size_wh=size_wh, **common)
+        make = partial(
+            seg_settings, dataset, schedule, size_wh=size_wh, weights=start, **common
+        )
         return make, facts, schedule
     size = choices.size or det_size(image_sizes, relative_wh(records))
-    priors = plan_priors(records, size, strides=(8, 16, 16) if task == 'both' else (8, 16, 32))
+    trained = start.detector and start.detector.shapes
+    strides = (8, 16, 16) if task == 'both' else (8, 16, 32)
+    priors = plan_priors(records, size, strides=strides, trained=trained)
+    if priors.shapes is not trained and start.detector:
+        start = start.without_head('its priors match too few of these boxes for its head')
     schedule = _schedule(task, len(records), size, choices)
     described = (
         f'priors on {len(priors.shapes)} maps: recall {priors.recall:.3f} at IoU 0.5 '
         f'(the default priors: {priors.default_recall:.3f})'
     )
     facts = [f'input {size}x{size}', described, *facts, _describe(schedule), start.fact]
-    make = partial(det_settings, dataset, priors, schedule, size=size, **common)
+    make = partial(det_settings, dataset, priors, schedule, size=size, weights=start, **common)
     return make, facts, schedule
 
 

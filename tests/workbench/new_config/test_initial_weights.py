@@ -119,3 +119,55 @@ def test_from_scratch_where_nothing_can_be_had(sample_dataset, tmp_path):
             assert reason in fact
             assert cfg.model.backbone.init_cfg[0].type == 'Kaiming'
             assert cfg.get('load_from') is None
+
+
+def own_detector(path, sample_dataset, tmp_path, **choices):
+    """Save a detector of a new config as mmengine does, with random weights."""
+    cfg, _ = write(sample_dataset, 'det', tmp_path, pretrained='none', **choices)
+    model = randomise(MODELS.build(cfg.model), seed=4)
+    meta = dict(cfg=cfg.pretty_text, dataset_meta=dict(classes=('star', 'disc', 'moon', 'sun')))
+    torch.save(dict(state_dict=model.state_dict(), meta=meta), path)
+    return model
+
+
+def test_a_detector_of_an_earlier_config_is_taken_whole(sample_dataset, tmp_path):
+    path = tmp_path / 'earlier.pth'
+    model = own_detector(path, sample_dataset, tmp_path)
+    cfg, facts = write(sample_dataset, 'det', tmp_path, pretrained=str(path))
+    assert f'backbone, neck and head from {path} (mmdet layout)' in facts
+    assert (cfg.load_from, cfg.model.backbone.init_cfg) == (str(path), None)
+    cfg.work_dir = str(tmp_path / 'work')
+    start = fit_start(Start(str(path)), cfg, summarise(cfg))
+    assert 'classes taken: disc, star' in start.notes[-1]
+    state, own = torch.load(start.checkpoint)['state_dict'], model.state_dict()
+    for name, tensor in own.items():
+        if not name.startswith('bbox_head.cls_convs.') and 'num_batches' not in name:
+            assert torch.equal(state[name], tensor), name
+    name = 'bbox_head.cls_convs.0.1.bias'
+    ours, theirs = (tensors[name].unflatten(0, (-1, 5)) for tensors in (state, own))
+    assert torch.equal(ours[:, [0, 3]], theirs[:, [1, 0]])  # disc and star of either
+    assert not torch.equal(ours[:, 1:3], theirs[:, 2:4])
+    MODELS.build(cfg.model).load_state_dict(state)
+
+
+def test_priors_that_match_too_few_boxes_leave_the_backbone(sample_dataset, tmp_path, monkeypatch):
+    path = tmp_path / 'earlier.pth'
+    with monkeypatch.context() as patch:
+        tiny = [[(0.01, 0.01)]] * 4
+        patch.setattr('mbv2_backbone.workbench.new_config.fitting.fit_shapes', lambda *a, **k: tiny)
+        own_detector(path, sample_dataset, tmp_path)
+    cfg, facts = write(sample_dataset, 'det', tmp_path, pretrained=str(path))
+    reason = 'its priors match too few of these boxes for its head'
+    assert f'backbone from {path} (mmdet layout); {reason}' in facts
+    assert cfg.get('load_from') is None
+    assert cfg.model.backbone.init_cfg.checkpoint == str(path)
+    assert cfg.model.bbox_head.anchor_generator['shapes'] != tiny
+
+
+def test_other_tasks_take_the_backbone_of_a_detector(sample_dataset, tmp_path):
+    path = tmp_path / 'earlier.pth'
+    own_detector(path, sample_dataset, tmp_path)
+    for task in ('seg', 'both'):
+        cfg, facts = write(sample_dataset, task, tmp_path, pretrained=str(path))
+        assert f'backbone from {path} (mmdet layout)' in facts
+        assert cfg.get('load_from') is None

@@ -34,7 +34,7 @@ class Runtime(Protocol):
     metadata: Metadata
 
     def __call__(self, images: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
-        """Return some of `metadata.output_names` for images `(N, H, W, 3)` uint8 RGB."""
+        """Return some of `metadata.output_names` for images `(N, H, W, 3)` RGB of `metadata.input_type`."""
 
 
 def is_exported(path: str) -> bool:

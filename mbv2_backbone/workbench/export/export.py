@@ -188,7 +188,7 @@ def compare(
         geometry: Sizes of the export.
         raw_path: A file with the raw outputs of the export.
         path: Path of the export.
-        images: `(H, W, 3)` uint8 RGB of the input size.
+        images: `(H, W, 3)` RGB of the input size, of `Metadata.input_type`.
     """
     reference = Reference(cfg, model, geometry)
     final = Predictor(path)

@@ -1,4 +1,4 @@
-"""The exported network: uint8 images in; scores, boxes and logits out."""
+"""The exported network: RGB images in; scores, boxes and logits out."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Preprocess(nn.Module):
             self.register_buffer('shift', (-mean / std).float().repeat(self.input_size[1]))
 
     def forward(self, image: Tensor) -> Tensor:
-        """Map `(N, H, W, 3)` uint8 RGB to the backbone's input, `(N, 3, h, w)` float32."""
+        """Map `(N, H, W, 3)` RGB, 0 to 255, to the backbone's input, `(N, 3, h, w)` float32."""
         height, width = self.input_size
         x = image.float()
         if self.normalises:
@@ -124,7 +124,7 @@ def mask_logits(head: nn.Module, features: Sequence[Tensor], geometry: Geometry)
 
 
 class ExportGraph(nn.Module):
-    """A whole model from uint8 image to outputs.
+    """A whole model from RGB image to outputs.
 
     Args:
         model: An mmdet `SingleStageDetector` with an `SSDLiteHead`, an mmseg `EncoderDecoder` or
@@ -150,7 +150,7 @@ class ExportGraph(nn.Module):
             self.box_output = BoxOutput(box_head, features, geometry)
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        """Map `(N, H, W, 3)` uint8 RGB to the raw outputs (see `Metadata.output_names`)."""
+        """Map `(N, H, W, 3)` RGB, 0 to 255, to the raw outputs (see `Metadata.output_names`)."""
         features = self.model.extract_feat(self.preprocess(image))
         outputs: tuple[Tensor, ...] = ()
         if self.box_output is not None:

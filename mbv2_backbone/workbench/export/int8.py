@@ -34,7 +34,7 @@ def quantise_onnx(
     Args:
         model: The float32 model.
         metadata: Its metadata; the result gets the same.
-        images: Calibration inputs `(H, W, 3)` uint8 RGB of the model's input size.
+        images: Calibration inputs `(H, W, 3)` RGB of the model's input size and type.
     """
     import onnx
     from onnxruntime import quantization as ortq

@@ -61,7 +61,7 @@ class Quantised:
 def measure(
     cfg: Config, summary: ConfigSummary, float_path: str, int8_path: str, image: np.ndarray
 ) -> Quantised:
-    """Evaluate both files with the metrics of the config; time them on `(H, W, 3)` uint8 RGB.
+    """Evaluate both files with the metrics of the config; time them on `(H, W, 3)` RGB, 0 to 255.
 
     Raises:
         UserError: If the data is missing or the evaluators give no known metric.

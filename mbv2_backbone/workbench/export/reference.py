@@ -49,7 +49,7 @@ class Reference:
 
     @torch.no_grad()
     def raw(self, images: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
-        """Return scores, boxes and logits of images `(H, W, 3)` uint8 RGB of the input size."""
+        """Return scores, boxes and logits of images as `Metadata.input_type` says."""
         data = self._batch(images)
         features = self.model.extract_feat(data['inputs'])
         box_head, mask_head = heads_of(self.model)
@@ -70,7 +70,7 @@ class Reference:
 
     @torch.no_grad()
     def predict(self, images: Sequence[np.ndarray]) -> list[Prediction]:
-        """Return what the toolbox predicts on images `(H, W, 3)` uint8 RGB of the input size."""
+        """Return what the toolbox predicts on images as `Metadata.input_type` says."""
         data = self._batch(images)
         samples = self.model(**data, mode='predict')
         return [as_prediction(sample) for sample in samples]

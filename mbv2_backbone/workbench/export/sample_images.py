@@ -46,7 +46,7 @@ def test_images(
     At most `count` images, evenly spread over the data, are resized or padded.
 
     Returns:
-        Images, each `(H, W, 3)` uint8 RGB.
+        Images, each `(H, W, 3)` RGB of `Metadata.input_type`.
 
     Raises:
         UserError: If the data is missing.
@@ -73,5 +73,5 @@ def drawn_images(count: int, geometry: Geometry) -> list[np.ndarray]:
 
 
 def placed(image: np.ndarray, geometry: Geometry) -> np.ndarray:
-    """Resize and pad an image `(H, W, 3)` uint8 to an export's input size."""
+    """Resize and pad an image `(H, W, 3)` uint8 to an export's input size and type."""
     return place(image, geometry.rules)[0]

@@ -153,7 +153,7 @@ def set_candidates(
     forward: Callable[[], Sequence[Tensor]],
     *,
     num_outputs: int,
-    background: int,
+    background: int | None,
     score_thr: float,
     count: int,
 ) -> None:
@@ -164,9 +164,9 @@ def set_candidates(
     Args:
         convs: The last convolution of the class scores of each level; they are changed.
         forward: Runs the model; returns the logits `(N, A * num_outputs, H, W)` of each level.
-        num_outputs: Classes and background.
-        background: Index of the background among them.
-        score_thr: Scores (softmax) above it are candidates.
+        num_outputs: Classes and background, if there is one.
+        background: Index of the background among them; `None` for a sigmoid for each class.
+        score_thr: Scores above it are candidates.
         count: Candidates, pairs of a box and a class, in an image on average.
     """
     convs = list(convs)
@@ -185,13 +185,19 @@ def set_candidates(
     low, high = -20.0, 40.0
     for _ in range(30):
         shift = (low + high) / 2
-        flat[..., background] += shift
-        scores = flat.softmax(-1)
-        flat[..., background] -= shift
-        scores[..., background] = 0
+        if background is None:
+            scores = (flat - shift).sigmoid()
+        else:
+            flat[..., background] += shift
+            scores = flat.softmax(-1)
+            flat[..., background] -= shift
+            scores[..., background] = 0
         if int((scores > score_thr).sum()) > count * len(flat):
             low = shift
         else:
             high = shift
     for conv in convs:
-        conv.bias.view(-1, num_outputs)[:, background] += high
+        if background is None:
+            conv.bias -= high
+        else:
+            conv.bias.view(-1, num_outputs)[:, background] += high

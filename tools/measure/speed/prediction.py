@@ -207,12 +207,13 @@ def _prepare(
     inputs = model.data_preprocessor(packed, False)['inputs']
     settle_batch_norm(model, lambda: model._forward(inputs))
     head = getattr(model, 'bbox_head', None)
-    if head is not None and not getattr(head, 'use_sigmoid', False):  # has no background to raise
+    if head is not None:
+        has_background = not getattr(head, 'use_sigmoid', False)
         set_candidates(
             [level[-1] for level in head.cls_convs],
             lambda: model._forward(inputs)[0],
             num_outputs=head.cls_out_channels,
-            background=head.cls_out_channels - 1,
+            background=head.cls_out_channels - 1 if has_background else None,
             score_thr=cfg.model.test_cfg.score_thr,
             count=candidates,
         )

@@ -94,7 +94,7 @@ def test_settled_batch_norms_have_the_statistics_of_the_input():
     assert not norm.training
 
 
-@pytest.mark.parametrize(('background', 'bias'), [(0, True), (4, True)])
+@pytest.mark.parametrize(('background', 'bias'), [(0, True), (4, True), (None, True)])
 def test_the_number_of_candidates_is_as_requested(background, bias):
     x = torch.randn(3, 8, 10, 10)
     convs = [nn.Conv2d(8, 3 * 5, 1, bias=bias), nn.Conv2d(8, 2 * 5, 1, bias=bias)]
@@ -110,8 +110,11 @@ def test_the_number_of_candidates_is_as_requested(background, bias):
     with torch.no_grad():
         for conv in convs:
             for cell in conv(x).permute(0, 2, 3, 1).reshape(-1, 5):
-                scores = cell.softmax(0).tolist()
-                del scores[background]
+                if background is None:
+                    scores = cell.sigmoid().tolist()
+                else:
+                    scores = cell.softmax(0).tolist()
+                    del scores[background]
                 found += sum(score > 0.1 for score in scores)
     assert found / 3 == pytest.approx(40, abs=1)
 

@@ -135,7 +135,7 @@ class Predictor:
             rules = self.metadata.detection
             if self.metadata.is_raw:
                 boxes, scores, labels = select_boxes(
-                    outputs['scores'][i], outputs['boxes'][i], rules, self.metadata.input_size
+                    outputs['scores'][i], outputs['boxes'][i], rules, where.placed_size
                 )
             else:
                 found = outputs['labels'][i] >= 0

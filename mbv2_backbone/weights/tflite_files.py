@@ -57,13 +57,16 @@ def variables_of(model: bytes, name: str) -> dict[str, Tensor]:
             if kind == 'DEQUANTIZE':
                 halves[operator.Outputs(0)] = operator.Inputs(0)
             elif kind is not None:
-                tensors = [operator.Inputs(1), operator.Inputs(2)]
+                tensors = [operator.Inputs(i) for i in range(1, operator.InputsLength())]
                 scope = _SUFFIX.sub('', graph.Tensors(tensors[0]).Name().decode().split(';')[0])
-                weight, bias = (_constant(root, graph, halves.get(i, i), name) for i in tensors)
+                weight, *biases = (
+                    _constant(root, graph, halves.get(i, i), name) for i in tensors if i >= 0
+                )
                 is_depthwise = kind != 'CONV_2D'
                 leaf = 'depthwise_weights' if is_depthwise else 'weights'
-                found[f'{scope}/{leaf}'] = weight.permute(_AXES).contiguous()
-                found |= _norm_or_bias(scope, bias)
+                found[f'{scope}/{leaf}'] = weight = weight.permute(_AXES).contiguous()
+                outputs = weight.shape[2] if is_depthwise else weight.shape[3]
+                found |= _norm_or_bias(scope, biases[0] if biases else torch.zeros(outputs))
     except (IndexError, TypeError, AttributeError, UnicodeDecodeError, struct.error) as error:
         raise ValueError(f'{name} is truncated or damaged; download it again') from error
     return found

@@ -70,7 +70,9 @@ class Writer:
         return made
 
     def convolution(self, name, weight, bias, depthwise=False):
-        inputs = [self.tensor('x'), self.constant(name, weight), self.constant(f'{name}/b', bias)]
+        inputs = [self.tensor('x'), self.constant(name, weight)]
+        if bias is not None:
+            inputs.append(self.constant(f'{name}/b', bias) if len(bias) else -1)
         kind = KINDS[2] if depthwise else KINDS[1]
         self.operator(kind, inputs, [self.tensor('y')])
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.networks import randomise
-from helpers.tflite import model_of, other_model
+from helpers.tflite import PREDICTOR, Writer, model_of, other_model
 
 from mbv2_backbone import MobileNetV2Backbone
 from mbv2_backbone.weights import load_into
@@ -59,6 +59,17 @@ def test_half_precision_is_read_as_it_was_rounded(trained, write):
     for name, value in single.items():
         if name.endswith(('weights', 'beta')):
             torch.testing.assert_close(half[name], value.half().float(), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize('depthwise', [False, True])
+@pytest.mark.parametrize('bias', [None, np.zeros(0)], ids=['left out', 'optional'])
+def test_a_convolution_without_a_bias_adds_nothing(depthwise, bias, write):
+    writer = Writer(half=False)
+    weight = PREDICTOR[0].reshape(1, 1, 1, -1) if depthwise else PREDICTOR[0]
+    writer.convolution('MobilenetV2/expanded_conv/project/Conv2D', weight, bias, depthwise)
+    found = read_checkpoint(write(writer.finish()))
+    beta = found['MobilenetV2/expanded_conv/project/BatchNorm/beta']
+    assert torch.equal(beta, torch.zeros(192 if depthwise else 24))
 
 
 def test_integers_and_damaged_files_are_refused(trained, write):

@@ -124,14 +124,24 @@ def test_the_tools_and_the_runner_read_a_file_as_a_checkpoint(coco_graph, detect
         assert_equal(model, detector)
 
 
-def test_every_tensor_of_a_segmentor_arrives(tmp_path):
-    trained = build(SEGMENTOR, seed=3)
+@pytest.mark.filterwarnings('error')
+@pytest.mark.parametrize(
+    ('name', 'round_to'),
+    [(SEGMENTOR, 1), ('deeplabv3_mbv2_voc12_tf', 8), ('deeplabv3_mbv2_cityscapes_tf', 8)],
+)
+def test_every_tensor_of_a_segmentor_arrives(name, round_to, tmp_path):
+    trained = build(name, seed=3)
     graph = write_graph(variables_of(trained, deeplab_layer, 'MobilenetV2/'), tmp_path / 'graph.pb')
-    model = build(SEGMENTOR)
+    model = build(name)
     report = load_into(model, graph)
     assert report.filled == report.total == len(model.state_dict())
-    assert report.round_to == 1
+    assert report.round_to == round_to
     assert_equal(model, trained)
+
+
+def test_the_rule_of_rounding_is_asked_for(tmp_path):
+    trained = build(SEGMENTOR, seed=3)
+    graph = write_graph(variables_of(trained, deeplab_layer, 'MobilenetV2/'), tmp_path / 'graph.pb')
     with pytest.raises(ValueError, match='Set round_to=1 or use other weights'):
         load_into(build(SEGMENTOR, 'model.backbone.round_to=8'), graph)
 

@@ -34,7 +34,7 @@ class Runtime(Protocol):
     metadata: Metadata
 
     def __call__(self, images: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
-        """Return some of `metadata.output_names` for images `(N, H, W, 3)` RGB of `metadata.input_type`."""
+        """Return some of `metadata.output_names` for RGB `(N, H, W, 3)` of its input type."""
 
 
 def is_exported(path: str) -> bool:

@@ -165,4 +165,5 @@ def _trained_head(checkpoint: Mapping[str, Any]) -> TrainedHead | None:
     kinds = neck.get('type'), head.get('type')
     if kinds != (NECK, HEAD) or tuple(backbone.get('out_indices') or ()) != TAPS or not shapes:
         return None
-    return TrainedHead([[tuple(shape) for shape in level] for level in shapes], neck['out_channels'])
+    shapes = [[tuple(shape) for shape in level] for level in shapes]
+    return TrainedHead(shapes, neck['out_channels'])

@@ -172,9 +172,7 @@ def _choose(
         size_wh = seg_size(image_sizes, choices.size)
         schedule = _schedule(task, len(records), max(size_wh), choices)
         facts = [f'input {size_wh[0]}x{size_wh[1]}', *facts, _describe(schedule), start.fact]
-        make = partial(
-            seg_settings, dataset, schedule, size_wh=size_wh, weights=start, **common
-        )
+        make = partial(seg_settings, dataset, schedule, size_wh=size_wh, weights=start, **common)
         return make, facts, schedule
     size = choices.size or det_size(image_sizes, relative_wh(records))
     trained = start.detector and start.detector.shapes

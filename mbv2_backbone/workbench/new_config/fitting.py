@@ -16,6 +16,10 @@ from .prior_fit import feature_sizes, fit_shapes, prior_recall
 LR = 0.002  # for AdamW, with the largest batch
 _IMAGES_SEEN = 20_000  # images that a whole run is to see, if the passes stay within these limits
 _MIN_PASSES, _MAX_PASSES = 24, 60
+# From trained weights (docs/accuracy.md, pretrained weights): fewer passes, in more steps.
+_TRAINED_IMAGES_SEEN = 10_000
+_TRAINED_MIN_PASSES, _TRAINED_MAX_PASSES = 12, 40
+_TRAINED_STEPS, _TRAINED_BATCH = 2000, 4  # the batch is halved down to 4 for so many steps
 _MIN_EPOCH = 50  # iterations; restarting loaders and validating take time, too
 _MAX_WARMUP = 500
 _DET_SIZE, _LARGE_DET_SIZE = 320, 512
@@ -51,13 +55,17 @@ class Schedule:
     lr: float
 
 
-def plan_schedule(num_images: int, *, max_batch: int, passes: int | None = None) -> Schedule:
+def plan_schedule(
+    num_images: int, *, max_batch: int, passes: int | None = None, is_trained: bool = False
+) -> Schedule:
     """Choose batch size, epochs and learning rate from the number of training images.
 
     Args:
         num_images: At least 1.
         max_batch: The largest batch size, a power of 2.
-        passes: Passes over the images, at least 1; by default 24 to 60, about 20000 images in all.
+        passes: Passes over the images, at least 1; by default 24 to 60, about 20000 images in all,
+            and from trained weights 12 to 40, about 10000.
+        is_trained: Whether training starts from trained weights.
 
     Returns:
         A schedule of exactly this many passes.
@@ -66,12 +74,19 @@ def plan_schedule(num_images: int, *, max_batch: int, passes: int | None = None)
         >>> plan_schedule(205, max_batch=16).max_iters
         765
     """
+    images, fewest, most = _IMAGES_SEEN, _MIN_PASSES, _MAX_PASSES
+    if is_trained:
+        images, fewest, most = _TRAINED_IMAGES_SEEN, _TRAINED_MIN_PASSES, _TRAINED_MAX_PASSES
+    wanted = passes or int(np.clip(round(images / num_images), fewest, most))
+    if is_trained:
+        while max_batch > _TRAINED_BATCH and wanted * num_images < _TRAINED_STEPS * max_batch:
+            max_batch //= 2
     batch = max_batch
     while batch > 2 and batch > num_images // 2:
         batch //= 2
     repeat = ceil(_MIN_EPOCH * batch / num_images)
     if passes is None:
-        passes = int(np.clip(round(_IMAGES_SEEN / num_images), _MIN_PASSES, _MAX_PASSES))
+        passes = wanted
         repeat = min(passes, repeat)
         epochs = round(passes / repeat)
     else:

@@ -162,6 +162,13 @@ def _choose(
     image_sizes = np.array([r.size_wh for r in records if all(r.size_wh)])
     start = choose_weights(task, choices.width, choices.pretrained)
     common: dict[str, Any] = dict(width=choices.width)
+    plan = partial(
+        _schedule,
+        task=task,
+        num_images=len(records),
+        passes=choices.passes,
+        is_trained=start.address is not None,
+    )
     facts = []
     if task != 'det':
         pixels = report.stats['train'].pixels
@@ -170,7 +177,7 @@ def _choose(
         facts = [f'classes weighted by their pixels: {min(weights):g} to {max(weights):g}']
     if task == 'seg':
         size_wh = seg_size(image_sizes, choices.size)
-        schedule = _schedule(task, len(records), max(size_wh), choices)
+        schedule = plan(max(size_wh))
         facts = [f'input {size_wh[0]}x{size_wh[1]}', *facts, _describe(schedule), start.fact]
         make = partial(seg_settings, dataset, schedule, size_wh=size_wh, weights=start, **common)
         return make, facts, schedule
@@ -180,7 +187,7 @@ def _choose(
     priors = plan_priors(records, size, strides=strides, trained=trained)
     if priors.shapes is not trained and start.detector:
         start = start.without_head('its priors match too few of these boxes for its head')
-    schedule = _schedule(task, len(records), size, choices)
+    schedule = plan(size)
     described = (
         f'priors on {len(priors.shapes)} maps: recall {priors.recall:.3f} at IoU 0.5 '
         f'(the default priors: {priors.default_recall:.3f})'
@@ -190,9 +197,11 @@ def _choose(
     return make, facts, schedule
 
 
-def _schedule(task: str, num_images: int, side: int, choices: Choices) -> Schedule:
+def _schedule(
+    side: int, *, task: str, num_images: int, passes: int | None, is_trained: bool
+) -> Schedule:
     max_batch = _MAX_BATCH[task] // (2 if side > _LARGE else 1)
-    return plan_schedule(num_images, max_batch=max_batch, passes=choices.passes)
+    return plan_schedule(num_images, max_batch=max_batch, passes=passes, is_trained=is_trained)
 
 
 def _describe(schedule: Schedule) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+import posixpath
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any
@@ -15,6 +17,8 @@ Box = tuple[float, float, float, float]
 
 MAX_PIXELS_ON_SIDE = 2**20  # OpenCV's limit
 _CORNERS = ('xmin', 'ymin', 'xmax', 'ymax')
+_ENCODING = re.compile(rb'\s*<\?xml[^>]*\bencoding\s*=\s*["\']([\w.-]+)')
+_NO_OBJECTS = ('source', 'size', 'owner')  # elements of VOC with elements inside
 
 
 def box_problem(xyxy: Sequence[float], image_wh: tuple[int, int] | None = None) -> str | None:
@@ -45,9 +49,19 @@ def box_problem(xyxy: Sequence[float], image_wh: tuple[int, int] | None = None) 
     return None
 
 
-def voc_corners(box: Box) -> Box:
-    """Convert VOC's corners, counted from 1, to mmdet's: whole pixels counted from 0."""
+def voc_corners(box: Box, counts_from: int = 1) -> Box:
+    """Convert VOC's corners, counted from 1, to mmdet's: whole pixels counted from 0.
+
+    Corners that count from 0 already are edges, whose fractions are kept.
+    """
+    if counts_from == 0:
+        return box
     return tuple(int(value) - 1 if isfinite(value) else value for value in box)
+
+
+def begins_at_zero(box: Sequence[float] | None) -> bool:
+    """Tell whether a box has an edge at 0, which corners that count from 1 cannot have."""
+    return box is not None and min(box[:2]) == 0 and box_problem(box) is None
 
 
 def coco_corners(box: Box) -> Box:
@@ -90,12 +104,13 @@ class Object:
     """An annotated object, as stored in its file.
 
     Attributes:
-        name: The name of its class.
+        name: The name of its class; empty if the file gives none.
         stored: The box exactly as in the file, for messages.
         xyxy: Its corners in pixels counted from 0, right and lower edge excluded; `None` if the
             file has no valid numbers for a box.
         is_ignored: Difficult (VOC) or a crowd (COCO): excluded from the loss.
         outline: In COCO's format: a list of x, y, x, y, … for each part, or run lengths.
+        problem: Why there is no box, if `xyxy` is `None`.
     """
 
     name: str | UnknownClass
@@ -103,10 +118,15 @@ class Object:
     xyxy: Sequence[float] | None
     is_ignored: bool = False
     outline: Any = None
+    problem: str = 'not four numbers'
 
 
-def read_voc(data: bytes) -> tuple[tuple[int, int] | None, list[Object]]:
+def read_voc(data: bytes, *, counts_from: int = 1) -> tuple[tuple[int, int] | None, list[Object]]:
     """Read a VOC annotation.
+
+    Args:
+        data: The XML file. Namespaces are ignored, and whatever has a `bndbox` is an object.
+        counts_from: The number of the first pixel.
 
     Returns:
         Width and height, or `None` if the file gives none or 0; the objects.
@@ -116,34 +136,66 @@ def read_voc(data: bytes) -> tuple[tuple[int, int] | None, list[Object]]:
     """
     if not data.strip():
         raise UserError('is empty')
-    try:
-        root = ElementTree.fromstring(data)
-    except (ElementTree.ParseError, ValueError, LookupError) as error:
-        raise UserError(f'is not XML: {error}') from error
+    root = _parse_xml(data)
+    if b'xmlns' in data:
+        for element in root.iter():
+            element.tag = element.tag.rpartition('}')[2]
     width, height = (_whole(root.findtext(f'size/{key}')) for key in ('width', 'height'))
     is_known = 0 < width <= MAX_PIXELS_ON_SIDE and 0 < height <= MAX_PIXELS_ON_SIDE
-    objects = [_voc_object(item) for item in root.findall('object')]
-    return ((width, height) if is_known else None), objects
+    items = list(_voc_items(root))
+    if not items:  # another program's elements, which are counted and named
+        items = [item for item in root if len(item) and item.tag not in _NO_OBJECTS]
+    return ((width, height) if is_known else None), [_voc_object(i, counts_from) for i in items]
 
 
-def _voc_object(item: ElementTree.Element) -> Object:
-    box = as_box([_number(item.findtext(f'bndbox/{key}')) for key in _CORNERS])
+def _parse_xml(data: bytes) -> ElementTree.Element:
+    """Parse XML; encodings that expat does not know, such as `utf8`, are decoded by Python."""
+    try:
+        return ElementTree.fromstring(data)
+    except (ElementTree.ParseError, ValueError, LookupError) as error:
+        declared = _ENCODING.match(data)
+        try:
+            return ElementTree.fromstring(data.decode(declared[1].decode() if declared else ''))
+        except (ElementTree.ParseError, ValueError, LookupError):
+            raise UserError(f'is not XML: {error}') from error
+
+
+def _voc_items(root: ElementTree.Element) -> Iterator[ElementTree.Element]:
+    for item in root:  # not the parts inside an object, such as a head
+        if _is_voc_item(item):
+            yield item
+        else:
+            yield from filter(_is_voc_item, item)
+
+
+def _is_voc_item(item: ElementTree.Element) -> bool:
+    return item.tag == 'object' or item.find('bndbox') is not None
+
+
+def _voc_object(item: ElementTree.Element, counts_from: int) -> Object:
+    place = item.find('bndbox')
+    stored = tuple(_number((item if place is None else place).findtext(key)) for key in _CORNERS)
+    box = as_box(stored)
+    found = ''.join(f'<{child.tag}>' for child in item if len(child)) or f'<{item.tag}>'
     return Object(
         name=(item.findtext('name') or '').strip(),
-        stored=box,
-        xyxy=voc_corners(box) if box else None,
+        stored=stored if box else found if place is None else None,
+        xyxy=voc_corners(box, counts_from) if box else None,
         # A value that is not an integer counts as missing.
         is_ignored=bool(_whole(item.findtext('difficult'))),
+        problem='without a bndbox' if place is None else 'not four numbers',
     )
 
 
 def _number(text: str | None) -> float | None:
+    """Return a number, an `int` if it is written as one."""
     if text is None or '_' in text or not text.isascii():  # Python-only notation, other digits
         return None
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
         return None
+    return int(number) if text.strip('+- \n\t').isdigit() and isfinite(number) else number
 
 
 def _whole(text: str | None) -> int:
@@ -171,7 +223,7 @@ def check_coco(data: Any) -> None:
         _check_ids(part, entries)
     _refuse_doubles('categories named', (entry.get('name') for entry in data['categories']))
     for entry in data['categories']:
-        if not isinstance(entry.get('name'), str):
+        if not isinstance(entry.get('name'), str) or not entry['name'].strip():
             raise UserError(f'has a category {entry["id"]!r} without a name')
     for entry in data['images']:
         if not isinstance(entry.get('file_name'), str):
@@ -186,6 +238,17 @@ def check_coco(data: Any) -> None:
         for key in ('image_id', 'category_id'):
             if not _is_id(entry.get(key)):
                 raise UserError(f'has an annotation {entry["id"]!r} without {key}')
+
+
+def images_listed_twice(images: Iterable[dict]) -> dict[str, list[Any]]:
+    """Return the ids of images that have several entries in a COCO file, by file name.
+
+    Label Studio lists an image once for each annotator.
+    """
+    ids = defaultdict(list)
+    for image in images:
+        ids[posixpath.normpath(image['file_name'].replace('\\', '/'))].append(image['id'])
+    return {name: same for name, same in ids.items() if len(same) > 1}
 
 
 def _check_ids(part: str, entries: list[dict]) -> None:

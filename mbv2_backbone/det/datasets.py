@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import os.path as osp
 from collections import Counter
+from typing import Any
 
 from mmdet.datasets import CocoDataset, VOCDataset
 from mmdet.datasets.api_wrappers import COCO
 from mmdet.registry import DATASETS
 from mmengine.fileio import get
 
-from ..annotations.boxes import Object, as_box, box_problem, check_coco, coco_corners, read_voc
+from ..annotations.boxes import (
+    Object,
+    as_box,
+    begins_at_zero,
+    box_problem,
+    check_coco,
+    coco_corners,
+    images_listed_twice,
+    read_voc,
+)
 from ..annotations.images import read_image_facts
-from ..common.messages import UserError, first_lines, warn
+from ..common.messages import UserError, first_lines, first_names, warn
 from .checked import MAX_LOGGED, CheckedDatasetMixin, counted, warn_of_other_classes
 
 
@@ -30,6 +40,13 @@ class _CheckedCoco(COCO):
     def createIndex(self) -> None:  # noqa: N802
         """Build the tables; see pycocotools."""
         check_coco(self.dataset)
+        doubles = images_listed_twice(self.dataset['images'])
+        if doubles:
+            raise UserError(
+                f'lists {len(doubles)} image(s) several times, as Label Studio does for each '
+                f'annotator: {first_names(doubles)}; `tools/data.py convert IN OUT --to coco` '
+                f'writes each once, with the objects of all its entries'
+            )
         super().createIndex()
 
 
@@ -41,9 +58,9 @@ class CheckedCocoDataset(CheckedDatasetMixin, CocoDataset):
     drop the box silently.
 
     Raises:
-        UserError: If the file cannot be read; if an id occurs twice; if it lacks some of the
-            classes or lists them in a different order, for which mmdet would assign labels of other
-            classes.
+        UserError: If the file cannot be read; if an id or image occurs twice; if it lacks some of
+            the classes or lists them in a different order, for which mmdet would assign labels of
+            other classes.
     """
 
     def COCOAPI(self, path: str) -> COCO:  # noqa: N802
@@ -129,6 +146,8 @@ class CheckedVOCDataset(CheckedDatasetMixin, VOCDataset):
     If an XML file does not state the size of its image, it is read from the image.
 
     Args:
+        counts_from: The number of the first pixel in the files: 1 in VOC; 0 in those of CVAT,
+            Datumaro and Label Studio, whose corners are edges.
         **kwargs: As for `VOCDataset`. Give `metainfo=dict(classes=...)` for classes other than
             Pascal's.
 
@@ -137,10 +156,15 @@ class CheckedVOCDataset(CheckedDatasetMixin, VOCDataset):
             but none of the classes.
     """
 
+    def __init__(self, *, counts_from: int = 1, **kwargs: Any) -> None:
+        self.counts_from = counts_from
+        super().__init__(**kwargs)
+
     def load_data_list(self) -> list[dict]:
         """Read the XML files; see mmdet. Objects of other classes are counted in the log."""
         self._other_classes: Counter[str] = Counter()
         self._broken_files: list[str] = []
+        self._at_zero: list[str] = []
         data_list = super().load_data_list()
         if self._broken_files:
             shown = first_lines(self._broken_files, MAX_LOGGED)
@@ -156,6 +180,12 @@ class CheckedVOCDataset(CheckedDatasetMixin, VOCDataset):
                 f'`classes` in the config to the ones you want'
             )
         warn_of_other_classes(self.ann_file, self._other_classes)
+        if self._at_zero and self.counts_from:
+            warn(
+                f'{self.ann_file}: {len(self._at_zero)} box(es) begin at 0, as in '
+                f'{self._at_zero[0]}, but VOC counts from 1; if these files count from 0, set '
+                f'`counts_from=0` in the dataset, which moves all boxes by a pixel'
+            )
         return self._each_once(data_list)
 
     def _each_once(self, data_list: list[dict]) -> list[dict]:
@@ -174,7 +204,8 @@ class CheckedVOCDataset(CheckedDatasetMixin, VOCDataset):
             img_path=path, img_id=img_info['img_id'], xml_path=img_info['xml_path'], instances=[]
         )
         try:
-            wh, objects = read_voc(get(img_info['xml_path'], backend_args=self.backend_args))
+            data = get(img_info['xml_path'], backend_args=self.backend_args)
+            wh, objects = read_voc(data, counts_from=self.counts_from)
         except (OSError, UserError) as error:
             reason = 'does not exist' if isinstance(error, FileNotFoundError) else error
             self._broken_files.append(f'{img_info["xml_path"]} {reason}')
@@ -188,8 +219,13 @@ class CheckedVOCDataset(CheckedDatasetMixin, VOCDataset):
                 )
         info['width'], info['height'] = wh
         for item in objects:
+            file = osp.basename(img_info['xml_path'])
+            if begins_at_zero(item.xyxy and as_box(item.stored)):
+                self._at_zero.append(file)
             if item.name in self.cat2label:
-                info['instances'] += self._instances(osp.basename(img_info['xml_path']), item, wh)
+                info['instances'] += self._instances(file, item, wh)
+            elif not item.name:
+                self.dropped_boxes.append((file, item.stored, 'no class name'))
             else:
                 self._other_classes[item.name] += 1
         return info
@@ -197,7 +233,7 @@ class CheckedVOCDataset(CheckedDatasetMixin, VOCDataset):
     def _instances(self, file: str, item: Object, wh: tuple[int, int]) -> list[dict]:
         """Return mmdet's instances for an object; none if its box is invalid."""
         if item.xyxy is None:
-            self.dropped_boxes.append((file, None, 'not four numbers'))
+            self.dropped_boxes.append((file, item.stored, item.problem))
             return []
         problem = box_problem(item.xyxy, wh)
         if problem is not None:

@@ -107,7 +107,7 @@ def coco_file(rng):
     names = [*CLASSES, 'cow', 'pig']
     return dict(
         images=[
-            entry(rng, id=i, file_name='a.jpg', width=rng.choice([1, 20, WIDTH]), height=HEIGHT)
+            entry(rng, id=i, file_name=f'{i}.jpg', width=rng.choice([1, 20, WIDTH]), height=HEIGHT)
             for i in range(rng.randint(1, 3))
         ],
         categories=[entry(rng, id=i, name=name) for i, name in zip(ids, names, strict=False)],

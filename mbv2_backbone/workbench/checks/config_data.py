@@ -63,7 +63,7 @@ def _check_split(cfg: Config, summary: ConfigSummary, split: str) -> list[Findin
             return [*findings, Finding('error', f'{split}: {error}', 'see above')]
         findings += check_boxes(split, dataset)
         samples += samples_of(dataset)
-    if not samples:
+    if not summary.datasets[split]:
         return findings
     findings += count_samples(split, samples)
     broken, notes = check_samples(samples, Path(summary.work_dir, 'images.json'))
@@ -107,13 +107,12 @@ def count_samples(split: str, samples: Sequence[dict]) -> list[Finding]:
     masks = sum(bool(sample.get('seg_map_path')) for sample in samples)
     if masks:
         text += f', {masks} masks'
-    if any('instances' in sample for sample in samples):
+    has_boxes = any('instances' in sample for sample in samples)
+    if has_boxes:
         empty = sum(not sample.get('instances') for sample in samples)
         text += f', {len(labels)} boxes, {empty} images without a box'
-        if not labels:
-            return [
-                Finding('error', text, 'check the annotation files, and `classes` in the config')
-            ]
+    if not labels and (has_boxes or not masks):
+        return [Finding('error', text, 'check the annotation files, and `classes` in the config')]
     return [Finding('ok', text)]
 
 

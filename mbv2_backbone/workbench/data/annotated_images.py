@@ -103,6 +103,7 @@ def read_annotated_image(
         )
     sound, dropped = sort_objects(annotation, labelled.classes, size_wh)
     where = labelled.annotation or path
+    findings.problems += [f'{where}: {path.name}: {note}' for note in annotation.notes]
     for stored, why in dropped:
         findings.problems.append(f'{where}: {path.name}: box {stored} {why}; dropped')
     items = []
@@ -111,10 +112,14 @@ def read_annotated_image(
             findings.problems.append(
                 f'{where}: {path.name}: box {found.stored} extends beyond the image; clipped'
             )
-        if format_name == 'voc':  # including the last row and column, which mmdet cuts off
+        if (
+            format_name == 'voc' and found.xyxy != found.stored
+        ):  # including the last row and column, which mmdet cuts off
             x1, y1, x2, y2 = found.stored
             box = max(x1 - 1, 0), max(y1 - 1, 0), min(x2, size_wh[0]), min(y2, size_wh[1])
         outline = read_outline(found.outline, size_wh)
+        if found.outline and any(found.outline) and not outline:
+            findings.problems.append(f'{where}: {path.name}: an outline cannot be read; dropped')
         label = labelled.classes.index(found.name)
         items.append(Item(label, box, outline, found.is_ignored))
     return AnnotatedImage(path, path.name, size_wh, items)

@@ -96,7 +96,7 @@ def convert(
             f'{source} is a dataset in the format {dataset.format!r} without boxes; masks of '
             f'whole images cannot be turned into objects'
         )
-    findings = Findings([*dataset.problems], [*dataset.notes])
+    findings = Findings([*dataset.problems], [*dataset.notes, *dataset.assumed])
     splits = collect(dataset, findings, one_folder=to == 'voc')
     if not any(splits.values()):
         raise UserError('\n'.join([f'no image of {source} can be read:', *findings.problems[:20]]))

@@ -12,7 +12,7 @@ from .formats.by_image import folders_with, read_by_image
 from .formats.coco import coco_files, read_coco
 from .formats.labelme import read_labelme
 from .formats.mask_folders import add_masks, mask_folders, name_values, read_masks
-from .formats.voc import read_voc_file, voc_folders
+from .formats.voc import read_voc_folders, voc_folders
 from .formats.yolo import read_yolo, yolo_files
 from .made_split import note_outdated
 from .names import split_by_name, split_folders
@@ -23,7 +23,7 @@ from .records import Dataset
 _Look = Callable[[Path, dict[str, Path]], Any]
 _READERS: dict[str, tuple[_Look, Callable[[Path, Any], Dataset]]] = {
     'coco': (lambda root, _: coco_files(root), read_coco),
-    'voc': (voc_folders, partial(read_by_image, 'voc', '.xml', read_voc_file)),
+    'voc': (voc_folders, read_voc_folders),
     'yolo': (yolo_files, read_yolo),
     'labelme': (
         partial(folders_with, '*.json'),

@@ -27,7 +27,11 @@ _SPLIT_NAMES = {
 }  # fmt: skip
 _SPLIT = re.compile(rf'(?<![a-z])({"|".join(_SPLIT_NAMES)})(?![a-z])', re.IGNORECASE)
 _FLAG = re.compile(r'\s+(-1| 0| 1)$')  # VOC's class flag, padded to two characters
-_CLASS_LINE = re.compile(r'(?P<name>.*?\S)\s*(?:[:\s]\s*(\d+)[,\s]+(\d+)[,\s]+(\d+))?[:\s]*')
+_CLASS_LINE = re.compile(
+    r'(?P<name>.*?\S)\s*'
+    r'(?:[:\s]\s*(?P<rgb>\d+[,\s]+\d+[,\s]+\d+)(?:\s*:[^:]*:[^:]*)?|::[^:]*:[^:]*)?[:\s]*'
+)
+_NOT_DIGITS = re.compile(r'\D+')
 
 
 def split_in(name: str) -> str | None:
@@ -59,6 +63,23 @@ def images_in(folder: Path) -> dict[str, Path]:
     return {p.stem: p for p in sorted(folder.iterdir()) if p.suffix.lower() in IMAGE_SUFFIXES}
 
 
+def images_below(folder: Path) -> dict[str, Path]:
+    """Return the images in a folder and its subfolders, by relative path without suffix."""
+    found, seen = {}, set()
+    for here, folders, files in os.walk(folder, followlinks=True):
+        if os.path.realpath(here) in seen:  # a link to a folder above
+            folders.clear()
+            continue
+        seen.add(os.path.realpath(here))
+        folders[:] = sorted(name for name in folders if not name.startswith('.'))
+        below = Path(here).relative_to(folder)
+        for name in sorted(files):
+            stem, suffix = os.path.splitext(name)
+            if suffix.lower() in IMAGE_SUFFIXES:
+                found[(below / stem).as_posix()] = Path(here, name)
+    return found
+
+
 def read_names(path: Path) -> list[str]:
     """Read the names in a list by `read_text`."""
     return names_in(read_text(path))
@@ -83,9 +104,22 @@ def read_lists(
         if path.stem.lower() in _SPLIT_NAMES
     }
     dataset.problems += byte_order_problems(lists.values())
-    names = {split: list(dict.fromkeys(read_names(path))) for split, path in lists.items()}
+    names, known = {}, set(annotated)
+    for split, path in lists.items():
+        names[split], suffixed = [], []
+        for name in dict.fromkeys(read_names(path)):
+            stem, suffix = os.path.splitext(name)
+            if stem in known and suffix.lower() in (*IMAGE_SUFFIXES, '.xml'):
+                suffixed.append(name)
+                name = stem
+            names[split].append(name)
+        if suffixed:
+            dataset.problems.append(
+                f'{path} lists {len(suffixed)} name(s) with a suffix, such as {suffixed[0]}, which '
+                f'breaks training: VOC lists names without suffix. Remove it in each line'
+            )
     if names:
-        dataset.note_unlisted(annotated, chain.from_iterable(names.values()))
+        dataset.note_unlisted(known, chain.from_iterable(names.values()))
     return lists, names
 
 
@@ -139,7 +173,8 @@ def read_classes(root: Path) -> ClassNames:
 def read_class_file(path: Path) -> ClassNames:
     """Read the names of classes.
 
-    A line is a name, then three numbers if the class has a colour, as in CVAT's `labelmap.txt`.
+    A line is a name, then three numbers if the class has a colour; CVAT's `labelmap.txt` has
+    parts and actions behind it: `name:r,g,b:parts:actions`.
 
     Returns:
         The names, and a colour RGB for each; no colours if a line lacks one.
@@ -147,7 +182,8 @@ def read_class_file(path: Path) -> ClassNames:
     lines = [line.strip() for line in read_text(path).splitlines()]
     matches = [_CLASS_LINE.fullmatch(line) for line in lines if line and not line.startswith('#')]
     names = tuple(match['name'] for match in matches)
-    colours = tuple(tuple(map(int, match.groups()[1:])) for match in matches if match[2])
+    texts = [_NOT_DIGITS.split(match['rgb']) for match in matches if match['rgb']]
+    colours = tuple(tuple(map(int, text)) for text in texts)
     return names, colours if len(colours) == len(names) else ()
 
 

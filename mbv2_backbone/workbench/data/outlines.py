@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from math import isfinite
 from typing import Any
 
@@ -15,7 +16,8 @@ def read_outline(stored: Any, size_wh: Size) -> list[list[float]]:
     """Convert COCO's polygons or run lengths to polygons inside the image.
 
     Args:
-        stored: Lists `[x, y, x, y, …]` of the parts, or a dict of run lengths.
+        stored: Lists `[x, y, x, y, …]` of the parts, or a dict of run lengths. One part may stand
+            alone, and a part may be a list of points `[x, y]`.
         size_wh: Width and height of the image.
 
     Returns:
@@ -25,8 +27,23 @@ def read_outline(stored: Any, size_wh: Size) -> list[list[float]]:
         return mask_to_polygons(_decode(stored))
     if not isinstance(stored, (list, tuple)):
         return []
-    parts = [part for part in stored if _is_polygon(part)]
+    is_alone = all(isinstance(v, (int, float)) for v in stored) or all(map(_is_point, stored))
+    parts = [_flat(part) for part in ([stored] if is_alone else stored)]
+    parts = [part for part in parts if _is_polygon(part)]
     return [[min(max(v, 0), size_wh[i % 2]) for i, v in enumerate(part)] for part in parts]
+
+
+def _is_point(value: Any) -> bool:
+    return (
+        isinstance(value, (list, tuple))
+        and len(value) == 2
+        and not isinstance(value[0], (list, tuple))
+    )
+
+
+def _flat(part: Any) -> Any:
+    are_points = isinstance(part, (list, tuple)) and all(map(_is_point, part))
+    return list(chain.from_iterable(part)) if are_points else part
 
 
 def _is_polygon(part: Any) -> bool:

@@ -27,10 +27,12 @@ class Annotation:
     Attributes:
         objects: In the order in the file.
         stated_wh: Width and height of the image according to it, if stated.
+        notes: What was assumed or left out; the same words in every file.
     """
 
     objects: Sequence[Object] = ()
     stated_wh: Size | None = None
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class Record:
         has_boxes: Whether the dataset has boxes, even if this image has none.
         dropped: The boxes that cannot be trained on, as in the file, and why.
         problems: What is wrong with the files of the image or of its annotation.
+        notes: What reading the annotation assumed or left out.
     """
 
     path: Path
@@ -61,6 +64,7 @@ class Record:
     has_boxes: bool = False
     dropped: tuple[tuple[Any, str], ...] = ()
     problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def relative_boxes(self) -> list[Box]:
@@ -115,9 +119,10 @@ class Labelled:
             labels=tuple(self.classes.index(item.name) for item, _ in sound),
             is_ignored=tuple(item.is_ignored for item, _ in sound),
             mask=self.mask,
-            has_boxes=bool(self.classes),
+            has_boxes=bool(self.classes or self.annotation),
             dropped=tuple(dropped),
             problems=tuple(problems),
+            notes=tuple(annotation.notes),
         )
 
 
@@ -140,7 +145,9 @@ def sort_objects(
     sound, dropped = [], []
     for item in annotation.objects:
         if item.xyxy is None:
-            problem = 'not four numbers'
+            problem = item.problem
+        elif not item.name:
+            problem = 'no class name'
         elif item.name not in classes:
             problem = f'unknown class {item.name!r}'
         else:
@@ -188,6 +195,8 @@ class Dataset:
         unlabelled: Images without an annotation, which are in no split.
         problems: Of files that do not belong to a single image; they stop training.
         notes: What is worth knowing.
+        counts_from: The number of the first pixel in VOC's files.
+        assumed: What the files do not tell.
     """
 
     root: Path
@@ -202,6 +211,8 @@ class Dataset:
     unlabelled: list[Path] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    counts_from: int = 1
+    assumed: list[str] = field(default_factory=list)
 
     @property
     def images(self) -> list[Labelled]:

@@ -127,6 +127,8 @@ def _loaders(dataset: Dataset, schedule: Schedule) -> dict[str, Any]:
     common = dict(type=kind, data_root=Name('data_root'), metainfo=dict(classes=Name('classes')))
     if dataset.format == 'voc':
         common['data_prefix'] = dict(sub_data_root='')
+        if dataset.counts_from == 0:
+            common['counts_from'] = 0
     train = _files(dataset, 'train') | dict(pipeline=Name('train_pipeline'))
     repeated: dict[str, Any] = {**train, '': Name('images')}
     if schedule.repeat > 1:

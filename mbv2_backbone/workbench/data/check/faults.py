@@ -27,6 +27,7 @@ def find_faults(dataset: Dataset, masks: Mapping[Path, MaskFacts]) -> list[Findi
     """Find what is wrong with the files of a dataset; an `error` would stop training."""
     findings = [Finding('error', text, 'see above') for text in dataset.problems]
     findings += [Finding('warning', text, _IF_MEANT) for text in dataset.notes]
+    findings += [Finding('ok', text) for text in dataset.assumed]
     if dataset.unlabelled:
         lines = [f'{len(dataset.unlabelled)} images have no annotation']
         lines += first_lines([str(path) for path in dataset.unlabelled])
@@ -54,6 +55,7 @@ def _check_split(split: str, items: Sequence[Labelled]) -> list[Finding]:
     share = MAX_BROKEN if split == 'train' else 0
     findings += judge_broken(split, broken, len(items), share)
     findings += [Finding('warning', f'{split}: {note}', _IF_MEANT) for note in notes]
+    findings += _notes_of(split, items)
     unread = [
         problem for item in items for problem in item.record.problems if problem != item.facts.error
     ]
@@ -62,6 +64,19 @@ def _check_split(split: str, items: Sequence[Labelled]) -> list[Finding]:
         fix = 'fix these files, or remove their images from the list'
         findings.append(Finding('error', '\n'.join(lines + first_lines(unread)), fix))
     return findings
+
+
+def _notes_of(split: str, items: Sequence[Labelled]) -> list[Finding]:
+    noted = defaultdict(list)
+    for item in items:
+        for note in item.record.notes:
+            noted[note].append((item.annotation or item.path).name)
+    return [
+        Finding(
+            'warning', f'{split}: {note} in {len(names)} files: {first_names(names)}', _IF_MEANT
+        )
+        for note, names in noted.items()
+    ]
 
 
 def _as_sample(record: Record) -> dict:

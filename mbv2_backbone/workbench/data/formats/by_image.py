@@ -11,6 +11,7 @@ from ..names import images_in, read_classes, read_lists
 from ..records import Annotation, Dataset, Labelled, Size, Source
 
 Folders = list[tuple[str | None, Path, Path]]  # split (None if lists give it), images, annotations
+Contents = dict[Path, Annotation | UserError]
 
 
 def folders_with(pattern: str, root: Path, splits: Mapping[str, Path]) -> Folders:
@@ -24,18 +25,27 @@ def folders_with(pattern: str, root: Path, splits: Mapping[str, Path]) -> Folder
 
 
 def read_by_image(
-    format_name: str, suffix: str, read: Callable[[Path], Annotation], root: Path, folders: Folders
+    format_name: str,
+    suffix: str,
+    read: Callable[[Path], Annotation],
+    root: Path,
+    folders: Folders,
+    *,
+    settle: Callable[[Dataset, Contents], None] | None = None,
 ) -> Dataset:
     """Read a dataset in which each image has an annotation file of the same name.
 
-    Classes are those in `classes.txt`, or else all names in the annotations, sorted.
+    Classes are those in `classes.txt`, or else all names in the annotations, sorted. `settle`
+    decides, in place, what no file tells alone.
     """
     paths = [path for *_, folder in folders for path in sorted(folder.glob(f'*{suffix}'))]
     contents = {path: _try_to_read(read, path) for path in paths}
     sound = [content for content in contents.values() if isinstance(content, Annotation)]
-    named = {item.name for content in sound for item in content.objects}
+    named = {item.name for content in sound for item in content.objects if item.name}
     classes = tuple(name for name in read_classes(root)[0] if name != 'background')
     dataset = Dataset(root, format_name, classes or tuple(sorted(named)))
+    if settle:
+        settle(dataset, contents)
     for split, images, folder in folders:
         by_stem = images_in(images)
         own = [path.stem for path in paths if path.parent == folder]
@@ -66,7 +76,7 @@ def _try_to_read(read: Callable[[Path], Annotation], path: Path) -> Annotation |
         return error
 
 
-def _content_of(contents: dict[Path, Annotation | UserError], path: Path, _: Size) -> Annotation:
+def _content_of(contents: Contents, path: Path, _: Size) -> Annotation:
     content = contents.get(path, UserError(f'{path} does not exist'))
     if isinstance(content, UserError):
         raise content

@@ -8,8 +8,15 @@ from functools import partial
 from itertools import count
 from pathlib import Path
 
-from ....annotations.boxes import Object, UnknownClass, as_box, check_coco, coco_corners
-from ....common.messages import UserError
+from ....annotations.boxes import (
+    Object,
+    UnknownClass,
+    as_box,
+    check_coco,
+    coco_corners,
+    images_listed_twice,
+)
+from ....common.messages import UserError, first_names
 from ..names import MADE_SPLIT, byte_order_problems, images_in, read_json, split_in
 from ..outlines import area_of
 from ..records import Annotation, Dataset, Item, Labelled, Size, Source
@@ -70,6 +77,7 @@ def coco_files(root: Path) -> list[Path]:
 def read_coco(root: Path, files: Sequence[Path]) -> Dataset:
     """Read a dataset in COCO's format: one JSON file per split, or one for all images."""
     dataset = Dataset(root, 'coco', problems=byte_order_problems(files))
+    split_of = _split_names(root, files)
     for path in files:
         data = read_json(path)
         try:
@@ -83,7 +91,8 @@ def read_coco(root: Path, files: Sequence[Path]) -> Dataset:
                 f'{path} has the categories {names}, but others have {dataset.classes}; all '
                 f'files must have the same in the same order'
             )
-        split = split_in(path.stem) or split_in(path.parent.name) or path.stem
+        split = split_of[path]
+        _merge_doubles(data, path, dataset)
         folder = _image_folder(root, path, data['images'])
         dataset.sources[split] = Source(folder, path)
         dataset.splits[split] = _coco_items(data, folder, path, dataset)
@@ -91,6 +100,38 @@ def read_coco(root: Path, files: Sequence[Path]) -> Dataset:
     for folder in {source.images for source in dataset.sources.values()}:
         dataset.unlabelled += [p for p in images_in(folder).values() if p not in listed]
     return dataset
+
+
+def _split_names(root: Path, files: Sequence[Path]) -> dict[Path, str]:
+    """Return the split of each file; of several for one split, the shortest name has it."""
+    splits: dict[Path, str] = {}
+    for path in sorted(files, key=lambda path: len(path.stem)):
+        split = split_in(path.stem) or split_in(path.parent.name) or path.stem
+        if split in splits.values():
+            split = '_'.join(path.relative_to(root).with_suffix('').parts)
+        splits[path] = split
+    return splits
+
+
+def _merge_doubles(data: dict, path: Path, dataset: Dataset) -> None:
+    """Give each image one entry, in place, which has the objects of all, each of them once."""
+    doubles = images_listed_twice(data['images'])
+    if not doubles:
+        return
+    dataset.problems.append(
+        f'{path} lists {len(doubles)} image(s) several times, as Label Studio does for each '
+        f'annotator: {first_names(doubles)}. Training would take them for different images; '
+        f'`tools/data.py convert {dataset.root} OUT --to coco` writes each once, with the objects '
+        f'of all its entries'
+    )
+    first = {other: ids[0] for ids in doubles.values() for other in ids}
+    data['images'] = [i for i in data['images'] if first.get(i['id'], i['id']) == i['id']]
+    once = {}
+    for item in data.get('annotations', []):
+        image = item['image_id'] = first.get(item['image_id'], item['image_id'])
+        content = [item.get(key) for key in ('category_id', 'bbox', 'segmentation')]
+        once.setdefault(repr((image, content if image in first else item['id'])), item)
+    data['annotations'] = list(once.values())
 
 
 def _image_folder(root: Path, path: Path, images: Sequence[dict]) -> Path:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import base64
 from collections import defaultdict
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from ....annotations.boxes import Object
+from ....annotations.images import decode_image
 from ....common.messages import UserError
 from ..names import read_json
+from ..outlines import mask_to_polygons
 from ..records import Annotation, Item
 from .writing import Splits, images_of, moved_boxes, rounded, write_classes, write_json
 
@@ -85,28 +89,54 @@ def _labelme_objects(shapes: Sequence[dict]) -> list[Object]:
 
 def _labelme_object(parts: Sequence[dict]) -> Object:
     points = [part.get('points') for part in parts]
-    boxes = [_around(part) for part in parts]
-    is_sound = None not in boxes
-    is_outlined = is_sound and all(part.get('shape_type') == 'polygon' for part in parts)
+    extents = [_mask_extent(p) if p.get('shape_type') == 'mask' else _extent(p) for p in parts]
+    problems = [extent for extent in extents if isinstance(extent, str)]
+    boxes, outlines = zip(*extents, strict=True) if not problems else ((), ())
     flags = [part.get('flags') for part in parts]
+    label = parts[0].get('label')
     return Object(
-        name=str(parts[0].get('label')),
+        name='' if label is None else str(label).strip(),
         stored=points[0] if len(parts) == 1 else points,
-        xyxy=[*np.min(boxes, 0).tolist()[:2], *np.max(boxes, 0).tolist()[2:]] if is_sound else None,
+        xyxy=[*np.min(boxes, 0).tolist()[:2], *np.max(boxes, 0).tolist()[2:]] if boxes else None,
         is_ignored=any(isinstance(flag, dict) and flag.get('difficult') for flag in flags),
-        outline=[list(chain.from_iterable(part)) for part in points] if is_outlined else None,
+        outline=list(chain.from_iterable(outlines)) if boxes and all(outlines) else None,
+        problem=problems[0] if problems else '',
     )
 
 
-def _around(shape: dict) -> Sequence[float] | None:
-    """Return the box around a LabelMe shape; a circle is its centre and a point on it."""
+def _extent(shape: dict) -> tuple[np.ndarray, list] | str:
+    """Return the box around a shape and its outline, or why there is none.
+
+    A circle is its centre and a point on it; only polygons have an outline.
+    """
     try:
         points = np.array(shape.get('points'), float)
     except (TypeError, ValueError):
-        return None
+        points = np.zeros(0)
     if points.ndim != 2 or points.shape[1] != 2 or not len(points):
-        return None
+        return 'not four numbers'
+    outline = [points.ravel().tolist()] if shape.get('shape_type') == 'polygon' else []
     if shape.get('shape_type') == 'circle' and len(points) == 2:
         radius = np.linalg.norm(points[1] - points[0])
         points = points[0] + np.array([[-radius], [radius]])
-    return tuple(np.concatenate([points.min(0), points.max(0)]).tolist())
+    return np.concatenate([points.min(0), points.max(0)]), outline
+
+
+def _mask_extent(shape: dict) -> tuple[np.ndarray, list] | str:
+    """Return the box around the pixels of a mask and their outline, or why there is none.
+
+    The file has the part of the mask between two points, its first and its last pixel, as PNG.
+    """
+    try:
+        left_top = np.array(shape['points'], float)[0].astype(int)
+        mask = decode_image(base64.b64decode(shape['mask']), cv2.IMREAD_UNCHANGED)
+    except (KeyError, IndexError, TypeError, ValueError, OverflowError, cv2.error):
+        mask = None
+    if mask is None or mask.ndim != 2 or left_top.shape != (2,):
+        return 'without a mask that can be read'
+    if not mask.any():
+        return 'an empty mask'
+    outline = [np.reshape(part, (-1, 2)) + left_top for part in mask_to_polygons(mask > 0)]
+    points = np.concatenate(outline)
+    box = np.concatenate([points.min(0), points.max(0)])
+    return box, [part.ravel().tolist() for part in outline]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
-from ....annotations.boxes import read_voc
+from ....annotations.boxes import as_box, begins_at_zero, read_voc
 from ....common.messages import UserError
-from ..records import AnnotatedImage, Annotation
-from .by_image import Folders, folders_with
+from ..records import AnnotatedImage, Annotation, Dataset
+from .by_image import Contents, Folders, folders_with, read_by_image
 from .writing import Splits, images_of, write_classes
 
 
@@ -87,6 +88,46 @@ def voc_folders(root: Path, splits: Mapping[str, Path]) -> Folders:
     if any((root / 'Annotations').glob('*.xml')):
         return [(None, root / 'JPEGImages', root / 'Annotations')]
     return folders_with('*.xml', root, splits)
+
+
+def read_voc_folders(root: Path, folders: Folders) -> Dataset:
+    """Read a dataset in VOC's format, and find out whether its corners count from 0 or 1."""
+    return read_by_image('voc', '.xml', read_voc_file, root, folders, settle=_settle_first_pixel)
+
+
+def _settle_first_pixel(dataset: Dataset, contents: Contents) -> None:
+    """Count from 0 if an edge is at 0, or most corners are written with a decimal point.
+
+    VOC counts from 1, in whole pixels; a few boxes of VOC 2012 have fractions. Datumaro, which CVAT
+    exports with, and Label Studio count from 0.
+    """
+    found = [
+        (path, item)
+        for path, content in contents.items()
+        if isinstance(content, Annotation)
+        for item in content.objects
+        if item.xyxy is not None
+    ]
+    at_zero = [path.name for path, item in found if begins_at_zero(as_box(item.stored))]
+    fractions = [path.name for path, item in found if any(type(v) is float for v in item.stored)]
+    if not at_zero and len(fractions) * 2 <= len(found):
+        dataset.assumed.append(
+            f'corners of boxes are taken to count from 1, as in VOC: none of {len(found)} is at 0, '
+            f'and {len(fractions)} have fractions'
+        )
+        return
+    dataset.counts_from = 0
+    what, files = ('begin at 0', at_zero) if at_zero else ('have fractions', fractions)
+    dataset.notes.append(
+        f'corners of boxes count from 0, not 1 as in VOC: {len(files)} {what}, as in {files[0]}'
+    )
+    for path, content in contents.items():
+        if isinstance(content, Annotation):
+            objects = [
+                item if item.xyxy is None else replace(item, xyxy=as_box(item.stored))
+                for item in content.objects
+            ]
+            contents[path] = replace(content, objects=objects)
 
 
 def read_voc_file(path: Path) -> Annotation:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,12 +12,14 @@ from typing import Any
 from ....annotations.boxes import Object, UnknownClass
 from ....common.messages import UserError
 from ...configs.read import SPLITS
-from ..names import images_in, read_classes, read_text, split_folders
+from ..names import CLASS_FILES, images_below, read_classes, read_text, split_folders
 from ..outlines import join_parts
 from ..records import Annotation, Dataset, Item, Labelled, Size, Source
 from .writing import Splits, images_of, moved_boxes
 
 _NAMES = re.compile(rb'^names\s*:', re.MULTILINE)
+_NULL = ('', '~', 'null', 'Null', 'NULL')
+_SCORES = 'a sixth column, from 0 to 1, is taken for a score and left out'
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ def yolo_files(root: Path, splits: Mapping[str, Path]) -> YoloFiles | None:
         places = {
             split: [path]
             for split, path in _folders(root, splits).items()
-            if any(_label_file(image).is_file() for image in images_in(path).values())
+            if any(_label_file(image).is_file() for image in images_below(path).values())
         }
     return YoloFiles(config.get('names'), places, missing) if places or missing else None
 
@@ -66,14 +68,14 @@ def _folders(root: Path, splits: Mapping[str, Path]) -> dict[str, Path]:
 
 
 def _read_yaml(root: Path) -> dict[str, Any]:
-    """Read `data.yaml`, or any YAML file that names classes."""
+    """Read `data.yaml`, or any YAML file that names classes; `yes`, `no` and `1e3` stay text."""
     import yaml
 
     for path in sorted([*root.glob('*.yaml'), *root.glob('*.yml')]):
         if path.stem != 'data' and not _NAMES.search(path.read_bytes()):
             continue
         try:
-            data = yaml.safe_load(read_text(path))
+            data = yaml.load(read_text(path), Loader=yaml.BaseLoader)
         except yaml.YAMLError as error:
             raise UserError(f'{path} is not valid YAML: {error}') from error
         if isinstance(data, dict) and 'names' in data:
@@ -83,7 +85,7 @@ def _read_yaml(root: Path) -> dict[str, Any]:
 
 def _as_list(value: Any) -> list[str]:
     values = value if isinstance(value, list) else [value]
-    return [str(value) for value in values if value]
+    return [str(value) for value in values if value is not None and value not in _NULL]
 
 
 def _resolve(root: Path, base: str, name: str) -> Path | None:
@@ -119,11 +121,22 @@ def read_yolo(root: Path, files: YoloFiles) -> Dataset:
         images = [path for place in places for path in _images_of(root, place)]
         labels = {path: _label_file(path) for path in images}
         dataset.unlabelled += [path for path in labels if not labels[path].is_file()]
+        alone = _labels_alone(places, labels.values())
+        if alone:
+            dataset.notes.append(
+                f'{split}: {len(alone)} label file(s) without an image, such as {alone[0]}'
+            )
         dataset.splits[split] = [
             Labelled(path, partial(_annotation, label, classes), classes, label)
             for path, label in labels.items()
         ]
     return dataset
+
+
+def _labels_alone(places: Sequence[Path], known: Iterable[Path]) -> list[Path]:
+    folders = {_label_file(place / 'x').parent for place in places if not place.is_file()}
+    files = {path for folder in folders for path in folder.rglob('*.txt')}
+    return sorted(path for path in files.difference(known) if path.name not in CLASS_FILES)
 
 
 def _judge_missing(dataset: Dataset, missing: Mapping[str, Sequence[str]]) -> None:
@@ -137,7 +150,7 @@ def _judge_missing(dataset: Dataset, missing: Mapping[str, Sequence[str]]) -> No
 
 def _images_of(root: Path, place: Path) -> list[Path]:
     if not place.is_file():
-        return list(images_in(place).values())
+        return list(images_below(place).values())
     lines = [line.strip() for line in read_text(place).splitlines()]
     return [root / line for line in lines if line]
 
@@ -158,15 +171,44 @@ def _class_names(root: Path, names: Any) -> tuple[str, ...]:
 def _annotation(path: Path, classes: Sequence[str], image_wh: Size) -> Annotation:
     if not path.is_file():
         return Annotation()
-    lines = [line.split() for line in read_text(path).splitlines() if line.strip()]
-    return Annotation([_object(words, classes, image_wh) for words in lines])
+    rows = [words for line in read_text(path).splitlines() if (words := _words(line))]
+    scored = [words for words in rows if len(words) == 6]
+    has_scores = bool(scored) and all(map(_is_score, scored))
+    objects = [
+        _object(words[:5] if has_scores and len(words) == 6 else words, classes, image_wh)
+        for words in rows
+    ]
+    return Annotation(objects, notes=(_SCORES,) if has_scores else ())
+
+
+def _words(line: str) -> list[str]:
+    """Split a row at spaces, commas or semicolons; a comma may be the decimal point instead."""
+    line = line.replace(';', ' ')
+    is_decimal = '.' not in line and len(line.split()) >= 5
+    return line.replace(',', '.' if is_decimal else ' ').split()
+
+
+def _is_score(words: Sequence[str]) -> bool:
+    try:
+        return 0 <= float(words[-1]) <= 1
+    except ValueError:
+        return False
+
+
+def _class_of(word: str, classes: Sequence[str]) -> str | UnknownClass:
+    """Return the class of an index, which may be written `0.000000`, or of a name."""
+    try:
+        index = float(word)
+    except ValueError:
+        return word if word in classes else UnknownClass(word)
+    is_known = index.is_integer() and 0 <= index < len(classes)
+    return classes[int(index)] if is_known else UnknownClass(word)
 
 
 def _object(words: Sequence[str], classes: Sequence[str], image_wh: Size) -> Object:
     """Read `class x y width height` or `class x1 y1 x2 y2 x3 y3 ...`, relative to the image."""
     stored = ' '.join(words)
-    index = int(words[0]) if words[0].isdecimal() else -1
-    name = classes[index] if 0 <= index < len(classes) else UnknownClass(words[0])
+    name = _class_of(words[0], classes)
     try:
         values = [float(word) for word in words[1:]]
     except ValueError:

@@ -253,6 +253,11 @@ def convert_dataset(args: argparse.Namespace) -> None:
     for title, lines in (('problems of the input', done.problems), ('notes', done.notes)):
         if lines:
             print('\n'.join([f'{title} ({len(lines)}):', *first_lines(lines, 50)]))
+    empty = [split for split, (images, *_) in done.counts.items() if not images]
+    if empty:
+        raise UserError(f'no image of the split {", ".join(empty)} could be read')
+    if not any(objects for *_, objects in done.counts.values()):
+        raise UserError('no image has an object that could be read')
 
 
 def show_dataset(args: argparse.Namespace) -> None:

@@ -88,10 +88,10 @@ def test_voc_drops_and_names_each_bad_box(tmp_path, log):
     assert [why for _, _, why in dataset.dropped_boxes] == [
         'zero area', 'inverted', 'not finite', 'outside the image',
     ]  # fmt: skip
-    assert dataset.dropped_boxes[0][:2] == ('a.xml', (20.0, 20.0, 20.0, 30.0))
+    assert dataset.dropped_boxes[0][:2] == ('a.xml', (20, 20, 20, 30))
     text, others = log
     assert others.endswith('other classes: horse (1)')
-    assert 'a.xml: (20.0, 20.0, 20.0, 30.0) zero area' in text
+    assert 'a.xml: (20, 20, 20, 30) zero area' in text
     assert text.startswith('Dropped 4 box(es)')
 
 

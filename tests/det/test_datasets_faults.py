@@ -130,7 +130,7 @@ def test_voc_files_with_faults_are_read_and_named(tmp_path, log):
     assert infos['cut']['instances'][0]['bbox'] == [0, 0, 80, 49]
     assert [why for *_, why in dataset.dropped_boxes] == [
         'zero area', 'inverted', 'not finite', 'outside the image', 'not four numbers',
-        'not four numbers',
+        'without a bndbox',
     ]  # fmt: skip
     text = '\n'.join(log)
     for part in (

@@ -128,6 +128,8 @@ def write_config(
     report = check_dataset(dataset)
     if report.stops_training:
         raise UserError(f'this dataset cannot be used for training yet:\n\n{report}')
+    if report.doubt:
+        raise UserError(f'{report.doubt.what}; {report.doubt.fix}')
     settings, facts, schedule = _choose(report, task, choices)
     split_files = plan_split(dataset)
     _write(_text(dataset, task, settings(), facts, path), path, split_files)

@@ -166,6 +166,12 @@ def test_names_and_colours_of_classes(tmp_path):
     path = tmp_path / 'labelmap.txt'
     path.write_text('# label:color_rgb:parts:actions\nbackground:0,0,0::\ntraffic light:9,8,7::\n')
     assert read_class_file(path) == (('background', 'traffic light'), ((0, 0, 0), (9, 8, 7)))
+    # The format that CVAT and Datumaro write: parts and actions behind the colour, if any.
+    path.write_text('background:0,0,0::\nperson:192,128,128:head,hand:jump,run\ncar:9, 8, 7::\n')
+    colours = (0, 0, 0), (192, 128, 128), (9, 8, 7)
+    assert read_class_file(path) == (('background', 'person', 'car'), colours)
+    path.write_text('person::head,hand:jump\ncar:::\na: b\n12:30\n')
+    assert read_class_file(path) == (('person', 'car', 'a: b', '12:30'), ())
     path.write_text('chat gris 1 2 3\nchien\n', 'utf-8')
     assert read_class_file(path) == (('chat gris', 'chien'), ())
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ....common.progress import track
 from ..find import find_dataset
 from ..records import Dataset
-from .faults import find_faults, find_overlap
+from .faults import doubt_values, find_faults, find_overlap
 from .stats import SplitStats, count_split, describe
 
 if TYPE_CHECKING:
@@ -30,11 +30,13 @@ class Report:
         dataset: The dataset that was checked.
         stats: Numbers by split; empty if the data cannot be read.
         findings: What passed and what did not; an `error` stops training.
+        doubt: Why the values in masks, which have no names, are hardly classes.
     """
 
     dataset: Dataset
     stats: dict[str, SplitStats]
     findings: list[Finding]
+    doubt: Finding | None = None
 
     @property
     def stops_training(self) -> bool:
@@ -76,12 +78,15 @@ def check_dataset(dataset: Dataset) -> Report:
     Values in masks without a name are named by their numbers, in place.
     """
     masks = _read_all(dataset)
+    doubt = None
     if masks and not dataset.mask_classes:
         values = [value for fact in masks.values() for value, _ in fact.counts]
         indices = [value for value in values if isinstance(value, int) and value < 255]
         dataset.mask_classes = tuple(f'class_{i}' for i in range(max(indices, default=-1) + 1))
+        doubt = doubt_values(masks.values())
     findings = find_faults(dataset, masks) + find_overlap(dataset.splits)
-    return Report(dataset, _count(dataset, masks), findings)
+    findings += [doubt] if doubt else []
+    return Report(dataset, _count(dataset, masks), findings, doubt)
 
 
 def check_config(path: str) -> Report:

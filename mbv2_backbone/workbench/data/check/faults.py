@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
+from statistics import median
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -20,6 +22,7 @@ from ..records import Dataset, Labelled, Record
 if TYPE_CHECKING:
     from ...checks.mask_values import MaskFacts
 
+_MAX_VALUES = 32  # in most masks of a dataset; ADE20K, with 150 classes, has about 10
 _IF_MEANT = 'nothing if this is intended'
 
 
@@ -112,6 +115,26 @@ def _check_masks(dataset: Dataset, masks: Mapping[Path, MaskFacts]) -> list[Find
     lines = [f'{len(wrong)} of {len(masks)} masks cannot be used']
     lines += first_lines([f'{path} {problem.what}' for path, problem in wrong])
     return [Finding('error', '\n'.join(lines), wrong[0][1].remedy)]
+
+
+def doubt_values(masks: Collection[MaskFacts]) -> Finding | None:
+    """Warn if the values in masks without class names look like grey levels, not like classes."""
+    found = [[v for v, _ in fact.counts if isinstance(v, int) and v < 255] for fact in masks]
+    used = sorted(set(chain.from_iterable(found)))
+    count = max(used, default=-1) + 1
+    is_spread = median(map(len, found)) > _MAX_VALUES
+    if len(used) * 2 >= count and not is_spread:
+        return None
+    what = (
+        f'masks hold {len(used)} different values from 0 to {count - 1}, like grey levels: '
+        f'{first_names(map(str, used), 8)}. That would make {count} classes'
+    )
+    fix = (
+        'write the number of its class, 0, 1, 2, …, into each pixel, and resize masks without '
+        'interpolation (nearest neighbour); if these are the numbers, name the classes from 0 to '
+        f'{count - 1} in classes.txt, one a line'
+    )
+    return Finding('warning', what, fix)
 
 
 def find_overlap(splits: Mapping[str, Sequence[Labelled]]) -> list[Finding]:

@@ -128,7 +128,7 @@ def _mask_extent(shape: dict) -> tuple[np.ndarray, list] | str:
     The file has the part of the mask between two points, its first and its last pixel, as PNG.
     """
     try:
-        left_top = np.array(shape['points'], float)[0].astype(int)
+        left_top = np.array([int(value) for value in shape['points'][0]])
         mask = decode_image(base64.b64decode(shape['mask']), cv2.IMREAD_UNCHANGED)
     except (KeyError, IndexError, TypeError, ValueError, OverflowError, cv2.error):
         mask = None

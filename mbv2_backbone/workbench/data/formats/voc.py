@@ -110,14 +110,16 @@ def _settle_first_pixel(dataset: Dataset, contents: Contents) -> None:
     ]
     at_zero = [path.name for path, item in found if begins_at_zero(as_box(item.stored))]
     fractions = [path.name for path, item in found if any(type(v) is float for v in item.stored)]
+    if not found:
+        return
     if not at_zero and len(fractions) * 2 <= len(found):
         dataset.assumed.append(
             f'corners of boxes are taken to count from 1, as in VOC: none of {len(found)} is at 0, '
-            f'and {len(fractions)} have fractions'
+            f'and {len(fractions)} have decimals'
         )
         return
     dataset.counts_from = 0
-    what, files = ('begin at 0', at_zero) if at_zero else ('have fractions', fractions)
+    what, files = ('begin at 0', at_zero) if at_zero else ('have decimals', fractions)
     dataset.notes.append(
         f'corners of boxes count from 0, not 1 as in VOC: {len(files)} {what}, as in {files[0]}'
     )

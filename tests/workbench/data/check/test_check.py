@@ -110,7 +110,7 @@ def test_boxes_that_are_left_out(voc):
     report = check_folder(voc)
     assert not report.stops_training
     assert 'train: 2 boxes are dropped: 2 inverted' in texts(report, 'warning')
-    assert 't0.xml: (11.0, 11.0, 5.0, 31.0) inverted' in texts(report, 'warning')
+    assert 't0.xml: (11, 11, 5, 31) inverted' in texts(report, 'warning')
     assert report.stats['train'].boxes == dict(cat=29, dog=29)
 
 

@@ -8,10 +8,12 @@ from helpers.check import SIZE, texts
 from helpers.fault import jpeg, smooth_pixels
 from PIL import Image
 
+from mbv2_backbone.common.messages import UserError
 from mbv2_backbone.workbench.checks.mask_values import MaskFacts
 from mbv2_backbone.workbench.data.check.check import check_folder
 from mbv2_backbone.workbench.data.check.stats import count_split
 from mbv2_backbone.workbench.data.records import Dataset, Record
+from mbv2_backbone.workbench.new_config.write import Choices, write_config
 
 
 def write_masks(root, *, classes='road\nsky\nvoid\n'):
@@ -68,6 +70,49 @@ def test_masks_of_black_and_white_only(tmp_path):
     assert 'save objects as 1' in text
     Image.fromarray(np.eye(*SIZE[::-1], dtype=np.uint8)).save(path)
     assert not check_folder(tmp_path).stops_training
+
+
+def blurred():
+    """255 inside, 0 outside and all values between at the edge, as of a resized mask."""
+    x = np.clip((np.arange(SIZE[0]) - 10) * 5, 0, 255)
+    return np.tile(x, (SIZE[1], 1))
+
+
+GREY = {
+    # VOC's colours (128, 0, 0), (0, 128, 0) and (128, 128, 0) as grey: yu-changqian/TorchSeg#65
+    'colours read as grey': (np.array([0, 38, 75, 113]), 4, 114),
+    'steps of 60': (np.arange(4) * 60, 4, 181),  # open-mmlab/mmsegmentation#1335
+    'one class as 200': (np.array([0, 200]), 2, 201),
+    'soft edges': (blurred()[0], 51, 251),
+}
+
+
+@pytest.mark.parametrize('kind', GREY)
+def test_values_like_grey_levels_are_no_classes(kind, tmp_path):
+    values, used, count = GREY[kind]
+    write_masks(tmp_path, classes='')
+    for path in tmp_path.glob('masks/*/*.png'):
+        columns = values[np.arange(SIZE[0]) * len(values) // SIZE[0]]
+        Image.fromarray(np.tile(columns.astype(np.uint8), (SIZE[1], 1))).save(path)
+    text = texts(check_folder(tmp_path, task='seg'), 'warning')
+    assert f'{used} different values from 0 to {count - 1}, like grey levels' in text
+    assert 'nearest neighbour' in text
+    new, choices = tmp_path / 'new.py', Choices(pretrained='none')
+    with pytest.raises(UserError, match=f'That would make {count} classes'):
+        write_config(tmp_path, 'seg', out=new, choices=choices)
+    assert not new.exists()
+    (tmp_path / 'classes.txt').write_text(''.join(f'c{i}\n' for i in range(count)))
+    assert 'grey levels' not in str(check_folder(tmp_path, task='seg'))
+    write_config(tmp_path, 'seg', out=new, choices=choices)
+    assert f'c{count - 1}' in new.read_text()
+
+
+@pytest.mark.parametrize('values', [[0, 1], [0, 3], [1, 2, 255], [15, *range(8)], range(21)])
+def test_values_of_classes_are_not_taken_for_grey_levels(values, tmp_path):
+    write_masks(tmp_path, classes='')
+    for path in tmp_path.glob('masks/*/*.png'):
+        Image.fromarray(np.resize(np.array(values, np.uint8), SIZE[::-1])).save(path)
+    assert 'grey levels' not in str(check_folder(tmp_path, task='seg'))
 
 
 def test_a_test_split_needs_no_masks(tmp_path):

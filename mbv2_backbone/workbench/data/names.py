@@ -7,13 +7,14 @@ import json
 import os
 import re
 import zlib
+from collections import Counter
 from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from ...annotations.images import IMAGE_SUFFIXES
-from ...common.messages import UserError
+from ...common.messages import UserError, first_names
 from .records import Dataset, Labelled
 
 MADE_SPLIT = 'split_by_name'  # folder of the splits that new_config makes
@@ -107,7 +108,11 @@ def read_lists(
     names, known = {}, set(annotated)
     for split, path in lists.items():
         names[split], suffixed = [], []
-        for name in dict.fromkeys(read_names(path)):
+        listed = read_names(path)
+        if len(listed) > len({*listed}):
+            name = first_names(n for n, count in Counter(listed).items() if count > 1)
+            dataset.notes.append(f'{path} lists images more than once, counted once here: {name}')
+        for name in dict.fromkeys(listed):
             stem, suffix = os.path.splitext(name)
             if stem in known and suffix.lower() in (*IMAGE_SUFFIXES, '.xml'):
                 suffixed.append(name)

@@ -159,12 +159,12 @@ def _class_names(root: Path, names: Any) -> tuple[str, ...]:
     if isinstance(names, dict):
         try:
             by_index = {int(index): name for index, name in names.items()}
-        except (TypeError, ValueError):
+            names = [by_index[i] for i in range(len(names))]
+        except (TypeError, ValueError, KeyError):
             raise UserError(
                 f'`names` in the YAML file of {root} has the keys {", ".join(map(str, names))}; '
                 f'expected 0, 1, …'
             ) from None
-        names = [by_index.get(i, f'class_{i}') for i in range(max(by_index, default=-1) + 1)]
     return tuple(map(str, names)) if isinstance(names, list) else ()
 
 

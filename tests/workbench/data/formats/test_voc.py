@@ -135,6 +135,14 @@ def test_lists_of_names_with_a_suffix(tmp_path):
     assert {split: count[0] for split, count in done.counts.items()} == dict(train=3, val=2)
 
 
+def test_lists_with_an_image_twice(tmp_path):
+    write_voc(tmp_path)
+    (tmp_path / 'ImageSets/Main/train.txt').write_text('a\nb\na\n')
+    report = check_folder(tmp_path)
+    assert 'train.txt lists images more than once, counted once here: a' in texts(report, 'warning')
+    assert report.stats['train'].images == 2
+
+
 def datumaro_xml(boxes):
     """Return the XML that Datumaro 1.13 writes by default, and CVAT with it: edges from 0."""
     text = ''.join(

@@ -51,6 +51,8 @@ def test_lists_of_folders_in_yolo(tmp_path):
         ('train: [images/train, no/where]\nval: images/val\nnames: [a, b]', 'train: no/where'),
         ('train: images/train\nval: gone\nnames: [a, b]', 'val: gone'),
         ('train: images/train\nval: images/val\nnames: {a: 0, b: 1}', 'the keys a, b; expected 0'),
+        # Ultralytics refuses them too; a class that nobody named would be trained.
+        ('train: images/train\nval: images/val\nnames: {0: a, 2: b}', 'the keys 0, 2; expected 0'),
         ('names: [a, b', 'is not valid YAML'),
     ],
 )

@@ -40,10 +40,12 @@ def collect(
     """
     images: dict[str, list[AnnotatedImage]] = {}
     taken: set[str] = set()
-    for split, labelled in dataset.splits.items():
-        if not one_folder:
+    has_splits = any(map(split_in, dataset.splits))
+    for name, labelled in dataset.splits.items():
+        split = name if has_splits else 'train'
+        if has_splits and not one_folder:
             taken = set()
-        images[split] = []
+        images.setdefault(split, [])
         for item in labelled:
             image = read_annotated_image(item, dataset.format, findings)
             if image is not None:
@@ -57,8 +59,6 @@ def collect(
         findings.notes.append(
             f'{len(names)} image(s) without annotations are skipped: {first_names(names)}'
         )
-    if len(images) == 1 and not any(map(split_in, images)):
-        return {'train': next(iter(images.values()))}
     return images
 
 

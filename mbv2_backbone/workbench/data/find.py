@@ -7,26 +7,29 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ...common.messages import UserError
-from .formats.by_image import folders_with, read_by_image
+from ...common.messages import UserError, first_names
+from .formats.by_image import pairs_with, read_by_image
 from .formats.coco import coco_files, read_coco
 from .formats.labelme import read_labelme
 from .formats.mask_folders import add_masks, mask_folders, name_values, read_masks
-from .formats.voc import read_voc_folders, voc_folders
-from .formats.yolo import read_yolo, yolo_files
+from .formats.voc import read_voc_pairs, voc_pairs
+from .formats.yolo import read_yolo
+from .formats.yolo_files import yolo_files
+from .layouts import LAYOUTS, nothing_found
 from .made_split import note_outdated
-from .names import split_by_name, split_folders
+from .names import split_by_name
 from .records import Dataset
+from .tree import Tree
 
-# For each format: what finds it, in a folder and its split folders, and what reads what was
-# found; the first format found is used.
-_Look = Callable[[Path, dict[str, Path]], Any]
-_READERS: dict[str, tuple[_Look, Callable[[Path, Any], Dataset]]] = {
-    'coco': (lambda root, _: coco_files(root), read_coco),
-    'voc': (voc_folders, read_voc_folders),
+# For each format: what finds it in the folders of a dataset, and what reads what was found; the
+# first format found is used.
+_Look = Callable[[Tree], Any]
+_READERS: dict[str, tuple[_Look, Callable[[Tree, Any], Dataset]]] = {
+    'coco': (coco_files, read_coco),
+    'voc': (voc_pairs, read_voc_pairs),
     'yolo': (yolo_files, read_yolo),
     'labelme': (
-        partial(folders_with, '*.json'),
+        partial(pairs_with, suffix='.json', mark=b'"shapes"'),
         partial(read_by_image, 'labelme', '.json', read_labelme),
     ),
     'masks': (mask_folders, read_masks),
@@ -62,27 +65,64 @@ def find_dataset(
         raise UserError(f'no folder at {folder}; give one with images and annotations')
     if format_name not in (None, *FORMATS):
         raise UserError(f'unknown format {format_name!r}; there are {", ".join(FORMATS)}')
-    splits = split_folders(root)
-    files = {name: look(root, splits) for name, (look, _) in _READERS.items()}
-    found = tuple(name for name in _READERS if files[name])
-    if not found or format_name not in (None, *found):
-        holds = (
-            f'it holds {", ".join(found)}' if found else 'docs/training.md describes the formats'
-        )
+    tree, files = _dataset_in(root)
+    found = tuple(files)
+    if format_name not in (None, *found):
         raise UserError(
-            f'{folder} holds no images with annotations in the format '
-            f'{format_name or ", ".join(FORMATS)}; {holds}'
+            f'{folder} holds no images with annotations in the format {format_name}; it holds '
+            f'{", ".join(found)}. The format is laid out so:\n{LAYOUTS[format_name]}'
         )
     preferred = ('masks', *FORMATS) if task == 'seg' else FORMATS
     format_name = format_name or next(name for name in preferred if name in found)
-    dataset = _READERS[format_name][1](root, files[format_name])
+    dataset = _READERS[format_name][1](tree, files[format_name])
     dataset.found = found
     if format_name != 'masks' and task != 'det':
-        add_masks(dataset)
+        add_masks(dataset, tree)
     if format_name == 'masks' != found[0] and 'background' not in dataset.mask_classes:
-        name_values(dataset, _READERS[found[0]][1](root, files[found[0]]).classes)
+        name_values(dataset, _READERS[found[0]][1](tree, files[found[0]]).classes)
+    if tree.root != root:
+        dataset.notes.append(f'the dataset is in {tree.root}')
+    _note_left_over(dataset, tree)
     _settle_splits(dataset, keep=keep_splits)
     return dataset
+
+
+def _dataset_in(root: Path) -> tuple[Tree, dict[str, Any]]:
+    """Find what is in each format in a folder, or in the only dataset in a folder inside it."""
+    tree = Tree(root)
+    files = {name: look(tree) for name, (look, _) in _READERS.items()}
+    files = {name: value for name, value in files.items() if value}
+    if files:
+        return tree, files
+    inside = []
+    for folder in tree.folders:
+        if len(folder.parts) == 1:
+            try:
+                inside.append(_dataset_in(folder.path))
+            except UserError:
+                continue
+    if not inside:
+        raise UserError(nothing_found(tree))
+    if len(inside) > 1:
+        several = ', '.join(f'{tree.root} ({", ".join(files)})' for tree, files in inside)
+        raise UserError(f'{root} holds several datasets: {several}; name one of these folders')
+    return inside[0]
+
+
+def _note_left_over(dataset: Dataset, tree: Tree) -> None:
+    """Note the folders of images from which no image was taken, in place."""
+    images = [*(item.path for item in dataset.images), *dataset.unlabelled]
+    used, names = set(images), {path.stem for path in images}
+    left = [
+        f'{len(folder.images)} in {folder.path}'
+        for folder in tree.folders
+        if folder.images
+        and not folder.is_of_masks
+        and used.isdisjoint(folder.images.values())
+        and names.isdisjoint(folder.images)
+    ]
+    if left:
+        dataset.notes.append(f'images without annotations that were found: {first_names(left)}')
 
 
 def _settle_splits(dataset: Dataset, *, keep: bool) -> None:

@@ -52,7 +52,7 @@ def _part_of_coco(dataset: Dataset, items: Sequence[Labelled]) -> dict[str, Any]
 def note_outdated(dataset: Dataset) -> None:
     """Note if the split written earlier no longer matches the dataset, in place."""
     folder = dataset.root / MADE_SPLIT
-    if dataset.format not in ('coco', 'voc', 'masks') or not folder.is_dir():
+    if dataset.format not in ('coco', 'voc', 'masks') or dataset.foreign or not folder.is_dir():
         return
     files = made_files(dataset)
     if all(path.is_file() and path.read_bytes() == text for path, text in files.values()):

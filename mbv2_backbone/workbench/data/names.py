@@ -8,7 +8,7 @@ import os
 import re
 import zlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ from ...common.messages import UserError, first_names
 from .records import Dataset, Labelled
 
 MADE_SPLIT = 'split_by_name'  # folder of the splits that new_config makes
-CLASS_FILES = ('classes.txt', 'labelmap.txt')
+# Ours, CVAT's masks, Darknet's, Roboflow's for Darknet, LabelMe's.
+CLASS_FILES = ('classes.txt', 'labelmap.txt', 'obj.names', '_darknet.labels', 'class_names.txt')
 ClassNames = tuple[tuple[str, ...], tuple[tuple[int, int, int], ...]]
 
 _SPLIT_NAMES = {
@@ -27,7 +28,9 @@ _SPLIT_NAMES = {
     'test': 'test', 'testing': 'test',
 }  # fmt: skip
 _SPLIT = re.compile(rf'(?<![a-z])({"|".join(_SPLIT_NAMES)})(?![a-z])', re.IGNORECASE)
+_SPLIT_FOLDER = re.compile(rf'({"|".join(_SPLIT_NAMES)})[-_]?\d*', re.IGNORECASE)
 _FLAG = re.compile(r'\s+(-1| 0| 1)$')  # VOC's class flag, padded to two characters
+_ANY_FLAG = re.compile(r'\s+-?[01]$')  # the same in lists of a class, not padded by VoTT
 _CLASS_LINE = re.compile(
     r'(?P<name>.*?\S)\s*'
     r'(?:[:\s]\s*(?P<rgb>\d+[,\s]+\d+[,\s]+\d+)(?:\s*:[^:]*:[^:]*)?|::[^:]*:[^:]*)?[:\s]*'
@@ -46,22 +49,23 @@ def split_in(name: str) -> str | None:
     return _SPLIT_NAMES[match[1].lower()] if match else None
 
 
-def split_folders(folder: Path) -> dict[str, Path]:
-    """Return the subfolders that are named like splits, by split."""
-    if not folder.is_dir():
-        return {}
-    return {
-        _SPLIT_NAMES[path.name.lower()]: path
-        for path in sorted(folder.iterdir())
-        if path.name.lower() in _SPLIT_NAMES and path.is_dir()
-    }
+def split_folder(name: str) -> str | None:
+    """Return the split of a folder that is named like one, or like one of a year.
+
+    Example:
+        >>> split_folder('Valid'), split_folder('train2017'), split_folder('train_images')
+        ('val', 'train', None)
+    """
+    match = _SPLIT_FOLDER.fullmatch(name)
+    return _SPLIT_NAMES[match[1].lower()] if match else None
 
 
 def images_in(folder: Path) -> dict[str, Path]:
     """Return the images directly in a folder, by name without suffix."""
     if not folder.is_dir():
         return {}
-    return {p.stem: p for p in sorted(folder.iterdir()) if p.suffix.lower() in IMAGE_SUFFIXES}
+    paths = (path for path in sorted(folder.iterdir()) if path.name[0] != '.')
+    return {path.stem: path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES}
 
 
 def images_below(folder: Path) -> dict[str, Path]:
@@ -99,13 +103,13 @@ def read_lists(
     Returns:
         The files and the names in them, each once, by split.
     """
+    files = sorted((dataset.root / 'ImageSets' / folder).glob('*.txt'))
     lists = {
-        _SPLIT_NAMES[path.stem.lower()]: path
-        for path in sorted((dataset.root / 'ImageSets' / folder).glob('*.txt'))
-        if path.stem.lower() in _SPLIT_NAMES
+        _SPLIT_NAMES[path.stem.lower()]: path for path in files if path.stem.lower() in _SPLIT_NAMES
     }
     dataset.problems += byte_order_problems(lists.values())
-    names, known = {}, set(annotated)
+    known = set(annotated)
+    names = {} if lists else _names_in_class_lists(dataset, files, known)
     for split, path in lists.items():
         names[split], suffixed = [], []
         listed = read_names(path)
@@ -126,6 +130,22 @@ def read_lists(
     if names:
         dataset.note_unlisted(known, chain.from_iterable(names.values()))
     return lists, names
+
+
+def _names_in_class_lists(
+    dataset: Dataset, files: Iterable[Path], known: Collection[str]
+) -> dict[str, list[str]]:
+    """Read lists of each class, `cat_train.txt`; VoTT writes only these, of names of files."""
+    names: dict[str, dict[str, None]] = {}
+    for path in files:
+        split = _SPLIT_NAMES.get(path.stem.lower().rpartition('_')[2])
+        for line in read_names(path) if split else ():
+            name = _ANY_FLAG.sub('', line)
+            stem = os.path.splitext(name)[0]
+            names.setdefault(split, {})[stem if stem in known else name] = None
+    if names:
+        dataset.foreign = 'has a list for each class, but none of all images of a split'
+    return {split: list(listed) for split, listed in names.items()}
 
 
 def names_in(text: str) -> list[str]:

@@ -197,6 +197,8 @@ class Dataset:
         notes: What is worth knowing.
         counts_from: The number of the first pixel in VOC's files.
         assumed: What the files do not tell.
+        foreign: Why no dataset class of the toolboxes reads the files as they are, after the name
+            of the folder; empty if one may.
     """
 
     root: Path
@@ -213,6 +215,7 @@ class Dataset:
     notes: list[str] = field(default_factory=list)
     counts_from: int = 1
     assumed: list[str] = field(default_factory=list)
+    foreign: str = ''
 
     @property
     def images(self) -> list[Labelled]:

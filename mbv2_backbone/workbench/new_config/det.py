@@ -12,7 +12,7 @@ from .code import Name
 from .fitting import Priors, Schedule
 from .initial_weights import InitialWeights
 from .parts import HEAD, NECK, NORM, TAPS, epoch_schedule
-from .paths import held_out_settings
+from .paths import held_out_settings, one_suffix
 
 _NECK_CHANNELS = 128
 _MIN_NECK_CHANNELS = 48
@@ -166,13 +166,14 @@ def _add_masks(settings: dict[str, Any], dataset: Dataset) -> None:
         UserError: If a mask is not where mmdet looks for it.
     """
     val, test = dataset.held_out
+    suffix = one_suffix((item.mask for item in dataset.images if item.mask), 'masks')
     for loader, split in (('train', 'train'), ('val', val), ('test', test)):
         dataloader = settings[f'{loader}_dataloader']
         if isinstance(dataloader, Name):
             continue
         source = dataset.sources[split]
         for item in dataset.splits[split]:
-            name = item.path.relative_to(source.images).with_suffix('.png')
+            name = item.path.relative_to(source.images).with_suffix(suffix)
             if source.masks is None or item.mask != source.masks / name:
                 raise UserError(
                     f'{item.path} has no mask of its name in {source.masks or dataset.root}; a '
@@ -180,7 +181,7 @@ def _add_masks(settings: dict[str, Any], dataset: Dataset) -> None:
                 )
         files = dataloader['dataset'].get('dataset', dataloader['dataset'])
         files['data_prefix']['seg'] = dataset.below(source.masks, is_folder=True)
-    settings['images']['seg_map_suffix'] = '.png'
+    settings['images']['seg_map_suffix'] = suffix
 
 
 def _evaluators(dataset: Dataset, others: Sequence[dict]) -> dict[str, Any]:

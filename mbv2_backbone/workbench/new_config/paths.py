@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from ...common.messages import UserError
 from ..data.made_split import made_files
-from ..data.records import Dataset, Labelled, Source
+from ..data.records import Dataset, Source
 from .code import Name
 
 
@@ -33,6 +33,11 @@ def check_fits(dataset: Dataset, task: str) -> None:
         raise UserError(
             f'a segmentor reads images and masks, not {dataset.format} format; leave '
             f'--layout out, or set it to masks'
+        )
+    if task == 'seg' and dataset.foreign:
+        raise UserError(
+            f'{dataset.root} {dataset.foreign}, but mmseg reads one folder or list for each split; '
+            f'put its images into one folder and its masks into another'
         )
     if task == 'both':
         _check_joint_masks(dataset)
@@ -59,15 +64,18 @@ def _check_joint_masks(dataset: Dataset) -> None:
 def _check_readable(dataset: Dataset) -> None:
     """Reject a folder that none of our dataset classes reads, with the command to convert it."""
     root = dataset.root
-    if dataset.format == 'coco':
+    if dataset.format == 'coco' and not dataset.foreign:
         return
-    is_plain_voc = dataset.format == 'voc' and (root / 'Annotations').is_dir()
+    is_plain_voc = dataset.format == 'voc' and not dataset.foreign
+    is_plain_voc &= all(source.images == root / 'JPEGImages' for source in dataset.sources.values())
     if is_plain_voc and all(item.path.suffix == '.jpg' for item in dataset.images):
         return
-    what = dataset.format if dataset.format != 'voc' else 'such a VOC'
+    what = (
+        f'is in {dataset.format} format' if dataset.format != 'voc' else 'is in such a VOC format'
+    )
     raise UserError(
-        f'{root} is in {what} format, which no dataset of the toolboxes reads. Convert it, then '
-        f'write the config for the new folder:\n'
+        f'{root} {dataset.foreign or what}, which no dataset of the toolboxes reads. Convert it, '
+        f'then write the config for the new folder:\n'
         f'  python tools/data.py convert {root} {root}_coco --to coco\n'
         f'  python tools/new_config.py --data {root}_coco ...'
     )
@@ -112,16 +120,16 @@ def held_out_settings(
     return {name: make(val), f'test_{kind}': Name(name) if test == val else make(test)}
 
 
-def one_suffix(items: Sequence[Labelled]) -> str:
-    """Return the suffix that all images have.
+def one_suffix(paths: Iterable[Path], kind: str = 'images') -> str:
+    """Return the suffix that all files of a kind have.
 
     Raises:
         UserError: If there are several.
     """
-    suffixes = sorted({item.path.suffix for item in items})
+    suffixes = sorted({path.suffix for path in paths})
     if len(suffixes) != 1:
         raise UserError(
-            f'the images end in {", ".join(suffixes)}; mmseg reads only one suffix; save all '
-            f'images with the same one'
+            f'the {kind} end in {", ".join(suffixes)}; mmseg reads only one suffix; save all '
+            f'{kind} with the same one'
         )
     return suffixes[0]

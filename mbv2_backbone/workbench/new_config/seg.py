@@ -108,7 +108,8 @@ def _loaders(dataset: Dataset, schedule: Schedule) -> dict[str, Any]:
     common = dict(
         type='BaseSegDataset',
         data_root=Name('data_root'),
-        img_suffix=one_suffix(dataset.images),
+        img_suffix=one_suffix(item.path for item in dataset.images),
+        **_mask_suffix(dataset),
         metainfo=dict(classes=Name('classes')),
     )
     if dataset.mask_palette:
@@ -134,6 +135,11 @@ def _loaders(dataset: Dataset, schedule: Schedule) -> dict[str, Any]:
         )
 
     return settings | held_out_settings(dataset.held_out, 'dataloader', held_out)
+
+
+def _mask_suffix(dataset: Dataset) -> dict[str, str]:
+    suffix = one_suffix((item.mask for item in dataset.images if item.mask), 'masks')
+    return {} if suffix == '.png' else {'seg_map_suffix': suffix}
 
 
 def _dataset(dataset: Dataset, split: str) -> dict[str, Any]:

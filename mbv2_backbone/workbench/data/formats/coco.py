@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import count
-from pathlib import Path
+from mmap import ACCESS_READ, mmap
+from operator import itemgetter
+from pathlib import Path, PureWindowsPath
 
 from ....annotations.boxes import (
     Object,
@@ -17,12 +21,20 @@ from ....annotations.boxes import (
     images_listed_twice,
 )
 from ....common.messages import UserError, first_names
-from ..names import MADE_SPLIT, byte_order_problems, images_in, read_json, split_in
+from ..names import byte_order_problems, images_in, read_json, split_in
 from ..outlines import area_of
 from ..records import Annotation, Dataset, Item, Labelled, Size, Source
+from ..tree import Tree
 from .writing import DIGITS, Splits, rounded, write_json
 
 _MAX_PROBED = 50  # images looked up to find the image folder of a COCO file
+_NO_BOXES = re.compile('captions|panoptic|stuff|keypoints|image_info|labels')
+# How a file names its images: as they are; on Windows, by Label Studio; in folders of elsewhere.
+_NAMES: tuple[Callable[[str], str], ...] = (
+    str,
+    lambda name: name.replace('\\', '/'),
+    lambda name: PureWindowsPath(name).name,
+)
 
 
 def write_coco(root: Path, classes: Sequence[str], splits: Splits) -> list[str]:
@@ -59,25 +71,41 @@ def _coco_fields(item: Item) -> dict:
     }
 
 
-def coco_files(root: Path) -> list[Path]:
-    """Return COCO's annotation files; LabelMe's JSON files are next to images of the same name."""
-    files = sorted(root.glob('annotations/*.json'))
-    boxes = [path for path in files if path.stem.startswith('instances')]
-    if files:
-        return boxes or files
-    inside = (path for path in root.iterdir() if path.is_dir() and path.name != MADE_SPLIT)
-    folders = [root, *sorted(inside)]
-    for folder in folders:
-        paths = sorted(folder.glob('*.json'))
-        stems = images_in(folder) if paths else {}
-        files += [p for p in paths if p.stem not in stems and b'"images"' in p.read_bytes()]
-    return files
+def coco_files(tree: Tree) -> list[Path]:
+    """Return COCO's annotation files: those in `annotations`, else those anywhere.
+
+    A JSON file with the name of an image is not one: LabelMe's and Supervisely's are named so.
+    """
+    for folders in ([tree.folder('annotations')], tree.folders):
+        paths = [path for folder in folders for path in folder.named('.json').values()]
+        files = [path for path in paths if not _is_of_an_image(path, tree) and _lists_images(path)]
+        boxes = [path for path in files if 'instances' in path.stem]
+        if files:  # beside `instances`, COCO has captions and the like
+            return [path for path in files if not (boxes and _NO_BOXES.search(path.stem))]
+    return []
 
 
-def read_coco(root: Path, files: Sequence[Path]) -> Dataset:
-    """Read a dataset in COCO's format: one JSON file per split, or one for all images."""
-    dataset = Dataset(root, 'coco', problems=byte_order_problems(files))
-    split_of = _split_names(root, files)
+def _is_of_an_image(path: Path, tree: Tree) -> bool:
+    return bool(tree.image_names.intersection((path.stem, Path(path.stem).stem)))
+
+
+def _lists_images(path: Path) -> bool:
+    """Search a file for COCO's key, without reading a large one whole."""
+    with path.open('rb') as file:
+        if not os.fstat(file.fileno()).st_size:
+            return False
+        with mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+            return content.find(b'"images"') >= 0
+
+
+def read_coco(tree: Tree, files: Sequence[Path]) -> Dataset:
+    """Read a dataset in COCO's format: one JSON file per split, or one for all images.
+
+    Raises:
+        UserError: If a file is not valid, or files of several folders have other categories.
+    """
+    dataset = Dataset(tree.root, 'coco', problems=byte_order_problems(files))
+    split_of = _split_names(tree.root, files)
     for path in files:
         data = read_json(path)
         try:
@@ -93,9 +121,14 @@ def read_coco(root: Path, files: Sequence[Path]) -> Dataset:
             )
         split = split_of[path]
         _merge_doubles(data, path, dataset)
-        folder = _image_folder(root, path, data['images'])
+        folder, clean = _image_folder(tree, path, split, data['images'])
+        if clean is not _NAMES[0]:
+            dataset.foreign = f'names images otherwise than their files in {path}'
+            data['images'] = [i | {'file_name': clean(i['file_name'])} for i in data['images']]
         dataset.sources[split] = Source(folder, path)
         dataset.splits[split] = _coco_items(data, folder, path, dataset)
+    if len(files) > 1 and not any(map(split_in, dataset.splits)):
+        dataset.foreign = 'has several COCO files, none of which is named after a split'
     listed = {item.path for item in dataset.images}
     for folder in {source.images for source in dataset.sources.values()}:
         dataset.unlabelled += [p for p in images_in(folder).values() if p not in listed]
@@ -106,7 +139,7 @@ def _split_names(root: Path, files: Sequence[Path]) -> dict[Path, str]:
     """Return the split of each file; of several for one split, the shortest name has it."""
     splits: dict[Path, str] = {}
     for path in sorted(files, key=lambda path: len(path.stem)):
-        split = split_in(path.stem) or split_in(path.parent.name) or path.stem
+        split = _split_of(path, root)
         if split in splits.values():
             split = '_'.join(path.relative_to(root).with_suffix('').parts)
         splits[path] = split
@@ -134,16 +167,39 @@ def _merge_doubles(data: dict, path: Path, dataset: Dataset) -> None:
     data['annotations'] = list(once.values())
 
 
-def _image_folder(root: Path, path: Path, images: Sequence[dict]) -> Path:
-    """Return the folder with most of the images of a COCO file."""
-    folders = [path.parent, root]
-    for parent in (root, root / 'images'):
-        folders += [p for p in sorted(parent.glob('*')) if p.is_dir()]
-    split = split_in(path.stem) or split_in(path.parent.name)
-    # If several folders have images of the same names, the one named after the split comes first.
-    folders.sort(key=lambda folder: split_in(folder.name) != split)
+def _split_of(path: Path, root: Path) -> str:
+    parts = path.relative_to(root).with_suffix('').parts
+    return next(filter(None, map(split_in, reversed(parts))), path.stem)
+
+
+def _image_folder(
+    tree: Tree, path: Path, split: str, images: Sequence[dict]
+) -> tuple[Path, Callable[[str], str]]:
+    """Return the folder with most of the images of a COCO file, and what makes their names."""
+    folders = {path.parent: None, tree.root: None}
+    for folder in tree.folders:
+        if folder.images:
+            parents = [p for p in folder.path.parents if tree.root in p.parents]
+            folders |= dict.fromkeys([folder.path, *parents])
+
+    # If several folders have images of the same names, the one named after the split comes
+    # first, then the one nearest to the file.
+    def rank(folder: Path) -> tuple[bool, int]:
+        return split_in(folder.name) != split, -len(os.path.commonpath([folder, path]))
+
+    ranked = sorted(folders, key=rank)
     names = [image['file_name'] for image in images[:_MAX_PROBED]]
-    return max(folders, key=lambda folder: sum((folder / name).is_file() for name in names))
+    counts = (
+        (sum((folder / clean(name)).is_file() for name in names), folder, clean)
+        for clean in _NAMES
+        for folder in ranked
+    )
+    best = 0, ranked[0], _NAMES[0]
+    for found in counts:
+        best = max(best, found, key=itemgetter(0))
+        if best[0] == len(names):
+            break
+    return best[1:]
 
 
 def _coco_items(data: dict, folder: Path, path: Path, dataset: Dataset) -> list[Labelled]:

@@ -2,82 +2,88 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
-from ..names import images_in, read_classes, read_lists, split_folders
+from ..names import read_classes, read_lists
 from ..records import Dataset, Labelled, Source
-from .by_image import Folders
+from ..tree import Folder, Tree, nearness
+from .by_image import Pair
 
-_IMAGES = ('JPEGImages', 'images', 'image', 'imgs', 'img')
-_MASKS = ('SegmentationClass', 'masks', 'mask', 'labels', 'annotations', 'labelmaps', 'gt')
-_ENDS = ('annot', '_masks', '_labels', '_annotations')  # CamVid has train and trainannot
-
-
-def mask_folders(root: Path, splits: Mapping[str, Path]) -> Folders:
-    """Return the image and mask folders: side by side, split inside those, or the reverse."""
-    groups = [
-        [(None, root / i, root / m) for i in _IMAGES for m in _MASKS],
-        [
-            (split, images, root / m / images.name)
-            for i in _IMAGES
-            for split, images in split_folders(root / i).items()
-            for m in _MASKS
-        ],
-        [(s, path / i, path / m) for s, path in splits.items() for i in _IMAGES for m in _MASKS],
-        [
-            (split, path, path.with_name(path.name + end))
-            for split, path in splits.items()
-            for end in _ENDS
-        ],
-    ]
-    for group in groups:
-        found = {}
-        for split, images, masks in group:
-            if split not in found and not _masks_in(masks).keys().isdisjoint(images_in(images)):
-                found[split] = (split, images, masks)
-        if found:
-            return list(found.values())
-    return []
+_MASKS = ('segmentationclass', 'segmentationclasspng', 'masks', 'mask', 'labels', 'annotations')
+_MASKS += ('labelmaps', 'gt', 'ann_dir', 'groundtruth', 'ground_truth', 'label', 'annotation')
+_ENDS = ('annot', '_masks', '_mask', '_labels', '_label', '_annotations')  # trainannot of CamVid
+_SUFFIXES = ('.png', '.bmp', '.tif', '.tiff')
 
 
-def _masks_in(folder: Path) -> dict[str, Path]:
-    return {stem: path for stem, path in images_in(folder).items() if path.suffix == '.png'}
+def mask_folders(tree: Tree) -> list[Pair]:
+    """Return the folders of images and of masks, which have the names of the images.
+
+    They are side by side, split inside those, or the reverse.
+    """
+    by_images: dict[Path, Pair] = {}
+    for folder in sorted(tree.folders, key=_rank):
+        masks = _masks_in(folder)
+        if not masks or not folder.is_of_root or _rank(folder) == len(_MASKS) + 1:
+            continue
+        near = [
+            f for f in tree.near(folder) if not (f.is_of_masks or masks.keys().isdisjoint(f.images))
+        ]
+        if near:
+            pair = Pair(max(near, key=partial(nearness, folder)), folder)
+            by_images.setdefault(pair.images.path, pair)
+    return list(by_images.values())
 
 
-def read_masks(root: Path, folders: Folders) -> Dataset:
+def _rank(folder: Folder) -> int:
+    """Order folders of masks by their names; the highest is that of other folders."""
+    names = [part.lower() for part in folder.parts]
+    known = [_MASKS.index(name) for name in names if name in _MASKS]
+    ends = [len(_MASKS) for name in names if name.endswith(_ENDS)]
+    return min(known + ends, default=len(_MASKS) + 1)
+
+
+def _masks_in(folder: Folder) -> dict[str, Path]:
+    return {s: path for s, path in folder.images.items() if path.suffix.lower() in _SUFFIXES}
+
+
+def read_masks(tree: Tree, pairs: list[Pair]) -> Dataset:
     """Read a dataset of images and masks; `classes.txt` names the mask values."""
-    dataset = Dataset(root, 'masks')
-    dataset.mask_classes, dataset.mask_palette = read_classes(root)
-    for split, images, masks in folders:
-        by_stem, mask_by_stem = images_in(images), _masks_in(masks)
+    dataset = Dataset(tree.root, 'masks')
+    dataset.mask_classes, dataset.mask_palette = read_classes(tree.root)
+    for pair in pairs:
+        split, images, masks = pair.split, pair.images.path, pair.annotations.path
+        by_stem, mask_by_stem = pair.images.images, _masks_in(pair.annotations)
         masked = [stem for stem in by_stem if stem in mask_by_stem]
-        lists, members = ({}, {}) if split else read_lists(dataset, 'Segmentation', masked)
+        has_lists = split is None and len(pairs) == 1
+        lists, members = read_lists(dataset, 'Segmentation', masked) if has_lists else ({}, {})
         if split is None and not members:
             members = {'all': masked}
             dataset.unlabelled += [p for s, p in by_stem.items() if s not in mask_by_stem]
         for name, stems in (members or {split: list(by_stem)}).items():
+            if name in dataset.sources:
+                dataset.foreign = f'has the {name} images in several folders'
             dataset.sources[name] = Source(images, lists.get(name), masks)
             is_unlabelled = name == 'test' and mask_by_stem.keys().isdisjoint(stems)
-            dataset.splits[name] = [
+            dataset.splits.setdefault(name, []).extend(
                 Labelled(
                     by_stem.get(stem, images / f'{stem}.jpg'),
-                    mask=None if is_unlabelled else masks / f'{stem}.png',
+                    mask=None if is_unlabelled else mask_by_stem.get(stem, masks / f'{stem}.png'),
                 )
                 for stem in stems
-            ]
+            )
         alone = sorted(mask_by_stem.keys() - by_stem.keys())
         if alone:
             dataset.notes.append(f'{len(alone)} mask(s) without an image, such as {alone[0]}.png')
     return dataset
 
 
-def add_masks(dataset: Dataset) -> None:
+def add_masks(dataset: Dataset, tree: Tree) -> None:
     """Add the masks in the same folder to the images of a dataset with boxes, in place."""
     masks = {
-        (images, stem): path
-        for _, images, folder in mask_folders(dataset.root, split_folders(dataset.root))
-        for stem, path in _masks_in(folder).items()
+        (pair.images.path, stem): path
+        for pair in mask_folders(tree)
+        for stem, path in _masks_in(pair.annotations).items()
     }
     if not masks:
         return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
@@ -10,7 +10,8 @@ from xml.etree import ElementTree
 from ....annotations.boxes import as_box, begins_at_zero, read_voc
 from ....common.messages import UserError
 from ..records import AnnotatedImage, Annotation, Dataset
-from .by_image import Contents, Folders, folders_with, read_by_image
+from ..tree import Tree
+from .by_image import Contents, Pair, pairs_with, read_by_image
 from .writing import Splits, images_of, write_classes
 
 
@@ -83,16 +84,17 @@ def _add(parent: ElementTree.Element, **fields: object) -> None:
         ElementTree.SubElement(parent, name).text = str(value)
 
 
-def voc_folders(root: Path, splits: Mapping[str, Path]) -> Folders:
-    """Return the image and XML folders of a dataset in VOC's format."""
-    if any((root / 'Annotations').glob('*.xml')):
-        return [(None, root / 'JPEGImages', root / 'Annotations')]
-    return folders_with('*.xml', root, splits)
+def voc_pairs(tree: Tree) -> list[Pair]:
+    """Return the folders of images and of XML files of a dataset in VOC's format."""
+    pairs = pairs_with(tree, '.xml', b'<annotation')
+    if not pairs and any((tree.root / 'Annotations').glob('*.xml')):  # the images are missing
+        return [Pair(*(tree.folder(name) for name in ('JPEGImages', 'Annotations')))]
+    return pairs
 
 
-def read_voc_folders(root: Path, folders: Folders) -> Dataset:
+def read_voc_pairs(tree: Tree, pairs: list[Pair]) -> Dataset:
     """Read a dataset in VOC's format, and find out whether its corners count from 0 or 1."""
-    return read_by_image('voc', '.xml', read_voc_file, root, folders, settle=_settle_first_pixel)
+    return read_by_image('voc', '.xml', read_voc_file, tree, pairs, settle=_settle_first_pixel)
 
 
 def _settle_first_pixel(dataset: Dataset, contents: Contents) -> None:

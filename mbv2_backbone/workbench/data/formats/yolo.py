@@ -2,114 +2,33 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ....annotations.boxes import Object, UnknownClass
 from ....common.messages import UserError
-from ...configs.read import SPLITS
-from ..names import CLASS_FILES, images_below, read_classes, read_text, split_folders
+from ..names import CLASS_FILES, images_below, images_in, read_classes, read_text
 from ..outlines import join_parts
 from ..records import Annotation, Dataset, Item, Labelled, Size, Source
+from ..tree import Tree
 from .writing import Splits, images_of, moved_boxes
+from .yolo_files import YoloFiles, begins_with_row, label_file, resolve
 
-_NAMES = re.compile(rb'^names\s*:', re.MULTILINE)
-_NULL = ('', '~', 'null', 'Null', 'NULL')
 _SCORES = 'a sixth column, from 0 to 1, is taken for a score and left out'
 
 
-@dataclass(frozen=True)
-class YoloFiles:
-    """The contents of a folder in YOLO's format.
-
-    Attributes:
-        names: Class names, as in `data.yaml`.
-        places: For each split, folders of images or lists of them.
-        missing: What `data.yaml` names as a split but does not exist.
-    """
-
-    names: Any
-    places: dict[str, list[Path]]
-    missing: dict[str, list[str]]
-
-
-def yolo_files(root: Path, splits: Mapping[str, Path]) -> YoloFiles | None:
-    """Return where the images of each split are; `None` if nothing is in YOLO's format."""
-    config = _read_yaml(root)
-    base = str(config.get('path') or '.')
-    places: dict[str, list[Path]] = {}
-    missing: dict[str, list[str]] = {}
-    for split in SPLITS:
-        for name in _as_list(config.get(split)):
-            path = _resolve(root, base, name)
-            if path:
-                places.setdefault(split, []).append(path)
-            else:
-                missing.setdefault(split, []).append(name)
-    if not places and not missing:
-        places = {
-            split: [path]
-            for split, path in _folders(root, splits).items()
-            if any(_label_file(image).is_file() for image in images_below(path).values())
-        }
-    return YoloFiles(config.get('names'), places, missing) if places or missing else None
-
-
-def _folders(root: Path, splits: Mapping[str, Path]) -> dict[str, Path]:
-    """Return the folders that may have the images if no YAML file names them."""
-    folders = split_folders(root / 'images')
-    if not folders:
-        folders = {split: path / 'images' for split, path in splits.items()}
-    return folders or {'all': root / 'images'}
-
-
-def _read_yaml(root: Path) -> dict[str, Any]:
-    """Read `data.yaml`, or any YAML file that names classes; `yes`, `no` and `1e3` stay text."""
-    import yaml
-
-    for path in sorted([*root.glob('*.yaml'), *root.glob('*.yml')]):
-        if path.stem != 'data' and not _NAMES.search(path.read_bytes()):
-            continue
-        try:
-            data = yaml.load(read_text(path), Loader=yaml.BaseLoader)
-        except yaml.YAMLError as error:
-            raise UserError(f'{path} is not valid YAML: {error}') from error
-        if isinstance(data, dict) and 'names' in data:
-            return data
-    return {}
-
-
-def _as_list(value: Any) -> list[str]:
-    values = value if isinstance(value, list) else [value]
-    return [str(value) for value in values if value is not None and value not in _NULL]
-
-
-def _resolve(root: Path, base: str, name: str) -> Path | None:
-    """Find a split named in a YAML file; Roboflow writes `../train/images` for its own folder."""
-    paths = [root / base / name, root / name, root / name.removeprefix('../'), Path(name)]
-    return next((path for path in paths if path.exists()), None)
-
-
-def _label_file(image: Path) -> Path:
-    """Return the label file of an image: `images` becomes `labels` in the path."""
-    parts = list(image.with_suffix('.txt').parts)
-    if 'images' in parts[:-1]:
-        last = len(parts) - 2 - parts[-2::-1].index('images')
-        parts[last] = 'labels'
-    return Path(*parts)
-
-
-def read_yolo(root: Path, files: YoloFiles) -> Dataset:
+def read_yolo(tree: Tree, files: YoloFiles) -> Dataset:
     """Read a dataset in YOLO's format; an image without a label file has no objects.
 
     Raises:
         UserError: If `data.yaml` names files that are missing, or its names are not valid.
     """
-    classes = _class_names(root, files.names) or read_classes(root)[0]
+    root = tree.root
+    places = [root, *files.labels.values()]
+    given = next(filter(any, map(read_classes, places)), ((), ()))[0]
+    classes = _class_names(root, files.names) or given
     dataset = Dataset(root, 'yolo', classes)
     _judge_missing(dataset, files.missing)
     for split, places in files.places.items():
@@ -118,10 +37,10 @@ def read_yolo(root: Path, files: YoloFiles) -> Dataset:
         dataset.sources[split] = Source(
             places[0] if is_folder else root, lists[0] if lists else None
         )
-        images = [path for place in places for path in _images_of(root, place)]
-        labels = {path: _label_file(path) for path in images}
+        images = dict.fromkeys(path for place in places for path in _images_of(root, place))
+        labels = {path: label_file(path, files.labels) for path in images}
         dataset.unlabelled += [path for path in labels if not labels[path].is_file()]
-        alone = _labels_alone(places, labels.values())
+        alone = _labels_alone(places, files.labels, labels.values())
         if alone:
             dataset.notes.append(
                 f'{split}: {len(alone)} label file(s) without an image, such as {alone[0]}'
@@ -133,10 +52,14 @@ def read_yolo(root: Path, files: YoloFiles) -> Dataset:
     return dataset
 
 
-def _labels_alone(places: Sequence[Path], known: Iterable[Path]) -> list[Path]:
-    folders = {_label_file(place / 'x').parent for place in places if not place.is_file()}
-    files = {path for folder in folders for path in folder.rglob('*.txt')}
-    return sorted(path for path in files.difference(known) if path.name not in CLASS_FILES)
+def _labels_alone(
+    places: Iterable[Path], folders: Mapping[Path, Path], known: Iterable[Path]
+) -> list[Path]:
+    """Return the files of labels without an image; beside images, other texts may lie, too."""
+    labels = {label_file(place / 'x', folders).parent for place in places if not place.is_file()}
+    files = {path for folder in labels for path in folder.rglob('*.txt')}
+    alone = (path for path in files.difference(known) if path.name not in CLASS_FILES)
+    return sorted(filter(begins_with_row, alone))
 
 
 def _judge_missing(dataset: Dataset, missing: Mapping[str, Sequence[str]]) -> None:
@@ -149,10 +72,12 @@ def _judge_missing(dataset: Dataset, missing: Mapping[str, Sequence[str]]) -> No
 
 
 def _images_of(root: Path, place: Path) -> list[Path]:
+    if place == root:  # the folders inside are places of their own
+        return list(images_in(place).values())
     if not place.is_file():
         return list(images_below(place).values())
     lines = [line.strip() for line in read_text(place).splitlines()]
-    return [root / line for line in lines if line]
+    return [resolve(root, '.', line) or root / line for line in lines if line]
 
 
 def _class_names(root: Path, names: Any) -> tuple[str, ...]:

@@ -91,7 +91,7 @@ def read_by_image(
     if unused:
         dataset.notes.append(
             f'{len(unused)} annotation file(s) are not used, as their images have others: '
-            f'{first_names(unused)}'
+            f'{first_names(map(str, unused))}'
         )
     dataset.sources = {split: Source(_common(paths)) for split, paths in folders.items()}
     if dataset.splits.keys() == {'all'}:

@@ -49,13 +49,13 @@ def yolo_rows(name):
     )
 
 
-def _xml(name):
+def voc_of(name):
     """Return VOC's XML: it counts from 1, and the last pixel is inside."""
     objects = [(label, (x1 + 1, y1 + 1, x2, y2)) for label, x1, y1, x2, y2 in truth(name)]
     return voc_xml(SIZE_WH, objects)
 
 
-def _labelme(name):
+def labelme_json(name):
     shapes = [
         dict(label=label, points=[[x1, y1], [x2, y2]], shape_type='rectangle')
         for label, x1, y1, x2, y2 in truth(name)
@@ -82,7 +82,7 @@ def coco(names, *, file_name='{}.jpg', first=1, extra=()):
     return json.dumps(dict(images=images, annotations=annotations, categories=categories))
 
 
-def _mask(path, name, colours=((0, 0, 0), (250, 50, 83), (50, 250, 83)), *, indexed=True):
+def mask(path, name, colours=((0, 0, 0), (250, 50, 83), (50, 250, 83)), *, indexed=True):
     labels = np.zeros(SIZE_WH[::-1], np.uint8)
     for label, x1, y1, x2, y2 in truth(name):
         labels[y1:y2, x1:x2] = CLASSES.index(label) + 1
@@ -98,7 +98,7 @@ def _each(image, label, text, splits=NAMES):
             for name in names:
                 draw(name, root / image.format(s=split, n=name))
                 place = root / label.format(s=split, n=name)
-                _mask(place, name) if text is None else _write(place, text(name))
+                mask(place, name) if text is None else _write(place, text(name))
         if text is yolo_rows:
             _write(root / 'classes.txt', 'ball\ncube\n')
 
@@ -126,7 +126,7 @@ def _cvat_labelmap(root):
 
 
 def cvat_voc(root):
-    _each('JPEGImages/{n}.jpg', 'Annotations/{n}.xml', _xml)(root)
+    _each('JPEGImages/{n}.jpg', 'Annotations/{n}.xml', voc_of)(root)
     _write(root / 'ImageSets/Main/default.txt', '\n'.join(ALL))
     _cvat_labelmap(root)
 
@@ -135,15 +135,15 @@ def cvat_masks(root):
     """Write CVAT's Segmentation mask 1.1; the masks hold colours."""
     for name in ALL:
         draw(name, root / f'JPEGImages/{name}.jpg')
-        _mask(root / f'SegmentationClass/{name}.png', name, indexed=False)
-        _mask(root / f'SegmentationObject/{name}.png', name, indexed=False)
+        mask(root / f'SegmentationClass/{name}.png', name, indexed=False)
+        mask(root / f'SegmentationObject/{name}.png', name, indexed=False)
     _write(root / 'ImageSets/Segmentation/default.txt', '\n'.join(ALL))
     _cvat_labelmap(root)
 
 
 def vott(root):
     """Write VoTT 2's Pascal VOC (src/providers/export/pascalVOC.ts): lists of each class only."""
-    _each('JPEGImages/{n}.jpg', 'Annotations/{n}.xml', _xml)(root)
+    _each('JPEGImages/{n}.jpg', 'Annotations/{n}.xml', voc_of)(root)
     for label in CLASSES:
         for split, names in NAMES.items():
             _write(
@@ -192,7 +192,7 @@ def fiftyone(root):
 
 def in_a_folder(root):
     """Write a set as it lies after an archive with one folder in it was unpacked."""
-    _each('toys/JPEGImages/{n}.jpg', 'toys/Annotations/{n}.xml', _xml)(root)
+    _each('toys/JPEGImages/{n}.jpg', 'toys/Annotations/{n}.xml', voc_of)(root)
     for split, names in NAMES.items():
         _write(root / f'toys/ImageSets/Main/{split}.txt', '\n'.join(names))
 
@@ -200,19 +200,21 @@ def in_a_folder(root):
 # What is written, the format it is read as, and whether the folders or lists tell the splits.
 BOXES = {
     'labelimg yolo': (_each('{n}.jpg', '{n}.txt', yolo_rows), 'yolo', False),
-    'labelimg voc': (_each('{n}.jpg', '{n}.xml', _xml), 'voc', False),
-    'labelimg voc, saved elsewhere': (_each('images/{n}.jpg', 'xml/{n}.XML', _xml), 'voc', False),
-    'raccoon': (_each('images/{n}.jpg', 'annotations/{n}.xml', _xml), 'voc', False),
-    'kangaroo': (_each('images/{n}.jpg', 'annots/{n}.xml', _xml), 'voc', False),
-    'tensorflow': (_each('images/{s}/{n}.jpg', 'images/{s}/{n}.xml', _xml), 'voc', True),
-    'one annotations': (_each('images/{s}/{n}.jpg', 'annotations/{n}.xml', _xml), 'voc', True),
+    'labelimg voc': (_each('{n}.jpg', '{n}.xml', voc_of), 'voc', False),
+    'labelimg voc, saved elsewhere': (_each('images/{n}.jpg', 'xml/{n}.XML', voc_of), 'voc', False),
+    'raccoon': (_each('images/{n}.jpg', 'annotations/{n}.xml', voc_of), 'voc', False),
+    'kangaroo': (_each('images/{n}.jpg', 'annots/{n}.xml', voc_of), 'voc', False),
+    'tensorflow': (_each('images/{s}/{n}.jpg', 'images/{s}/{n}.xml', voc_of), 'voc', True),
+    'one annotations': (_each('images/{s}/{n}.jpg', 'annotations/{n}.xml', voc_of), 'voc', True),
     'yolov6': (_each('images/{s}2017/{n}.jpg', 'labels/{s}2017/{n}.txt', yolo_rows), 'yolo', True),
     'yolo, side by side': (_each('{s}/{n}.jpg', 'labels/{s}/{n}.txt', yolo_rows), 'yolo', True),
-    'labelme in images': (_each('images/{n}.jpg', 'images/{n}.json', _labelme), 'labelme', False),
-    'labelme elsewhere': (
-        _each('images/{n}.jpg', 'annotations/{n}.json', _labelme), 'labelme', False
+    'labelme in images': (
+        _each('images/{n}.jpg', 'images/{n}.json', labelme_json), 'labelme', False
     ),
-    'labelme in splits': (_each('{s}/{n}.jpg', '{s}/{n}.json', _labelme), 'labelme', True),
+    'labelme elsewhere': (
+        _each('images/{n}.jpg', 'annotations/{n}.json', labelme_json), 'labelme', False
+    ),
+    'labelme in splits': (_each('{s}/{n}.jpg', '{s}/{n}.json', labelme_json), 'labelme', True),
     'cvat yolo': (cvat_yolo, 'yolo', False),
     'cvat coco': (cvat_coco, 'coco', False),
     'cvat voc': (cvat_voc, 'voc', False),

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import os
+import struct
+from contextlib import suppress
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
+from typing import IO
 
 import cv2
 import numpy as np
 from PIL import Image
 
-IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
+IMAGE_SUFFIXES = (
+    '.jpg', '.jpeg', '.jfif', '.png', '.bmp', '.webp', '.avif', '.gif', '.tif', '.tiff'
+)  # fmt: skip
 EXIF_ORIENTATION = 0x0112
-AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION  # not rotated by EXIF data
 
+# OpenCV decodes these fastest; Pillow all others, in which OpenCV's versions differ, or which it
+# reads otherwise: transparent TIFF and GIF, and TIFF that always comes turned.
+_BY_OPENCV = ('JPEG', 'MPO', 'PNG', 'BMP', 'WEBP')
+_AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+_FLIPS = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}  # OpenCV's codes, after a transposition from 5 on
+_UNDO = {6: 8, 8: 6}  # the other orientations undo themselves
+_PNG_START = b'\x89PNG\r\n\x1a\n'
 _END_BYTES = 64
 _ENDS = {b'\xff\xd8': b'\xff\xd9', b'\x89PNG': b'IEND'}  # end marker by first bytes
 _KINDS = {
@@ -23,10 +35,11 @@ _KINDS = {
     'P': 'palette-coloured',
     'RGBA': 'transparent',
     'CMYK': 'CMYK',
-    'I': 'more than 8 bits deep',
+    'I': '32-bit',
     'I;16': '16-bit',
     'I;16B': '16-bit',
     'F': 'floating-point',
+    'LAB': 'in Lab colours',
 }
 ROUNDING = 1  # pixels by which a box may extend beyond its image without a warning
 
@@ -49,7 +62,7 @@ class ImageFacts:
 
     @property
     def seen_wh(self) -> tuple[int, int]:
-        """Width and height of the image as shown by viewers, OpenCV and `exif_transpose`."""
+        """Width and height of the image as shown by viewers and decoded by `decode_image`."""
         return self.stored_wh[::-1] if self.orientation >= 5 else self.stored_wh
 
 
@@ -61,7 +74,8 @@ def read_image_facts(path: str) -> ImageFacts:
         return ImageFacts(error='is empty')
     try:
         with Image.open(path) as image:
-            facts = ImageFacts(image.size, _orientation(image), _kind(image))
+            _refuse_numbers(image)
+            facts = ImageFacts(_stored_wh(image), read_orientation(image), _kind(image))
     except Exception as error:  # Pillow raises almost anything on damaged files
         return ImageFacts(error=f'cannot be read: {error}'.replace(f' {path!r}', ''))
     if not _has_end(path) and not can_be_decoded(path):
@@ -70,47 +84,123 @@ def read_image_facts(path: str) -> ImageFacts:
 
 
 def can_be_decoded(path: str) -> bool:
-    """Check whether OpenCV can decode an image from memory, as training does.
+    """Check whether an image can be decoded from memory, as training does.
 
     When OpenCV reads from a file, it fills the missing part of a JPEG with gray.
     """
-    return read_image(path, cv2.IMREAD_UNCHANGED) is not None
+    return read_image(path) is not None
 
 
-def read_image(path: str | os.PathLike[str], flags: int = cv2.IMREAD_COLOR) -> np.ndarray | None:
+def read_image(
+    path: str | os.PathLike[str], annotated_wh: tuple[int, int] | None = None
+) -> np.ndarray | None:
     """Read an image file and decode it with `decode_image`; `None` if it is missing or broken."""
     try:
-        return decode_image(Path(path).read_bytes(), flags)
-    except (OSError, cv2.error):
+        return decode_image(Path(path).read_bytes(), annotated_wh)
+    except (OSError, ValueError):
         return None
 
 
-def decode_image(data: bytes, flags: int = cv2.IMREAD_COLOR) -> np.ndarray | None:
-    """Decode the bytes of an image file.
+def decode_image(data: bytes, annotated_wh: tuple[int, int] | None = None) -> np.ndarray:
+    """Decode the bytes of an image file; all parts of this package see these pixels.
+
+    The image is turned by its EXIF data, in every format. As in browsers and OpenCV, an orientation
+    in XMP data does not count. Transparency is dropped, 16-bit values lose their lower 8 bits, and
+    of several images or pages the first is read.
 
     Args:
         data: The whole file.
-        flags: OpenCV's flags. By default the image is rotated by its EXIF data; with `AS_STORED`
-            it is not.
+        annotated_wh: The width and height that annotations are for. If only the pixels as they
+            are stored have that size, they are not turned.
 
     Returns:
-        `(H, W, 3)` uint8 BGR, unless the flags ask for another format; `None` if OpenCV cannot.
+        `(H, W, 3)` uint8 BGR.
+
+    Raises:
+        ValueError: The data cannot be decoded.
     """
+    try:
+        with Image.open(BytesIO(data)) as image:
+            facts = ImageFacts(_stored_wh(image), read_orientation(image))
+            if image.format in _BY_OPENCV:
+                pixels = imdecode(data, _AS_STORED)
+            else:
+                pixels = _decode_with_pillow(image, facts.orientation)
+    except Exception as error:  # Pillow raises almost anything on damaged files
+        raise ValueError(f'{len(data)} bytes cannot be decoded: {error}') from error
+    if pixels is None:
+        raise ValueError(f'{len(data)} bytes cannot be decoded: they are truncated or damaged')
+    if annotated_wh == facts.stored_wh != facts.seen_wh:
+        return pixels
+    return _turn(pixels, facts.orientation)
+
+
+def imdecode(data: bytes, flags: int) -> np.ndarray | None:
+    """Decode the bytes of an image file with OpenCV, by its flags; `None` if it cannot."""
     return cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
 
 
-def _orientation(image: Image.Image) -> int:
-    # The getexif of Pillow's PNG reader would decode the whole image.
-    value = Image.Image.getexif(image).get(EXIF_ORIENTATION, 1)
+def _decode_with_pillow(image: Image.Image, orientation: int) -> np.ndarray:
+    """Return the pixels as stored, `(H, W, 3)` uint8 BGR."""
+    _refuse_numbers(image)
+    if image.mode.startswith('I;16'):
+        pixels = cv2.cvtColor((np.asarray(image) >> 8).astype(np.uint8), cv2.COLOR_GRAY2BGR)
+    else:
+        pixels = cv2.cvtColor(np.asarray(image.convert('RGB')), cv2.COLOR_RGB2BGR)
+    # Pillow turns a TIFF as it loads it, and no other format.
+    is_turned = image.format == 'TIFF'
+    return _turn(pixels, _UNDO.get(orientation, orientation)) if is_turned else pixels
+
+
+def _refuse_numbers(image: Image.Image) -> None:
+    if image.format not in _BY_OPENCV and image.mode in ('F', 'I', 'LAB'):
+        kind = _KINDS[image.mode]
+        raise ValueError(f'it is {kind}, has no 8-bit colours; save it as 8-bit or 16-bit RGB')
+
+
+def _turn(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Turn stored pixels to be shown upright; the orientations are those of EXIF 2.3, table 6."""
+    if orientation >= 5:
+        pixels = cv2.transpose(pixels)
+    return cv2.flip(pixels, _FLIPS[orientation]) if orientation in _FLIPS else pixels
+
+
+def _stored_wh(image: Image.Image) -> tuple[int, int]:
+    if image.format == 'TIFF':  # Pillow gives the size after turning, from version 11.2 on
+        return image.tag_v2[256], image.tag_v2[257]
+    return image.size
+
+
+def read_orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation of an open image, 1 (as stored) to 8; 1 if it has none."""
+    value = 1
+    with suppress(Exception):  # EXIF data may be broken in any way
+        if image.format == 'TIFF':
+            value = image.tag_v2.get(EXIF_ORIENTATION, 1)
+        else:
+            data = _png_exif(image.fp) if image.format == 'PNG' else image.info.get('exif')
+            exif = Image.Exif()
+            exif.load(data or b'')
+            value = exif.get(EXIF_ORIENTATION, 1)
     return value if value in range(1, 9) else 1
 
 
+def _png_exif(file: IO[bytes]) -> bytes:
+    """Return the EXIF data of a PNG, which may follow the pixels; Pillow would decode them."""
+    file.seek(len(_PNG_START))
+    while len(start := file.read(8)) == 8:
+        length, kind = struct.unpack('>I4s', start)
+        if kind in (b'eXIf', b'IEND'):
+            break
+        file.seek(length + 4, os.SEEK_CUR)
+    return file.read(length) if kind == b'eXIf' else b''
+
+
 def _kind(image: Image.Image) -> str:
-    # Pillow's mode is RGB for a 16-bit RGB PNG too, but its raw mode tells them apart.
-    if image.mode == 'RGB' and image.format == 'PNG' and image.tile:
-        packing = image.tile[0][3]
-        return '16-bit' if '16' in str(packing) else ''
-    return '' if image.mode == 'RGB' else _KINDS.get(image.mode, f'in mode {image.mode}')
+    # Pillow's mode is RGB for a 16-bit RGB PNG or TIFF too, but its raw mode tells them apart.
+    if image.mode == 'RGB':
+        return '16-bit' if image.tile and '16' in str(image.tile[0][3]) else ''
+    return _KINDS.get(image.mode, f'in mode {image.mode}')
 
 
 def _has_end(path: str) -> bool:

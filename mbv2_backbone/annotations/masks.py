@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from ..common.messages import UserError
-from .images import decode_image
+from .images import imdecode
 
 BACKGROUND_COLOUR = (0, 0, 0)  # colour of label 0 in masks, RGB
 
@@ -100,7 +100,8 @@ def read_grey_png(data: bytes) -> np.ndarray | None:
         `(H, W)` uint8, or `None` for any other file or a broken one.
     """
     is_grey = data[:8] == b'\x89PNG\r\n\x1a\n' and data[24:26] == b'\x08\x00'
-    return decode_image(data, cv2.IMREAD_GRAYSCALE) if is_grey else None
+    flags = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION  # as `read_mask` reads it
+    return imdecode(data, flags) if is_grey else None
 
 
 def format_problem(file_format: str, mode: str) -> Problem | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from os import PathLike, fspath
+from pathlib import Path
 
 import numpy as np
 
@@ -14,23 +15,23 @@ _BLOCK = 1 << 16  # pixels that are computed at a time, which bounds the memory
 
 
 def load_rgb(path: str | PathLike) -> np.ndarray:
-    """Read a file as `(H, W, 3)` uint8 RGB, rotated by its EXIF data. Needs Pillow.
+    """Read a file as `(H, W, 3)` uint8 RGB, as training does. Needs OpenCV and Pillow.
 
     Raises:
-        UserError: If there is no Pillow, no such file, or it is not a whole image.
+        UserError: If one of these is missing, there is no such file, or it is not a whole image.
     """
     try:
-        from PIL import Image, ImageOps, UnidentifiedImageError
+        from ..annotations.images import decode_image
     except ImportError as error:
         raise UserError(
-            'reading an image file needs Pillow: pip install pillow; or give a uint8 RGB array'
+            'reading an image file needs OpenCV and Pillow: pip install opencv-python-headless '
+            'pillow; or give a uint8 RGB array'
         ) from error
     try:
-        with Image.open(path) as image:
-            return np.asarray(ImageOps.exif_transpose(image).convert('RGB'))
+        return np.ascontiguousarray(decode_image(Path(path).read_bytes())[..., ::-1])
     except FileNotFoundError as error:
         raise UserError(f'no image at {fspath(path)}') from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except (OSError, ValueError) as error:
         raise UserError(f'{fspath(path)} cannot be read as an image: {error}') from error
 
 

@@ -1,10 +1,10 @@
 """SSDLite for mmdet. Importing this registers the head, the priors, datasets and transforms."""
 
+from ..annotations.loading import LoadImageAsAnnotated, LoadImageLazily
 from .colours import FastPhotoMetricDistortion
 from .datasets import CheckedCocoDataset, CheckedVOCDataset
 from .fpn_lite import FPNLite
 from .head import SSDLiteHead
-from .loading import LoadImageAsAnnotated, LoadImageLazily
 from .neck import SSDLiteNeck
 from .priors import SSDLitePriorGenerator
 from .quality_head import QualitySSDLiteHead

@@ -95,7 +95,7 @@ def _as_annotated(step: Any) -> Any:
         return step
     step = {key: _as_annotated(value) for key, value in step.items()}
     if step.get('type') == 'LoadImageFromFile':
-        step['type'] = 'mmdet.LoadImageAsAnnotated'
+        step['type'] = 'LoadImageAsAnnotated'
     return step
 
 

@@ -13,6 +13,7 @@ from mmcv.transforms.utils import avoid_cache_randomness
 from mmdet.registry import TRANSFORMS
 from mmdet.structures.bbox import HorizontalBoxes, autocast_box_type
 
+from ..annotations.loading import decode_plain
 from .crops import (
     Window,
     centres_inside,
@@ -21,7 +22,6 @@ from .crops import (
     sample_crop,
     sample_expansion,
 )
-from .loading import decode
 
 REDUCED_FLAGS = {
     1: cv2.IMREAD_COLOR,
@@ -152,6 +152,6 @@ class RandomExpandCropResize(BaseTransform):
         if img is None:
             reduction = reduction_of(window, self.scale)
             flags = REDUCED_FLAGS[reduction] | cv2.IMREAD_IGNORE_ORIENTATION
-            img = decode(results.pop('img_bytes'), flags, results['img_path'])
+            img = decode_plain(results.pop('img_bytes'), flags, results['img_path'])
         fill = np.array(self.mean).astype(img.dtype).tolist()
         return resample_window(img, window, self.scale, fill, reduction)

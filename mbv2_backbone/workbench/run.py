@@ -20,6 +20,7 @@ from .checks.broken_images import forget_broken_images, replace_broken, watch_im
 from .configs.compiling import compile_networks, compile_options, leave_out_compile
 from .configs.evaluators import draw_into, dump_into, use_own_metrics
 from .configs.fitted_start import fit_start
+from .configs.image_loader import read_as_seen
 from .configs.machine import (
     Machine,
     bare_model,
@@ -248,6 +249,7 @@ def _common_steps(summary: ConfigSummary, machine: Machine, launcher: str) -> li
         fit_machine(machine),
         *([] if summary.task == 'det' else [fill_palettes()]),
         use_own_metrics(),
+        read_as_seen(),
         watch_images(),
         replace_broken(),
     ]

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 
-from ...annotations.images import AS_STORED, ROUNDING, read_image, read_image_facts
+from ...annotations.images import ROUNDING, read_image
 from ...common.messages import UserError, first_names
 from .names import split_in
 from .outlines import read_outline
@@ -129,10 +128,9 @@ def load_image(annotated: AnnotatedImage) -> np.ndarray:
     """Decode an image, rotated to match its boxes; `(H, W, 3)` uint8 BGR.
 
     Raises:
-        UserError: If OpenCV cannot decode it.
+        UserError: If it cannot be decoded.
     """
-    is_as_stored = read_image_facts(str(annotated.path)).stored_wh == annotated.size_wh
-    image = read_image(annotated.path, AS_STORED if is_as_stored else cv2.IMREAD_COLOR)
+    image = read_image(annotated.path, annotated.size_wh)
     if image is None:
         raise UserError(f'{annotated.path} cannot be decoded; replace it')
     return image

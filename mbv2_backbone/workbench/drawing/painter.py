@@ -137,7 +137,8 @@ class PictureHook(Hook):
     ) -> None:
         """Draw one batch."""
         for sample in outputs:
-            drawing = self.painter.comparison(decode_image(get(sample.img_path)), sample)
+            image = decode_image(get(sample.img_path), tuple(sample.ori_shape[1::-1]))
+            drawing = self.painter.comparison(image, sample)
             path = result_path(sample.img_path, self.image_root, self.folder, '.jpg')
             cv2.imwrite(str(path), drawing)
 

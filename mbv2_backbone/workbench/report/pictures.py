@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from PIL import ImageColor
 
-from ...annotations.images import AS_STORED, read_image
+from ...annotations.images import read_image
 from ..drawing.pixels import draw_boxes, fitted_size, overlay, resized
 from .box_matches import Match
 from .ranking import RankedImage
@@ -73,7 +73,7 @@ def encode(image: np.ndarray, max_bytes: int) -> bytes:
 def _side_by_side(
     image: RankedImage, *draw: Callable[[np.ndarray, float], np.ndarray]
 ) -> np.ndarray | None:
-    panel = _read(image)
+    panel = read_image(image.path, image.size_hw[::-1])
     if panel is None:
         return None
     scale = PANEL_SIDE / max(panel.shape[:2])
@@ -81,14 +81,6 @@ def _side_by_side(
     gap = np.full((len(panel), _GAP, 3), 255, np.uint8)
     left, right = (function(panel, scale) for function in draw)
     return np.concatenate([left, gap, right], axis=1)
-
-
-def _read(image: RankedImage) -> np.ndarray | None:
-    """Read an image in the orientation that fits the size of its boxes and masks."""
-    pixels = read_image(image.path)
-    if pixels is not None and pixels.shape[:2] == image.size_hw[::-1] != image.size_hw:
-        pixels = read_image(image.path, AS_STORED)
-    return pixels
 
 
 def _with_mask(panel: np.ndarray, mask: bytes, palette: Sequence[Sequence[int]]) -> np.ndarray:

@@ -10,7 +10,7 @@ import torch
 from mmengine.structures import BaseDataElement
 from torch import Tensor
 
-from ...annotations.images import decode_image
+from ...annotations.images import imdecode
 from ..configs.summary import Classes
 from ..drawing.painter import mask_tensor
 from .ranking import Extremes, RankedImage
@@ -126,4 +126,4 @@ def _to_png(mask: Tensor) -> bytes:
 
 def from_png(data: bytes) -> np.ndarray:
     """Decode a kept mask to `(H, W)` uint8."""
-    return decode_image(data, cv2.IMREAD_UNCHANGED)
+    return imdecode(data, cv2.IMREAD_UNCHANGED)

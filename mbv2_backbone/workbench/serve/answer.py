@@ -68,10 +68,10 @@ def decode(data: bytes) -> np.ndarray:
     if num_pixels > MAX_PIXELS:
         limit = MAX_PIXELS // 10**6
         raise UserError(f'The image has more than {limit} million pixels; make it smaller.')
-    image = decode_image(data)
-    if image is None:
-        raise UserError('The image is damaged or truncated; save it again.')
-    return image
+    try:
+        return decode_image(data)
+    except ValueError as error:
+        raise UserError('The image is damaged or truncated; save it again.') from error
 
 
 def too_large(size: int) -> UserError:

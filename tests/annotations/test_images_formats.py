@@ -7,6 +7,7 @@ colours; 16-bit grey is half as bright in OpenCV, which drops the lower byte, as
 white in Pillow's `convert('RGB')`, which clips at 255.
 """
 
+import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -22,6 +23,7 @@ from mbv2_backbone.deploy.image import load_rgb
 from mbv2_backbone.workbench.checks.broken_images import decode_problem
 from mbv2_backbone.workbench.checks.image_files import judge
 from mbv2_backbone.workbench.configs.image_loader import read_as_seen
+from mbv2_backbone.workbench.data.show.show import folder_sheet
 from mbv2_backbone.workbench.predict.inputs import Source
 from mbv2_backbone.workbench.predict.outputs import PredictionRun
 from mbv2_backbone.workbench.report.pictures import compare_masks
@@ -32,121 +34,120 @@ FORMATS = formats()
 TURNED_WH = STORED_WH[::-1]
 
 
-@pytest.fixture(params=FORMATS)
-def case(request, tmp_path):
-    data, pixels, difference, note = FORMATS[request.param]
-    path = tmp_path / f'photo.{request.param.split()[0]}'
-    path.write_bytes(data)
-    return SimpleNamespace(path=path, rgb=pixels, difference=difference, note=note)
-
-
-def agree(found, case):
-    assert found.dtype == np.uint8
-    assert found.shape == case.rgb.shape
-    assert abs(found.astype(int) - case.rgb).max() <= case.difference
-
-
-def coco_of(path, size_wh, boxes):
+def coco_of(path, size_wh):
     width, height = size_wh
+    box = dict(id=1, image_id=1, category_id=1, bbox=[4, 4, 3, 3], area=9, iscrowd=0)
     return dict(
         images=[dict(id=1, file_name=path.name, width=width, height=height)],
-        annotations=[
-            dict(id=i, image_id=1, category_id=1, bbox=box, area=box[2] * box[3], iscrowd=0)
-            for i, box in enumerate(boxes, 1)
-        ],
+        annotations=[box],
         categories=[dict(id=1, name='disc')],
     )
 
 
-def loaded(dataset):
-    results = dataset.prepare_data(0)
+def in_training(path, size_wh, loader):
+    """Return what a detector is trained on, RGB."""
+    results = coco(path.parent, coco_of(path, size_wh), [dict(type=loader)]).prepare_data(0)
     if 'img_bytes' in results:
         results = Compose([dict(type='mmcv.LoadImageFromFile')])(results)
     assert results['img'].shape[:2] == results['img_shape'] == results['ori_shape']
     return results['img'][..., ::-1]
 
 
-def test_check(case):
-    facts = read_image_facts(str(case.path))
-    assert (facts.error, facts.seen_wh) == ('', case.rgb.shape[1::-1])
-    assert decode_problem(str(case.path)) is None
-    width, height = facts.seen_wh
-    note = f'are {case.note}, read as 8-bit colour' if case.note else ''
-    assert judge(facts, dict(width=width, height=height, instances=[])) == ('', note)
-
-
-@pytest.mark.parametrize('loader', ['LoadImageFromFile', 'LoadImageLazily'])
-def test_training_a_detector(case, loader):
-    data = coco_of(case.path, case.rgb.shape[1::-1], [[4, 4, 9, 9]])
-    agree(loaded(coco(case.path.parent, data, [dict(type=loader)])), case)
-
-
-@pytest.mark.parametrize('split', ['train', 'test'])
-def test_training_and_testing_without_boxes(case, split):
-    """No annotation gives the size: mmseg's datasets, and any dataset of the toolboxes' own."""
+def without_boxes(path, split):
+    """Return what a run makes of a dataset whose annotations give no size, as mmseg's, RGB."""
     init_default_scope('mmseg')
     steps = [dict(type='LoadImageFromFile')]
     inner = dict(dataset=dict(dataset=dict(type='BaseSegDataset', pipeline=steps)))
     cfg = Config({f'{split}_dataloader': inner})
-    planned = read_as_seen().change(cfg)
-    results = Compose(planned[f'{split}_dataloader'].dataset.dataset.pipeline)(
-        dict(img_path=str(case.path))
-    )
-    agree(results['img'][..., ::-1], case)
+    planned = read_as_seen().change(cfg)[f'{split}_dataloader'].dataset.dataset.pipeline
     assert cfg[f'{split}_dataloader'].dataset.dataset.pipeline == steps
+    return Compose(planned)(dict(img_path=str(path)))['img'][..., ::-1]
 
 
 class Seen:
-    """Keeps the images that a model would predict on."""
+    """A model that keeps what it would predict on."""
 
     painter = SimpleNamespace(masks=None)
 
     def __call__(self, images):
-        self.images = images
+        self.image = images[0][..., ::-1]
         return [{}]
 
     def stream(self, items, batch_size):
         del batch_size
-        items = list(items)
-        self.images = [image for _, image in items]
-        return [(source, image, {}) for source, image in items]
+        for source, image in items:
+            yield source, image, self([image])[0]
 
     def rows(self, *_):
         return []
 
 
-def test_predict(case, tmp_path):
+def in_predict(path):
     seen = Seen()
-    rows = SimpleNamespace(path=tmp_path / 'p.json', add=list)
+    rows = SimpleNamespace(path='p.json', add=list)
     run = PredictionRun(
-        predictor=seen, out=tmp_path, rows=rows, batch_size=1, draw=False, inspector=None
+        predictor=seen, out=path.parent, rows=rows, batch_size=1, draw=False, inspector=None
     )
-    run.predict_stills([Source(str(case.path), 'photo', is_video=False)], {str(case.path): 1})
-    agree(seen.images[0][..., ::-1], case)
+    run.predict_stills([Source(str(path), 'photo', is_video=False)], {str(path): 1})
+    return seen.image
 
 
-def test_the_page(case):
+def on_the_page(path):
     seen = Seen()
-    told = answer(seen, case.path.read_bytes())
-    assert (told['width'], told['height']) == case.rgb.shape[1::-1]
-    agree(seen.images[0][..., ::-1], case)
+    told = answer(seen, path.read_bytes())
+    assert (told['width'], told['height']) == seen.image.shape[1::-1]
+    return seen.image
 
 
-def test_the_report(case, tmp_path):
-    (tmp_path / 'right.png').write_bytes(encoded(np.ascontiguousarray(case.rgb), 'PNG'))
-    black = encoded(np.zeros(case.rgb.shape[:2], np.uint8), 'PNG')
-    found, right = (
-        compare_masks(
-            RankedImage(str(path), case.rgb.shape[:2], 0, {}, (None, black)), [(0, 0, 0)]
-        ).astype(int)
-        for path in (case.path, tmp_path / 'right.png')
-    )
-    assert found.shape == right.shape
-    assert abs(found - right).max() <= case.difference + 1
+def panel(path, size_hw):
+    black = encoded(np.zeros(size_hw, np.uint8), 'PNG')
+    return compare_masks(RankedImage(str(path), size_hw, 0, {}, (None, black)), [(0, 0, 0)])
 
 
-def test_an_exported_model(case):
-    agree(load_rgb(case.path), case)
+def contact_sheet(path, size_wh):
+    folder = path.with_suffix('')
+    folder.mkdir()
+    (folder / 'a.json').write_text(json.dumps(coco_of(path, size_wh)))
+    (folder / path.name).write_bytes(path.read_bytes())
+    sheet = folder_sheet(str(folder), split='a', num=1, seed=0)
+    return sheet[60:, :400]  # below the folder's name, which is as wide as it is long
+
+
+@pytest.mark.parametrize('name', FORMATS)
+def test_every_door(name, tmp_path):
+    data, pixels, difference, note = FORMATS[name]
+    path = tmp_path / f'photo.{name.split()[0]}'
+    path.write_bytes(data)
+    size_wh = width, height = pixels.shape[1::-1]
+
+    facts = read_image_facts(str(path))
+    assert (facts.error, facts.seen_wh) == ('', size_wh)
+    assert decode_problem(str(path)) is None
+    note = f'are {note}, read as 8-bit colour' if note else ''
+    assert judge(facts, dict(width=width, height=height, instances=[])) == ('', note)
+
+    found = {
+        'training': in_training(path, size_wh, 'LoadImageFromFile'),
+        'training, lazily': in_training(path, size_wh, 'LoadImageLazily'),
+        'training without boxes': without_boxes(path, 'train'),
+        'testing without boxes': without_boxes(path, 'test'),
+        'predict.py': in_predict(path),
+        'the page': on_the_page(path),
+        'Predictor': load_rgb(path),
+    }
+    assert {door: seen.shape for door, seen in found.items()} == dict.fromkeys(found, pixels.shape)
+    worst = {door: abs(seen.astype(int) - pixels).max() for door, seen in found.items()}
+    assert max(worst.values()) <= difference, worst
+
+    right = tmp_path / 'right' / path.name
+    right.parent.mkdir()
+    right.write_bytes(encoded(np.ascontiguousarray(pixels), 'PNG'))
+    for drawn in (
+        [panel(each, pixels.shape[:2]) for each in (path, right)],
+        [contact_sheet(each, size_wh) for each in (path, right)],
+    ):
+        assert drawn[0].shape == drawn[1].shape
+        assert abs(drawn[0].astype(int) - drawn[1]).max() <= difference + 1
 
 
 @pytest.mark.parametrize('orientation', [5, 6, 7, 8])
@@ -155,18 +156,16 @@ def test_an_exported_model(case):
 def test_boxes_of_the_pixels_as_stored(tmp_path, file_format, orientation, loader):
     """As check tells: where only the stored size fits the annotation, the image stays lying."""
     path = tmp_path / 'a.img'
-    path.write_bytes(encoded(photo(), file_format, orientation, quality=95))
+    path.write_bytes(encoded(photo(), file_format, orientation))
     facts = read_image_facts(str(path))
     assert (facts.stored_wh, facts.seen_wh) == (STORED_WH, TURNED_WH)
     sample = dict(width=STORED_WH[0], height=STORED_WH[1])
     assert judge(facts, sample)[1].startswith('are not rotated as their EXIF data says')
-    data = coco_of(path, STORED_WH, [[4, 4, 9, 9]])
-    found = loaded(coco(tmp_path, data, [dict(type=loader)])).astype(int)
+    found = in_training(path, STORED_WH, loader).astype(int)
     limit = 30 if file_format in ('WEBP', 'AVIF') else 8
     assert found.shape == photo().shape
     assert abs(found - photo()).max() <= limit
-    upright = turned(found, orientation)
-    assert abs(upright.astype(int) - load_rgb(path)).max() == 0
+    assert (turned(found, orientation) == load_rgb(path)).all()
 
 
 @pytest.mark.parametrize('pixels', [np.ones((8, 8), np.float32), np.ones((8, 8), np.int32)])
@@ -179,6 +178,6 @@ def test_numbers_that_are_no_colours_are_refused_by_all(tmp_path, pixels):
     assert decode_problem(str(path)) == error
     with pytest.raises(ValueError, match='has no 8-bit colours'):
         load_rgb(path)
-    dataset = coco(tmp_path, coco_of(path, (8, 8), [[1, 1, 5, 5]]), [dict(type='LoadImageLazily')])
+    dataset = coco(tmp_path, coco_of(path, (8, 8)), [dict(type='LoadImageLazily')])
     with pytest.raises(ValueError, match='has no 8-bit colours'):
         dataset.prepare_data(0)

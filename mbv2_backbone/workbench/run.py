@@ -138,6 +138,7 @@ def training_plan(
         make_robust(),
         start_from(start),
         leave_out_compile(),
+        read_as_seen(),
     ]
 
 
@@ -239,6 +240,7 @@ def evaluation_plan(
         *([dump_into(out, summary)] if out else []),
         *([use_tta(tta_scales)] if tta else []),
         *(exported_steps(checkpoint, summary) if is_file else []),
+        read_as_seen(),
     ]
 
 
@@ -249,7 +251,6 @@ def _common_steps(summary: ConfigSummary, machine: Machine, launcher: str) -> li
         fit_machine(machine),
         *([] if summary.task == 'det' else [fill_palettes()]),
         use_own_metrics(),
-        read_as_seen(),
         watch_images(),
         replace_broken(),
     ]

@@ -41,8 +41,8 @@ def test_reduced_decoding_shows_the_same_as_full_decoding(tmp_path, monkeypatch)
     path = tmp_path / 'a.jpg'
     path.write_bytes(encode(Image.fromarray(smooth_image(600, 799)), 'jpeg', quality=95))
     used = []
-    decode = module.decode
-    monkeypatch.setattr(module, 'decode', lambda *args: used.append(args[1]) or decode(*args))
+    decode = module.decode_plain
+    monkeypatch.setattr(module, 'decode_plain', lambda *args: used.append(args[1]) or decode(*args))
     lazy = build(*file_steps('LoadImageLazily', (96, 96)))
     full = build(*file_steps('LoadImageFromFile', (96, 96)))
     for seed in range(40):
@@ -269,4 +269,4 @@ def test_the_whole_pipeline_packs_the_same_as_mmdets(datasets, kind):
 def test_reduced_size_is_rounded_up_as_the_decoder_does():
     data = encode(Image.fromarray(smooth_image(101, 203)), 'jpeg')
     for factor, flag in module.REDUCED_FLAGS.items():
-        assert module.decode(data, flag, '').shape[:2] == (ceil(101 / factor), ceil(203 / factor))
+        assert module.decode_plain(data, flag, '').shape[:2] == (ceil(101 / factor), ceil(203 / factor))

@@ -6,12 +6,13 @@ from mmengine.config import Config
 
 from ...annotations.loading import LoadImageAsAnnotated
 from .plan import step
-from .read import type_name, walk
+from .read import SPLITS, type_name, walk
 
 
-@step('image loader', 'Images of all formats are read as by the checks, predict.py and Predictor.')
+@step('image loader', 'Images of every format are read as everywhere else in this package.')
 def read_as_seen(cfg: Config) -> None:
-    """Replace mmcv's `LoadImageFromFile` in all pipelines of a config; its arguments stay."""
-    for node in walk(cfg._cfg_dict):
+    """Replace mmcv's `LoadImageFromFile` in the pipelines that a run uses; its arguments stay."""
+    loaders = [cfg.get(f'{split}_dataloader') for split in SPLITS]
+    for node in walk([*loaders, cfg.get('custom_hooks')]):  # hooks may switch to other pipelines
         if type_name(node) == 'LoadImageFromFile':
             node['type'] = LoadImageAsAnnotated.__name__

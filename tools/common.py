@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 
 USER_ERROR = 2
+INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 # Choices of tools/benchmark.py. The runtimes of exported models: each is a runtime, the format that
 # it runs, and whether in 8 bits.
@@ -68,7 +69,10 @@ def start_fast() -> None:
 
 
 def run(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> None:
-    """Call a tool; an error that the user can fix ends with one message and exit code 2."""
+    """Call a tool; an error that the user can fix ends with one message and exit code 2.
+
+    Ctrl-C ends it with a line and exit code 130.
+    """
     start_fast()
     if 'local_rank' in args:
         os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
@@ -76,6 +80,9 @@ def run(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) ->
 
     try:
         main(args)
+    except KeyboardInterrupt as stop:
+        print(f'\ninterrupted: {stop}'.removesuffix(': '), file=sys.stderr)
+        sys.exit(INTERRUPTED)
     except Exception as error:
         cause: BaseException | None = error
         # The registries of mmengine wrap what a constructor raises in an error of the same type.

@@ -162,16 +162,9 @@ def check_data(args: argparse.Namespace) -> None:
 
     from mbv2_backbone.common.files import write_atomically
     from mbv2_backbone.common.messages import UserError
-    from mbv2_backbone.workbench.data.check.check import check_config, check_folder
+    from mbv2_backbone.workbench import api
 
-    if os.path.isdir(args.source):
-        report = check_folder(args.source, format_name=args.layout, task=args.task or 'both')
-    else:
-        if args.task or args.layout:
-            raise UserError(
-                f'--task and --layout are for folders, but {args.source} is not a folder'
-            )
-        report = check_config(args.source)
+    report = api.check_data(args.source, task=args.task, layout=args.layout)
     print(report)
     if args.json:
         text = json.dumps(report.as_json(), indent=2, ensure_ascii=False)
@@ -191,7 +184,8 @@ def unpack_archive(args: argparse.Namespace) -> None:
 
 def fetch_data(args: argparse.Namespace) -> None:
     from mbv2_backbone.common.messages import UserError
-    from mbv2_backbone.workbench.data.public.fetch import CATALOGUE, fetch
+    from mbv2_backbone.workbench.api import fetch
+    from mbv2_backbone.workbench.data.public.fetch import CATALOGUE
 
     try:
         was_missing = fetch(
@@ -208,7 +202,7 @@ def fetch_data(args: argparse.Namespace) -> None:
 
 def draw_sample(args: argparse.Namespace) -> None:
     from mbv2_backbone.common.messages import UserError
-    from mbv2_backbone.workbench.data.sample.sample import generate_sample
+    from mbv2_backbone.workbench.api import generate_sample
 
     try:
         summary = generate_sample(
@@ -233,7 +227,7 @@ def draw_sample(args: argparse.Namespace) -> None:
 
 def convert_dataset(args: argparse.Namespace) -> None:
     from mbv2_backbone.common.messages import UserError, first_lines
-    from mbv2_backbone.workbench.data.conversion import convert
+    from mbv2_backbone.workbench.api import convert
 
     try:
         done = convert(
@@ -261,7 +255,7 @@ def convert_dataset(args: argparse.Namespace) -> None:
 
 
 def show_dataset(args: argparse.Namespace) -> None:
-    from mbv2_backbone.workbench.data.show.show import show
+    from mbv2_backbone.workbench.api import show
 
     sheet_hw = show(
         args.source,

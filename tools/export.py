@@ -66,7 +66,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> None:
-    from mbv2_backbone.workbench.export.export import export
+    from mbv2_backbone.workbench.api import export
 
     result = export(
         args.config,
@@ -81,18 +81,9 @@ def main(args: argparse.Namespace) -> None:
         num_calibration=args.calibration_images,
         cfg_options=args.cfg_options,
     )
-    for note in result.notes:
-        print(f'note: {note}')
-    print(result.comparison)
-    if result.quantised:
-        print(result.quantised)
-    problems = result.problems()
-    if problems:
-        for problem in problems:
-            print(f'error: {problem}', file=sys.stderr)
-        print('error: the export differs from PyTorch and was not written', file=sys.stderr)
+    print(result, file=sys.stderr if result.problems() else None)
+    if result.problems():
         sys.exit(1)
-    print(f'Wrote {result.path}' + (f' and {result.quantised.path}' if result.quantised else ''))
 
 
 if __name__ == '__main__':

@@ -51,21 +51,10 @@ def parse_args() -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> None:
-    from mbv2_backbone.workbench.new_config.write import Choices, write_config
+    from mbv2_backbone.workbench.api import new_config
 
-    choices = Choices(
-        format_name=args.layout,
-        size=args.size,
-        width=args.width,
-        passes=args.epochs,
-        pretrained=args.pretrained,
-        class_file=args.mask_classes,
-    )
-    new = write_config(args.data, args.task, out=args.out, force=args.force, choices=choices)
-    print(new.report)
-    for path in new.split_files:
-        print(f'wrote {path}')
-    print(f'wrote {new.path}: {"; ".join(new.facts)}\n')
+    new = new_config(**vars(args))
+    print(f'{new}\n')
     print(f'python tools/train.py {new.path}')
     print(f'python tools/test.py {new.path} {new.checkpoint}')
     print(f'python tools/predict.py {new.path} {new.checkpoint} IMAGES')

@@ -52,9 +52,9 @@ def main(args: argparse.Namespace) -> None:
 
 
 def predict_files(args: argparse.Namespace) -> None:
-    from mbv2_backbone.workbench.predict.predict import predict
+    from mbv2_backbone.workbench.api import predict
 
-    summary = predict(
+    done = predict(
         args.config,
         args.checkpoint,
         args.inputs,
@@ -65,17 +65,7 @@ def predict_files(args: argparse.Namespace) -> None:
         features=args.features,
         cfg_options=args.cfg_options,
     )
-    for path in summary.unreadable:
-        print(f'skipped, cannot be read: {path}')
-    for note in summary.notes:
-        print(note)
-    for path, fps in summary.video_fps.items():
-        print(f'{path}: {fps:.1f} frames/s')
-    drawn = '' if args.no_draw else ', drawn images in the same folder'
-    print(
-        f'{summary.num_predictions} predictions on {summary.num_images} images in '
-        f'{summary.predictions}{drawn}'
-    )
+    print(done)
 
 
 if __name__ == '__main__':

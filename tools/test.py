@@ -31,7 +31,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> None:
-    from mbv2_backbone.workbench.run import evaluate
+    from mbv2_backbone.workbench.api import evaluate
 
     evaluate(
         args.config,

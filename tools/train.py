@@ -36,7 +36,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> None:
-    from mbv2_backbone.workbench.run import train
+    from mbv2_backbone.workbench.api import train
 
     train(
         args.config,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os.path as osp
 import zipfile
 from collections.abc import Callable
-from os import PathLike
+from os import PathLike, fspath
 from pathlib import Path
 
 import torch
@@ -81,7 +81,7 @@ def last_checkpoint(work_dir: str | PathLike[str]) -> str | None:
     return path if osp.isfile(path) else None
 
 
-def find_checkpoint(name: str, work_dir: str | PathLike[str]) -> str:
+def find_checkpoint(name: str | PathLike[str], work_dir: str | PathLike[str]) -> str:
     """Return the file that `best` or `last` refers to; any other name is a path.
 
     Args:
@@ -96,7 +96,7 @@ def find_checkpoint(name: str, work_dir: str | PathLike[str]) -> str:
     elif name == 'best':
         path = _newest(work_dir, 'best_*.pth')
     else:
-        return name
+        return fspath(name)
     if path is None:
         others = ', '.join(sorted(file.name for file in Path(work_dir).glob('*.pth')))
         raise UserError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.dist import get_world_size, is_main_process
@@ -48,13 +49,13 @@ from .train.tracking import add_tracking, make_stores, tracking_remark
 
 
 def train(
-    config: str,
+    config: str | Path,
     *,
-    work_dir: str | None = None,
+    work_dir: str | Path | None = None,
     amp: bool | None = None,
     channels_last: bool | None = None,
     auto_scale_lr: bool = False,
-    resume: str | None = None,
+    resume: str | Path | None = None,
     track: Sequence[str] = (),
     cfg_options: list[str] | None = None,
     launcher: str = 'none',
@@ -78,7 +79,9 @@ def train(
     Raises:
         UserError: If the config, the data or a checkpoint is invalid, or if too many steps in a
             row are not finite.
-        SystemExit: On Ctrl-C (130) or SIGTERM (143), once a checkpoint is saved.
+        KeyboardInterrupt: On Ctrl-C or an interrupted cell of a notebook, once a checkpoint is
+            saved; `resume='auto'` goes on from there. A second one stops at once.
+        SystemExit: With 143 on SIGTERM, once a checkpoint is saved.
     """
     tell = print if explain else None
     cfg = load_config(config, cfg_options, work_dir=work_dir, explain=tell)
@@ -143,12 +146,12 @@ def training_plan(
 
 
 def evaluate(
-    config: str,
-    checkpoint: str,
+    config: str | Path,
+    checkpoint: str | Path,
     *,
-    work_dir: str | None = None,
-    out: str | None = None,
-    show_dir: str | None = None,
+    work_dir: str | Path | None = None,
+    out: str | Path | None = None,
+    show_dir: str | Path | None = None,
     tta: bool = False,
     tta_scales: Sequence[float] = (),
     report: bool = False,
@@ -226,8 +229,8 @@ def evaluation_plan(
     checkpoint: str,
     *,
     launcher: str = 'none',
-    out: str | None = None,
-    show_dir: str | None = None,
+    out: str | Path | None = None,
+    show_dir: str | Path | None = None,
     tta: bool = False,
     tta_scales: Sequence[float] = (),
 ) -> list[Step]:

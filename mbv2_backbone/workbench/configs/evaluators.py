@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os.path as osp
+from os import PathLike, fspath
 
 from mmengine.config import Config, ConfigDict
 
@@ -29,10 +30,10 @@ def use_own_metrics(cfg: Config) -> None:
 
 
 @step('drawings', 'Predictions are drawn into the folder of --show-dir.')
-def draw_into(cfg: Config, folder: str, summary: ConfigSummary) -> None:
+def draw_into(cfg: Config, folder: str | PathLike[str], summary: ConfigSummary) -> None:
     """Make a test write drawings of the predictions to a folder."""
     if summary.task != 'det':
-        hook = dict(type='PictureHook', folder=folder, image_root=image_root(summary))
+        hook = dict(type='PictureHook', folder=fspath(folder), image_root=image_root(summary))
         cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), hook]
         return
     hook = cfg.setdefault('default_hooks', ConfigDict()).get('visualization')
@@ -43,9 +44,9 @@ def draw_into(cfg: Config, folder: str, summary: ConfigSummary) -> None:
 
 
 @step('predictions', 'Predictions are written to the file or the folder of --out.')
-def dump_into(cfg: Config, out: str, summary: ConfigSummary) -> None:
+def dump_into(cfg: Config, out: str | PathLike[str], summary: ConfigSummary) -> None:
     """Make a test write predictions to a `.pkl` file or, as masks, to a folder."""
-    evaluators = cfg.test_evaluator
+    out, evaluators = fspath(out), cfg.test_evaluator
     evaluators = list(evaluators) if isinstance(evaluators, (list, tuple)) else [evaluators]
     task, is_pickle = summary.task, out.endswith(('.pkl', '.pickle'))
     if is_pickle and task == 'seg':

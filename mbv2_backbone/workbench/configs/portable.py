@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from copy import deepcopy
 from typing import Any
 
 import torch
 from mmengine.config import Config, ConfigDict
+from mmengine.logging import MMLogger
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from ...common.notebook import in_notebook
 from .palettes import fill_palettes
 from .read import type_name, walk
 
@@ -33,6 +36,7 @@ _CHOSEN_OF_LOADER = ('num_workers', 'persistent_workers', 'prefetch_factor')
 _OWN_WRAPPER = 'Bf16OptimWrapper'
 _OWN_CONSTRUCTOR = 'MergedOptimWrapperConstructor'
 _PARTS = ('mbv2_backbone.det', 'mbv2_backbone.seg', 'mbv2_backbone.joint')
+_PREAMBLE = re.compile(r'\s*(-+\s*System environment|Config:|Hooks will be executed)')
 
 
 def portable(loaded: Config, planned: Config, *, task: str) -> Config:
@@ -119,5 +123,11 @@ def build_runner(planned: Config, recorded: Config) -> Runner:
     class RecordingRunner(kind):
         def __init__(self, **kwargs: Any) -> None:
             super().__init__(**kwargs | dict(cfg=recorded))
+
+        def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
+            logger = super().build_logger(*args, **kwargs)
+            if in_notebook():  # whose cell would show a thousand lines before the first epoch
+                logger.handlers[0].addFilter(lambda record: not _PREAMBLE.match(record.msg))
+            return logger
 
     return RecordingRunner.from_cfg(planned)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os.path as osp
 from collections.abc import Iterator, Sequence
+from os import PathLike, fspath
 from typing import Any
 
 from mmengine.config import Config, ConfigDict, DictAction
@@ -21,10 +22,10 @@ _CLASS_KEYS = {'classes', 'seg_classes'}
 
 
 def load_config(
-    path: str,
+    path: str | PathLike[str],
     overrides: Sequence[str] | None = None,
     *,
-    work_dir: str | None = None,
+    work_dir: str | PathLike[str] | None = None,
     explain: Explain | None = None,
 ) -> Config:
     """Read a config file, apply `key=value` overrides and copy its `classes` to heads and datasets.
@@ -38,6 +39,7 @@ def load_config(
     Raises:
         UserError: If there is no such file, it cannot be read, or it describes no model.
     """
+    path = fspath(path)  # mmengine takes no other
     if not osp.isfile(path):
         path = config_path(path)
     try:
@@ -61,7 +63,7 @@ def load_config(
             f'{sorted(cfg.keys()) or "nothing"}; see configs/ for examples'
         )
     default = osp.join('work_dirs', osp.splitext(osp.basename(path))[0])
-    cfg.work_dir = work_dir or cfg.get('work_dir') or default
+    cfg.work_dir = fspath(work_dir or cfg.get('work_dir') or default)
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     return apply_steps(cfg, [spread_classes(), match_output_stride()], explain)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from os import PathLike, fspath
 
 from mmengine.config import Config
 
@@ -27,7 +28,11 @@ class Start:
 
 
 def find_start(
-    resume: str | None, work_dir: str, *, load_from: str | None = None, is_resumed: bool = False
+    resume: str | PathLike[str] | None,
+    work_dir: str,
+    *,
+    load_from: str | None = None,
+    is_resumed: bool = False,
 ) -> Start:
     """Choose where a training starts.
 
@@ -52,6 +57,7 @@ def find_start(
             return Start(load_from, notes=(note,))
         return Start(path, is_resumed=True, notes=tuple(notes))
     if resume is not None:
+        resume = fspath(resume)
         if '://' not in resume:
             check_resumable(resume)
         return Start(resume, is_resumed=True)

@@ -133,6 +133,18 @@ def resized(image: np.ndarray, size_wh: tuple[int, int]) -> np.ndarray:
     return cv2.resize(image, size_wh, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
 
 
+def tiled(images: Sequence[np.ndarray], *, side: int, columns: int) -> np.ndarray:
+    """Put images `(H, W, 3)` uint8 into rows on white, each fitted to a square."""
+    tiles = [resized(image, fitted_size(image, side)) for image in images]
+    height, width = np.max([tile.shape[:2] for tile in tiles], axis=0)
+    rows, columns = -(-len(tiles) // columns), min(columns, len(tiles))
+    canvas = np.full((rows * height, columns * width, 3), 255, np.uint8)
+    for i, tile in enumerate(tiles):
+        y, x = i // columns * height, i % columns * width
+        canvas[y : y + len(tile), x : x + tile.shape[1]] = tile
+    return canvas
+
+
 def letter_font(size_hw: tuple[int, int]) -> ImageFont.FreeTypeFont:
     """Return a font whose letters suit images of a size."""
     import matplotlib  # installed with mmengine; its font has the letters of most class names

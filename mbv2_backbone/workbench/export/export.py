@@ -51,17 +51,31 @@ class Exported:
     quantised: Quantised | None
     notes: list[str]
 
+    def __repr__(self) -> str:
+        problems = [f'error: {problem}' for problem in self.problems()]
+        files = [self.path, *([self.quantised.path] if self.quantised else [])]
+        end = 'error: the export differs from PyTorch and was not written'
+        return '\n'.join(
+            [
+                *(f'note: {note}' for note in self.notes),
+                str(self.comparison),
+                *([str(self.quantised)] if self.quantised else []),
+                *problems,
+                end if problems else f'Wrote {" and ".join(files)}',
+            ]
+        )
+
     def problems(self) -> list[str]:
         """Return what exceeds its tolerance; empty if the export is good."""
         return self.comparison.problems() + (self.quantised.problems() if self.quantised else [])
 
 
 def export(
-    config: str,
-    checkpoint: str,
+    config: str | Path,
+    checkpoint: str | Path,
     *,
     to: str,
-    out: str,
+    out: str | Path = 'exported',
     is_raw: bool | None = None,
     int8: bool = False,
     size: tuple[int, int] | None = None,

@@ -53,16 +53,15 @@ _LARGE = 512  # side in pixels above which the batch size is halved
 
 @dataclass(frozen=True)
 class Choices:
-    """The user's choices that differ from the defaults.
+    """The user's choices that differ from the defaults; see `new_config`.
 
     Attributes:
-        format_name: Format of the dataset, if the folder has several.
-        size: Side of a detector's square input, or the longer side of a segmentor's.
-        width: Width multiplier of the backbone.
-        passes: Passes over the training images.
-        pretrained: Checkpoint to start from; `none` trains from scratch, `None` chooses the best
-            that can be fetched.
-        class_file: File that names the mask values, one per line.
+        format_name: Its `layout`.
+        size: Its `size`.
+        width: Its `width`.
+        passes: Its `epochs`.
+        pretrained: Its `pretrained`.
+        class_file: Its `mask_classes`.
 
     Raises:
         UserError: If a size or a number of passes is less than 1.
@@ -83,7 +82,7 @@ class Choices:
 
 @dataclass
 class NewConfig:
-    """A written config.
+    """A written config; printed, what was found and chosen.
 
     Attributes:
         path: Path of the config.
@@ -99,23 +98,65 @@ class NewConfig:
     checkpoint: str
     split_files: list[Path] = field(default_factory=list)
 
+    def __repr__(self) -> str:
+        written = [f'wrote {path}' for path in self.split_files]
+        return '\n'.join(
+            [str(self.report), *written, f'wrote {self.path}: {"; ".join(self.facts)}']
+        )
 
-def write_config(
-    folder: str, task: str, *, out: str | None = None, force: bool = False, choices: Choices
+
+def new_config(
+    data: str | Path,
+    task: str,
+    *,
+    out: str | Path | None = None,
+    force: bool = False,
+    layout: str | None = None,
+    size: int | None = None,
+    width: float = 1.0,
+    epochs: int | None = None,
+    pretrained: str | None = None,
+    mask_classes: str | Path | None = None,
 ) -> NewConfig:
     """Check a dataset and write a config that trains on it.
 
     Args:
-        folder: Folder of the dataset.
+        data: Folder of the dataset.
         task: `det`, `seg` or `both`.
         out: Path of the config; by default it is in `configs` and named after the folder.
         force: Replace an existing config.
-        choices: Choices that differ from the defaults.
+        layout: Format of the dataset, if the folder has several: `coco`, `voc` or `masks`.
+        size: Side of a detector's square input in pixels, or the longer side of a segmentor's.
+        width: Width multiplier of the backbone.
+        epochs: Passes over the training images.
+        pretrained: Checkpoint to start from; `none` trains from scratch, `None` chooses the best
+            that can be fetched.
+        mask_classes: File that names the mask values, one per line.
 
     Raises:
         UserError: If the config exists, the dataset does not fit the task, something in it
             would stop training, or a file cannot be written; nothing is written then.
     """
+    choices = Choices(
+        format_name=layout,
+        size=size,
+        width=width,
+        passes=epochs,
+        pretrained=pretrained,
+        class_file=mask_classes,
+    )
+    return write_config(data, task, out=out, force=force, choices=choices)
+
+
+def write_config(
+    folder: str | Path,
+    task: str,
+    *,
+    out: str | Path | None = None,
+    force: bool = False,
+    choices: Choices,
+) -> NewConfig:
+    """Write a config with choices that differ from the defaults; see `new_config`."""
     name = re.sub(r'\W+', '_', Path(folder).resolve().name).strip('_').lower() or 'set'
     path = Path(out or osp.join('configs', f'{_HEADS[task]}_mbv2_{name}.py'))
     if path.exists() and not force:

@@ -7,6 +7,7 @@ import os.path as osp
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
+from os import PathLike, fspath
 from pathlib import Path
 
 from ...annotations.images import IMAGE_SUFFIXES
@@ -31,14 +32,14 @@ class Source:
     is_video: bool
 
 
-def find_sources(inputs: Sequence[str]) -> list[Source]:
+def find_sources(inputs: str | PathLike[str] | Sequence[str | PathLike[str]]) -> list[Source]:
     """Resolve files, folders (searched recursively) and glob patterns, each file once.
 
     Raises:
         UserError: If an input matches no image or video.
     """
     sources: dict[str, Source] = {}
-    for given in inputs:
+    for given in map(fspath, [inputs] if isinstance(inputs, (str, PathLike)) else inputs):
         root = Path(given)
         if root.is_dir():
             paths = sorted(p for p in root.rglob('*') if p.suffix.lower() in _SUFFIXES)

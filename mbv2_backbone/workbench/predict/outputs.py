@@ -15,8 +15,10 @@ from mmengine.structures import BaseDataElement
 from ...annotations.images import read_image
 from ...annotations.masks import write_palette_png
 from ...common.messages import UserError
+from ...common.notebook import Output, in_notebook
 from ...common.progress import track
 from ..drawing.painter import mask_labels
+from ..drawing.pixels import tiled
 from .coco_rows import RowFile
 from .inputs import Source
 from .video import ClipWriter, Video
@@ -24,6 +26,8 @@ from .video import ClipWriter, Video
 if TYPE_CHECKING:
     from .features.inspector import FeatureInspector
     from .file_predictor import FilePredictor
+
+SHOWN = 6  # drawings below the cell of a notebook
 
 
 @dataclass
@@ -37,6 +41,7 @@ class Summary:
         unreadable: Files that could not be read.
         video_fps: Frames per second reached, by video.
         notes: Anything else a user should know about the videos.
+        is_drawn: Whether drawings were written, too.
     """
 
     predictions: str
@@ -45,6 +50,18 @@ class Summary:
     unreadable: list[str] = field(default_factory=list)
     video_fps: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    is_drawn: bool = True
+
+    def __repr__(self) -> str:
+        return '\n'.join(
+            [
+                *(f'skipped, cannot be read: {path}' for path in self.unreadable),
+                *self.notes,
+                *(f'{path}: {fps:.1f} frames/s' for path, fps in self.video_fps.items()),
+                f'{self.num_predictions} predictions on {self.num_images} images in '
+                f'{self.predictions}{", drawn images in the same folder" * self.is_drawn}',
+            ]
+        )
 
 
 @dataclass(kw_only=True)
@@ -68,7 +85,8 @@ class PredictionRun:
     inspector: FeatureInspector | None
 
     def __post_init__(self) -> None:
-        self.summary = Summary(predictions=str(self.rows.path))
+        self.summary = Summary(str(self.rows.path), is_drawn=self.draw)
+        self._drawn: list[str] = []
 
     def predict_stills(self, sources: Sequence[Source], ids: dict[str, int]) -> None:
         """Predict on images and write the outputs of each."""
@@ -89,7 +107,8 @@ class PredictionRun:
     def _write(self, name: str, image: np.ndarray, sample: BaseDataElement) -> None:
         painter = self.predictor.painter
         if self.draw:
-            cv2.imwrite(self._path(f'{name}.jpg'), painter.prediction(image, sample))
+            self._drawn.append(self._path(f'{name}.jpg'))
+            cv2.imwrite(self._drawn[-1], painter.prediction(image, sample))
         labels = mask_labels(sample, 'pred_sem_seg')
         if labels is not None:
             write_palette_png(Path(self._path(f'masks/{name}.png')), labels, painter.masks.palette)
@@ -138,7 +157,7 @@ class PredictionRun:
         return video.count
 
     def finish(self) -> Summary:
-        """Return the summary of the run.
+        """Return the summary of the run; in a notebook, show the first drawings.
 
         Raises:
             UserError: If no input could be read.
@@ -148,4 +167,7 @@ class PredictionRun:
             unreadable = ', '.join(summary.unreadable[:5])
             raise UserError(f'none of the inputs could be read: {unreadable}')
         summary.num_predictions = self.rows.count
+        if self._drawn and in_notebook():
+            sheet = tiled([cv2.imread(path) for path in self._drawn[:SHOWN]], side=320, columns=3)
+            Output().show_picture(cv2.imencode('.jpg', sheet)[1].tobytes())
         return summary

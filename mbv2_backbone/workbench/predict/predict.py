@@ -17,11 +17,11 @@ from .video import check_can_write
 
 
 def predict(
-    config: str,
-    checkpoint: str,
-    inputs: Sequence[str],
+    config: str | Path,
+    checkpoint: str | Path,
+    inputs: str | Path | Sequence[str | Path],
     *,
-    out: str,
+    out: str | Path = 'predictions',
     score_thr: float = 0.3,
     batch_size: int | None = None,
     draw: bool = True,

@@ -8,11 +8,19 @@ from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from ...common.notebook import Output
+
 CURVES_FILE = 'curves.png'
 
 
 class CurveHook(Hook):
-    """Draws `<work_dir>/curves.png` after each validation and at the end of the training."""
+    """Draws `<work_dir>/curves.png` after each validation and at the end of the training.
+
+    In a notebook it is shown below the cell.
+    """
+
+    def __init__(self) -> None:
+        self._output = Output()
 
     @master_only
     def after_train(self, runner: Runner) -> None:
@@ -24,7 +32,9 @@ class CurveHook(Hook):
 
             figure = draw_curves(read_scalars(runner.work_dir))
             if figure is not None:
-                save_figure(figure, osp.join(runner.work_dir, CURVES_FILE))
+                path = osp.join(runner.work_dir, CURVES_FILE)
+                save_figure(figure, path)
+                self._output.show_picture(path)
         except Exception as error:  # whatever is wrong with a plot must not end a training
             runner.logger.warning(f'{CURVES_FILE} was not drawn: {type(error).__name__}: {error}')
 

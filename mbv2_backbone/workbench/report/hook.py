@@ -15,6 +15,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
 
+from ...common.notebook import Output
 from ..checks.broken_images import samples_of
 from ..configs.summary import ConfigSummary
 from .detection import BoxCollector, truth_of
@@ -131,6 +132,7 @@ class ReportHook(Hook):
         num_images = len(runner.test_dataloader.dataset)
         data['speed'] = speed_of(self.seconds, num_images, get_world_size())
         path = write_report(folder, data, self._parts(runner, metrics))
+        Output().show_page(path)
         megabytes = path.stat().st_size / 1e6
         taken = time.perf_counter() - start
         runner.logger.info(f'Report: {path} ({megabytes:.1f} MB, drawn in {taken:.1f} s)')

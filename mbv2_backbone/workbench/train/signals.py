@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import signal
 import sys
@@ -11,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -38,13 +38,16 @@ class Stop:
     since: float = 0.0
 
     def __call__(self, signum: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        """Remember a signal; exit on a second Ctrl-C."""
+        """Remember a signal.
+
+        Raises:
+            KeyboardInterrupt: On a second Ctrl-C.
+        """
         now = time.monotonic()
         if self.signum == 0:
             self.signum, self.since = signum, now
         elif signum == signal.SIGINT and now - self.since > SAME_KEYPRESS_SECONDS:
-            os.write(2, b'\nStopped at once; the step under way is not saved.\n')
-            os._exit(128 + signum)
+            raise KeyboardInterrupt('stopped at once; the step under way is not saved')
 
 
 @contextmanager
@@ -80,7 +83,7 @@ def outlive_stop_signals(worker_id: int) -> None:  # noqa: ARG001
 
 
 class StopHook(Hook):
-    """Saves and exits after the batch, or during the validation, in which a signal arrived.
+    """Saves and stops after the batch, or during the validation, in which a signal arrived.
 
     Several processes agree on the batch. On GPUs they do so every 10 batches, to avoid waiting,
     and only after an update of the weights: gradients accumulated since then are not saved.
@@ -135,11 +138,18 @@ class StopHook(Hook):
             f'{name}: {what} after iteration {meta["iter"]}. The newest checkpoint is '
             f'{last_checkpoint(runner.work_dir)}; continue with: {again}'
         )
+        if self._stop.signum == signal.SIGINT:
+            raise KeyboardInterrupt(f'{what}; continue with: {again}')
         raise SystemExit(128 + self._stop.signum)
 
 
 def resume_command(argv: Sequence[str]) -> str:
-    """Return a command line in which a plain `--resume` replaces any other."""
+    """Return a command line of train.py with a plain `--resume` instead of any other.
+
+    In another program, as the kernel of a notebook, it is the call of the function.
+    """
+    if Path(argv[0]).name != 'train.py':
+        return "train(…, resume='auto')"
     kept, skip = [], False
     for word in argv:
         if skip and not word.startswith('-'):

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ....common.messages import UserError
 from ....common.progress import track
 from ..find import find_dataset
 from ..records import Dataset
@@ -56,13 +57,32 @@ class Report:
             findings=[asdict(finding) for finding in self.findings],
         )
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:  # what a notebook shows
         others = [name for name in self.dataset.found if name != self.dataset.format]
         also = f' (there is also {", ".join(others)})' if others else ''
         lines = [f'{self.dataset.root}: {self.dataset.format}{also}', '']
         if self.stats:
             lines += [describe(self.stats), '']
         return '\n'.join([*lines, *map(str, self.findings)])
+
+
+def check_data(source: str | Path, *, task: str | None = None, layout: str | None = None) -> Report:
+    """Summarise a dataset, and find what would prevent training.
+
+    Args:
+        source: Folder of a dataset, or a config.
+        task: What to check in a folder: boxes (`det`), masks (`seg`) or both, the default.
+        layout: Format of a folder that has several: `coco`, `voc`, `yolo`, `labelme` or `masks`;
+            by default the one that suits the task.
+
+    Raises:
+        UserError: If there is no dataset of that kind, or the config cannot be read.
+    """
+    if Path(source).is_dir():
+        return check_folder(source, format_name=layout, task=task or 'both')
+    if task or layout:
+        raise UserError(f'--task and --layout are for folders, but {source} is not a folder')
+    return check_config(str(source))
 
 
 def check_folder(

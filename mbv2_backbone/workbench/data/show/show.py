@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from ....common.messages import UserError
+from ....common.notebook import Output
 from ...configs.summary import Classes
 from ..annotated_images import Findings, load_image, read_annotated_image
 from ..find import find_dataset
@@ -30,6 +31,8 @@ def show(
     overrides: Sequence[str] | None = None,
 ) -> tuple[int, int]:
     """Write a contact sheet of a folder or of a config's data as a PNG file.
+
+    In a notebook it is shown, too.
 
     Args:
         source: Folder of a dataset, or a config file.
@@ -56,10 +59,12 @@ def show(
         from .show_config import config_sheet
 
         sheet = config_sheet(source, split=split, num=num, seed=seed, overrides=overrides)
+    content = cv2.imencode('.png', sheet)[1].tobytes()
     try:
-        Path(out).write_bytes(cv2.imencode('.png', sheet)[1].tobytes())
+        Path(out).write_bytes(content)
     except OSError as error:
         raise UserError(f'cannot write {out}: {error}') from error
+    Output().show_picture(content)
     return sheet.shape[:2]
 
 

@@ -25,6 +25,10 @@ class Prediction:
         labels: `(D,)` int64.
         names: The class of each box.
         mask: `(H, W)` of the image, the class of each pixel; `None` if the file gives no masks.
+        size_hw: Height and width of the image in pixels.
+
+    Example:
+        >>> supervision.Detections.from_inference(prediction)  # doctest: +SKIP
     """
 
     boxes: np.ndarray
@@ -32,6 +36,26 @@ class Prediction:
     labels: np.ndarray
     names: tuple[str, ...]
     mask: np.ndarray | None
+    size_hw: tuple[int, int]
+
+    def json(self) -> dict:
+        """Return the boxes as Roboflow's inference does, with their centres, in pixels."""
+        height, width = self.size_hw
+        left, top, right, bottom = self.boxes.astype(float).T
+        columns = {
+            'x': (left + right) / 2,
+            'y': (top + bottom) / 2,
+            'width': right - left,
+            'height': bottom - top,
+            'confidence': self.scores,
+            'class_id': self.labels,
+            'class': np.array(self.names),
+        }
+        rows = zip(*(column.tolist() for column in columns.values()), strict=True)
+        return dict(
+            image=dict(width=width, height=height),
+            predictions=[dict(zip(columns, row, strict=True)) for row in rows],
+        )
 
 
 class Predictor:
@@ -151,4 +175,4 @@ class Predictor:
             )
             few = len(self.metadata.segmentation.classes) <= 256
             mask = mask.astype(np.uint8 if few else np.int32)
-        return Prediction(boxes, scores, labels, names, mask)
+        return Prediction(boxes, scores, labels, names, mask, tuple(where.original_size))

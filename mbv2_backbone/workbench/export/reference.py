@@ -83,4 +83,5 @@ def as_prediction(sample: object) -> Prediction:
         found = sample.pred_instances.numpy()
         boxes, scores, labels = found.bboxes, found.scores, found.labels
     mask = mask_tensor(sample, 'pred_sem_seg')
-    return Prediction(boxes, scores, labels, (), None if mask is None else mask.numpy())
+    mask = None if mask is None else mask.numpy()
+    return Prediction(boxes, scores, labels, (), mask, tuple(sample.ori_shape[:2]))

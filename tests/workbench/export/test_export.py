@@ -278,7 +278,7 @@ def test_only_what_lies_between_convolutions_is_quantised():
 def test_the_pixels_of_all_images_count():
     def masks(value):
         none = dict(boxes=np.zeros((0, 4)), scores=np.zeros(0), labels=np.zeros(0, int), names=())
-        return [Prediction(**none, mask=np.full((4, 4), value))]
+        return [Prediction(**none, mask=np.full((4, 4), value), size_hw=(4, 4))]
 
     result = verify.Comparison()
     assert result.equal_pixels is None

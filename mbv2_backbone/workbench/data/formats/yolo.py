@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -57,9 +58,15 @@ def _labels_alone(
 ) -> list[Path]:
     """Return the files of labels without an image; beside images, other texts may lie, too."""
     labels = {label_file(place / 'x', folders).parent for place in places if not place.is_file()}
-    files = {path for folder in labels for path in folder.rglob('*.txt')}
-    alone = (path for path in files.difference(known) if path.name not in CLASS_FILES)
-    return sorted(filter(begins_with_row, alone))
+    files = {
+        os.path.join(here, name)
+        for folder in labels
+        for here, _, names in os.walk(folder)
+        for name in names
+        if name.endswith('.txt') and name not in CLASS_FILES
+    }
+    alone = sorted(files.difference(map(str, known)))
+    return [path for path in map(Path, alone) if begins_with_row(path)]
 
 
 def _judge_missing(dataset: Dataset, missing: Mapping[str, Sequence[str]]) -> None:
@@ -109,6 +116,8 @@ def _annotation(path: Path, classes: Sequence[str], image_wh: Size) -> Annotatio
 def _words(line: str) -> list[str]:
     """Split a row at spaces, commas or semicolons; a comma may be the decimal point instead."""
     line = line.replace(';', ' ')
+    if ',' not in line:
+        return line.split()
     is_decimal = '.' not in line and len(line.split()) >= 5
     return line.replace(',', '.' if is_decimal else ' ').split()
 

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from helpers.fault import coco
-from helpers.photos import STORED_WH, encoded, formats, photo, turned
+from helpers.image_formats import STORED_WH, encoded, formats, photo, turned
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope

@@ -57,6 +57,7 @@ def _check_split(split: str, items: Sequence[Labelled]) -> list[Finding]:
     broken, notes = judge_all(zip(samples, facts, strict=True))
     share = MAX_BROKEN if split == 'train' else 0
     findings += judge_broken(split, broken, len(items), share)
+    findings += _turned(split, items)
     findings += [Finding('warning', f'{split}: {note}', _IF_MEANT) for note in notes]
     findings += _notes_of(split, items)
     unread = [
@@ -80,6 +81,16 @@ def _notes_of(split: str, items: Sequence[Labelled]) -> list[Finding]:
         )
         for note, names in noted.items()
     ]
+
+
+def _turned(split: str, items: Sequence[Labelled]) -> list[Finding]:
+    num_turned = sum(
+        item.facts.seen_wh != item.facts.stored_wh
+        and item.record.stated_wh in (None, item.facts.seen_wh)
+        for item in items
+    )
+    said = f'{split}: {num_turned} image(s) are turned as their EXIF data says, as'
+    return [Finding('ok', f'{said} are their annotations')] if num_turned else []
 
 
 def _as_sample(record: Record) -> dict:

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from ....annotations.boxes import Object
-from ....annotations.images import decode_image
+from ....annotations.images import imdecode
 from ....common.messages import UserError
 from ..names import read_json
 from ..outlines import mask_to_polygons
@@ -129,7 +129,7 @@ def _mask_extent(shape: dict) -> tuple[np.ndarray, list] | str:
     """
     try:
         left_top = np.array([int(value) for value in shape['points'][0]])
-        mask = decode_image(base64.b64decode(shape['mask']), cv2.IMREAD_UNCHANGED)
+        mask = imdecode(base64.b64decode(shape['mask']), cv2.IMREAD_UNCHANGED)
     except (KeyError, IndexError, TypeError, ValueError, OverflowError, cv2.error):
         mask = None
     if mask is None or mask.ndim != 2 or left_top.shape != (2,):

@@ -63,7 +63,8 @@ def collect(
 
 def _free_name(path: Path, taken: set[str], *, one_folder: bool) -> str:
     """Return a file name whose stem is not taken; lists of names allow no spaces in it."""
-    stem = '_'.join(path.stem.split()) if one_folder else path.stem
+    stem = path.stem.lstrip('.') or 'image'  # hidden files are left out
+    stem = '_'.join(stem.split()) if one_folder else stem
     free, count = stem, 1
     while free in taken:
         count += 1

@@ -36,12 +36,12 @@ NAMES = st.sampled_from(['yes', 'null', '1e3', '0', 'size 1 2 3', 'a:1,2,3', '#x
 
 @st.composite
 def boxes(draw, size_wh, *, is_whole):
-    """Draw corners of at least a pixel inside the image, often at its edges."""
+    """Draw corners of at least two pixels inside the image: mmdet drops one in VOC."""
     unit = 1 if is_whole else draw(st.sampled_from([1, 4, 100]))
     corners = []
     for side in size_wh:
-        first = draw(st.integers(0, (side - 1) * unit))
-        last = draw(st.integers(first + unit, side * unit))
+        first = draw(st.integers(0, (side - 2) * unit))
+        last = draw(st.integers(first + 2 * unit, side * unit))
         corners.append((first / unit, last / unit))
     (x1, x2), (y1, y2) = corners
     return x1, y1, x2, y2

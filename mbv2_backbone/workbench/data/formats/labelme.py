@@ -42,8 +42,8 @@ def write_labelme(root: Path, classes: Sequence[str], splits: Splits) -> list[st
                 'imageWidth': image.size_wh[0],
             }
             write_json(folder / f'{Path(image.name).stem}.json', document)
-    write_classes(root, classes)
-    return moved_boxes('LabelMe', [item for image in images_of(splits) for item in image.items])
+    items = [item for image in images_of(splits) for item in image.items]
+    return write_classes(root, classes) + moved_boxes('LabelMe', items)
 
 
 def _labelme_shapes(item: Item, classes: Sequence[str], group: int) -> list[dict]:

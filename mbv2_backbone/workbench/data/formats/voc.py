@@ -9,18 +9,33 @@ from xml.etree import ElementTree
 
 from ....annotations.boxes import as_box, begins_at_zero, read_voc
 from ....common.messages import UserError
-from ..records import AnnotatedImage, Annotation, Dataset
+from ..records import AnnotatedImage, Annotation, Dataset, Item
 from ..tree import Tree
 from .by_image import Contents, Pair, pairs_with, read_by_image
-from .writing import Splits, images_of, write_classes
+from .writing import MOVED, Splits, images_of, write_classes
+
+_LABEL_STUDIO = b'<name>Label Studio</name>'  # the owner in its files
 
 
 def write_voc(root: Path, classes: Sequence[str], splits: Splits) -> list[str]:
     """Write `Annotations/*.xml`, `ImageSets/Main/<split>.txt` and `classes.txt`."""
     write_voc_files(root, classes, splits)
-    write_classes(root, classes)
-    lost = sum(bool(item.outline) for image in images_of(splits) for item in image.items)
-    return [f'{lost} outline(s) are dropped: VOC stores only boxes'] if lost else []
+    items = [item for image in images_of(splits) for item in image.items]
+    notes = write_classes(root, classes)
+    lost = sum(bool(item.outline) for item in items)
+    if lost:
+        notes.append(f'{lost} outline(s) are dropped: VOC stores only boxes')
+    rounded = sum(any(abs(v - round(v)) > MOVED for v in item.box) for item in items)
+    if rounded:
+        notes.append(f'{rounded} box(es) are rounded to whole pixels, as VOC stores them')
+    thin = sum(min(x2 - x1, y2 - y1) < 2 for x1, y1, x2, y2 in (_whole(item) for item in items))
+    if thin:
+        notes.append(f'{thin} box(es) are one pixel wide or high, which mmdet drops in VOC files')
+    return notes
+
+
+def _whole(item: Item) -> tuple[int, int, int, int]:
+    return tuple(round(value) for value in item.box)
 
 
 def write_voc_files(
@@ -72,7 +87,7 @@ def voc_tree(
         if item.is_occluded is not None:
             _add(node, occluded=int(item.is_occluded))
         _add(node, difficult=int(item.is_ignored))
-        x1, y1, x2, y2 = (round(value) for value in item.box)
+        x1, y1, x2, y2 = _whole(item)
         corners = dict(xmin=x1 + 1, ymin=y1 + 1, xmax=max(x2, x1 + 1), ymax=max(y2, y1 + 1))
         _add(ElementTree.SubElement(node, 'bndbox'), **corners)
     ElementTree.indent(root)
@@ -114,7 +129,8 @@ def _settle_first_pixel(dataset: Dataset, contents: Contents) -> None:
     fractions = [path.name for path, item in found if any(type(v) is float for v in item.stored)]
     if not found:
         return
-    if not at_zero and len(fractions) * 2 <= len(found):
+    labelled = [path.name for path, _ in found[:1] if _LABEL_STUDIO in path.read_bytes()]
+    if not at_zero and not labelled and len(fractions) * 2 <= len(found):
         dataset.assumed.append(
             f'corners of boxes are taken to count from 1, as in VOC: none of {len(found)} is at 0, '
             f'and {len(fractions)} have decimals'
@@ -122,9 +138,8 @@ def _settle_first_pixel(dataset: Dataset, contents: Contents) -> None:
         return
     dataset.counts_from = 0
     what, files = ('begin at 0', at_zero) if at_zero else ('have decimals', fractions)
-    dataset.notes.append(
-        f'corners of boxes count from 0, not 1 as in VOC: {len(files)} {what}, as in {files[0]}'
-    )
+    why = f'{len(files)} {what}, as in {files[0]}' if files else 'Label Studio wrote them so'
+    dataset.notes.append(f'corners of boxes count from 0, not 1 as in VOC: {why}')
     for path, content in contents.items():
         if isinstance(content, Annotation):
             objects = [

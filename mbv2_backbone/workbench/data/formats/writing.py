@@ -6,11 +6,13 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..names import CLASS_FILES
+from ....common.messages import first_names
+from ..names import CLASS_FILES, read_class_file
 from ..outlines import bounds_of
 from ..records import AnnotatedImage, Item
 
 Splits = Mapping[str, Sequence[AnnotatedImage]]
+MOVED = 0.01  # pixels from which on a box counts as another
 DIGITS = 6  # decimals of a pixel; removes the noise of sums and differences
 
 
@@ -31,18 +33,30 @@ def moved_boxes(format_name: str, items: Sequence[Item]) -> list[str]:
         for item in items
         if item.outline
     ]
-    count = sum(distance > 1 for distance in moved)
+    count = sum(distance > MOVED for distance in moved)
     if not count:
         return []
     return [
-        f'{count} box(es) become those around their outlines, by up to {max(moved):.1f} pixels: '
+        f'{count} box(es) become those around their outlines, by up to {max(moved):.2g} pixels: '
         f'{format_name} cannot store both'
     ]
 
 
-def write_classes(root: Path, classes: Sequence[str]) -> None:
-    """Write the class names in order, which the format itself does not store."""
-    (root / CLASS_FILES[0]).write_text(''.join(f'{name}\n' for name in classes), 'utf-8')
+def write_classes(root: Path, classes: Sequence[str]) -> list[str]:
+    """Write the class names in order, which the format itself does not store.
+
+    Returns:
+        A note if the names would be read otherwise; nothing is written then.
+    """
+    path = root / CLASS_FILES[0]
+    path.write_text(''.join(f'{name}\n' for name in classes), 'utf-8')
+    if read_class_file(path)[0] == tuple(classes):
+        return []
+    path.unlink()
+    return [
+        f'{path.name} is left out: it cannot hold all of the names {first_names(classes)}; the '
+        f'classes become those that have objects, in alphabetical order'
+    ]
 
 
 def images_of(splits: Splits) -> list[AnnotatedImage]:

@@ -131,6 +131,11 @@ def add_convert(commands: argparse._SubParsersAction) -> None:
         help='format to read (default: recognised)',
     )
     convert.add_argument(
+        '--ignored-as-objects',
+        action='store_true',
+        help='make crowds (iscrowd) and difficult objects like others, for masks from CVAT',
+    )
+    convert.add_argument(
         '--copy', action='store_true', help='copy the images; by default they are hard links'
     )
     convert.add_argument('--force', action='store_true', help='replace OUT if it exists')
@@ -235,13 +240,16 @@ def convert_dataset(args: argparse.Namespace) -> None:
             args.target,
             to=args.to,
             source_format=args.source_format,
+            ignored_as_objects=args.ignored_as_objects,
             copy=args.copy,
             force=args.force,
         )
     except OSError as error:
         raise UserError(f'cannot write {args.target}: {error}') from error
     print(f'{done.source_format} to {args.to}: {args.target}')
-    print(f'{"":8}' + ''.join(f'{title:>10}' for title in ('images', 'empty', 'objects')))
+    print(
+        f'{"":8}' + ''.join(f'{title:>10}' for title in ('images', 'empty', 'ignored', 'objects'))
+    )
     for split, counts in done.counts.items():
         print(f'{split:8}' + ''.join(f'{number:>10}' for number in counts))
     for title, lines in (('problems of the input', done.problems), ('notes', done.notes)):

@@ -108,7 +108,7 @@ class Object:
         stored: The box exactly as in the file, for messages.
         xyxy: Its corners in pixels counted from 0, right and lower edge excluded; `None` if the
             file has no valid numbers for a box.
-        is_ignored: Difficult (VOC) or a crowd (COCO): excluded from the loss.
+        is_ignored: Difficult (VOC), a crowd or to be ignored (COCO): excluded from the loss.
         outline: In COCO's format: a list of x, y, x, y, … for each part, or run lengths.
         problem: Why there is no box, if `xyxy` is `None`.
     """

@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from ..annotations.boxes import cut_box
+from ..annotations.boxes import Box, Object
 from ..annotations.images import ROUNDING
+from ..annotations.objects import AS_OBJECTS, ignored_problem, usable_box
 from ..common.messages import UserError, first_lines, warn
 
 MAX_LOGGED = 50
@@ -33,7 +34,7 @@ class CheckedDatasetMixin:
         """Read the annotations, then log what is wrong with them.
 
         Raises:
-            UserError: If they list no images.
+            UserError: If they list no images, or objects of which none can be learned from.
         """
         self.dropped_boxes: list[tuple[str, Any, str]] = []
         self.cut_boxes: list[tuple[str, Any, str]] = []
@@ -42,7 +43,19 @@ class CheckedDatasetMixin:
             raise UserError(f'{self.ann_file} lists no images')
         self._warn_of('Dropped', 'box(es)', 'that cannot be used for training', self.dropped_boxes)
         self._warn_of('Cut', 'box(es)', 'at the edges of their images', self.cut_boxes)
+        self._judge_learned([box for info in data_list for box in info['instances']])
         return data_list
+
+    def _judge_learned(self, boxes: Sequence[dict]) -> None:
+        num_ignored = sum(box['ignore_flag'] for box in boxes)
+        problem = ignored_problem(len(boxes) - num_ignored, num_ignored)
+        if problem:
+            text = f'{self.ann_file}: {problem}; {AS_OBJECTS}'
+            if num_ignored == len(boxes):
+                raise UserError(text)
+            warn(text)
+        elif self.dropped_boxes and not boxes:
+            raise UserError(f'{self.ann_file}: none of its boxes can be used; fix them')
 
     def filter_data(self) -> list[dict]:
         """Filter as mmdet does, and log which images are too small.
@@ -80,11 +93,14 @@ class CheckedDatasetMixin:
         lines += first_lines(named, MAX_LOGGED)
         warn('\n'.join(lines))
 
-    def _cut(self, file: str, box: Any, xyxy: Sequence[float], wh: tuple[int, int]) -> Sequence:
-        cut = cut_box(xyxy, wh)
-        if max(abs(new - old) for new, old in zip(cut, xyxy, strict=True)) > ROUNDING:
-            self.cut_boxes.append((file, box, 'extends beyond the image'))
-        return cut
+    def _usable(self, file: str, item: Object, wh: tuple[int, int]) -> Box | None:
+        """Return the box of an object, clipped to its image; note what is wrong with it."""
+        box, problem = usable_box(item, wh)
+        if problem is not None:
+            self.dropped_boxes.append((file, item.stored, problem))
+        elif max(abs(new - old) for new, old in zip(box, item.xyxy, strict=True)) > ROUNDING:
+            self.cut_boxes.append((file, item.stored, 'extends beyond the image'))
+        return box
 
 
 def _as_annotated(step: Any) -> Any:

@@ -15,13 +15,12 @@ from ..annotations.boxes import (
     Object,
     as_box,
     begins_at_zero,
-    box_problem,
     check_coco,
-    coco_corners,
     images_listed_twice,
     read_voc,
 )
 from ..annotations.images import read_image_facts
+from ..annotations.objects import coco_object, refuse_corners
 from ..common.messages import UserError, first_lines, first_names, warn
 from .checked import MAX_LOGGED, CheckedDatasetMixin, counted, warn_of_other_classes
 
@@ -40,6 +39,7 @@ class _CheckedCoco(COCO):
     def createIndex(self) -> None:  # noqa: N802
         """Build the tables; see pycocotools."""
         check_coco(self.dataset)
+        refuse_corners(self.dataset)
         doubles = images_listed_twice(self.dataset['images'])
         if doubles:
             raise UserError(
@@ -103,8 +103,6 @@ class CheckedCocoDataset(CheckedDatasetMixin, CocoDataset):
         sound = []
         for annotation in raw_data_info['raw_ann_info']:
             category = annotation['category_id']
-            if annotation.get('ignore', False):
-                continue
             if category in self.cat2label:
                 if self._has_sound_box(annotation, image):
                     sound.append(annotation)
@@ -116,26 +114,19 @@ class CheckedCocoDataset(CheckedDatasetMixin, CocoDataset):
         return super().parse_data_info(dict(raw_ann_info=sound, raw_img_info=image))
 
     def _has_sound_box(self, annotation: dict, image: dict) -> bool:
-        """Clip the box of an annotation to its image, in place, or drop it."""
-        file, wh = image['file_name'], (image['width'], image['height'])
-        box = as_box(annotation.get('bbox'))
-        if box is None:
-            given = annotation.get('bbox')
-            self.dropped_boxes.append((file, given, 'not four numbers'))
+        """Complete an annotation as mmdet needs it, its box clipped, in place; or drop it."""
+        item = coco_object(annotation, {}, image)
+        box = self._usable(image['file_name'], item, (image['width'], image['height']))
+        if not box:
             return False
-        xyxy = coco_corners(box)
-        problem = box_problem(xyxy, wh)
-        if problem is None:
-            x1, y1, x2, y2 = self._cut(file, box, xyxy, wh)
-            w, h = x2 - x1, y2 - y1
-            # mmdet drops such boxes silently.
-            problem = 'smaller than a pixel' if w < 1 or h < 1 else None
-        if problem is not None:
-            self.dropped_boxes.append((file, box, problem))
-            return False
-        annotation['bbox'] = [x1, y1, w, h]
+        x1, y1, x2, y2 = box
         area = as_box([annotation.get('area', 0)] * 4)
-        annotation['area'] = area[0] if area and area[0] > 0 else w * h
+        annotation |= dict(
+            bbox=[x1, y1, x2 - x1, y2 - y1],
+            area=area[0] if area and area[0] > 0 else (x2 - x1) * (y2 - y1),
+            iscrowd=int(item.is_ignored),
+            ignore=0,  # mmdet would leave it out, uncounted
+        )
         return True
 
 
@@ -232,14 +223,10 @@ class CheckedVOCDataset(CheckedDatasetMixin, VOCDataset):
 
     def _instances(self, file: str, item: Object, wh: tuple[int, int]) -> list[dict]:
         """Return mmdet's instances for an object; none if its box is invalid."""
-        if item.xyxy is None:
-            self.dropped_boxes.append((file, item.stored, item.problem))
+        box = self._usable(file, item, wh)
+        if not box:
             return []
-        problem = box_problem(item.xyxy, wh)
-        if problem is not None:
-            self.dropped_boxes.append((file, item.stored, problem))
-            return []
-        x1, y1, x2, y2 = self._cut(file, item.stored, item.xyxy, wh)
+        x1, y1, x2, y2 = box
         is_small = min(x2 - x1, y2 - y1) < (self.bbox_min_size or 0)
         return [
             dict(

@@ -119,7 +119,7 @@ def coco_file(rng):
                 category_id=rng.choice(ids),
                 bbox=[number(rng) for _ in range(5 if rarely(rng) else 4)],
                 area=number(rng),
-                iscrowd=rng.randint(0, 1),
+                iscrowd=int(rng.random() < 0.2),
             )
             for i in range(rng.randint(0, 5))
         ],
@@ -195,7 +195,10 @@ def voc_file(rng):
     def thing():
         box = ''.join(tag(key, value(-5, 90)) for key in ('xmin', 'ymin', 'xmax', 'ymax'))
         name = rng.choice([*CLASSES, 'cow', '', ' cat '])
-        return tag('object', tag('name', name) + tag('difficult', value(0, 1)) + tag('bndbox', box))
+        return tag(
+            'object',
+            tag('name', name) + tag('difficult', int(rng.random() < 0.2)) + tag('bndbox', box),
+        )
 
     sides = ''.join(tag(key, value(0, 99)) for key in ('width', 'height'))
     things = ''.join(thing() for _ in range(rng.randint(0, 4)))

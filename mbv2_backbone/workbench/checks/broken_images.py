@@ -18,6 +18,7 @@ from ...common.files import append_line
 from ...common.messages import UserError, first_lines, warn
 from ..configs.plan import step
 from ..configs.read import datasets_of
+from .box_counts import refuse_nothing_to_learn
 from .image_files import check_samples, samples_of
 
 RECORD = 'broken_images.txt'
@@ -176,9 +177,10 @@ class BrokenImagesHook(Hook):
         """Check the training and validation images.
 
         Raises:
-            UserError: If too many are broken.
+            UserError: If too many are broken, or their annotations have nothing to learn from.
         """
         to_train = samples_of(runner.train_loop.dataloader.dataset)
+        refuse_nothing_to_learn('train', to_train)
         self._num_images = len({sample['img_path'] for sample in to_train})
         if not self.check_first or not is_main_process():
             return
@@ -186,7 +188,9 @@ class BrokenImagesHook(Hook):
             self.broken.add(path, problem)
         self._name_and_count()
         if runner.val_loop is not None:
-            self._refuse_any(samples_of(runner.val_loop.dataloader.dataset))
+            to_validate = samples_of(runner.val_loop.dataloader.dataset)
+            refuse_nothing_to_learn('val', to_validate)
+            self._refuse_any(to_validate)
 
     def before_test(self, runner: Runner) -> None:
         """Check the test images.

@@ -15,6 +15,7 @@ from ...annotations.boxes import box_problem
 from ...common.messages import UserError, first_lines
 from ..configs.summary import ConfigSummary
 from .before_run import check_classes, check_data, check_masks
+from .box_counts import contradictions, count_samples, judge_outlines
 from .broken_images import MAX_BROKEN
 from .finding import Finding
 from .image_files import check_samples, samples_of
@@ -65,6 +66,7 @@ def _check_split(cfg: Config, summary: ConfigSummary, split: str) -> list[Findin
         samples += samples_of(dataset)
     if not summary.datasets[split]:
         return findings
+    findings += judge_outlines(split, contradictions(samples))
     findings += count_samples(split, samples)
     broken, notes = check_samples(samples, Path(summary.work_dir, 'images.json'))
     share = cfg.get('max_broken_images', MAX_BROKEN) if split == 'train' else 0
@@ -98,22 +100,6 @@ def check_boxes(split: str, dataset: Any) -> list[Finding]:
         return [Finding('warning', '\n'.join(lines), fix)]
     fix = 'type=CheckedCocoDataset or CheckedVOCDataset in the config drops them'
     return [Finding('error', '\n'.join(lines), fix)]
-
-
-def count_samples(split: str, samples: Sequence[dict]) -> list[Finding]:
-    """Count the images and annotations of a split."""
-    text = f'{split}: {len(samples)} images'
-    labels = [box['bbox_label'] for sample in samples for box in sample.get('instances', [])]
-    masks = sum(bool(sample.get('seg_map_path')) for sample in samples)
-    if masks:
-        text += f', {masks} masks'
-    has_boxes = any('instances' in sample for sample in samples)
-    if has_boxes:
-        empty = sum(not sample.get('instances') for sample in samples)
-        text += f', {len(labels)} boxes, {empty} images without a box'
-    if not labels and (has_boxes or not masks):
-        return [Finding('error', text, 'check the annotation files, and `classes` in the config')]
-    return [Finding('ok', text)]
 
 
 def judge_broken(

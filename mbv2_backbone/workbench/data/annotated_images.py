@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from ...annotations.images import ROUNDING, read_image
+from ...annotations.objects import sort_objects
 from ...common.messages import UserError, first_names
 from .names import split_in
 from .outlines import read_outline
-from .records import AnnotatedImage, Dataset, Item, Labelled, Size, sort_objects
+from .records import AnnotatedImage, Dataset, Item, Labelled, Size
 
 
 @dataclass
@@ -101,11 +102,15 @@ def read_annotated_image(
             f'{path} is rotated by its EXIF data, but its boxes are for the pixels as stored; '
             f'rotate image and boxes in a labelling tool, for readers that apply EXIF data'
         )
-    sound, dropped = sort_objects(annotation, labelled.classes, size_wh)
+    sound, dropped, doubted = sort_objects(annotation.objects, labelled.classes, size_wh)
     where = labelled.annotation or path
     findings.problems += [f'{where}: {path.name}: {note}' for note in annotation.notes]
     for stored, why in dropped:
         findings.problems.append(f'{where}: {path.name}: box {stored} {why}; dropped')
+    for stored, why in doubted:
+        findings.problems.append(
+            f'{where}: {path.name}: box {stored} {why}; the outline is dropped'
+        )
     items = []
     for found, box in sound:
         if max(abs(new - old) for new, old in zip(box, found.xyxy, strict=True)) > ROUNDING:

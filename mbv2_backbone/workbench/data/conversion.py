@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
 
+from ...annotations.objects import AS_OBJECTS, ignored_problem
 from ...common.files import folder_replaced_whole, is_free
 from ...common.messages import UserError
 from ...common.progress import track
@@ -46,14 +47,15 @@ class Converted:
     Attributes:
         root: The new folder.
         source_format: The format that the input was read as.
-        counts: Images, images without an object, and objects, by split.
+        counts: Images, images without an object, objects that are ignored, and objects to learn
+            from, by split.
         problems: What is wrong with the input.
         notes: What the new format cannot hold.
     """
 
     root: Path
     source_format: str
-    counts: dict[str, tuple[int, int, int]]
+    counts: dict[str, tuple[int, int, int, int]]
     problems: Sequence[str]
     notes: Sequence[str]
 
@@ -64,6 +66,7 @@ def convert(
     *,
     to: str,
     source_format: str | None = None,
+    ignored_as_objects: bool = False,
     copy: bool = False,
     force: bool = False,
 ) -> Converted:
@@ -77,12 +80,13 @@ def convert(
         target: Folder to create; once it exists, it is complete.
         to: `coco`, `voc`, `yolo` or `labelme`.
         source_format: Format of the input; by default it is recognised.
+        ignored_as_objects: Make crowds and difficult objects like others.
         copy: Copy the images instead of linking them.
         force: Replace what is at `target`.
 
     Raises:
-        UserError: If there is no dataset, the target exists or is inside the input, or nothing
-            can be read.
+        UserError: If there is no dataset, the target exists or is inside the input, nothing
+            can be read, or all objects are ignored and the new format cannot hold such.
     """
     source, target = Path(source), Path(target).resolve()
     origin = source.resolve()
@@ -100,21 +104,42 @@ def convert(
     splits = collect(dataset, findings, one_folder=to == 'voc')
     if not any(splits.values()):
         raise UserError('\n'.join([f'no image of {source} can be read:', *findings.problems[:20]]))
+    if ignored_as_objects:
+        splits = {split: [_without_flags(image) for image in splits[split]] for split in splits}
+    counts = {split: _count(images) for split, images in splits.items()}
+    _judge_learned(counts, findings, can_hold=to != 'yolo')
     with folder_replaced_whole(target) as root:
         findings.notes += WRITERS[to](root, dataset.classes, splits)
         findings.notes += _place_images(root, splits, to, copy=copy)
     return Converted(
         root=target,
         source_format=dataset.format,
-        counts={split: _count(images) for split, images in splits.items()},
+        counts=counts,
         problems=findings.problems,
         notes=findings.notes,
     )
 
 
-def _count(images: Sequence[AnnotatedImage]) -> tuple[int, int, int]:
-    sizes = [len(image.items) for image in images]
-    return len(sizes), sizes.count(0), sum(sizes)
+def _without_flags(image: AnnotatedImage) -> AnnotatedImage:
+    return replace(image, items=[replace(item, is_ignored=False) for item in image.items])
+
+
+def _count(images: Sequence[AnnotatedImage]) -> tuple[int, int, int, int]:
+    learned = [sum(not item.is_ignored for item in image.items) for image in images]
+    ignored = sum(len(image.items) for image in images) - sum(learned)
+    return len(learned), learned.count(0), ignored, sum(learned)
+
+
+def _judge_learned(
+    counts: dict[str, tuple[int, int, int, int]], findings: Findings, *, can_hold: bool
+) -> None:
+    for split, (*_, num_ignored, num_learned) in counts.items():
+        problem = ignored_problem(num_learned, num_ignored)
+        if problem:
+            text = f'{split}: {problem}; {AS_OBJECTS}'
+            if not (num_learned or can_hold):
+                raise UserError(f'{text}. YOLO cannot hold ignored objects')
+            findings.notes.append(text)
 
 
 def _place_images(

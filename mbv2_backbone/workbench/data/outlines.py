@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from itertools import chain
-from math import isfinite
 from typing import Any
 
 import cv2
 import numpy as np
 
+from ...annotations.extents import polygon_parts, run_lengths, runs_to_mask
 from .records import Outline, Size
 
 
@@ -22,45 +21,16 @@ def read_outline(stored: Any, size_wh: Size) -> list[list[float]]:
 
     Returns:
         A flat list for each part of three points or more; empty where there is no outline.
+
+    Raises:
+        UserError: If they are not an outline in an image of this size.
     """
     if isinstance(stored, dict):
-        return mask_to_polygons(_decode(stored))
-    if not isinstance(stored, (list, tuple)):
-        return []
-    is_alone = all(isinstance(v, (int, float)) for v in stored) or all(map(_is_point, stored))
-    parts = [_flat(part) for part in ([stored] if is_alone else stored)]
-    parts = [part for part in parts if _is_polygon(part)]
-    return [[min(max(v, 0), size_wh[i % 2]) for i, v in enumerate(part)] for part in parts]
-
-
-def _is_point(value: Any) -> bool:
-    return (
-        isinstance(value, (list, tuple))
-        and len(value) == 2
-        and not isinstance(value[0], (list, tuple))
-    )
-
-
-def _flat(part: Any) -> Any:
-    are_points = isinstance(part, (list, tuple)) and all(map(_is_point, part))
-    return list(chain.from_iterable(part)) if are_points else part
-
-
-def _is_polygon(part: Any) -> bool:
-    return (
-        isinstance(part, (list, tuple))
-        and len(part) >= 6
-        and len(part) % 2 == 0
-        and all(isinstance(v, (int, float)) and isfinite(v) for v in part)
-    )
-
-
-def _decode(runs: dict) -> np.ndarray:
-    from pycocotools import mask as mask_utils
-
-    if isinstance(runs['counts'], list):
-        runs = mask_utils.frPyObjects(runs, *runs['size'])
-    return mask_utils.decode(runs).astype(bool)
+        return mask_to_polygons(runs_to_mask(run_lengths(stored, size_wh), size_wh))
+    return [
+        [min(max(v, 0), size_wh[i % 2]) for i, v in enumerate(part)]
+        for part in polygon_parts(stored)
+    ]
 
 
 def mask_to_polygons(mask: np.ndarray) -> list[list[int]]:

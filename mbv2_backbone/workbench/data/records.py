@@ -9,8 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ...annotations.boxes import Box, Object, box_problem, cut_box
+from ...annotations.boxes import Box, Object
 from ...annotations.images import ImageFacts, read_image_facts
+from ...annotations.objects import sort_objects
 from ...common.messages import UserError
 
 Outline = Sequence[Sequence[float]]
@@ -50,6 +51,7 @@ class Record:
         mask: File of the image's mask, if the dataset has masks.
         has_boxes: Whether the dataset has boxes, even if this image has none.
         dropped: The boxes that cannot be trained on, as in the file, and why.
+        doubted: The boxes that their outlines contradict, and how.
         problems: What is wrong with the files of the image or of its annotation.
         notes: What reading the annotation assumed or left out.
     """
@@ -63,17 +65,24 @@ class Record:
     mask: Path | None = None
     has_boxes: bool = False
     dropped: tuple[tuple[Any, str], ...] = ()
+    doubted: tuple[tuple[Any, str], ...] = ()
     problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
+    def learned(self) -> list[tuple[Box, int]]:
+        """The boxes to learn from, which are those that are not ignored, with their labels."""
+        objects = zip(self.boxes, self.labels, self.is_ignored, strict=True)
+        return [(box, label) for box, label, is_ignored in objects if not is_ignored]
+
+    @property
     def relative_boxes(self) -> list[Box]:
-        """The boxes that are not ignored, corners xyxy relative to the image, [0, 1]."""
+        """The boxes to learn from, corners xyxy relative to the image, [0, 1]."""
         width, height = self.stated_wh or self.size_wh
         return [
             (x1 / width, y1 / height, x2 / width, y2 / height)
-            for (x1, y1, x2, y2), is_ignored in zip(self.boxes, self.is_ignored, strict=True)
-            if not is_ignored and width and height
+            for (x1, y1, x2, y2), _ in self.learned
+            if width and height
         ]
 
 
@@ -110,7 +119,8 @@ class Labelled:
         except UserError as error:
             annotation = Annotation()
             problems.append(str(error))
-        sound, dropped = sort_objects(annotation, self.classes, size_wh)
+        known_wh = annotation.stated_wh or (size_wh if any(size_wh) else None)
+        sound, dropped, doubted = sort_objects(annotation.objects, self.classes, known_wh)
         return Record(
             path=self.path,
             size_wh=size_wh,
@@ -121,45 +131,10 @@ class Labelled:
             mask=self.mask,
             has_boxes=bool(self.classes or self.annotation),
             dropped=tuple(dropped),
+            doubted=tuple(doubted),
             problems=tuple(problems),
             notes=tuple(annotation.notes),
         )
-
-
-def sort_objects(
-    annotation: Annotation, classes: Sequence[str], image_wh: Size
-) -> tuple[list[tuple[Object, Box]], list[tuple[Any, str]]]:
-    """Separate the objects that can be trained on from the others.
-
-    Args:
-        annotation: The annotation of one image.
-        classes: Objects of other classes cannot be trained on.
-        image_wh: Width and height of the image, used if the annotation does not state them; zeros
-            if unknown.
-
-    Returns:
-        The valid objects with their boxes, clipped to the image; the others as in
-        the file, and why.
-    """
-    known_wh = annotation.stated_wh or (image_wh if any(image_wh) else None)
-    sound, dropped = [], []
-    for item in annotation.objects:
-        if item.xyxy is None:
-            problem = item.problem
-        elif not item.name:
-            problem = 'no class name'
-        elif item.name not in classes:
-            problem = f'unknown class {item.name!r}'
-        else:
-            problem = box_problem(item.xyxy, known_wh)
-        if problem is None:
-            box = cut_box(item.xyxy, known_wh)
-            if min(box[2] - box[0], box[3] - box[1]) >= 1:
-                sound.append((item, box))
-                continue
-            problem = 'smaller than a pixel'
-        dropped.append((item.stored, problem))
-    return sound, dropped
 
 
 @dataclass(frozen=True)
@@ -251,7 +226,7 @@ class Dataset:
         there = [
             split
             for split in ('val', 'test')
-            if any(item.record.boxes or item.mask for item in self.splits.get(split, ()))
+            if any(item.record.learned or item.mask for item in self.splits.get(split, ()))
         ]
         if not there:
             raise UserError(f'{self.root} has no labelled images for validation or testing')

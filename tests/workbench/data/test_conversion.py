@@ -184,7 +184,7 @@ def test_polygons_survive_labelme(tmp_path):
     assert [shape['shape_type'] for shape in shapes] == ['polygon'] * 3 + ['rectangle']
     assert [shape['group_id'] for shape in shapes] == [None, 2, 2, None]
     done = convert(tmp_path / 'labelme', tmp_path / 'coco', to='coco')
-    assert done.counts['train'] == (1, 0, 3)
+    assert done.counts['train'] == (1, 0, 0, 3)
     assert coco_outlines(tmp_path / 'coco') == [[[2, 3, 20, 3, 20, 15]], TWO_PARTS, []]
 
 

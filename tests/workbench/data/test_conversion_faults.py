@@ -31,7 +31,7 @@ def test_problems_are_named(tmp_path):
     (source / 'train/b.jpg').unlink()
     (source / 'train/c.jpg').write_bytes(b'no image')
     done = convert(source, tmp_path / 'out', to='coco')
-    assert done.counts == {'train': (1, 0, 2)}
+    assert done.counts == {'train': (1, 0, 0, 2)}
     text = '\n'.join(done.problems)
     for part in (
         'a.jpg: box [100, 5, 6, 7] outside the image; dropped',
@@ -122,7 +122,7 @@ def test_one_image_without_objects(tmp_path):
     source = write_coco_splits(tmp_path / 'in', {'train': {'a.jpg': (40, 30, [])}})
     for to in WRITERS:
         done = convert(source, tmp_path / to, to=to)
-        assert done.counts == {'train': (1, 1, 0)}
+        assert done.counts == {'train': (1, 1, 0, 0)}
     notes = convert(source, tmp_path / 'again', to='yolo').notes
     assert any("no split 'val'" in note for note in notes)
     assert (tmp_path / 'yolo/labels/train/a.txt').read_text() == ''

@@ -21,11 +21,10 @@ from helpers.dataset import (
     write_yolo,
 )
 
-from mbv2_backbone.annotations.boxes import Object
 from mbv2_backbone.common.messages import UserError
 from mbv2_backbone.workbench.data.find import find_dataset
 from mbv2_backbone.workbench.data.names import read_class_file, split_by_name, split_in
-from mbv2_backbone.workbench.data.records import Annotation, Labelled, sort_objects
+from mbv2_backbone.workbench.data.records import Labelled
 
 WRITERS = dict(
     coco=write_coco,
@@ -174,21 +173,6 @@ def test_names_and_colours_of_classes(tmp_path):
     assert read_class_file(path) == (('person', 'car', 'a: b', '12:30'), ())
     path.write_text('chat gris 1 2 3\nchien\n', 'utf-8')
     assert read_class_file(path) == (('chat gris', 'chien'), ())
-
-
-def test_boxes_unfit_for_training_are_separated():
-    objects = [
-        Object('apple', 1, (-5, 2, 30, 40)),
-        Object('apple', 2, (5, 2, 5.5, 40)),
-        Object('apple', 3, (90, 2, 95, 40)),
-        Object('pear', 4, (1, 2, 9, 9)),
-    ]
-    sound, dropped = sort_objects(Annotation(objects), ('apple',), (80, 60))
-    assert [box for _, box in sound] == [(0, 2, 30, 40)]
-    problems = ['smaller than a pixel', 'outside the image', "unknown class 'pear'"]
-    assert dropped == list(zip((2, 3, 4), problems, strict=True))
-    stated = Annotation(objects, stated_wh=(100, 60))
-    assert len(sort_objects(stated, ('apple',), (80, 60))[0]) == 2
 
 
 def test_what_cannot_be_found(tmp_path):

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from ....common.files import sha256_of_file
 from ....common.messages import first_lines, first_names
+from ...checks.box_counts import count_samples, judge_outlines
 from ...checks.broken_images import MAX_BROKEN
-from ...checks.config_data import check_boxes, count_samples, judge_broken
+from ...checks.config_data import check_boxes, judge_broken
 from ...checks.finding import Finding
 from ...checks.image_files import judge_all
 from ..records import Dataset, Labelled, Record
@@ -37,7 +38,7 @@ def find_faults(dataset: Dataset, masks: Mapping[Path, MaskFacts]) -> list[Findi
         findings.append(Finding('warning', '\n'.join(lines), f'{_IF_MEANT}; else annotate them'))
     for split, items in dataset.splits.items():
         found = _check_split(split, items)
-        if split == 'test' and not any(item.record.boxes or item.mask for item in items):
+        if split == 'test' and not any(item.record.learned or item.mask for item in items):
             # It is not used for testing: configs take a split with labels.
             found = [replace(f, level='warning') if f.level == 'error' else f for f in found]
         findings += found
@@ -47,12 +48,16 @@ def find_faults(dataset: Dataset, masks: Mapping[Path, MaskFacts]) -> list[Findi
 def _check_split(split: str, items: Sequence[Labelled]) -> list[Finding]:
     samples = [_as_sample(item.record) for item in items]
     findings = count_samples(split, samples)
-    dropped = [
-        ((item.annotation or item.path).name, box, problem)
-        for item in items
-        for box, problem in item.record.dropped
-    ]
+    dropped, doubted = (
+        [
+            ((item.annotation or item.path).name, box, problem)
+            for item in items
+            for box, problem in getattr(item.record, kind)
+        ]
+        for kind in ('dropped', 'doubted')
+    )
     findings += check_boxes(split, SimpleNamespace(dropped_boxes=dropped))
+    findings += judge_outlines(split, doubted)
     facts = (item.facts for item in items)
     broken, notes = judge_all(zip(samples, facts, strict=True))
     share = MAX_BROKEN if split == 'train' else 0
@@ -100,8 +105,10 @@ def _as_sample(record: Record) -> dict:
         sample |= dict(zip(('width', 'height'), record.stated_wh, strict=True))
     if record.has_boxes:
         sample['instances'] = [
-            dict(bbox=box, bbox_label=label)
-            for box, label in zip(record.boxes, record.labels, strict=True)
+            dict(bbox=box, bbox_label=label, ignore_flag=int(is_ignored))
+            for box, label, is_ignored in zip(
+                record.boxes, record.labels, record.is_ignored, strict=True
+            )
         ]
     return sample
 

@@ -27,13 +27,14 @@ class SplitStats:
 
     Attributes:
         images: Number of images.
-        empty: Number of images without a box.
-        boxes: Boxes by class.
+        empty: Number of images without a box to learn from.
+        boxes: Boxes to learn from, by class.
         coco_sizes: Boxes by COCO's sizes: `small`, `medium` and `large`.
         areas: Areas of boxes in pixels: `least`, `tenth`, `median`, `nine_tenths` and `most`.
         relative_sizes: The same for the square root of a box's area relative to its image, in
             [0, 1].
         image_sizes: Images by `WIDTHxHEIGHT`, the most frequent first.
+        ignored: Boxes that nothing is learned from: crowds, or difficult.
         masks: Images with a mask.
         pixels: Share of the masks' pixels by class, in [0, 1], without ignored ones.
     """
@@ -45,12 +46,13 @@ class SplitStats:
     areas: dict[str, float]
     relative_sizes: dict[str, float]
     image_sizes: dict[str, int]
+    ignored: int = 0
     masks: int = 0
     pixels: dict[str, float] = field(default_factory=dict)
 
 
 def relative_wh(records: Sequence[Record]) -> np.ndarray:
-    """Return width and height, relative to the image, of all boxes not ignored: `(N, 2)`."""
+    """Return width and height, relative to the image, of all boxes to learn from: `(N, 2)`."""
     rows = [(x2 - x1, y2 - y1) for r in records for x1, y1, x2, y2 in r.relative_boxes]
     return np.array(rows, float).reshape(-1, 2)
 
@@ -62,13 +64,14 @@ def count_split(
     mask_classes: Mapping[int, str],
 ) -> SplitStats:
     """Count the images of a split, their boxes, and the pixels of their masks by `mask_classes`."""
-    labels = Counter(label for record in records for label in record.labels)
-    areas = np.array([(x2 - x1) * (y2 - y1) for r in records for x1, y1, x2, y2 in r.boxes])
+    learned = [record.learned for record in records]
+    labels = Counter(label for found in learned for _, label in found)
+    areas = np.array([(x2 - x1) * (y2 - y1) for found in learned for (x1, y1, x2, y2), _ in found])
     sizes = Counter('x'.join(map(str, r.size_wh)) for r in records if all(r.size_wh))
     facts = [masks[record.mask] for record in records if record.mask in masks]
     return SplitStats(
         images=len(records),
-        empty=sum(not record.boxes for record in records),
+        empty=learned.count([]),
         boxes={name: labels[index] for index, name in enumerate(classes)},
         coco_sizes={
             name: int(((low <= areas) & (areas < high)).sum())
@@ -77,6 +80,7 @@ def count_split(
         areas=_quantiles(areas),
         relative_sizes=_quantiles(np.sqrt(relative_wh(records).prod(axis=1))),
         image_sizes=dict(sizes.most_common()),
+        ignored=sum(sum(record.is_ignored) for record in records),
         masks=len(facts),
         pixels=_pixel_shares(facts, mask_classes),
     )
@@ -104,7 +108,7 @@ def describe(stats: Mapping[str, SplitStats]) -> str:
     blocks = [_block('images', stats, _image_counts)]
     if has_boxes:
         blocks += [
-            _block('boxes', stats, lambda split: split.boxes | {'all': sum(split.boxes.values())}),
+            _block('boxes', stats, _box_counts),
             _block("boxes by COCO's sizes", stats, lambda split: split.coco_sizes),
             _block('area of boxes, pixels', stats, lambda split: split.areas),
             _block('box size relative to the image', stats, lambda split: split.relative_sizes),
@@ -120,6 +124,11 @@ def _image_counts(split: SplitStats) -> dict[str, int]:
     if split.boxes:
         counts['without a box'] = split.empty
     return counts | ({'with a mask': split.masks} if split.masks else {})
+
+
+def _box_counts(split: SplitStats) -> dict[str, int]:
+    counts = split.boxes | {'all': sum(split.boxes.values())}
+    return counts | ({'ignored': split.ignored} if split.ignored else {})
 
 
 def _frequent_sizes(split: SplitStats) -> dict[str, int]:

@@ -12,14 +12,8 @@ from mmap import ACCESS_READ, mmap
 from operator import itemgetter
 from pathlib import Path, PureWindowsPath
 
-from ....annotations.boxes import (
-    Object,
-    UnknownClass,
-    as_box,
-    check_coco,
-    coco_corners,
-    images_listed_twice,
-)
+from ....annotations.boxes import check_coco, images_listed_twice
+from ....annotations.objects import coco_object, refuse_corners
 from ....common.messages import UserError, first_names
 from ..names import byte_order_problems, images_in, read_json, split_in
 from ..outlines import area_of
@@ -110,6 +104,7 @@ def read_coco(tree: Tree, files: Sequence[Path]) -> Dataset:
         data = read_json(path)
         try:
             check_coco(data)
+            refuse_corners(data)
         except UserError as error:
             raise UserError(f'{path} {error}') from error
         names = tuple(category['name'] for category in data['categories'])
@@ -218,18 +213,5 @@ def _coco_items(data: dict, folder: Path, path: Path, dataset: Dataset) -> list[
 
 
 def _coco_annotation(image: dict, annotations: Sequence[dict], names: dict, _: Size) -> Annotation:
-    objects = []
-    for item in annotations:
-        if item.get('ignore', False):  # mmdet skips these
-            continue
-        box = as_box(item.get('bbox'))
-        objects.append(
-            Object(
-                name=names.get(item['category_id'], UnknownClass(item['category_id'])),
-                stored=item.get('bbox'),
-                xyxy=coco_corners(box) if box else None,
-                is_ignored=bool(item.get('iscrowd')),
-                outline=item.get('segmentation'),
-            )
-        )
+    objects = [coco_object(item, names, image) for item in annotations]
     return Annotation(objects, (image['width'], image['height']))

@@ -16,6 +16,7 @@ from ..records import Annotation, Dataset, Item, Labelled, Size, Source
 from ..tree import Tree
 from .writing import Splits, images_of, moved_boxes
 from .yolo_files import YoloFiles, begins_with_row, label_file, resolve
+from .yolo_rows import YoloRows
 
 _SCORES = 'a sixth column, from 0 to 1, is taken for a score and left out'
 
@@ -32,6 +33,10 @@ def read_yolo(tree: Tree, files: YoloFiles) -> Dataset:
     classes = _class_names(root, files.names) or given
     dataset = Dataset(root, 'yolo', classes)
     _judge_missing(dataset, files.missing)
+    label_files: list[Path] = []
+    rows = YoloRows(label_files, kpt_shape=files.kpt_shape, is_outlined=files.is_outlined)
+    if files.kpt_shape is not None:
+        dataset.notes.append(f'`kpt_shape` in the YAML file of {root}: key points are left out')
     for split, places in files.places.items():
         lists = [place for place in places if place.is_file()]
         is_folder = len(places) == 1 and not lists
@@ -40,6 +45,7 @@ def read_yolo(tree: Tree, files: YoloFiles) -> Dataset:
         )
         images = dict.fromkeys(path for place in places for path in _images_of(root, place))
         labels = {path: label_file(path, files.labels) for path in images}
+        label_files += labels.values()
         dataset.unlabelled += [path for path in labels if not labels[path].is_file()]
         alone = _labels_alone(places, files.labels, labels.values())
         if alone:
@@ -47,7 +53,7 @@ def read_yolo(tree: Tree, files: YoloFiles) -> Dataset:
                 f'{split}: {len(alone)} label file(s) without an image, such as {alone[0]}'
             )
         dataset.splits[split] = [
-            Labelled(path, partial(_annotation, label, classes), classes, label)
+            Labelled(path, partial(_annotation, label, classes, rows), classes, label)
             for path, label in labels.items()
         ]
     return dataset
@@ -100,26 +106,17 @@ def _class_names(root: Path, names: Any) -> tuple[str, ...]:
     return tuple(map(str, names)) if isinstance(names, list) else ()
 
 
-def _annotation(path: Path, classes: Sequence[str], image_wh: Size) -> Annotation:
+def _annotation(path: Path, classes: Sequence[str], rows: YoloRows, image_wh: Size) -> Annotation:
     if not path.is_file():
         return Annotation()
-    rows = [words for line in read_text(path).splitlines() if (words := _words(line))]
-    scored = [words for words in rows if len(words) == 6]
+    found = rows.read(path)
+    scored = [words for words in found if len(words) == 6]
     has_scores = bool(scored) and all(map(_is_score, scored))
     objects = [
         _object(words[:5] if has_scores and len(words) == 6 else words, classes, image_wh)
-        for words in rows
+        for words in found
     ]
     return Annotation(objects, notes=(_SCORES,) if has_scores else ())
-
-
-def _words(line: str) -> list[str]:
-    """Split a row at spaces, commas or semicolons; a comma may be the decimal point instead."""
-    line = line.replace(';', ' ')
-    if ',' not in line:
-        return line.split()
-    is_decimal = '.' not in line and len(line.split()) >= 5
-    return line.replace(',', '.' if is_decimal else ' ').split()
 
 
 def _is_score(words: Sequence[str]) -> bool:
@@ -180,6 +177,7 @@ def write_yolo(root: Path, classes: Sequence[str], splits: Splits) -> list[str]:
             rows = [row(item, image.size_wh) for item in image.items if not item.is_ignored]
             (folder / f'{Path(image.name).stem}.txt').write_text(''.join(rows), 'utf-8')
     config = {split: f'images/{split}' for split in splits}
+    config |= {'task': 'segment'} if has_outlines else {}  # for `YoloRows`; others skip it
     config |= {'nc': len(classes), 'names': dict(enumerate(classes))}
     text = yaml.safe_dump(config, allow_unicode=True, sort_keys=False)
     (root / 'data.yaml').write_text(text, encoding='utf-8')

@@ -36,12 +36,16 @@ class YoloFiles:
         missing: What `data.yaml` names as a split but does not exist.
         labels: The folder with the labels of each folder of images, where they are not where
             Ultralytics looks for them.
+        kpt_shape: Key points of poses, as in `data.yaml`.
+        is_outlined: Whether `data.yaml` says `task: segment`.
     """
 
     names: Any
     places: dict[str, list[Path]]
     missing: dict[str, list[str]]
     labels: Mapping[Path, Path]
+    kpt_shape: Any = None
+    is_outlined: bool = False
 
 
 def yolo_files(tree: Tree) -> YoloFiles | None:
@@ -66,7 +70,14 @@ def yolo_files(tree: Tree) -> YoloFiles | None:
             places.setdefault(split, []).append(images.path)
     if not places and not missing:
         return None
-    return YoloFiles(config.get('names'), places, missing, labels)
+    return YoloFiles(
+        config.get('names'),
+        places,
+        missing,
+        labels,
+        kpt_shape=config.get('kpt_shape'),
+        is_outlined=config.get('task') == 'segment',
+    )
 
 
 def _has_rows(images: Folder, labels: Folder) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -55,7 +56,7 @@ def contact_sheet(
     boxes: Classes,
     masks: Classes,
 ) -> np.ndarray:
-    """Draw a contact sheet; its legend counts the objects in the first image of each group.
+    """Draw a contact sheet; its legend counts the objects to learn from in each first image.
 
     Args:
         groups: At least one.
@@ -126,13 +127,15 @@ def _legend(
     images: Sequence[LabelledImage], boxes: Classes, masks: Classes
 ) -> list[tuple[str, Sequence[int]]]:
     """Return a line and a colour for each class that occurs."""
-    labels = [shape.label for labelled in images for shape in labelled.shapes]
-    num_boxes = np.bincount(labels, minlength=len(boxes.names)) if labels else []
-    ignored = sum(shape.is_ignored for labelled in images for shape in labelled.shapes)
+    shapes = [shape for labelled in images for shape in labelled.shapes]
+    num_boxes = Counter(shape.label for shape in shapes if not shape.is_ignored)
+    ignored = sum(shape.is_ignored for shape in shapes)
     lines = {
-        boxes.names[label]: (f'{count} object{"s" if count > 1 else ""}', boxes.palette[label])
-        for label, count in enumerate(num_boxes)
-        if count
+        boxes.names[label]: (
+            f'{num_boxes[label]} object{"" if num_boxes[label] == 1 else "s"}',
+            boxes.palette[label],
+        )
+        for label in sorted({shape.label for shape in shapes})
     }
     maps = [labelled.label_map.ravel() for labelled in images if labelled.label_map is not None]
     pixels = np.bincount(np.concatenate(maps), minlength=256) if maps else np.zeros(256)

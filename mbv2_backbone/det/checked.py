@@ -34,7 +34,7 @@ class CheckedDatasetMixin:
         """Read the annotations, then log what is wrong with them.
 
         Raises:
-            UserError: If they list no images, or objects of which none can be learned from.
+            UserError: If they list no images, or only ignored objects.
         """
         self.dropped_boxes: list[tuple[str, Any, str]] = []
         self.cut_boxes: list[tuple[str, Any, str]] = []
@@ -54,8 +54,6 @@ class CheckedDatasetMixin:
             if num_ignored == len(boxes):
                 raise UserError(text)
             warn(text)
-        elif self.dropped_boxes and not boxes:
-            raise UserError(f'{self.ann_file}: none of its boxes can be used; fix them')
 
     def filter_data(self) -> list[dict]:
         """Filter as mmdet does, and log which images are too small.

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from helpers.dataset import voc_xml
 
-from mbv2_backbone.common.messages import UserError
 from mbv2_backbone.det import CheckedCocoDataset, CheckedVOCDataset
 
 NAN = float('nan')
@@ -98,8 +97,7 @@ def test_voc_drops_and_names_each_bad_box(tmp_path, log):
 
 def test_many_dropped_boxes_do_not_flood_the_log(tmp_path, log):
     write_voc_image(tmp_path, [('cat', (5, 5, 5, 9))] * 80)
-    with pytest.raises(UserError, match='none of its boxes can be used'):
-        voc(tmp_path)
+    voc(tmp_path)
     lines = log[0].splitlines()
     assert (len(lines), lines[-1]) == (52, '  and 30 more')
 

@@ -7,7 +7,6 @@ import pytest
 from helpers.check import texts
 from helpers.convert import CLASSES, write_coco_splits
 
-from mbv2_backbone.common.messages import UserError
 from mbv2_backbone.det import CheckedCocoDataset
 from mbv2_backbone.workbench.checks.box_counts import contradictions
 from mbv2_backbone.workbench.checks.image_files import samples_of
@@ -88,11 +87,11 @@ def test_outlines_alone_give_boxes(tmp_path):
     assert done.counts['train'] == (2, 0, 0, 3)
 
 
-def test_key_points_alone_are_refused_in_one_line(tmp_path):
+def test_key_points_alone_prevent_training_and_are_told_in_one_line(tmp_path):
     root = write_coco_splits(
         tmp_path, dict(train={'a.jpg': (40, 30, [dict(keypoints=[5, 6, 2])])}, val={})
     )
-    with pytest.raises(UserError, match='none of its boxes can be used'):
-        dataset_of(root)
-    found = texts(check_folder(root, task='det'), 'warning')
-    assert 'train: 1 boxes are dropped: 1 only key points' in found
+    assert dataset_of(root).dropped_boxes == [('a.jpg', None, 'only key points')]
+    report = check_folder(root, task='det')
+    assert 'train: 1 images, 0 boxes' in texts(report, 'error')
+    assert 'train: 1 boxes are dropped: 1 only key points' in texts(report, 'warning')

@@ -203,13 +203,15 @@ def _whole(text: str | None) -> int:
     return int(number) if number is not None and isfinite(number) else 0
 
 
-def check_coco(data: Any) -> None:
+def check_coco(data: Any, *, with_files: bool = True) -> None:
     """Reject a COCO annotation file whose entries lack required fields or repeat an id.
 
-    Boxes are not checked. A file without `annotations` lists images to be tested.
+    Boxes and the annotations' own ids, to which nothing refers, are not checked. A file without
+    `annotations` lists images to be tested.
 
     Args:
         data: The parsed JSON.
+        with_files: Whether the images need a name and a size.
 
     Raises:
         UserError: It says which entry is wrong and why.
@@ -220,12 +222,13 @@ def check_coco(data: Any) -> None:
         entries = data.get(part, [] if part == 'annotations' else None)
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
             raise UserError(f'has no list `{part}`; expected images, annotations, categories')
-        _check_ids(part, entries)
+        if part != 'annotations':
+            _check_ids(part, entries)
     _refuse_doubles('categories named', (entry.get('name') for entry in data['categories']))
     for entry in data['categories']:
         if not isinstance(entry.get('name'), str) or not entry['name'].strip():
             raise UserError(f'has a category {entry["id"]!r} without a name')
-    for entry in data['images']:
+    for entry in data['images'] if with_files else ():
         if not isinstance(entry.get('file_name'), str):
             raise UserError(f'has an image {entry["id"]!r} without a file_name')
         for side in ('width', 'height'):
@@ -237,7 +240,7 @@ def check_coco(data: Any) -> None:
     for entry in data.get('annotations', []):
         for key in ('image_id', 'category_id'):
             if not _is_id(entry.get(key)):
-                raise UserError(f'has an annotation {entry["id"]!r} without {key}')
+                raise UserError(f'has an annotation without {key}: {str(entry)[:80]}')
 
 
 def images_listed_twice(images: Iterable[dict]) -> dict[str, list[Any]]:
@@ -259,11 +262,12 @@ def _check_ids(part: str, entries: list[dict]) -> None:
 
 
 def _is_id(value: Any) -> bool:
-    return isinstance(value, (int, str)) and not isinstance(value, bool)
+    is_whole = isinstance(value, float) and value.is_integer()
+    return is_whole or (isinstance(value, (int, str)) and not isinstance(value, bool))
 
 
 def _refuse_doubles(what: str, values: Iterable[Any]) -> None:
-    counts = Counter(v if isinstance(v, (int, str)) else repr(v) for v in values)
+    counts = Counter(v if isinstance(v, (int, float, str)) else repr(v) for v in values)
     doubles = [value for value, n in counts.items() if n > 1]
     if doubles:
         shown = first_names(map(repr, doubles), 5)

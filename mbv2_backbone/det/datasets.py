@@ -19,16 +19,26 @@ from ..annotations.boxes import (
     images_listed_twice,
     read_voc,
 )
+from ..annotations.completion import complete_coco
 from ..annotations.images import read_image_facts
 from ..annotations.objects import coco_object, refuse_corners
 from ..common.messages import UserError, first_lines, first_names, warn
 from .checked import MAX_LOGGED, CheckedDatasetMixin, counted, warn_of_other_classes
 
 
-class _CheckedCoco(COCO):
-    """pycocotools' reader, which checks the file before it builds its tables."""
+class CheckedCoco(COCO):
+    """pycocotools' reader, which checks and completes the file before it builds its tables.
 
-    def __init__(self, path: str) -> None:
+    Args:
+        path: The file.
+        with_files: See `check_coco`.
+
+    Attributes:
+        remarks: What other tools would misread in the file, see `complete_coco`.
+    """
+
+    def __init__(self, path: str, *, with_files: bool = True) -> None:
+        self.with_files = with_files
         try:
             super().__init__(path)
         except UserError as error:
@@ -38,15 +48,16 @@ class _CheckedCoco(COCO):
 
     def createIndex(self) -> None:  # noqa: N802
         """Build the tables; see pycocotools."""
-        check_coco(self.dataset)
+        check_coco(self.dataset, with_files=self.with_files)
         refuse_corners(self.dataset)
-        doubles = images_listed_twice(self.dataset['images'])
+        doubles = self.with_files and images_listed_twice(self.dataset['images'])
         if doubles:
             raise UserError(
                 f'lists {len(doubles)} image(s) several times, as Label Studio does for each '
                 f'annotator: {first_names(doubles)}; `tools/data.py convert IN OUT --to coco` '
                 f'writes each once, with the objects of all its entries'
             )
+        self.remarks = complete_coco(self.dataset)
         super().createIndex()
 
 
@@ -65,13 +76,14 @@ class CheckedCocoDataset(CheckedDatasetMixin, CocoDataset):
 
     def COCOAPI(self, path: str) -> COCO:  # noqa: N802
         """Read the file; the method name is mmdet's."""
-        coco = _CheckedCoco(path)
+        coco = CheckedCoco(path)
+        self.remarks = coco.remarks
         annotations = coco.dataset.get('annotations', [])
-        lost = [item['id'] for item in annotations if item['image_id'] not in coco.imgs]
+        lost = [item['image_id'] for item in annotations if item['image_id'] not in coco.imgs]
         if lost:
             warn(
                 f'{self.ann_file}: {len(lost)} annotation(s) for images that it does not list are '
-                f'skipped, such as id {lost[0]}; add these images or remove the annotations'
+                f'skipped, such as image_id {lost[0]!r}; add these images or remove the annotations'
             )
         classes = list(self.metainfo['classes'])
         names = [item['name'] for item in coco.dataset['categories']]

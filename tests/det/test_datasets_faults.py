@@ -31,7 +31,6 @@ def test_coco_files_that_would_mislead_are_refused(tmp_path):
     refused(dict(good, images=None), 'no list `images`')
     refused(dict(good, images=[]), 'lists no images')
     refused(dict(good, images=[*good['images'], good['images'][0]]), 'several images with the id 0')
-    refused(dict(good, annotations=good['annotations'] * 2), 'several annotations with the id 0, 1')
     refused(dict(good, categories=[cat, dict(dog, id=1)]), 'several categories with the id 1')
     refused(dict(good, categories=[cat, dict(cat, id=2)]), "several categories named 'cat'")
     refused(dict(good, images=[dict(good['images'][0], width=0)]), 'width 0 for a.jpg')

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import os.path as osp
+import re
 from os import PathLike, fspath
+from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
 from ...common.messages import UserError
 from .plan import step
-from .read import type_name, walk
+from .read import datasets_of, type_name, walk
 from .summary import ConfigSummary
+
+# The default of mmdet's PackDetInputs.
+_META_KEYS = (
+    'img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'flip', 'flip_direction',
+)  # fmt: skip
 
 
 @step('metrics', 'Our metrics compute the stock metrics faster, and add some.')
@@ -19,14 +26,32 @@ def use_own_metrics(cfg: Config) -> None:
     for split in ('val', 'test'):
         for metric in walk(cfg.get(f'{split}_evaluator')):
             kind = metric.get('type')
-            if kind in ('CocoMetric', 'mmdet.CocoMetric'):
-                from ...det import metrics
-
-                metric['type'] = 'mmdet.FastCocoMetric'
+            if own := _own_detection_metric(kind):
+                metric['type'] = f'mmdet.{own}'
+                if not metric.get('ann_file'):
+                    _pack_truth(cfg, split)
             elif kind in ('IoUMetric', 'mmseg.IoUMetric'):
                 from ...seg import metrics  # noqa: F401  (registers ClassIoUMetric)
 
                 metric['type'] = 'mmseg.ClassIoUMetric'
+
+
+def _own_detection_metric(kind: Any) -> str | None:
+    name = kind.removeprefix('mmdet.') if isinstance(kind, str) else getattr(kind, '__name__', '')
+    if not re.search('coco|refexp', name, re.IGNORECASE):
+        return None  # segmentation works without mmdet
+    from ...det.metrics import OWN_METRICS
+
+    return OWN_METRICS.get(name)
+
+
+def _pack_truth(cfg: Config, split: str) -> None:
+    """Hand the boxes of the datasets to a metric that has no annotation file."""
+    for dataset in datasets_of(cfg, (split,)):
+        for one in walk(dataset.get('pipeline')):
+            if type_name(one) == 'PackDetInputs':
+                keys = one.get('meta_keys', _META_KEYS)
+                one['meta_keys'] = tuple(dict.fromkeys([*keys, 'instances']))
 
 
 @step('drawings', 'Predictions are drawn into the folder of --show-dir.')

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 from mmengine.structures import BaseDataElement
-from pycocotools.coco import COCO
 
 from ...det.metrics import eval_class, installed_backends, precision_of_labels
+from ...det.numbered import coco_of
 from .box_matches import IOU_THR, SCORE_THR, Boxes, confusion_of, match_image
 from .ranking import Extremes, RankedImage
 
@@ -159,7 +159,7 @@ def precision_of_boxes(
         annotations=_as_annotations({path: truths[path] for path in found if path in truths}, ids),
     )
     results = dict(content, annotations=_as_annotations(found, ids))
-    evaluation = eval_class(installed_backends()[0])(_coco(content), _coco(results), 'bbox')
+    evaluation = eval_class(installed_backends()[0])(coco_of(content), coco_of(results), 'bbox')
     evaluation.evaluate()
     evaluation.accumulate()
     return precision_of_labels(evaluation, range(num_classes))
@@ -182,13 +182,6 @@ def _as_annotations(boxes: Mapping[str, Boxes], ids: Mapping[str, int]) -> list[
                 )
             )
     return rows
-
-
-def _coco(content: dict) -> COCO:
-    coco = COCO()
-    coco.dataset = content
-    coco.createIndex()
-    return coco
 
 
 def _index_of(values: Sequence[float], value: float) -> int | None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from helpers.deploy import DETECTION, SEGMENTATION, write_config
 from helpers.distributed import torchrun
+from helpers.metrics import near_truth
 from helpers.paths import ROOT
 from helpers.report import read_report
 from helpers.small import tool
@@ -175,27 +176,6 @@ def test_no_detections_at_all(detector, tmp_path):
     assert np.array(part['confusion']['counts'])[:, :-1].sum() == 0
     page = (tmp_path / 'report' / 'report.html').read_text()
     assert 'nothing was detected on any image' in page
-
-
-def near_truth(sample_dataset, found):
-    """Write annotations near some of the detections, so that the AP is neither 0 nor 1."""
-    rng = np.random.default_rng(0)
-    content = json.loads((sample_dataset / 'annotations/val.json').read_text())
-    content['annotations'] = rows = []
-    for result in found:
-        instances = result['pred_instances']
-        for i in rng.permutation(len(instances['scores']))[:6]:
-            x1, y1, x2, y2 = (float(v) for v in instances['bboxes'][i])
-            left, top = np.clip([x1 + rng.normal(), y1 + rng.normal()], 0, 90)
-            box = [left, top, min(96 - left, x2 - x1 + 1), min(96 - top, y2 - y1 + 1)]
-            category = int(instances['labels'][i]) + 1
-            rows.append(
-                dict(id=len(rows) + 1, image_id=result['img_id'], category_id=category, bbox=box,
-                     area=box[2] * box[3], iscrowd=0)
-            )  # fmt: skip
-    path = sample_dataset / 'annotations' / 'near.json'
-    path.write_text(json.dumps(content))
-    return path
 
 
 def test_a_metric_without_classes_gets_our_curves(detector, sample_dataset, tmp_path):

@@ -10,6 +10,10 @@ from typing import Any
 from ..common.messages import first_names
 
 MAX_ID = 2**53  # above it, a double does not hold every whole number
+MISREAD = (
+    'our tools number and complete this themselves, but other evaluators may give wrong figures '
+    '(docs/training.md); `python tools/data.py convert IN OUT --to coco` writes a sound file'
+)
 _NOT_SET = ('', '0', '0.0', 'false', 'no', 'none', 'null')
 
 

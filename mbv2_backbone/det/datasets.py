@@ -49,16 +49,21 @@ class CheckedCoco(COCO):
     def createIndex(self) -> None:  # noqa: N802
         """Build the tables; see pycocotools."""
         check_coco(self.dataset, with_files=self.with_files)
-        refuse_corners(self.dataset)
-        doubles = self.with_files and images_listed_twice(self.dataset['images'])
-        if doubles:
-            raise UserError(
-                f'lists {len(doubles)} image(s) several times, as Label Studio does for each '
-                f'annotator: {first_names(doubles)}; `tools/data.py convert IN OUT --to coco` '
-                f'writes each once, with the objects of all its entries'
-            )
+        if self.with_files:
+            refuse_corners(self.dataset)
+            _refuse_images_listed_twice(self.dataset['images'])
         self.remarks = complete_coco(self.dataset)
         super().createIndex()
+
+
+def _refuse_images_listed_twice(images: list[dict]) -> None:
+    doubles = images_listed_twice(images)
+    if doubles:
+        raise UserError(
+            f'lists {len(doubles)} image(s) several times, as Label Studio does for each '
+            f'annotator: {first_names(doubles)}; `tools/data.py convert IN OUT --to coco` '
+            f'writes each once, with the objects of all its entries'
+        )
 
 
 @DATASETS.register_module()

@@ -12,6 +12,7 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS
 
 from ...annotations.boxes import box_problem
+from ...annotations.completion import MISREAD
 from ...common.messages import UserError, first_lines
 from ..configs.summary import ConfigSummary
 from .before_run import check_classes, check_data, check_masks
@@ -63,6 +64,10 @@ def _check_split(cfg: Config, summary: ConfigSummary, split: str) -> list[Findin
         except UserError as error:
             return [*findings, Finding('error', f'{split}: {error}', 'see above')]
         findings += check_boxes(split, dataset)
+        findings += [
+            Finding('warning', f'{split}: {dataset.ann_file}: {remark}', MISREAD)
+            for remark in getattr(dataset, 'remarks', ())
+        ]
         samples += samples_of(dataset)
     if not summary.datasets[split]:
         return findings

@@ -13,9 +13,10 @@ from operator import itemgetter
 from pathlib import Path, PureWindowsPath
 
 from ....annotations.boxes import check_coco, images_listed_twice
+from ....annotations.completion import MISREAD, complete_coco
 from ....annotations.objects import coco_object, refuse_corners
 from ....common.messages import UserError, first_names
-from ..names import byte_order_problems, images_in, read_json, split_in
+from ..names import MADE_SPLIT, byte_order_problems, images_in, read_json, split_in
 from ..outlines import area_of
 from ..records import Annotation, Dataset, Item, Labelled, Size, Source
 from ..tree import Tree
@@ -107,6 +108,7 @@ def read_coco(tree: Tree, files: Sequence[Path]) -> Dataset:
             refuse_corners(data)
         except UserError as error:
             raise UserError(f'{path} {error}') from error
+        dataset.notes += [f'{path}: {remark}; {MISREAD}' for remark in complete_coco(data)]
         names = tuple(category['name'] for category in data['categories'])
         dataset.classes = dataset.classes or names
         if names != dataset.classes:

@@ -16,7 +16,7 @@ from ....annotations.boxes import check_coco, images_listed_twice
 from ....annotations.completion import MISREAD, complete_coco
 from ....annotations.objects import coco_object, refuse_corners
 from ....common.messages import UserError, first_names
-from ..names import MADE_SPLIT, byte_order_problems, images_in, read_json, split_in
+from ..names import byte_order_problems, images_in, read_json, split_in
 from ..outlines import area_of
 from ..records import Annotation, Dataset, Item, Labelled, Size, Source
 from ..tree import Tree

@@ -42,6 +42,8 @@ def test_progress_and_pictures_are_below_the_cell(kernel, sample_dataset, tmp_pa
     kernel.run(f"evaluate({config!r}, 'last', report=True)")
     page, metrics = kernel.shown
     assert '<iframe srcdoc="&lt;!doctype html' in page['text/html'].replace('DOCTYPE', 'doctype')
+    assert 'a cell of a notebook' in page['text/html']
+    assert 'ipykernel' not in page['text/html']
     assert 'coco/bbox_mAP' in metrics['text/plain']
     kernel.run(f"predict({config!r}, 'last', {str(sample_dataset / 'JPEGImages')!r})")
     assert len(kernel.values('image/jpeg')) == 1

@@ -14,6 +14,7 @@ from mmengine.runner import Runner
 
 import mbv2_backbone
 
+from ...common.notebook import in_notebook
 from ..environment import cpu_name, versions
 from .logs import newest_log, read_scalars
 
@@ -24,6 +25,7 @@ def origin_of(runner: Runner, checkpoint: str) -> dict:
     commit = commit_of(Path(mbv2_backbone.__file__).parent)
     if commit:
         found['git commit'] = commit
+    tool = Path(sys.argv[0])
     has_gpu = torch.cuda.is_available()
     found['device'] = torch.cuda.get_device_name() if has_gpu else f'CPU, {cpu_name()}'
     found['system'] = platform.platform()
@@ -31,7 +33,7 @@ def origin_of(runner: Runner, checkpoint: str) -> dict:
         title=runner.experiment_name.removesuffix(f'_{runner.timestamp}'),
         checkpoint=str(checkpoint),
         created=datetime.now().astimezone().isoformat(' ', timespec='seconds'),
-        command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        command='a cell of a notebook' if in_notebook() else shlex.join([tool.name, *sys.argv[1:]]),
         versions=found,
         training=training_in(Path(checkpoint).parent, Path(runner.work_dir)),
         config=runner.cfg.pretty_text,

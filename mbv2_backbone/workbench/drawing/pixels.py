@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 OPACITY = 0.55
+_TILE_GAP = 6
 
 _LUMINANCE = (0.299, 0.587, 0.114)  # of red, green and blue, ITU-R BT.601
 
@@ -136,7 +137,7 @@ def resized(image: np.ndarray, size_wh: tuple[int, int]) -> np.ndarray:
 def tiled(images: Sequence[np.ndarray], *, side: int, columns: int) -> np.ndarray:
     """Put images `(H, W, 3)` uint8 into rows on white, each fitted to a square."""
     tiles = [resized(image, fitted_size(image, side)) for image in images]
-    height, width = np.max([tile.shape[:2] for tile in tiles], axis=0)
+    height, width = np.max([tile.shape[:2] for tile in tiles], axis=0) + _TILE_GAP
     rows, columns = -(-len(tiles) // columns), min(columns, len(tiles))
     canvas = np.full((rows * height, columns * width, 3), 255, np.uint8)
     for i, tile in enumerate(tiles):

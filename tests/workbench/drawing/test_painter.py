@@ -8,7 +8,7 @@ from mmseg.structures import SegDataSample
 
 from mbv2_backbone.workbench.configs.summary import Classes
 from mbv2_backbone.workbench.drawing.painter import Painter
-from mbv2_backbone.workbench.drawing.pixels import draw_boxes, overlay
+from mbv2_backbone.workbench.drawing.pixels import draw_boxes, overlay, tiled
 
 RED, BLUE = (250, 10, 20), (20, 30, 240)
 
@@ -23,6 +23,17 @@ def test_boxes_are_drawn_in_the_right_place():
     tag = drawn[40:60, 50:120].reshape(-1, 3)
     assert {tuple(RED[::-1]), (255, 255, 255)} <= set(map(tuple, tag.tolist()))
     assert (draw_boxes(image, np.zeros((0, 4)), [], []) == image).all()
+
+
+def test_pictures_are_put_into_rows():
+    wide, high = np.zeros((50, 100, 3), np.uint8), np.full((100, 50, 3), 9, np.uint8)
+    sheet = tiled([wide, high, wide, high], side=100, columns=3)
+    assert sheet.shape == (212, 318, 3)  # two rows of three squares with gaps of 6 pixels
+    assert (sheet[:50, :100] == 0).all()
+    assert (sheet[:100, 106:156] == 9).all()
+    assert (sheet[106:206, :50] == 9).all()
+    assert (sheet[50:106, :100] == 255).all()
+    assert tiled([wide], side=10, columns=3).shape == (11, 16, 3)
 
 
 def test_a_name_stays_inside_the_image_and_the_best_box_is_on_top():

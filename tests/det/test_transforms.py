@@ -269,4 +269,5 @@ def test_the_whole_pipeline_packs_the_same_as_mmdets(datasets, kind):
 def test_reduced_size_is_rounded_up_as_the_decoder_does():
     data = encode(Image.fromarray(smooth_image(101, 203)), 'jpeg')
     for factor, flag in module.REDUCED_FLAGS.items():
-        assert module.decode_plain(data, flag, '').shape[:2] == (ceil(101 / factor), ceil(203 / factor))
+        expected = (ceil(101 / factor), ceil(203 / factor))
+        assert module.decode_plain(data, flag, '').shape[:2] == expected

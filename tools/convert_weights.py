@@ -73,7 +73,10 @@ def convert_file(args: argparse.Namespace) -> dict[str, tuple[float, float]] | N
 
     path = fetch(args.src)
     checkpoint = read_checkpoint(path, allow_pickle=args.allow_pickle)
-    converted, report = convert(checkpoint, prefix=args.prefix)
+    try:
+        converted, report = convert(checkpoint, prefix=args.prefix)
+    except ValueError as error:
+        raise ValueError(f'cannot convert {args.src}: {error}') from error
     save(converted, report, args.dst, to=args.to)
     print(replace(report, source=args.src))
     print(f'Wrote {args.dst} in the layout of {args.to}.')

@@ -95,6 +95,11 @@ def file_taps(
     taps = [tap for tap in TAP_NAMES if _ours(tap) in converted]
     if layout is keras.LAYOUT:
         return keras_taps(_keras_model(Path(path), body, report.widen_factor, images), images)
+    if layout not in _BUILDERS:
+        raise ValueError(
+            f'no installed library has networks of the layout {layout.name}, so there is nothing '
+            f'to compare with; leave out --verify'
+        )
     model = _BUILDERS[layout](report.widen_factor, report.origin, taps)
     if isinstance(model, MobileNetV2Backbone):
         load_into(model, checkpoint, prefix=prefix)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ..arch import build_architecture
 from ..common.messages import first_names
 from .layouts import keras_names as keras
+from .layouts import list_names as lists
 from .layouts import mmdet_names as mmdet
 from .layouts import mmseg_names as mmseg
 from .layouts import tensorflow_names as tensorflow
@@ -21,10 +22,13 @@ from .layouts.schema import COUNTER, Layout, tensor_shapes
 from .origin import origin_of
 from .outcome import Report
 
-LAYOUTS = tuple(module.LAYOUT for module in (torchvision, timm, mmseg, mmdet, keras, tensorflow))
+LAYOUTS = (
+    *(module.LAYOUT for module in (torchvision, timm, mmseg, mmdet, keras, tensorflow)),
+    *lists.LAYOUTS,
+)
 PUBLISHED_WIDTHS = (1.0, 0.75, 0.5, 0.35, 1.3, 1.4, 1.1, 1.2, 0.25, 0.1)
 WIDTHS = (*PUBLISHED_WIDTHS, *(round(0.05 * i, 2) for i in range(1, 61)))
-ROUNDINGS = (8, 1)
+ROUNDINGS = (8, 1, 4)  # 4 is of d-li14's width 0.1
 
 _CLASSIFIER = re.compile(r'(.*\.)?(classifier|head|fc|predictions|Logits|dense)[./]')
 
@@ -36,29 +40,41 @@ CONTAINERS = {
     'state_dict': None,
     'model': None,
 }
+_MAX_DEPTH = 3
 
 
 def unwrap(checkpoint: Mapping[str, Any]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     """Take the tensors out of a checkpoint.
 
     Args:
-        checkpoint: A state dict, or a training checkpoint that contains one.
+        checkpoint: A state dict, or a training checkpoint that contains one under any key.
 
     Returns:
         The tensors by name, and notes on what was chosen.
     """
-    notes: list[str] = []
     for key, note in CONTAINERS.items():
-        inner = checkpoint.get(key)
-        if isinstance(inner, nn.Module):
-            inner = inner.state_dict()
-        if isinstance(inner, Mapping) and any(isinstance(v, Tensor) for v in inner.values()):
+        inner = _tensors_in(checkpoint.get(key))
+        if inner:
             if 'ema_state_dict' in checkpoint:
                 note = "'state_dict' holds mmengine's averaged weights, 'ema_state_dict' the others"
-            notes += [note] if note else []
-            checkpoint = inner
-            break
-    return {name: v for name, v in checkpoint.items() if isinstance(v, Tensor)}, tuple(notes)
+            return inner, (note,) if note else ()
+    key, tensors = _largest('', checkpoint)
+    return tensors, (f"weights of '{key}'",) if key else ()
+
+
+def _tensors_in(node: Any) -> dict[str, Tensor]:
+    if isinstance(node, nn.Module):
+        node = node.state_dict()
+    items = node.items() if isinstance(node, Mapping) else ()
+    return {name: v for name, v in items if isinstance(name, str) and isinstance(v, Tensor)}
+
+
+def _largest(key: str, part: Any) -> tuple[str, dict[str, Tensor]]:
+    """Return the part with most tensors and its key; of equal ones the averaged."""
+    found = [(key, _tensors_in(part))]
+    if isinstance(part, Mapping) and key.count('.') < _MAX_DEPTH:
+        found += [_largest(f'{key}.{k}' if key else str(k), inner) for k, inner in part.items()]
+    return max(found, key=lambda one: (len(one[1]), 'ema' in one[0]))
 
 
 def convert(
@@ -84,6 +100,9 @@ def convert(
             width, or a value is not finite.
     """
     state_dict, notes = unwrap(checkpoint)
+    if not state_dict:
+        kinds = [f'{key} ({type(value).__name__})' for key, value in checkpoint.items()]
+        raise ValueError(f'the checkpoint holds no tensor, only {first_names(kinds) or "nothing"}')
     layout, found = detect(state_dict, prefix)
     body = {k.removeprefix(found): v for k, v in state_dict.items() if k.startswith(found)}
     outside = [name for name in state_dict if not name.startswith(found)]
@@ -139,11 +158,12 @@ def detect(state_dict: Mapping[str, Tensor], prefix: str | None = None) -> tuple
         found = [(lay, p) for lay, p in found if wanted in (p.rstrip('./'), _undistributed(p))]
     if not found:
         where = f" under the prefix '{prefix}'" if prefix else ''
-        sample = first_names(state_dict) or 'no tensor at all'
+        sample = first_names(state_dict)
         raise ValueError(
             f'no MobileNetV2 of a known layout{where}; the checkpoint holds {sample}. Known are '
-            f'{", ".join(layout.name for layout in LAYOUTS)}, under any prefix'
+            f'{", ".join(dict.fromkeys(layout.name for layout in LAYOUTS))}, under any prefix'
         )
+    found = list({p: (lay, p) for lay, p in reversed(found)}.values())[::-1]
     if len(found) > 1 and prefix is not None:
         found = [(lay, p) for lay, p in found if p.rstrip('./') == wanted] or found
     if len(found) > 1:

@@ -85,8 +85,11 @@ def run(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) ->
         sys.exit(INTERRUPTED)
     except Exception as error:
         cause: BaseException | None = error
-        # The registries of mmengine wrap what a constructor raises in an error of the same type.
-        while cause is not None and isinstance(cause.__context__, UserError):
+        # mmengine's registries wrap what a constructor raises in an error of the same type. What
+        # ours raise `from` another contains it, and says of which file it is.
+        while isinstance(cause.__context__, UserError) and not (
+            isinstance(cause, UserError) and cause.__suppress_context__
+        ):
             cause = cause.__context__
         if isinstance(error, ModuleNotFoundError) and error.name == 'measure':
             cause = UserError(

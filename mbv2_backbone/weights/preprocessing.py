@@ -126,8 +126,10 @@ def data_preprocessor_of(config: Mapping[str, Any]) -> dict | None:
     return found if isinstance(found, dict) else None
 
 
-def parse_config(text: Any) -> dict[str, Any]:
-    """Read `model` and `data_preprocessor` from a dumped config, without running it."""
+def parse_config(
+    text: Any, names: Sequence[str] = ('model', 'data_preprocessor')
+) -> dict[str, Any]:
+    """Read some settings from a dumped config, without running it."""
     try:
         statements = ast.parse(text).body
     except (SyntaxError, TypeError, ValueError):
@@ -137,15 +139,15 @@ def parse_config(text: Any) -> dict[str, Any]:
         for node in statements
         if isinstance(node, ast.Assign)
         for target in node.targets
-        if isinstance(target, ast.Name) and target.id in ('model', 'data_preprocessor')
+        if isinstance(target, ast.Name) and target.id in names
     }
 
 
 def _literal(node: ast.expr) -> Any:
-    """Evaluate literals and `dict(...)` calls; anything else becomes `None`."""
+    """Evaluate literals, `dict(...)` calls and lists of both; anything else becomes `None`."""
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == 'dict':
         return {k.arg: _literal(k.value) for k in node.keywords if k.arg is not None}
     try:
         return ast.literal_eval(node)
     except ValueError:
-        return None
+        return [_literal(one) for one in node.elts] if isinstance(node, ast.List) else None

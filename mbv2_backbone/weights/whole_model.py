@@ -38,7 +38,7 @@ def read_state_dict(path: str) -> dict[str, torch.Tensor]:
         state_dict, _ = unwrap(read_checkpoint(fetch(path)))
         state_dict = in_our_names(state_dict)
     except ValueError as error:
-        raise UserError(str(error)) from error
+        raise UserError(f'cannot load {path}: {error}') from error
     if not state_dict:
         raise UserError(f'{path} holds no model weights (a dict of tensors or its `state_dict`)')
     return {key.removeprefix('module.'): value for key, value in state_dict.items()}
@@ -139,8 +139,13 @@ def check_resumable(path: str) -> None:
         ) from error
     if damaged:
         raise UserError(f'{path} is damaged: the checksum of {damaged} is wrong')
-    if 'optimizer' not in checkpoint or 'iter' not in checkpoint.get('meta', {}):
-        raise UserError(f'{path} holds weights, but no training state to resume from')
+    meta = checkpoint.get('meta')
+    parts = {*checkpoint, *(meta if isinstance(meta, dict) else ())}
+    if not {'state_dict', 'optimizer', 'message_hub', 'iter', 'epoch'} <= parts:
+        raise UserError(
+            f'{path} holds weights, but no training state of mmengine to resume from; to start '
+            f'from its weights: --cfg-options load_from={path}'
+        )
 
 
 def newest_resumable(work_dir: str | PathLike[str], warn: Callable[[str], None]) -> str | None:

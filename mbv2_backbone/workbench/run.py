@@ -16,12 +16,13 @@ from ..compat.prepare import join_cpu_processes
 from ..deploy.runtimes import is_exported
 from ..weights.runner import refuse_code_in_checkpoints
 from ..weights.whole_model import check_covers, find_checkpoint, read_state_dict
-from .checks.before_run import check_before_run, is_first_process
+from .checks.before_run import check_before_run, check_parts, is_first_process
 from .checks.broken_images import forget_broken_images, replace_broken, watch_images
 from .configs.compiling import compile_networks, compile_options, leave_out_compile
 from .configs.evaluators import draw_into, dump_into, use_own_metrics
 from .configs.fitted_start import fit_start
 from .configs.image_loader import read_as_seen
+from .configs.length import schedule_problems, told
 from .configs.machine import (
     Machine,
     bare_model,
@@ -42,9 +43,11 @@ from .drawing import painter as drawing  # noqa: F401  (registers PictureHook)
 from .predict.exported_model import exported_steps
 from .report.curve_hook import CurveHook
 from .train.calibration import CalibrationHook
-from .train.loops import end_loader_processes
+from .train.changed_config import ChangedConfigHook
+from .train.loops import batches_per_epoch, end_loader_processes
 from .train.robust import make_robust
 from .train.signals import StopHook, stop_signals
+from .train.single_image import SingleImageHook
 from .train.tracking import add_tracking, make_stores, tracking_remark
 
 
@@ -84,7 +87,9 @@ def train(
         SystemExit: With 143 on SIGTERM, once a checkpoint is saved.
     """
     tell = print if explain else None
-    cfg = load_config(config, cfg_options, work_dir=work_dir, explain=tell)
+    notes: list[str] = []
+    cfg = load_config(config, cfg_options, work_dir=work_dir, explain=tell, note=notes.append)
+    check_parts(cfg, ('train', 'val'))
     summary = summarise(cfg)
     machine = detect_machine(amp=amp, channels_last=channels_last)
     start = find_start(
@@ -110,15 +115,19 @@ def train(
     if options is not None:
         model = bare_model(runner.model)
         runner.logger.info(f'Compiling {", ".join(compile_networks(model, options))}')
-    for note in start.notes:
+    for note in (*notes, *start.notes):
         runner.logger.warning(note)
     if remark := tracking_remark(planned.visualizer):
         runner.logger.info(remark)
     runner.register_hook(CalibrationHook())
+    runner.register_hook(SingleImageHook())
+    runner.register_hook(ChangedConfigHook())
     runner.register_hook(CurveHook(), priority='VERY_LOW')
     with stop_signals() as stop:
         runner.register_hook(StopHook(stop))
         try:
+            if problems := schedule_problems(cfg, batches_per_epoch(runner)):
+                runner.logger.warning(told(problems))
             runner.train()
         finally:
             end_loader_processes(runner)
@@ -187,6 +196,7 @@ def evaluate(
     tell = print if explain else None
     tta = tta or bool(tta_scales)
     cfg = load_config(config, cfg_options, work_dir=work_dir, explain=tell)
+    check_parts(cfg, ('test',))
     summary = summarise(cfg)
     checkpoint = find_checkpoint(checkpoint, summary.work_dir)
     is_file = is_exported(checkpoint)

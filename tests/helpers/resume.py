@@ -138,10 +138,10 @@ class Named:
 class ToyModel(BaseModel):
     """A small model with a batch norm and dropout."""
 
-    def __init__(self):
+    def __init__(self, width=6):
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Dropout(0.3), nn.Linear(6, 1)
+            nn.Linear(4, width), nn.BatchNorm1d(width), nn.Dropout(0.3), nn.Linear(width, 1)
         )
 
     def forward(self, inputs, data_samples=None, mode='loss'):

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _RANK_OF_LAUNCHER = dict(pytorch='RANK', slurm='SLURM_PROCID', mpi='OMPI_COMM_WORLD_RANK')
 
+_NAMES = dict(train='training', val='validation', test='test')
+
 
 def check_before_run(
     cfg: Config, summary: ConfigSummary, splits: Sequence[str], *, launcher: str = 'none'
@@ -42,6 +44,26 @@ def check_before_run(
     check_data(summary, splits)
     if is_first_process(launcher):
         check_masks(cfg, summary, splits)
+
+
+def check_parts(cfg: Config, splits: Sequence[str]) -> None:
+    """Refuse to start when a config lacks what a training or a test needs.
+
+    Validation may be missing as a whole.
+
+    Raises:
+        UserError: It names what is missing.
+    """
+    for split in splits:
+        keys = [f'{split}_dataloader', f'{split}_cfg']
+        keys.append('optim_wrapper' if split == 'train' else f'{split}_evaluator')
+        missing = [key for key in keys if cfg.get(key) is None]
+        if missing and not (split == 'val' and missing == keys):
+            raise UserError(
+                f'{cfg.filename or "the config"} lacks {", ".join(missing)}, without which there '
+                f'is no {_NAMES[split]}; inherit them from a config in configs/, or write them as '
+                f'there'
+            )
 
 
 def check_data(summary: ConfigSummary, splits: Sequence[str]) -> None:

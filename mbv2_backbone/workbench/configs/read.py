@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os.path as osp
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
 from os import PathLike, fspath
 from typing import Any
 
@@ -13,8 +14,10 @@ from mmengine.registry import DATASETS, DefaultScope, init_default_scope
 
 from ...common.messages import UserError
 from ...common.own_configs import config_path
+from .length import follow_length, followed
 from .plan import Explain, apply_steps, step
 from .safe import check_is_data, is_data
+from .versions import check_version
 
 RESIZES = ('Resize', 'LegacyResize')
 SPLITS = ('train', 'val', 'test')
@@ -27,6 +30,7 @@ def load_config(
     *,
     work_dir: str | PathLike[str] | None = None,
     explain: Explain | None = None,
+    note: Callable[[str], Any] | None = None,
 ) -> Config:
     """Read a config file, apply `key=value` overrides and copy its `classes` to heads and datasets.
 
@@ -35,6 +39,7 @@ def load_config(
         overrides: The values of `--cfg-options`.
         work_dir: Replaces the config's own.
         explain: See `apply_steps`.
+        note: Called with what the user should know of the result.
 
     Raises:
         UserError: If there is no such file, it cannot be read, or it describes no model.
@@ -46,6 +51,7 @@ def load_config(
         if is_data(path):
             check_is_data(path)
         cfg = Config.fromfile(path)
+        written = deepcopy(cfg) if overrides else cfg
         data_root = cfg.get('data_root')
         if overrides:
             cfg.merge_from_dict(_parse_overrides(overrides))
@@ -62,10 +68,16 @@ def load_config(
             f'{path} is not a model config: it has no `model`, only '
             f'{sorted(cfg.keys()) or "nothing"}; see configs/ for examples'
         )
+    old_settings = check_version(path, cfg)
     default = osp.join('work_dirs', osp.splitext(osp.basename(path))[0])
     cfg.work_dir = fspath(work_dir or cfg.get('work_dir') or default)
     init_default_scope(cfg.get('default_scope', 'mmengine'))
-    return apply_steps(cfg, [spread_classes(), match_output_stride()], explain)
+    steps = [follow_length(written)] if overrides else []
+    cfg = apply_steps(cfg, [*steps, spread_classes(), match_output_stride()], explain)
+    for remark in (old_settings, followed(written, cfg)):
+        if note and remark:
+            note(remark)
+    return cfg
 
 
 def _parse_overrides(overrides: Sequence[str]) -> dict:

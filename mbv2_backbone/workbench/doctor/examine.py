@@ -39,13 +39,17 @@ def examine_installation() -> Iterator[Finding]:
 
 def examine_config(path: str, overrides: Sequence[str] | None = None) -> Iterator[Finding]:
     """Check a config, its data and whether the machine can train it."""
+    from ..checks.before_run import check_parts
     from ..configs.read import load_config
 
     try:
-        cfg = load_config(path, overrides)
+        notes: list[str] = []
+        cfg = load_config(path, overrides, note=notes.append)
+        check_parts(cfg, ('train', 'val'))
     except UserError as error:
         yield Finding('error', str(error), 'see above')
         return
+    yield from (Finding('warning', note, 'nothing if this is intended') for note in notes)
     from ..checks.config_data import check_config_data
     from ..configs.machine import cpu_count, detect_machine
     from ..configs.summary import summarise
@@ -61,9 +65,11 @@ def examine_config(path: str, overrides: Sequence[str] | None = None) -> Iterato
 
 
 def _examine_steps(cfg: Config, summary: ConfigSummary, machine: Machine) -> Iterator[Finding]:
+    from ..configs.length import schedule_problems, told
     from ..configs.plan import apply_steps
     from ..configs.start import Start
     from ..run import training_plan
+    from ..train.loops import empty_epoch
     from .speed import guess_time, measure_steps, work_in
 
     try:
@@ -79,6 +85,12 @@ def _examine_steps(cfg: Config, summary: ConfigSummary, machine: Machine) -> Ite
         )
         return
     loader, schedule = planned.train_dataloader, planned.get('train_cfg', {})
+    batches, rest = divmod(times.num_images, loader.batch_size)
+    batches += bool(rest) and not loader.get('drop_last')
+    if not batches and schedule.get('max_epochs'):
+        yield Finding('error', empty_epoch(times.num_images), 'see above')
+    elif problems := schedule_problems(planned, batches):
+        yield Finding('warning', told(problems), 'see above')
     yield check_shared_memory(
         free_shared_memory(), loader.num_workers, loader.batch_size * times.image_bytes
     )

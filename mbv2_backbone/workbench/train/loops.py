@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from copy import deepcopy
 from typing import Any
 
-from mmengine.dist import get_rank
+from mmengine.dist import get_rank, get_world_size
 from mmengine.registry import LOOPS
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from torch import nn
 
+from ...common.messages import UserError
 from .seeding import seed_step
 
 
@@ -137,6 +138,33 @@ class ResumableIterLoop(IterBasedTrainLoop):
         """Run one step, with its own random numbers."""
         seed_step(self.runner.seed, get_rank(), self._iter)
         super().run_iter(data_batch)
+
+
+def batches_per_epoch(runner: Runner) -> int:
+    """Return the number of a process's batches in an epoch.
+
+    Raises:
+        UserError: If there is none, so that there would be nothing to learn from.
+    """
+    loader = runner.train_dataloader
+    if not len(loader):
+        raise UserError(empty_epoch(len(loader.dataset) // get_world_size()))
+    return len(loader)
+
+
+def empty_epoch(num_images: int) -> str:
+    """Return the message about an epoch without a batch.
+
+    Args:
+        num_images: Training images of each process.
+    """
+    remedy = 'check the annotation files, and `classes` in the config'
+    if num_images:
+        remedy = (
+            f'drop_last=True drops what does not fill one: set train_dataloader.batch_size to at '
+            f'most {num_images}, or train_dataloader.drop_last=False'
+        )
+    return f'an epoch of {num_images} training images for each process has no batch; {remedy}'
 
 
 def end_loader_processes(runner: Runner) -> None:

@@ -42,6 +42,7 @@ def check_before_run(
     """
     check_classes(cfg, summary, splits)
     check_data(summary, splits)
+    check_evaluators(cfg, summary, splits)
     if is_first_process(launcher):
         check_masks(cfg, summary, splits)
 
@@ -91,6 +92,23 @@ def check_data(summary: ConfigSummary, splits: Sequence[str]) -> None:
         'If the data is elsewhere, link it there or override the config: --cfg-options data_root=…'
     )
     raise UserError('\n'.join(lines))
+
+
+def check_evaluators(cfg: Config, summary: ConfigSummary, splits: Sequence[str]) -> None:
+    """Refuse to start when a file that an evaluator names is missing.
+
+    Raises:
+        UserError: It names the file.
+    """
+    for split in splits:
+        for metric in walk(cfg.get(f'{split}_evaluator')):
+            path = metric.get('ann_file') or ''
+            if '://' not in path and not osp.exists(path or '.'):
+                datasets = ', '.join(one.config.get('ann_file', '') for one in summary.of([split]))
+                raise UserError(
+                    f'{split}_evaluator.ann_file={path} does not exist; it must be that of '
+                    f'{split}_dataloader with its data_root: {datasets}'
+                )
 
 
 def _refuse_pickles(dataset: dict) -> None:

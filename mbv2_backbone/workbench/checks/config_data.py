@@ -15,7 +15,7 @@ from ...annotations.boxes import box_problem
 from ...annotations.completion import MISREAD
 from ...common.messages import UserError, first_lines
 from ..configs.summary import ConfigSummary
-from .before_run import check_classes, check_data, check_masks
+from .before_run import check_classes, check_data, check_evaluators, check_masks
 from .box_counts import contradictions, count_samples, judge_outlines
 from .broken_images import MAX_BROKEN
 from .finding import Finding
@@ -32,6 +32,7 @@ def check_config_data(
     checks = {
         'the classes of heads and datasets agree': partial(check_classes, cfg),
         'all data are where the config expects them': check_data,
+        "the evaluators' files are there": partial(check_evaluators, cfg),
     }
     for good, check in checks.items():
         findings += _tell(good, check, summary, splits)

@@ -5,7 +5,11 @@ import torch
 from helpers.paths import ROOT
 
 from mbv2_backbone.common.messages import UserError
-from mbv2_backbone.workbench.checks.before_run import check_classes
+from mbv2_backbone.workbench.checks.before_run import (
+    check_before_run,
+    check_classes,
+    check_evaluators,
+)
 from mbv2_backbone.workbench.configs.read import load_config
 from mbv2_backbone.workbench.configs.summary import summarise
 from mbv2_backbone.workbench.run import evaluate
@@ -48,3 +52,16 @@ def test_the_model_is_checked_before_a_wrapper_hides_it(sample_dataset, tmp_path
             tta=True,
             cfg_options=[f'data_root={sample_dataset}/', 'model.data_preprocessor.seg_pad_val=7'],
         )
+
+
+@pytest.mark.parametrize('split', ['val', 'test'])
+def test_a_file_of_an_evaluator_that_is_missing_is_named(sample_dataset, tmp_path, split):
+    # mmdet 3.3's CocoMetric opens it when the runner is built: FileNotFoundError.
+    options = [f'data_root={sample_dataset}/']
+    cfg = load_config(str(ROOT / 'configs' / f'{DETECTION}.py'), options)
+    check_evaluators(cfg, summarise(cfg), ('train', 'val', 'test'))
+    cfg[f'{split}_evaluator'].ann_file = str(tmp_path / 'none.json')
+    with pytest.raises(
+        UserError, match=rf'{split}_evaluator\.ann_file=.*none\.json does not exist'
+    ):
+        check_before_run(cfg, summarise(cfg), ('train', split))

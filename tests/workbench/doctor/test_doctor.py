@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 from helpers.paths import ROOT
+from helpers.small import write_small_config
 from mmdet.datasets import BaseDetDataset
 from mmengine.config import Config
 from PIL import Image
@@ -296,3 +297,14 @@ def test_a_step_that_fails_is_an_error(sample_dataset, tmp_path):
     findings = list(examine_config(str(ROOT / 'configs/ssdlite_mbv2_sample.py'), options))
     assert findings[-1].level == 'error'
     assert 'a training step fails' in findings[-1].what
+
+
+def test_a_schedule_that_ends_elsewhere_and_an_epoch_without_a_batch(sample_dataset, tmp_path):
+    short = "param_scheduler = [dict(type='CosineAnnealingLR', T_max=9, end=9)]\n"
+    path = write_small_config(tmp_path / 'small.py', sample_dataset, short)
+    findings = [finding for finding in examine_config(str(path)) if finding.level == 'warning']
+    (what,) = (finding.what for finding in findings if 'schedule' in finding.what)
+    assert 'param_scheduler.0 (CosineAnnealingLR) ends at 9 of 20 epochs' in what
+    options = ['train_dataloader.batch_size=25', 'train_dataloader.drop_last=True']
+    (what,) = errors(examine_config(str(path), options))
+    assert 'an epoch of 24 training images' in what

@@ -9,7 +9,10 @@ from measure import structure
 MIRRORED = ('mbv2_backbone/det', 'mbv2_backbone/seg')
 MAX_DOORS = 15
 MAX_LINES = 23_500  # at the end of the redesign
-ADDED_LINES = {"TensorFlow's trained models": 1_400}  # by what was built on it
+ADDED_LINES = {  # by what was built on it
+    "TensorFlow's trained models": 1_600,
+    'what users bring': 3_000,
+}
 
 
 @pytest.fixture(scope='module')

@@ -36,6 +36,8 @@ ACCURACIES = {
     'ssdlite_torchvision_bccd': '0.435',
     'ssdlite_bccd_pretrained': '0.590',
     'ssdlite_mmdet_bccd_pretrained': '0.389',
+    'ssdlite_bccd_detector': '0.602',
+    'ssdlite_bccd_detector_8-passes': '0.562',
     'deeplabv3_mbv2_camvid_plus': '49.6',
     'deeplabv3_mmseg_camvid': '2.7',
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Guess: pycocotools leaves an annotation with "ignore": 1 out of the score; the evaluator reads that field.
 # Truth (pycocotools 2.0.11): it reads the field, then overwrites it with iscrowd. "ignore" has no effect.
-# Hurts: Pascal VOC in COCO format, where "ignore" holds 'difficult' and iscrowd stays 0: hard objects count
+# Hurts: files of Pascal VOC in COCO format that put 'difficult' into "ignore": hard objects count
 #   as missed, so AP is lower than the VOC rules say.
 set -euo pipefail
 dir=$(mktemp -d)

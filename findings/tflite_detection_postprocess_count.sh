@@ -3,7 +3,7 @@
 #   filled, and every filled row has a score of at least nms_score_threshold.
 # Truth (ai-edge-litert 2.3.0, fast NMS): with max_classes_per_detection 2 it counts anchors, half the rows,
 #   and the second class of a kept anchor comes out whatever its score is.
-# Hurts: readers that take rows[:num_detections], as the samples do: they lose half of the rows, the ones of
+# Hurts: readers that take rows[:num_detections]: they lose half of the rows, the ones of
 #   the weaker boxes; and readers that trust the threshold in the model and take all rows.
 set -euo pipefail
 dir=$(mktemp -d)

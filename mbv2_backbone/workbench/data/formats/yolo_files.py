@@ -68,6 +68,11 @@ def yolo_files(tree: Tree) -> YoloFiles | None:
         for images, folder in pairs:
             split = images.split or folder.split or 'all'
             places.setdefault(split, []).append(images.path)
+        known = {images.split for images, _ in pairs if 'images' in images.parts}
+        others = (f for f in tree.folders if f.images and f.path not in labels)
+        for folder in others:  # of images without an object beside those
+            if 'images' in folder.parts[:-1] and folder.split in known:
+                places.setdefault(folder.split or 'all', []).append(folder.path)
     if not places and not missing:
         return None
     return YoloFiles(

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import re
 from collections import defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from itertools import chain
 from pathlib import Path
 
 from ...annotations.images import IMAGE_SUFFIXES
@@ -78,10 +80,10 @@ class Tree:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.folders: list[Folder] = []
-        for path, names, files in os.walk(root):
+        for path, names, files in os.walk(root, followlinks=True):
             parts = Path(path).relative_to(root).parts
             names[:] = sorted(n for n in names if n[0] != '.' and n not in _SKIPPED)
-            if len(parts) == _DEPTH:
+            if len(parts) == _DEPTH or (parts and _leads_up(path)):
                 names.clear()
             folder = Folder(Path(path), parts)
             for name in sorted(files):
@@ -118,31 +120,56 @@ class Tree:
         found = {f.path: f for shape in folder.shapes for f in self._with_images[shape]}
         return list(found.values())
 
+    def homes(
+        self, folder: Folder, stems: Collection[str], *, of_masks: bool = False
+    ) -> list[Folder]:
+        """Return the folders with the images of a folder's annotations.
+
+        The first one is near it, if there is any. Others follow for images that it does not have:
+        one folder of annotations may be that of `images/train` and `images/val`.
+
+        Args:
+            folder: The folder of the annotations.
+            stems: The names of the annotations.
+            of_masks: Whether these are masks, which are not images of themselves.
+        """
+        near = sorted(self.near(folder), key=partial(_nearness, folder), reverse=True)
+        known = {other.path for other in near}
+        far = (f for f in self.folders if f.is_of_root and f.path not in known)
+        found: list[Folder] = []
+        left = set(stems)
+        for other in chain(near, far):
+            if not left:
+                break
+            fits = other.split in (None, folder.split) or folder.split is None
+            may_be = not other.is_of_masks and fits if found or of_masks else True
+            if may_be and not left.isdisjoint(other.images):
+                found.append(other)
+                left -= other.images.keys()
+        return found
+
     def pairs(self, suffix: str) -> list[tuple[Folder, Folder]]:
         """Return the folders with images, and those with a file of the same name for each.
-
-        Both may be one folder, or near each other. If there is none near, all count that have
-        images of the names: one folder of annotations for `images/train` and `images/val`.
 
         Args:
             suffix: Of the annotations, in lower case.
         """
-        found = []
-        for folder in self.folders:
-            stems = folder.named(suffix).keys() if folder.is_of_root else ()
-            if not stems:
-                continue
-            twins = [f for f in self.near(folder) if not stems.isdisjoint(f.images)]
-            if twins:
-                found.append((max(twins, key=partial(nearness, folder)), folder))
-                continue
-            for other in self.folders:
-                if other.is_of_root and not stems.isdisjoint(other.images):
-                    found.append((other, folder))
-        return found
+        return [
+            (images, folder)
+            for folder in self.folders
+            if folder.is_of_root
+            for images in self.homes(folder, folder.named(suffix))
+        ]
 
 
-def nearness(annotations: Folder, images: Folder) -> tuple[bool, bool, bool, int, bool]:
+def _leads_up(path: str) -> bool:
+    """Return whether a link leads to a folder that it is in."""
+    target = os.path.realpath(path)
+    above = os.path.realpath(os.path.dirname(path))
+    return os.path.islink(path) and os.path.commonpath([target, above]) == target
+
+
+def _nearness(annotations: Folder, images: Folder) -> tuple[bool, bool, bool, int, bool]:
     """Return how likely the images of a folder are those of the annotations of another."""
     annotated = {path.stem for path in annotations.others} | annotations.images.keys()
     return (

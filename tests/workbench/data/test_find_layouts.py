@@ -100,6 +100,28 @@ def test_images_of_one_name_belong_to_the_annotations_of_their_own_split(tmp_pat
             assert item.annotation.parent.name.partition('_')[0] in item.path.parent.name
 
 
+@pytest.mark.parametrize('place', ['{split}', 'images/{split}'])
+def test_one_folder_of_annotations_serves_several_of_images(place, tmp_path):
+    write = BOXES['raccoon'][0]
+    write(tmp_path)
+    for split, names in NAMES.items():
+        for name in names:
+            target = tmp_path / place.format(split=split) / f'{name}.jpg'
+            target.parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / f'images/{name}.jpg').rename(target)
+    judge(tmp_path, 'voc', True, SHORT)
+
+
+def test_linked_folders_are_followed_and_loops_are_not(tmp_path):
+    write_raccoon(tmp_path / 'disk')
+    root = tmp_path / 'set'
+    root.mkdir()
+    for name in ('images', 'annotations'):
+        (root / name).symlink_to(tmp_path / 'disk' / name)
+    (tmp_path / 'disk/images/up').symlink_to(tmp_path / 'disk/images')
+    judge(root, 'voc', False, SHORT)
+
+
 def write_raccoon(root):
     BOXES['raccoon'][0](root)
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 from ..names import read_classes, read_lists
 from ..records import Dataset, Labelled, Source
-from ..tree import Folder, Tree, nearness
+from ..tree import Folder, Tree
 from .by_image import Pair
 
 _MASKS = ('segmentationclass', 'segmentationclasspng', 'masks', 'mask', 'labels', 'annotations')
@@ -24,14 +23,9 @@ def mask_folders(tree: Tree) -> list[Pair]:
     by_images: dict[Path, Pair] = {}
     for folder in sorted(tree.folders, key=_rank):
         masks = _masks_in(folder)
-        if not masks or not folder.is_of_root or _rank(folder) == len(_MASKS) + 1:
-            continue
-        near = [
-            f for f in tree.near(folder) if not (f.is_of_masks or masks.keys().isdisjoint(f.images))
-        ]
-        if near:
-            pair = Pair(max(near, key=partial(nearness, folder)), folder)
-            by_images.setdefault(pair.images.path, pair)
+        if masks and folder.is_of_root and _rank(folder) <= len(_MASKS):
+            for images in tree.homes(folder, masks, of_masks=True):
+                by_images.setdefault(images.path, Pair(images, folder))
     return list(by_images.values())
 
 

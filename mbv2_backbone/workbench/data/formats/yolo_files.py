@@ -11,7 +11,7 @@ from typing import Any
 
 from ....common.messages import UserError
 from ...configs.read import SPLITS
-from ..names import read_class_file, read_text
+from ..names import read_class_file, read_text, split_folder
 from ..tree import Folder, Tree
 
 _NAMES = re.compile(rb'^names\s*:', re.MULTILINE)
@@ -67,12 +67,9 @@ def yolo_files(tree: Tree) -> YoloFiles | None:
     if not places and not missing:
         for images, folder in pairs:
             split = images.split or folder.split or 'all'
-            places.setdefault(split, []).append(images.path)
-        known = {images.split for images, _ in pairs if 'images' in images.parts}
-        others = (f for f in tree.folders if f.images and f.path not in labels)
-        for folder in others:  # of images without an object beside those
-            if 'images' in folder.parts[:-1] and folder.split in known:
-                places.setdefault(folder.split or 'all', []).append(folder.path)
+            # Images below the folder of a split or kind may have no label at all.
+            depth = 2 if any(map(split_folder, images.parts[:2])) else 1
+            places.setdefault(split, []).append(root.joinpath(*images.parts[:depth]))
     if not places and not missing:
         return None
     return YoloFiles(

@@ -119,7 +119,7 @@ def _note_left_over(dataset: Dataset, tree: Tree) -> None:
         if folder.images
         and not folder.is_of_masks
         and used.isdisjoint(folder.images.values())
-        and names.isdisjoint(folder.images)
+        and (names.isdisjoint(folder.images) or folder.split not in (None, *dataset.splits))
     ]
     if left:
         dataset.notes.append(f'images without annotations that were found: {first_names(left)}')

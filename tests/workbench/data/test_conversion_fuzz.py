@@ -210,13 +210,13 @@ EXPORTERS = {
 
 
 def rows_of(dataset, *, one_folder=False):
-    """Return `{(split, stem): objects}`, what is named, and the images' new names."""
+    """Return `{(split, stem): objects}` by the new names of the images, and what is named."""
     findings = Findings([*dataset.problems], [*dataset.notes])
     images = collect(dataset, findings, one_folder=one_folder)
     rows = {
-        (split, Path(image.name).stem): sorted(
+        (split, Path(image.name).stem): [
             (dataset.classes[item.label], item.is_ignored, *item.box) for item in image.items
-        )
+        ]
         for split, items in images.items()
         for image in items
     }
@@ -237,7 +237,7 @@ def assert_same(found, expected, atol):
 def test_what_is_read_stays_itself(kind, tmp_path):
     write, limits = EXPORTERS[kind]
 
-    @settings(max_examples=40 * SCALE, **COMMON)
+    @settings(max_examples=30 * SCALE, **COMMON)
     @given(data=st.data())
     def stays_itself(data):
         shutil.rmtree(tmp_path / 'all', ignore_errors=True)
@@ -249,9 +249,9 @@ def test_what_is_read_stays_itself(kind, tmp_path):
         read, findings = rows_of(source)
         assert findings.problems == []
         true = {
-            (split, stem): sorted(
+            (split, stem): [
                 (classes[o['label']], o['is_ignored'], *map(float, o['box'])) for o in objects
-            )
+            ]
             for split, stem, _, _, objects in each(splits)
         }
         assert_same(read, true, 0.01)
@@ -267,7 +267,7 @@ def test_what_is_read_stays_itself(kind, tmp_path):
             found = find_dataset(out, keep_splits=True)
             assert found.format == target
             boxes = [v for rows in expected.values() for row in rows for v in row[2:]]
-            is_rounded = target == 'voc' and any(v != round(v) for v in boxes)
+            is_rounded = target == 'voc' and any(abs(v - round(v)) > 0.01 for v in boxes)
             assert ('whole pixels' in named) == is_rounded
             assert_same(rows_of(found)[0], expected, 0.501 if is_rounded else 0.01)
             if found.classes != source.classes:

@@ -62,7 +62,7 @@ def yolo_files(tree: Tree) -> YoloFiles | None:
                 places.setdefault(split, []).append(path)
             else:
                 missing.setdefault(split, []).append(name)
-    pairs = [pair for pair in tree.pairs('.txt') if _has_rows(*pair)]
+    pairs = _pairs_with_rows(tree)
     labels = {images.path: folder.path for images, folder in pairs}
     if not places and not missing:
         for images, folder in pairs:
@@ -82,11 +82,21 @@ def yolo_files(tree: Tree) -> YoloFiles | None:
     )
 
 
-def _has_rows(images: Folder, labels: Folder) -> bool:
-    """Return whether any of the first labels that are not empty begins with a row."""
+def _pairs_with_rows(tree: Tree) -> list[tuple[Folder, Folder]]:
+    """Return the folders of images and labels; if any labels are rows, empty ones are labels."""
+    pairs = tree.pairs('.txt')
+    rows = [_has_rows(*pair) for pair in pairs]
+    return (
+        [p for p, has in zip(pairs, rows, strict=True) if has is not False] if True in rows else []
+    )
+
+
+def _has_rows(images: Folder, labels: Folder) -> bool | None:
+    """Return whether any of the first labels begins with a row; `None` if all are empty."""
     paths = (path for stem, path in labels.named('.txt').items() if stem in images.images)
     filled = islice((path for path in paths if path.stat().st_size), _MAX_PROBED)
-    return any(map(begins_with_row, filled))
+    found = list(map(begins_with_row, filled))
+    return any(found) if found else None
 
 
 def begins_with_row(path: Path) -> bool:

@@ -32,12 +32,13 @@ def check_config_data(
     checks = {
         'the classes of heads and datasets agree': partial(check_classes, cfg),
         'all data are where the config expects them': check_data,
-        "the evaluators' files are there": partial(check_evaluators, cfg),
     }
     for good, check in checks.items():
         findings += _tell(good, check, summary, splits)
     if any(finding.level == 'error' for finding in findings):
         return findings
+    check = partial(check_evaluators, cfg)
+    findings += _tell("the evaluators' files are there", check, summary, splits)
     for split in splits:
         findings += _check_split(cfg, summary, split)
     check = partial(check_masks, cfg)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 from mmengine.config import Config
 
 from ...annotations.loading import LoadImageAsAnnotated
@@ -12,7 +14,9 @@ from .read import SPLITS, type_name, walk
 @step('image loader', 'Images of every format are read as everywhere else in this package.')
 def read_as_seen(cfg: Config) -> None:
     """Replace mmcv's `LoadImageFromFile` in the pipelines that a run uses; its arguments stay."""
-    loaders = [cfg.get(f'{split}_dataloader') for split in SPLITS]
-    for node in walk([*loaders, cfg.get('custom_hooks')]):  # hooks may switch to other pipelines
-        if type_name(node) == 'LoadImageFromFile':
-            node['type'] = LoadImageAsAnnotated.__name__
+    for key in (*(f'{split}_dataloader' for split in SPLITS), 'custom_hooks'):
+        if key in cfg:
+            cfg[key] = deepcopy(cfg[key])  # not also the tta_pipeline, which a run records
+            for node in walk(cfg[key]):
+                if type_name(node) == 'LoadImageFromFile':
+                    node['type'] = LoadImageAsAnnotated.__name__

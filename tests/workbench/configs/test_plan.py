@@ -132,7 +132,7 @@ def test_explain_shows_the_plan_and_trains_nothing(tmp_path):
     lines = done.stdout[done.stdout.index('classes:') :].splitlines()  # the toolboxes print first
     steps = [line.partition(':')[0] for line in lines if not line.startswith('  ')]
     assert steps[:2] == ['classes', 'output stride']
-    assert steps[-4:] == ['tracking', 'robustness', 'start', 'compile']
+    assert steps[-4:] == ['robustness', 'start', 'compile', 'image loader']
     assert '  ~ model.decode_head.num_classes: 5 -> 2' in lines
     assert '  - compile = True' in lines
     kept, safe = (f"visualizer.vis_backends.{x}.type = '{x}'" for x in VIS_BACKENDS)

@@ -21,6 +21,7 @@ from pycocotools import mask as mask_utils
 
 from ..annotations.boxes import as_box
 from ..annotations.completion import complete_coco, has_area
+from ..annotations.objects import coco_object
 from ..common.messages import UserError, first_names, warn
 from .datasets import CheckedCoco
 
@@ -165,9 +166,11 @@ class NumberedTruth:
             | dict(
                 image_id=self._numbers[item['image_id']],
                 category_id=categories[item['category_id']],
+                bbox=box,
             )
             for item in data.get('annotations', [])
-            if item['image_id'] in images and item['category_id'] in categories and _has_box(item)
+            if item['image_id'] in images and item['category_id'] in categories
+            if (box := _box_of(item, images[item['image_id']]))
         ]
         numbered = [images[image] | dict(id=number) for image, number in self._numbers.items()]
         return self._completed(numbered, annotations, names)
@@ -239,9 +242,13 @@ def _stem(path: str) -> str:
     return PurePosixPath(path.replace('\\', '/')).stem
 
 
-def _has_box(annotation: dict) -> bool:
+def _box_of(annotation: dict, image: dict) -> list[float] | None:
+    """Return the box, xywh, of an object or else of its outline, as the datasets read it."""
     box = as_box(annotation.get('bbox'))
-    return box is not None and all(map(isfinite, box))
+    if annotation.get('segmentation') and not (box and any(box)) and 'width' in image:
+        xyxy = coco_object(annotation, {}, image).xyxy
+        box = xyxy and (*xyxy[:2], xyxy[2] - xyxy[0], xyxy[3] - xyxy[1])
+    return list(box) if box and all(map(isfinite, box)) else None
 
 
 def _as_text(mask: Any) -> Any:

@@ -97,6 +97,19 @@ def test_where_masks_are_compared_the_area_is_the_masks(tmp_path, drawn):
     assert figures(path, samples, 'pycocotools', metric='segm') == expected
 
 
+@pytest.mark.parametrize('without', [None, [], [0, 0, 0, 0]])
+def test_a_box_that_is_not_stated_is_the_outlines(tmp_path, drawn, without):
+    path, data, samples = drawn
+    expected = evaluate_by(CocoMetric(ann_file=path), samples)
+    boxes = [row['bbox'] for row in data['annotations']]
+    outlines = [[[x, y, x, y + h, x + w, y + h]] for x, y, w, h in boxes]
+    rows = changed(
+        data['annotations'], lambda n, _: dict(segmentation=outlines[n - 1], bbox=without)
+    )
+    images = changed(data['images'], lambda *_: dict(width=1000, height=1000))  # none is cut
+    assert figures(save(tmp_path, data, images=images, annotations=rows), samples) == expected
+
+
 @pytest.mark.parametrize('backend', BACKENDS)
 def test_crowds_in_any_notation(tmp_path, drawn, backend):
     path, data, samples = drawn

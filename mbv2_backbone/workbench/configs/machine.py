@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.device import get_device
 from mmengine.dist import all_reduce
 from mmengine.hooks import LoggerHook, RuntimeInfoHook
 from mmengine.model import is_model_wrapper
@@ -27,6 +28,10 @@ from .read import type_name
 # From glibc's malloc.h; the limit is the largest int.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _MALLOC_LIMIT = 2**31 - 1
+
+TRIED = ('cuda', 'cpu')  # mmengine also knows npu, mlu, mps, dipu and musa
+_BACKENDS = dict(cuda='nccl', npu='hccl', mlu='cncl', musa='mccl')  # as mmengine chooses them
+_FLOAT16 = ('npu', 'mlu', 'musa')  # there mixed precision is mmengine's, in float16
 
 FUSED_OPTIMIZERS = ('SGD', 'Adam', 'AdamW')  # torch updates all weights in one call
 
@@ -51,8 +56,8 @@ class Machine:
     """The hardware settings of a run; printed as one line.
 
     Attributes:
-        device: `cuda` or `cpu`.
-        backend: Backend of torch.distributed: `nccl` or `gloo`.
+        device: `cuda`, `cpu` or another that mmengine knows.
+        backend: Backend of torch.distributed, such as `nccl` or `gloo`.
         precision: `float32`, `bfloat16` or `float16` (with loss scaling).
         channels_last: Whether weights and activations are kept in that memory format.
         num_processes: Number of processes that train together.
@@ -67,7 +72,10 @@ class Machine:
     max_workers: int
 
     def __str__(self) -> str:
-        name = torch.cuda.get_device_name() if self.device == 'cuda' else f'{cpu_count()} cores'
+        name = f'untried: this project has run on {" and ".join(TRIED)} only'
+        if self.device in TRIED:
+            is_gpu = self.device == 'cuda'
+            name = torch.cuda.get_device_name() if is_gpu else f'{cpu_count()} cores'
         memory_format = 'channels_last' if self.channels_last else 'contiguous'
         processes = (
             f'{self.num_processes} processes over {self.backend}'
@@ -100,24 +108,26 @@ def cores_of_process() -> int:
 
 
 def detect_machine(*, amp: bool | None = None, channels_last: bool | None = None) -> Machine:
-    """Choose the settings that fit this machine.
+    """Choose the settings that fit this machine; the device is the one that mmengine's Runner uses.
 
     Args:
         amp: Mixed precision; by default on for GPUs that compute in bfloat16, else off. If on,
             it is bfloat16 if the device supports it, else float16 with loss scaling.
-        channels_last: Use the channels_last memory format; by default on.
+        channels_last: Use the channels_last memory format; by default on for CUDA and CPUs.
     """
-    has_cuda = torch.cuda.is_available()
-    has_bf16 = not has_cuda or torch.cuda.get_device_capability() >= (8, 0)
-    amp = (has_cuda and has_bf16) if amp is None else amp
+    device = get_device()
+    has_bf16 = device not in _FLOAT16
+    if device == 'cuda':
+        has_bf16 = torch.cuda.get_device_capability() >= (8, 0)
+    amp = (device == 'cuda' and has_bf16) if amp is None else amp
     return Machine(
-        device='cuda' if has_cuda else 'cpu',
-        backend='nccl' if has_cuda else 'gloo',
+        device=device,
+        backend=_BACKENDS.get(device, 'gloo'),
         precision='float32' if not amp else 'bfloat16' if has_bf16 else 'float16',
-        channels_last=True if channels_last is None else channels_last,
+        channels_last=device in TRIED if channels_last is None else channels_last,
         num_processes=int(os.environ.get('WORLD_SIZE', 1)),
         # On a CPU the loaders would take the cores that the network computes on.
-        max_workers=cores_of_process() if has_cuda else max(0, cores_of_process() - 2),
+        max_workers=max(0, cores_of_process() - (2 if device == 'cpu' else 0)),
     )
 
 
@@ -140,11 +150,13 @@ def launch(cfg: Config, launcher: str, machine: Machine) -> None:
 @step('machine', 'Device, processes, precision and loader workers fit this machine.')
 def fit_machine(cfg: Config, machine: Machine) -> None:
     """Write a machine's settings into a config."""
-    cfg.setdefault('default_hooks', {})['runtime_info'] = dict(type='DeferredRuntimeInfoHook')
+    hooks = cfg.get('default_hooks') or {}
+    cfg.default_hooks = hooks | dict(runtime_info=dict(type='DeferredRuntimeInfoHook'))
     optimizer = cfg.get('optim_wrapper', {}).get('optimizer', {})
-    if optimizer.get('type') in FUSED_OPTIMIZERS and not optimizer.get('foreach'):
+    is_fused = machine.device in TRIED and optimizer.get('type') in FUSED_OPTIMIZERS
+    if is_fused and not optimizer.get('foreach'):
         optimizer.setdefault('fused', True)
-    cfg.setdefault('env_cfg', {}).setdefault('dist_cfg', {})['backend'] = machine.backend
+    cfg.merge_from_dict({'env_cfg.dist_cfg.backend': machine.backend})
     wrapper = cfg.get('optim_wrapper')
     if wrapper and wrapper.get('paramwise_cfg'):
         wrapper.setdefault('constructor', 'MergedOptimWrapperConstructor')
@@ -157,7 +169,7 @@ def fit_machine(cfg: Config, machine: Machine) -> None:
     elif machine.precision == 'float16':
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.loss_scale = 'dynamic'
-    if machine.device == 'cpu':
+    if machine.backend == 'gloo':
         cfg.pop('sync_bn', None)  # torch's SyncBatchNorm runs on GPUs only
     for split in ('train', 'val', 'test'):
         loader = cfg.get(f'{split}_dataloader')

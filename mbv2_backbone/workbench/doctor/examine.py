@@ -57,7 +57,7 @@ def examine_config(path: str, overrides: Sequence[str] | None = None) -> Iterato
     asked = cfg.get('train_dataloader', {}).get('num_workers', 0)
     machine = detect_machine()
     summary = summarise(cfg)
-    yield check_workers(asked, cpu_count(), has_gpu=machine.device == 'cuda')
+    yield check_workers(asked, cpu_count(), has_gpu=machine.device != 'cpu')
     findings = check_config_data(cfg, summary)
     yield from findings
     if not any(finding.level == 'error' for finding in findings):

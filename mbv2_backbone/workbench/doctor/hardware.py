@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,11 +22,13 @@ class GpuFacts:
         has_driver: Whether NVIDIA's driver is installed.
         torch_cuda: The CUDA version that torch was built for; `None` for a CPU build.
         names: The GPUs that torch can use.
+        device: The kind of device that mmengine uses.
     """
 
     has_driver: bool
     torch_cuda: str | None
     names: tuple[str, ...] = ()
+    device: str = 'cpu'
 
 
 def gpu_facts() -> GpuFacts:
@@ -35,11 +38,23 @@ def gpu_facts() -> GpuFacts:
     has_driver = Path('/proc/driver/nvidia/version').exists() or bool(shutil.which('nvidia-smi'))
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     names = tuple(torch.cuda.get_device_name(i) for i in range(count))
-    return GpuFacts(has_driver, torch.version.cuda, names)
+    device = 'cpu'
+    with suppress(ImportError):  # its absence is another finding
+        from mmengine.device import get_device
+
+        device = get_device()
+    return GpuFacts(has_driver, torch.version.cuda, names, device)
 
 
 def check_gpu(facts: GpuFacts) -> Finding:
     """Check that torch can use the GPU of the machine."""
+    if facts.device not in ('cuda', 'cpu'):
+        return Finding(
+            'warning',
+            f'training runs on {facts.device}, which mmengine chose; this project has run on CUDA '
+            f'and CPUs only',
+            'compare the first losses with those on a CPU, and tell us what you find',
+        )
     if facts.names:
         return Finding('ok', f'CUDA {facts.torch_cuda} on {", ".join(facts.names)}')
     if not facts.has_driver:

@@ -60,8 +60,8 @@ def measure_steps(cfg: Config, machine: Machine) -> StepTimes:
     for _ in range(1 + STEPS):
         begin = time.perf_counter()
         model.train_step(batch, wrapper)
-        if machine.device == 'cuda':
-            torch.cuda.synchronize()
+        if machine.device != 'cpu':
+            torch.get_device_module(machine.device).synchronize()
         times.append(time.perf_counter() - begin)
     tensors = [samples[0]['inputs']]
     masks = getattr(samples[0]['data_samples'], 'gt_sem_seg', None)

@@ -3,6 +3,7 @@
 import os
 from dataclasses import replace
 
+import mmengine.device
 import pytest
 import torch
 from mmengine.config import Config
@@ -49,6 +50,35 @@ def test_machine_defaults():
     assert cfg.train_dataloader == dict(num_workers=0, persistent_workers=False)
     assert cfg.optim_wrapper == dict(type='AmpOptimWrapper', loss_scale='dynamic')
     assert not detect_machine(channels_last=False).channels_last
+
+
+@pytest.mark.parametrize(
+    ('device', 'backend', 'with_amp'),
+    [
+        ('npu', 'hccl', 'float16'),
+        ('mlu', 'cncl', 'float16'),
+        ('musa', 'mccl', 'float16'),
+        ('mps', 'gloo', 'bfloat16'),
+        ('a new one', 'gloo', 'bfloat16'),
+    ],
+)
+def test_the_device_is_the_one_that_the_runner_uses(device, backend, with_amp, monkeypatch):
+    """Names and backends are those of mmengine 0.10.12: device/utils.py, dist/utils.py.
+
+    Its AmpOptimWrapper runs on CUDA, npu, mlu and musa. None of these devices was at hand.
+    """
+    assert detect_machine().device == mmengine.device.get_device()
+    monkeypatch.setattr(machine, 'get_device', lambda: device)
+    found = detect_machine()
+    assert (found.device, found.backend, found.precision) == (device, backend, 'float32')
+    assert detect_machine(amp=True).precision == with_amp
+    assert not found.channels_last
+    assert f'Running on {device} (untried: this project has run on cuda and cpu only)' in str(found)
+    wrapper = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.1))
+    planned = fit_machine(found).change(Config(dict(optim_wrapper=wrapper, sync_bn='torch')))
+    assert planned.optim_wrapper == wrapper  # torch's fused optimizers are not on every device
+    assert planned.env_cfg.dist_cfg.backend == backend
+    assert ('sync_bn' in planned) == (backend != 'gloo')
 
 
 @pytest.mark.parametrize(

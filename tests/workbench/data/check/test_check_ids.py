@@ -37,13 +37,13 @@ def config(sample_dataset, tmp_path):
         del row['area'], row['iscrowd']
     path = sample_dataset / 'annotations/odd_check.json'
     path.write_text(json.dumps(data))
-    more = f'val_dataloader = dict(dataset=dict(ann_file={str(path)!r}))'
+    more = f"val_dataloader['dataset']['ann_file'] = {str(path)!r}"
     return write_small_config(tmp_path / 'odd.py', sample_dataset, more)
 
 
 def test_a_config(config):
     report = check_config(str(config))
-    assert not report.stops_training
+    assert not report.stops_training, str(report)
     warnings = texts(report, 'warning')
     assert all(warnings.count(said) == 1 for said in SAID)
     assert 'val: ' in warnings

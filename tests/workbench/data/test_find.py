@@ -110,7 +110,7 @@ def test_a_file_of_all_images_beside_the_splits(tmp_path):
         save_image(tmp_path / f'images/{image}.jpg')
     dataset = find_dataset(tmp_path)
     assert dataset.splits.keys() == dataset.sources.keys() == {'train', 'val'}
-    assert '2 annotated image(s) are not in any split list' in dataset.notes[0]
+    assert '2 annotated image(s) are not in any split list' in '\n'.join(dataset.notes)
     assert find_dataset(tmp_path, keep_splits=True).splits.keys() == {
         'train',
         'val',
@@ -130,7 +130,7 @@ def test_a_dataset_without_splits_is_split_by_name(tmp_path):
     write_coco(tmp_path, dict(everything=list('abcde')))
     dataset = find_dataset(tmp_path)
     assert dataset.is_split_by_name
-    assert 'hash' in dataset.notes[0]
+    assert 'hash' in '\n'.join(dataset.notes)
     names = {split: {i.path.stem for i in items} for split, items in dataset.splits.items()}
     assert names['train'] | names['val'] == set('abcde')
     assert not names['train'] & names['val']

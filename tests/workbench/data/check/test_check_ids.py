@@ -35,7 +35,7 @@ def config(sample_dataset, tmp_path):
     for row in data['annotations']:
         row['id'] = f'object {row["id"]}'
         del row['area'], row['iscrowd']
-    path = sample_dataset / 'annotations/odd_check.json'
+    path = tmp_path / 'odd_check.json'
     path.write_text(json.dumps(data))
     more = f"val_dataloader['dataset']['ann_file'] = {str(path)!r}"
     return write_small_config(tmp_path / 'odd.py', sample_dataset, more)

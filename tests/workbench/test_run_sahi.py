@@ -1,19 +1,21 @@
 """sahi and supervision run what we train, from the config that the run recorded."""
 
 import json
+import sys
 
 import cv2
 import numpy as np
 import pytest
 from helpers.deploy import DETECTION, JOINT, write_config
 from mmdet.apis import inference_detector, init_detector
-from sahi import AutoDetectionModel
-from sahi.predict import get_prediction, get_sliced_prediction
 from supervision import Detections
 
 from mbv2_backbone.workbench.api import predict, train
 
 SCORE = 0.3
+needs_sahi = pytest.mark.skipif(
+    sys.version_info >= (3, 14), reason='the extra dev has no sahi on Python 3.14'
+)
 MODELS = {
     'boxes': (DETECTION, 'ssdlite_mbv2_sample'),
     'boxes and masks': (JOINT, 'ssdlite-deeplabv3_mbv2_sample'),
@@ -44,13 +46,18 @@ def expected_boxes(rows):
 
 @pytest.fixture(scope='module')
 def sahi_model(trained):
+    from sahi import AutoDetectionModel
+
     config, checkpoint, *_ = trained
     return AutoDetectionModel.from_pretrained(
         'mmdet', model_path=checkpoint, config_path=config, confidence_threshold=SCORE, device='cpu'
     )
 
 
+@needs_sahi
 def test_sahi_finds_the_same_boxes(trained, sahi_model):
+    from sahi.predict import get_prediction
+
     *_, photo, rows = trained
     found = get_prediction(photo, sahi_model).object_prediction_list
     boxes = [item.bbox.to_xyxy() for item in found]
@@ -61,7 +68,10 @@ def test_sahi_finds_the_same_boxes(trained, sahi_model):
     assert {item.category.name for item in found} <= {'disc', 'square', 'triangle', 'star'}
 
 
+@needs_sahi
 def test_sahi_predicts_on_slices(trained, sahi_model):
+    from sahi.predict import get_sliced_prediction
+
     photo = trained[2]
     found = get_sliced_prediction(photo, sahi_model, 64, 64, verbose=0).object_prediction_list
     corners = np.array([item.bbox.to_xyxy() for item in found])

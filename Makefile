@@ -3,7 +3,7 @@
 # make slow   install, run what takes minutes: trainings from end to end, several processes, and
 #             every command of the README
 # make matrix install each supported combination of versions, and use it; needs the disk's space
-# Needs only Python >= 3.10 with venv and pip; everything goes into .venv.
+# Needs only Python 3.10 to 3.14 with venv and pip; everything goes into .venv.
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
@@ -14,10 +14,19 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test slow lint matrix clean
 
+define CHECK
+import sys; here = sys.version_info[:2]; \
+(3, 10) <= here < (3, 15) or sys.exit("Python %d.%d is too %s: this installs on Python 3.10 to 3.14. \
+Use one of them: make clean, then make PYTHON=python3.13 with what you want to make" \
+% (here + ("old" if here < (3, 10) else "new",)))
+endef
+
 .venv/bin/python:
+	@$(PYTHON) -c '$(CHECK)'
 	$(PYTHON) -m venv .venv
 
 .venv/installed: .venv/bin/python setup.cfg setup.py constraints.txt
+	@$(BIN)/python -c '$(CHECK)'
 	@echo '== Installing torch, the OpenMMLab stack and this package into .venv'
 	$(INSTALL) -e '.[openmmlab]'
 	@touch $@

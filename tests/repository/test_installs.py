@@ -1,54 +1,20 @@
 """Every supported Python installs without a compiler, also those that are not on this machine."""
 
-import configparser
 import subprocess
 import sys
-from importlib.metadata import distribution, requires
+from importlib.metadata import distribution
 
 import pytest
 from helpers.paths import ROOT
 
+sys.path.append(str(ROOT / 'tests' / 'matrix'))
+from resolve import NO_WHEELS, resolve  # noqa: E402
+
 PYTHONS = ('3.10.13', '3.11.7', '3.12.1', '3.13.0', '3.14.0')
-NO_WHEELS = ('onedl-mmcv', 'onedl-mmdetection', 'onedl-mmsegmentation')  # pure Python, as sources
-
-# pip takes the wheels of another Python with --python-version, but the markers of this one
-# (pip 26.2; https://pip.pypa.io/en/stable/cli/pip_install/ says so), so they are set, too.
-PIP = """
-import sys
-from pip._vendor.packaging import markers
-from pip._internal.cli.main import main
-here, version = markers.default_environment, sys.argv[1]
-there = dict(python_full_version=version, python_version='.'.join(version.split('.')[:2]))
-markers.default_environment = lambda: here() | there
-sys.exit(main(['install', '--dry-run', '--quiet', '--disable-pip-version-check',
-               '--ignore-installed', '--only-binary=:all:', '--python-version', version,
-               *sys.argv[2:]]))
-"""
+PINS = (ROOT / 'constraints.txt').read_text()
 
 
-def requirements(extra):
-    """Return what the package and an extra need; sources give way to what they need."""
-    setup = configparser.ConfigParser()
-    setup.read(ROOT / 'setup.cfg')
-    wanted = setup['options']['install_requires'] + setup['options.extras_require'][extra]
-    lines = list(filter(None, wanted.splitlines()))
-    named = [line.partition('>=')[0] for line in lines]
-    inner = [need for name in NO_WHEELS if name in named for need in requires(name)]
-    kept = [line for line, name in zip(lines, named, strict=True) if name not in NO_WHEELS]
-    return [*kept, *(need for need in inner if 'extra' not in need and 'onedl' not in need)]
-
-
-def resolve(version, extra, folder, constraints=None):
-    pins = constraints or (ROOT / 'constraints.txt').read_text()
-    pins = [line for line in pins.splitlines() if not line.startswith(NO_WHEELS)]
-    (folder / 'constraints.txt').write_text('\n'.join(pins))
-    arguments = ['--target', folder / 'x', '-c', folder / 'constraints.txt', *requirements(extra)]
-    return subprocess.run(
-        [sys.executable, '-c', PIP, version, *arguments], capture_output=True, text=True
-    )
-
-
-def test_the_toolboxes_have_nothing_to_compile():
+def test_what_has_no_wheels_has_nothing_to_compile():
     for name in NO_WHEELS:
         found = distribution(name)
         assert 'Root-Is-Purelib: true' in found.read_text('WHEEL')
@@ -57,15 +23,48 @@ def test_the_toolboxes_have_nothing_to_compile():
 
 @pytest.mark.slow
 @pytest.mark.parametrize('extra', ['openmmlab', 'dev'])
-@pytest.mark.parametrize('version', PYTHONS)
-def test_wheels_for_every_python(version, extra, tmp_path):
-    result = resolve(version, extra, tmp_path)
+@pytest.mark.parametrize('python', PYTHONS)
+def test_wheels_for_every_python(python, extra, tmp_path):
+    found, result = resolve(python, extra, tmp_path, PINS)
     assert result.returncode == 0, result.stderr[-2000:]
+    assert f'torch=={found["torch"]}' in PINS
 
 
 @pytest.mark.slow
-def test_the_versions_of_others_need_a_compiler_on_3_14(tmp_path):
-    """NumPy 2.2.6 has no wheel for CPython 3.14, as its files in the package index show."""
-    result = resolve('3.14.0', 'openmmlab', tmp_path, 'numpy==2.2.6')
+def test_numpy_of_the_other_pythons_needs_a_compiler_on_3_14(tmp_path):
+    """NumPy 2.2.6 has wheels for CPython 3.10 to 3.13 in the package index."""
+    _, result = resolve('3.14.0', 'openmmlab', tmp_path, 'numpy==2.2.6')
     assert result.returncode != 0
     assert 'numpy==2.2.6' in result.stderr
+
+
+@pytest.mark.parametrize(
+    ('version', 'said'),
+    [((2, 7), 'too old'), ((3, 9), 'too old'), ((3, 15), 'too new'), ((4, 0), 'too new')],
+)
+@pytest.mark.parametrize('has_venv', [False, True])
+def test_make_refuses_other_pythons_in_one_line(version, said, has_venv, tmp_path):
+    for place in ('python', '.venv/bin/python')[: 1 + has_venv]:
+        fake = tmp_path / place
+        fake.parent.mkdir(parents=True, exist_ok=True)
+        code = f'import sys; sys.version_info = {(*version, 1)}; exec(sys.argv[1])'
+        fake.write_text(f'#!/bin/sh\nshift\nexec {sys.executable} -c "{code}" "$@"\n')
+        fake.chmod(0o755)
+    for name in ('setup.cfg', 'setup.py', 'constraints.txt'):
+        (tmp_path / name).touch()
+    command = ['make', '-f', ROOT / 'Makefile', 'demo', f'PYTHON={tmp_path}/python']
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode != 0
+    told, make = result.stderr.splitlines()
+    name = '.'.join(map(str, version))
+    assert told.startswith(f'Python {name} is {said}: this installs on Python 3.10 to 3.14. ')
+    assert 'make PYTHON=python3.13' in told
+    assert 'Error' in make
+    assert result.stdout == ''
+
+
+def test_make_takes_this_python(tmp_path):
+    command = ['make', '-f', ROOT / 'Makefile', '.venv/bin/python', f'PYTHON={sys.executable}']
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / '.venv/bin/python').exists()

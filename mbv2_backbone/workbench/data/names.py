@@ -20,6 +20,7 @@ from .records import Dataset, Labelled
 MADE_SPLIT = 'split_by_name'  # folder of the splits that new_config makes
 # Ours, CVAT's masks, Darknet's, Roboflow's for Darknet, LabelMe's.
 CLASS_FILES = ('classes.txt', 'labelmap.txt', 'obj.names', '_darknet.labels', 'class_names.txt')
+BACKGROUND = 'background'  # of masks; in a class file, no class of boxes unless one names it
 ClassNames = tuple[tuple[str, ...], tuple[tuple[int, int, int], ...]]
 
 _SPLIT_NAMES = {

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ....common.messages import UserError, first_names
-from ..names import read_classes, read_lists
+from ..names import BACKGROUND, read_classes, read_lists
 from ..records import Annotation, Dataset, Labelled, Size, Source
 from ..tree import Folder, Tree
 
@@ -70,7 +70,7 @@ def read_by_image(
     named = {item.name for content in sound for item in content.objects if item.name}
     places = [tree.root, *files]
     given = next(filter(any, map(read_classes, places)), ((), ()))[0]
-    classes = tuple(name for name in given if name != 'background' or name in named)
+    classes = tuple(name for name in given if name != BACKGROUND or name in named)
     dataset = Dataset(tree.root, format_name, classes or tuple(sorted(named)))
     if settle:
         settle(dataset, contents)

@@ -43,7 +43,7 @@ def write_labelme(root: Path, classes: Sequence[str], splits: Splits) -> list[st
             }
             write_json(folder / f'{Path(image.name).stem}.json', document)
     items = [item for image in images_of(splits) for item in image.items]
-    return write_classes(root, classes) + moved_boxes('LabelMe', items)
+    return write_classes(root, classes, items) + moved_boxes('LabelMe', items)
 
 
 def _labelme_shapes(item: Item, classes: Sequence[str], group: int) -> list[dict]:

@@ -21,7 +21,7 @@ def write_voc(root: Path, classes: Sequence[str], splits: Splits) -> list[str]:
     """Write `Annotations/*.xml`, `ImageSets/Main/<split>.txt` and `classes.txt`."""
     write_voc_files(root, classes, splits)
     items = [item for image in images_of(splits) for item in image.items]
-    notes = write_classes(root, classes)
+    notes = write_classes(root, classes, items)
     lost = sum(bool(item.outline) for item in items)
     if lost:
         notes.append(f'{lost} outline(s) are dropped: VOC stores only boxes')

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ....common.messages import first_names
-from ..names import CLASS_FILES, read_class_file
+from ..names import BACKGROUND, CLASS_FILES, read_class_file
 from ..outlines import bounds_of
 from ..records import AnnotatedImage, Item
 
@@ -37,21 +37,25 @@ def moved_boxes(format_name: str, items: Sequence[Item]) -> list[str]:
     if not count:
         return []
     return [
-        f'{count} box(es) become those around their outlines, by up to {max(moved):.2g} pixels: '
-        f'{format_name} cannot store both'
+        f'{count} box(es) become those around their outlines, by up to {round(max(moved), 2)} '
+        f'pixels: {format_name} cannot store both'
     ]
 
 
-def write_classes(root: Path, classes: Sequence[str]) -> list[str]:
+def write_classes(root: Path, classes: Sequence[str], items: Sequence[Item]) -> list[str]:
     """Write the class names in order, which the format itself does not store.
 
     Returns:
-        A note if the names would be read otherwise; nothing is written then.
+        A note on a background without objects, or one if the names would be read otherwise;
+        nothing is written then.
     """
     path = root / CLASS_FILES[0]
     path.write_text(''.join(f'{name}\n' for name in classes), 'utf-8')
     if read_class_file(path)[0] == tuple(classes):
-        return []
+        is_empty = all(classes[item.label] != BACKGROUND for item in items)
+        is_lost = BACKGROUND in classes and is_empty
+        note = f'{path.name}: {BACKGROUND} has no object, so it is no class of the new dataset'
+        return [note] if is_lost else []
     path.unlink()
     return [
         f'{path.name} is left out: it cannot hold all of the names {first_names(classes)}; the '

@@ -190,9 +190,9 @@ def _guarded_imports(module: ModuleType) -> Iterator[tuple[str, set[str], CodeTy
 def allow_checkpoint_classes() -> None:
     """Let `torch.load(weights_only=True)` read the checkpoints that mmengine's Runner writes.
 
-    Reason: they hold HistoryBuffers, numpy scalars and OneCycleLR's functions. With mmengine `--resume` fails;
-    onedl-mmengine allows part of this, including any `getattr`, and otherwise falls back to
-    weights_only=False.
+    Reason: they hold HistoryBuffers, numpy scalars and OneCycleLR's functions. With mmengine
+    `--resume` fails; onedl-mmengine allows part of this, including any `getattr`, and otherwise
+    falls back to weights_only=False.
     Versions: mmengine 0.10.7 and onedl-mmengine 0.10.12 on torch >= 2.6.
     Delete when: mmengine loads its own checkpoints with weights_only=True.
     """

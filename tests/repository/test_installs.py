@@ -8,7 +8,7 @@ import pytest
 from helpers.paths import ROOT
 
 sys.path.append(str(ROOT / 'tests' / 'matrix'))
-from resolve import NO_WHEELS, resolve  # noqa: E402
+from resolve import NO_WHEELS, resolve
 
 PYTHONS = ('3.10.13', '3.11.7', '3.12.1', '3.13.0', '3.14.0')
 PINS = (ROOT / 'constraints.txt').read_text()

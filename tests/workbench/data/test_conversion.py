@@ -238,6 +238,7 @@ def test_boxes_that_do_not_fit_their_polygons_are_counted(tmp_path):
     source = write_coco_splits(tmp_path / 'in', {'train': {'a.jpg': (40, 30, [item])}})
     for to in ('yolo', 'labelme'):
         notes = convert(source, tmp_path / to, to=to).notes
-        assert any(note.startswith('1 box(es) become') and 'by up to 12 pixels' in note for note in notes)
+        said = '1 box(es) become those around their outlines, by up to 12 pixels'
+        assert any(note.startswith(said) for note in notes)
     notes = convert(source, tmp_path / 'coco', to='coco').notes
     assert not any('box(es)' in note for note in notes)

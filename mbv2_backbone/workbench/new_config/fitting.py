@@ -16,10 +16,10 @@ from .prior_fit import feature_sizes, fit_shapes, prior_recall
 LR = 0.002  # for AdamW, with the largest batch
 _IMAGES_SEEN = 20_000  # images that a whole run is to see, if the passes stay within these limits
 _MIN_PASSES, _MAX_PASSES = 24, 60
-# From trained weights (docs/accuracy.md, pretrained weights): fewer passes, in more steps.
+# From trained weights (docs/accuracy.md): fewer passes, and for a detector more steps.
 _TRAINED_IMAGES_SEEN = 10_000
 _TRAINED_MIN_PASSES, _TRAINED_MAX_PASSES = 12, 40
-_TRAINED_STEPS, _TRAINED_BATCH = 2000, 4  # the batch is halved down to 4 for so many steps
+TRAINED_STEPS, _TRAINED_BATCH = 2000, 4
 _MIN_EPOCH = 50  # iterations; restarting loaders and validating take time, too
 _MAX_WARMUP = 500
 _DET_SIZE, _LARGE_DET_SIZE = 320, 512
@@ -56,7 +56,12 @@ class Schedule:
 
 
 def plan_schedule(
-    num_images: int, *, max_batch: int, passes: int | None = None, is_trained: bool = False
+    num_images: int,
+    *,
+    max_batch: int,
+    passes: int | None = None,
+    is_trained: bool = False,
+    min_steps: int = 0,
 ) -> Schedule:
     """Choose batch size, epochs and learning rate from the number of training images.
 
@@ -66,6 +71,7 @@ def plan_schedule(
         passes: Passes over the images, at least 1; by default 24 to 60, about 20000 images in all,
             and from trained weights 12 to 40, about 10000.
         is_trained: Whether training starts from trained weights.
+        min_steps: The largest batch is halved, down to 4, where there would be fewer steps.
 
     Returns:
         A schedule of exactly this many passes.
@@ -78,9 +84,8 @@ def plan_schedule(
     if is_trained:
         images, fewest, most = _TRAINED_IMAGES_SEEN, _TRAINED_MIN_PASSES, _TRAINED_MAX_PASSES
     wanted = passes or int(np.clip(round(images / num_images), fewest, most))
-    if is_trained:
-        while max_batch > _TRAINED_BATCH and wanted * num_images < _TRAINED_STEPS * max_batch:
-            max_batch //= 2
+    while max_batch > _TRAINED_BATCH and wanted * num_images < min_steps * max_batch:
+        max_batch //= 2
     batch = max_batch
     while batch > 2 and batch > num_images // 2:
         batch //= 2

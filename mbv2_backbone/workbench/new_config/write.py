@@ -23,6 +23,7 @@ from ..data.records import Dataset
 from .code import assign
 from .det import det_settings
 from .fitting import (
+    TRAINED_STEPS,
     Schedule,
     det_size,
     plan_class_weights,
@@ -244,7 +245,13 @@ def _schedule(
     side: int, *, task: str, num_images: int, passes: int | None, is_trained: bool
 ) -> Schedule:
     max_batch = _MAX_BATCH[task] // (2 if side > _LARGE else 1)
-    return plan_schedule(num_images, max_batch=max_batch, passes=passes, is_trained=is_trained)
+    return plan_schedule(
+        num_images,
+        max_batch=max_batch,
+        passes=passes,
+        is_trained=is_trained,
+        min_steps=TRAINED_STEPS if is_trained and task == 'det' else 0,
+    )
 
 
 def _describe(schedule: Schedule) -> str:

@@ -169,12 +169,18 @@ def test_schedules(num_images):
     ('num_images', 'batch', 'passes'), [(24, 4, 40), (205, 4, 40), (1000, 4, 12), (8000, 16, 12)]
 )
 def test_trained_weights_get_fewer_passes_in_small_batches(num_images, batch, passes):
-    plan = plan_schedule(num_images, max_batch=16, is_trained=True)
+    options = dict(max_batch=16, is_trained=True, min_steps=2000)
+    plan = plan_schedule(num_images, **options)
     assert (plan.batch_size, plan.lr) == (batch, 0.002)
     assert plan.epochs * plan.repeat == pytest.approx(passes, rel=0.1)
     assert plan.max_iters >= min(2000, num_images * 40 // 4 - 100)
-    asked = plan_schedule(num_images, max_batch=16, is_trained=True, passes=7)
+    asked = plan_schedule(num_images, passes=7, **options)
     assert asked.epochs * asked.repeat == 7
+
+
+def test_a_batch_is_only_reduced_for_a_number_of_steps():
+    plan = plan_schedule(205, max_batch=16, is_trained=True)
+    assert (plan.batch_size, plan.epochs * plan.repeat) == (16, 40)
 
 
 @pytest.mark.parametrize(('num_images', 'passes'), [(3, 1), (3, 4), (3, 20), (205, 60)])

@@ -1,5 +1,6 @@
 """Every supported Python installs without a compiler, also those that are not on this machine."""
 
+import os
 import subprocess
 import sys
 from importlib.metadata import distribution
@@ -10,6 +11,8 @@ from helpers.paths import ROOT
 sys.path.append(str(ROOT / 'tests' / 'matrix'))
 from resolve import NO_WHEELS, resolve
 
+# What `make test` hands on to a make that a test starts.
+ENV = {name: value for name, value in os.environ.items() if not name.startswith('MAKE')}
 PYTHONS = ('3.10.13', '3.11.7', '3.12.1', '3.13.0', '3.14.0')
 PINS = (ROOT / 'constraints.txt').read_text()
 
@@ -53,7 +56,7 @@ def test_make_refuses_other_pythons_in_one_line(version, said, has_venv, tmp_pat
     for name in ('setup.cfg', 'setup.py', 'constraints.txt'):
         (tmp_path / name).touch()
     command = ['make', '-f', ROOT / 'Makefile', 'demo', f'PYTHON={tmp_path}/python']
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    result = subprocess.run(command, cwd=tmp_path, env=ENV, capture_output=True, text=True)
     assert result.returncode != 0
     told, make = result.stderr.splitlines()
     name = '.'.join(map(str, version))
@@ -65,6 +68,6 @@ def test_make_refuses_other_pythons_in_one_line(version, said, has_venv, tmp_pat
 
 def test_make_takes_this_python(tmp_path):
     command = ['make', '-f', ROOT / 'Makefile', '.venv/bin/python', f'PYTHON={sys.executable}']
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    result = subprocess.run(command, cwd=tmp_path, env=ENV, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert (tmp_path / '.venv/bin/python').exists()

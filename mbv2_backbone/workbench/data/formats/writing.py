@@ -37,7 +37,7 @@ def moved_boxes(format_name: str, items: Sequence[Item]) -> list[str]:
     if not count:
         return []
     return [
-        f'{count} box(es) become those around their outlines, by up to {round(max(moved), 2)} '
+        f'{count} box(es) become those around their outlines, by up to {round(max(moved), 2):g} '
         f'pixels: {format_name} cannot store both'
     ]
 

@@ -57,8 +57,8 @@ lint: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-matrix:
-	$(PYTHON) tests/matrix/run.py $(ROWS)
+matrix: .venv/installed-dev
+	$(BIN)/python tests/matrix/run.py $(ROWS)
 
 clean:
 	rm -rf .venv .matrix build dist *.egg-info mbv2_backbone/.mim

@@ -14,6 +14,7 @@ from mbv2_backbone.annotations.images import (
     read_image,
     read_image_facts,
 )
+from mbv2_backbone.workbench.checks import broken_images  # noqa: F401  (registers a transform)
 
 
 def marked(orientation):

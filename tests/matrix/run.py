@@ -5,9 +5,10 @@
     python tests/matrix/run.py py3.11-official                  one row
     python tests/matrix/run.py --table docs/compatibility.md    write the results into a page
 
-Needs only Python. Each row gets a venv under .matrix/, which is deleted once the row has passed.
+Each row gets a venv under .matrix/, which is deleted once the row has passed.
 The result is kept in docs/compatibility.json, with the end of the error message if the row failed.
-Rows whose Python is not on this machine are skipped.
+A row whose Python is not on this machine keeps its result, or is only resolved where it never ran:
+pip says what it would install from wheels.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +30,17 @@ sys.path[:0] = [str(ROOT), str(ROOT / 'tools')]
 from measure.markdown import markdown_table, put_between  # noqa: E402
 
 RESULTS = ROOT / 'docs' / 'compatibility.json'
+
+
+COLUMNS = (  # title, and the names of the packages, of which one is installed
+    ('Python', 'python'),
+    ('torch', 'torch'),
+    ('torchvision', 'torchvision'),
+    ('mmengine', 'onedl-mmengine', 'mmengine'),
+    ('mmcv', 'onedl-mmcv', 'mmcv-lite'),
+    ('mmdet', 'onedl-mmdetection', 'mmdet'),
+    ('mmseg', 'onedl-mmsegmentation', 'mmsegmentation'),
+)
 
 
 @dataclass(frozen=True)
@@ -55,6 +68,7 @@ ROWS = (
     Row('3.11', 'openmmlab'),
     Row('3.12', 'openmmlab'),
     Row('3.13', 'openmmlab'),
+    Row('3.14', 'openmmlab'),
     Row('3.11', 'openmmlab', '2.6', '0.21'),
     Row('3.12', 'openmmlab', '2.9', '0.24'),
     Row('3.10', 'official', '2.6', '0.21'),
@@ -94,6 +108,21 @@ def try_row(row: Row, python: str) -> dict:
     return dict(row=row.name, passed=True, versions=json.loads(result.stdout.splitlines()[-1]))
 
 
+def resolve_row(row: Row) -> dict:
+    """Ask pip what it would install with `constraints.txt`; returns the outcome."""
+    from resolve import resolve
+
+    python, pins = f'{row.python}.0', (ROOT / 'constraints.txt').read_text(encoding='utf-8')
+    with tempfile.TemporaryDirectory() as folder:
+        found, result = resolve(python, row.stack, Path(folder), pins)
+    outcome = dict(row=row.name, passed=result.returncode == 0, is_resolved=True)
+    if not outcome['passed']:
+        return dict(outcome, versions={}, error=last_lines(result.stderr))
+    names = ['numpy', 'opencv-python', *(name for _, *both in COLUMNS for name in both)]
+    versions = {name: found[name] for name in names if name in found}
+    return dict(outcome, versions=dict(python=row.python) | versions)
+
+
 def version() -> str:
     """Return the package's version, without importing it."""
     text = (ROOT / 'mbv2_backbone' / '__init__.py').read_text(encoding='utf-8')
@@ -113,24 +142,16 @@ def load() -> dict[str, dict]:
 
 def table(outcomes: dict[str, dict]) -> str:
     """Return a Markdown table with a line for each row that was tried."""
-    header = ('row', 'Python', 'torch', 'torchvision', 'mmengine', 'mmcv', 'mmdet', 'mmseg', '')
-    columns = (
-        ('python',),
-        ('torch',),
-        ('torchvision',),
-        ('onedl-mmengine', 'mmengine'),
-        ('onedl-mmcv', 'mmcv-lite'),
-        ('onedl-mmdetection', 'mmdet'),
-        ('onedl-mmsegmentation', 'mmsegmentation'),
-    )
+    header = ('row', *(title for title, *_ in COLUMNS), '')
     lines = []
     for row in ROWS:
         if row.name not in outcomes:
             continue
         outcome = outcomes[row.name]
         found = outcome['versions']
-        cells = [next((found[n] for n in names if n in found), '') for names in columns]
-        lines.append([f'`{row.name}`', *cells, 'works' if outcome['passed'] else 'fails'])
+        cells = [next((found[n] for n in names if n in found), '') for _, *names in COLUMNS]
+        works = 'resolves, not run' if outcome.get('is_resolved') else 'works'
+        lines.append([f'`{row.name}`', *cells, works if outcome['passed'] else 'fails'])
     return markdown_table(header, lines)
 
 
@@ -152,10 +173,10 @@ def main() -> int:
         if args.rows and row.name not in args.rows:
             continue
         python = find_python(row.python)
-        if python is None:
+        if python is None and not load().get(row.name, {}).get('is_resolved', row.name not in load()):
             print(f'{row.name}: skipped, no Python {row.python} on this machine', flush=True)
             continue
-        outcome = try_row(row, python)
+        outcome = try_row(row, python) if python else resolve_row(row)
         RESULTS.write_text(
             json.dumps({**load(), row.name: outcome}, indent=1) + '\n', encoding='utf-8'
         )

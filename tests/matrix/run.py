@@ -173,7 +173,8 @@ def main() -> int:
         if args.rows and row.name not in args.rows:
             continue
         python = find_python(row.python)
-        if python is None and not load().get(row.name, {}).get('is_resolved', row.name not in load()):
+        known = load().get(row.name)
+        if python is None and known and not known.get('is_resolved'):
             print(f'{row.name}: skipped, no Python {row.python} on this machine', flush=True)
             continue
         outcome = try_row(row, python) if python else resolve_row(row)

@@ -12,6 +12,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from ..common.messages import UserError
+from ..compat.metrics_file import write_metrics_once
 from ..compat.prepare import join_cpu_processes
 from ..deploy.runtimes import is_exported
 from ..weights.runner import refuse_code_in_checkpoints
@@ -271,6 +272,8 @@ def _common_steps(summary: ConfigSummary, machine: Machine, launcher: str) -> li
 
 def _build_runner(planned: Config, recorded: Config, machine: Machine) -> Runner:
     refuse_code_in_checkpoints()
+    if planned.launcher != 'none':
+        write_metrics_once()
     if machine.device == 'cpu':
         keep_freed_memory()
         if planned.launcher == 'pytorch':

@@ -23,7 +23,8 @@ class CalibrationHook(Hook):
         if not norms:
             return
         loader = runner.train_dataloader
-        own = range(get_rank(), len(loader.dataset), get_world_size())
+        # A process without an image would never add its share.
+        own = range(get_rank(), len(loader.dataset), get_world_size()) or range(1)
         indices = own[:: max(1, len(own) // _MAX_IMAGES)][:_MAX_IMAGES]
 
         def run() -> None:

@@ -60,7 +60,7 @@ def draw_found(tree: Tree) -> str:
 
 
 def nothing_found(tree: Tree) -> str:
-    """Return the message for a folder without a dataset: its contents, and the most similar layout."""
+    """Return the message for a folder without a dataset: its contents, and a similar layout."""
     nearest, reason = _judge(tree)
     layout = LAYOUTS[nearest].replace('\n', '\n  ')
     return (

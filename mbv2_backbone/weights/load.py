@@ -36,6 +36,7 @@ def load_into(
     prefix: str | None = None,
     allow_pickle: bool = False,
     classes: Sequence[str] | None = None,
+    name: str | None = None,
 ) -> Report:
     """Load pretrained weights, or raise and leave the model unchanged.
 
@@ -51,18 +52,19 @@ def load_into(
         allow_pickle: Let a torch file run arbitrary code on loading. Only for files you trust.
         classes: The model's classes. With them the file may have others: the outputs of equal
             names are loaded, those of the others keep their values.
+        name: What messages call a source that was read before.
 
     Raises:
         UserError: A ValueError; if the source does not fit the whole backbone.
     """
     backbone = model if hasattr(model, 'widen_factor') else getattr(model, 'backbone', model)
     own = _own_tensors(backbone)
-    label = 'state dict' if isinstance(source, Mapping) else str(source)
+    label = name or ('state dict' if isinstance(source, Mapping) else str(source))
     try:
         if isinstance(source, Mapping):
             checkpoint = source
         else:
-            checkpoint = read_checkpoint(fetch(label), allow_pickle=allow_pickle)
+            checkpoint = read_checkpoint(fetch(str(source)), allow_pickle=allow_pickle)
         converted, report = convert(
             checkpoint,
             prefix=prefix,

@@ -45,7 +45,7 @@ def fit_start(start: Start, cfg: Config, summary: ConfigSummary) -> Start:
         torch.manual_seed((cfg.get('randomness') or {}).get('seed') or 0)
         model = MODELS.build(dict(cfg.model, backbone=backbone))
         model.init_weights()
-    report = load_into(model, start.checkpoint, classes=classes.names)
+    report = load_into(model, checkpoint, classes=classes.names, name=start.checkpoint)
     path = Path(summary.work_dir, 'start.pth')
     path.parent.mkdir(parents=True, exist_ok=True)
     content = BytesIO()

@@ -45,7 +45,9 @@ def toolbox(tmp_path, monkeypatch):
     """Return a function that runs code as a toolbox module, with `shapely` not loaded yet."""
     (tmp_path / 'shapely.py').write_text('class Base: pass\ndef double(x): return 2 * x\n')
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, 'shapely', raising=False)
+    # Set first: what the test imports is then taken out again, so that no later test meets it.
+    monkeypatch.setitem(sys.modules, 'shapely', None)
+    monkeypatch.delitem(sys.modules, 'shapely')
 
     def load(code):
         tree = ast.parse(code)

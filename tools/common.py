@@ -11,14 +11,14 @@ USER_ERROR = 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 # Choices of tools/benchmark.py. The runtimes of exported models: each is a runtime, the format that
-# it runs, and whether in 8 bits.
+# it runs, and the kind of 8 bits.
 PEERS = ('mmdet', 'mmseg', 'torchvision', 'timm')
 ONNX_RUNTIMES = ('onnxruntime', 'openvino')
 EXPORTED_RUNTIMES = {
-    'onnxruntime': ('onnxruntime', 'onnx', False),
-    'onnxruntime-int8': ('onnxruntime', 'onnx', True),
-    'openvino': ('openvino', 'openvino', False),
-    'openvino-int8': ('openvino', 'openvino', True),
+    'onnxruntime': ('onnxruntime', 'onnx', None),
+    'onnxruntime-int8': ('onnxruntime', 'onnx', 'default'),
+    'openvino': ('openvino', 'openvino', None),
+    'openvino-int8': ('openvino', 'openvino', 'default'),
 }
 
 

@@ -29,7 +29,11 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--out', default='exported', help='output folder (default: %(default)s)')
     parser.add_argument(
-        '--int8', action='store_true', help='also write an 8-bit file, and measure both'
+        '--int8',
+        nargs='?',
+        const='default',
+        choices=('default',),
+        help='also write an 8-bit file, and measure both',
     )
     outputs = parser.add_mutually_exclusive_group()
     outputs.add_argument(
@@ -74,7 +78,7 @@ def main(args: argparse.Namespace) -> None:
         to=args.to,
         out=args.out,
         is_raw=True if args.raw else False if args.nms else None,
-        int8=args.int8,
+        int8=args.int8 or False,
         size=tuple(args.size) if args.size else None,
         dynamic_batch=args.dynamic_batch,
         num_images=args.images,

@@ -248,8 +248,8 @@ def test_the_wrong_suffix_or_runtime_is_named(tmp_path):
 def test_a_missing_runtime_is_named():
     code = (
         "import sys; sys.modules['onnxruntime'] = None\n"
-        'from mbv2_backbone.deploy.runtimes import _import\n'
-        "_import('onnxruntime')"
+        'from mbv2_backbone.deploy.runtime_files import import_runtime\n'
+        "import_runtime('onnxruntime')"
     )
     result = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
     assert 'pip install onnxruntime' in result.stderr.splitlines()[-1]

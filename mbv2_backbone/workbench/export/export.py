@@ -24,13 +24,13 @@ from ...weights.whole_model import build_model, find_checkpoint
 from ..configs.read import load_config
 from ..configs.summary import summarise
 from .compare import Comparison, compare_predictions, raw_difference
-from .formats import check_installed, save, write
+from .formats import FORMATS, check_format, writer_of
 from .geometry import Geometry, read_geometry
 from .graph import ExportGraph, describe
-from .int8 import QUANTISERS
 from .measure import Quantised, measure
 from .reference import Reference
 from .sample_images import drawn_images, test_images, training_images
+from .saved import CHECK_PREFIX
 
 
 @dataclass
@@ -77,7 +77,7 @@ def export(
     to: str,
     out: str | Path = 'exported',
     is_raw: bool | None = None,
-    int8: bool = False,
+    int8: bool | str = False,
     size: tuple[int, int] | None = None,
     dynamic_batch: bool = False,
     num_images: int = 8,
@@ -90,11 +90,11 @@ def export(
         config: Path of the config.
         checkpoint: Path of a checkpoint that covers the whole model; `best` or `last` of the
             config's work directory.
-        to: `onnx`, `openvino`, `torch-export` or `executorch`.
+        to: A key of `formats.FORMATS`.
         out: Output folder; the file is named after the config.
         is_raw: Output scores, boxes and logits instead of final boxes and masks. By default
             only if the format has no NMS.
-        int8: Write an 8-bit file too, and measure both.
+        int8: Write an 8-bit file too, and measure both; a text names the kind of 8-bit file.
         size: `(height, width)` of the input image; by default the config's.
         dynamic_batch: Make the file accept any number of images per call; else one.
         num_images: Number of images to compare on.
@@ -108,7 +108,9 @@ def export(
         UserError: If the config, the checkpoint or an option is invalid, or a package that the
             format needs is not installed.
     """
-    is_raw = _checked_options(to, is_raw, int8, size)
+    kind = 'default' if int8 is True else int8 or None
+    check_format(to, int8=kind, dynamic_batch=dynamic_batch)
+    is_raw = _checked_options(to, is_raw, size)
     for flag, value in (('--images', num_images), ('--calibration-images', num_calibration)):
         if value < 1:
             raise UserError(f'{flag} must be 1 or more, got {value}')
@@ -128,44 +130,38 @@ def export(
         images = drawn_images(num_images, geometry)
         notes.append(f'compared on generated images: {first_line(error)}')
     Path(out).mkdir(parents=True, exist_ok=True)
-    name = Path(config).stem + ('_raw' if is_raw and to in ('onnx', 'openvino') else '')
+    name = Path(config).stem + ('_raw' if is_raw and FORMATS[to].has_nms else '')
     with tempfile.TemporaryDirectory(dir=out, prefix='.export-') as folder:
         path = osp.join(folder, name + SUFFIXES[to])
-        saved, raw_path = save(graph, metadata, to, path)
-        comparison = compare(cfg, model, geometry, raw_path, path, images)
+        saved = writer_of(to).save(graph, metadata, path)
+        comparison = compare(cfg, model, geometry, saved.raw_path, path, images)
         result = Exported(osp.join(out, osp.basename(path)), metadata, comparison, None, notes)
-        if int8 and not result.problems():
+        if kind and not result.problems():
             calibration = training_images(cfg, summary, num_calibration, geometry)
-            int8_path = osp.splitext(path)[0] + '_int8' + SUFFIXES[to]
-            write(
-                QUANTISERS[to](saved, replace(metadata, precision='int8'), calibration), int8_path
-            )
+            suffix = '_int8' if kind == 'default' else f'_int8_{kind}'
+            int8_path = osp.splitext(path)[0] + suffix + SUFFIXES[to]
+            int8_metadata = replace(metadata, precision='int8')
+            writer_of(to).save_int8(saved, int8_metadata, calibration, int8_path, kind)
             result.quantised = measure(cfg, summary, path, int8_path, calibration[0])
             result.quantised.path = osp.join(out, osp.basename(int8_path))
         if not result.problems():
             for file in os.listdir(folder):
-                if not file.startswith('check_'):
+                if not file.startswith(CHECK_PREFIX):
                     os.replace(osp.join(folder, file), osp.join(out, file))
     return result
 
 
-def _checked_options(
-    to: str, is_raw: bool | None, int8: bool, size: tuple[int, int] | None
-) -> bool:
-    if to not in SUFFIXES:
-        raise UserError(f'the formats are {", ".join(SUFFIXES)}, got {to}')
-    has_suppression = to in QUANTISERS
-    if is_raw is False and not has_suppression:
+def _checked_options(to: str, is_raw: bool | None, size: tuple[int, int] | None) -> bool:
+    has_nms = FORMATS[to].has_nms
+    if is_raw is False and not has_nms:
+        able = ' or '.join(name for name, other in FORMATS.items() if other.has_nms)
         raise UserError(
             f'{to} files give scores and decoded boxes; Predictor suppresses them in numpy. '
-            f'Leave out --nms, or use --to onnx or openvino'
+            f'Leave out --nms, or use --to {able}'
         )
-    if int8 and to not in QUANTISERS:
-        raise UserError(f'--int8 is available for {" and ".join(QUANTISERS)}, not for {to}')
     if size is not None and min(size) < 1:
         raise UserError(f'--size takes height and width in pixels, got {size}')
-    check_installed(to, int8=int8)
-    return not has_suppression if is_raw is None else is_raw
+    return not has_nms if is_raw is None else is_raw
 
 
 def check_trained(model: nn.Module, checkpoint: str) -> None:

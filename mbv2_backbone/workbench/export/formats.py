@@ -1,98 +1,84 @@
-"""Write a graph in each export format."""
+"""The export formats: what each can do, what it needs, and which module writes it."""
 
 from __future__ import annotations
 
-import os.path as osp
-from dataclasses import replace
+from dataclasses import dataclass
+from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from types import ModuleType
 
 from ...common.messages import UserError
-from ...deploy.metadata import Metadata
-from .graph import ExportGraph
 
-if TYPE_CHECKING:
-    import onnx
-    import openvino
 
-_PACKAGES = {
-    'onnx': ('onnx', 'onnxscript', 'onnxruntime'),
-    'openvino': ('onnx', 'onnxscript', 'openvino'),
-    'torch-export': (),
-    'executorch': ('executorch',),
+@dataclass(frozen=True, kw_only=True)
+class Format:
+    """One export format.
+
+    Attributes:
+        writer: Module of this folder. It has `save(graph, metadata, path)`, which returns a
+            `Saved`, and if there are 8-bit kinds `save_int8(saved, metadata, images, path, kind)`.
+        packages: Packages to write a file and to run it.
+        int8_packages: Further ones for 8 bits.
+        has_nms: Whether a file can end in final boxes and masks; else its outputs are raw.
+        int8: Kinds of 8-bit files, the default first.
+        has_dynamic_batch: Whether a file can take any number of images.
+    """
+
+    writer: str
+    packages: tuple[str, ...] = ()
+    int8_packages: tuple[str, ...] = ()
+    has_nms: bool = True
+    int8: tuple[str, ...] = ()
+    has_dynamic_batch: bool = True
+
+
+FORMATS = {
+    'onnx': Format(
+        writer='.to_onnx', packages=('onnx', 'onnxscript', 'onnxruntime'), int8=('default',)
+    ),
+    'openvino': Format(
+        writer='.to_openvino',
+        packages=('onnx', 'onnxscript', 'openvino'),
+        int8_packages=('nncf',),
+        int8=('default',),
+    ),
+    'torch-export': Format(writer='.to_torch', has_nms=False),
+    'executorch': Format(writer='.to_executorch', packages=('executorch',), has_nms=False),
 }
 
 
-def check_installed(to: str, *, int8: bool = False) -> None:
-    """Refuse a format whose packages, to write it and to run it, are not all installed.
+def writer_of(to: str) -> ModuleType:
+    """Import the module that writes a format."""
+    return import_module(FORMATS[to].writer, __package__)
+
+
+def check_format(to: str, *, int8: str | None = None, dynamic_batch: bool = False) -> None:
+    """Refuse what a format cannot do, and one whose packages are not all installed.
+
+    Args:
+        to: The format.
+        int8: The kind of 8-bit file, if one is to be written.
+        dynamic_batch: Whether the file shall take any number of images.
 
     Raises:
-        UserError: If one is missing; says what to install.
+        UserError: If there is no such format, or it cannot do that; says what to install.
     """
-    packages = (*_PACKAGES[to], 'nncf') if int8 and to == 'openvino' else _PACKAGES[to]
+    if to not in FORMATS:
+        raise UserError(f'the formats are {", ".join(FORMATS)}, got {to}')
+    wanted = FORMATS[to]
+    if int8 and int8 not in wanted.int8:
+        able = [name for name, other in FORMATS.items() if int8 in other.int8]
+        option = '--int8' if int8 == 'default' else f'--int8 {int8}'
+        raise UserError(f'{option} is available for {" and ".join(able)}, not for {to}')
+    if dynamic_batch and not wanted.has_dynamic_batch:
+        raise UserError(
+            f'a {to} file takes one image at a time; leave out --dynamic-batch (Predictor takes '
+            f'any number of images and runs the file once for each)'
+        )
+    packages = wanted.packages + (wanted.int8_packages if int8 else ())
     missing = [name for name in packages if find_spec(name) is None]
     if missing:
         raise UserError(
             f'{to} files need {" and ".join(missing)}, not installed here: '
             f'pip install {" ".join(missing)}'
         )
-
-
-def save(
-    graph: ExportGraph, metadata: Metadata, to: str, path: str
-) -> tuple[onnx.ModelProto | openvino.Model | None, str]:
-    """Write a graph to a file.
-
-    Args:
-        graph: The graph to export.
-        metadata: Metadata of the file.
-        to: The format, a key of `runtimes.SUFFIXES`.
-        path: Path of the file, with the suffix of the format.
-
-    Returns:
-        The model that was written, if its format is ONNX or OpenVINO, and a file with the raw
-        outputs of the same network: itself, or one whose name starts with `check_`.
-    """
-    if to in ('torch-export', 'executorch'):
-        from .to_torch import save_executorch, save_torch_export
-
-        write_program = save_torch_export if to == 'torch-export' else save_executorch
-        write_program(graph, metadata, path)
-        return None, path
-    from .to_onnx import export_onnx, with_final_outputs
-
-    raw_metadata = replace(metadata, is_raw=True)
-    raw_onnx = export_onnx(graph, raw_metadata)
-    raw = in_format(to, raw_onnx, raw_metadata)
-    if metadata.is_raw:
-        write(raw, path)
-        return raw, path
-    folder, name = osp.split(path)
-    raw_path = osp.join(folder, f'check_{name}')
-    write(raw, raw_path)
-    final = in_format(to, with_final_outputs(raw_onnx, metadata), metadata)
-    write(final, path)
-    return final, raw_path
-
-
-def in_format(
-    to: str, model: onnx.ModelProto, metadata: Metadata
-) -> onnx.ModelProto | openvino.Model:
-    """Return an ONNX model unchanged (`to='onnx'`) or converted (`to='openvino'`)."""
-    if to == 'onnx':
-        return model
-    from .to_openvino import to_openvino
-
-    return to_openvino(model, metadata)
-
-
-def write(model: onnx.ModelProto | openvino.Model, path: str) -> None:
-    """Write an ONNX model (`.onnx`) or an OpenVINO model (`.xml`, and `.bin` next to it)."""
-    if path.endswith('.onnx'):
-        import onnx
-
-        onnx.save(model, path)
-    else:
-        from .to_openvino import save_openvino
-
-        save_openvino(model, path)

@@ -10,13 +10,11 @@ from __future__ import annotations
 
 import os.path as osp
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import numpy as np
-
-from ...deploy.metadata import Metadata
 
 if TYPE_CHECKING:
     import onnx
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def quantise_onnx(
-    model: onnx.ModelProto, metadata: Metadata, images: Sequence[np.ndarray]
+    model: onnx.ModelProto, images: Sequence[np.ndarray], batch_size: int
 ) -> onnx.ModelProto:
     """Quantise an ONNX model with onnxruntime's tools (QDQ form).
 
@@ -33,15 +31,13 @@ def quantise_onnx(
 
     Args:
         model: The float32 model.
-        metadata: Its metadata; the result gets the same.
         images: Calibration inputs `(H, W, 3)` RGB of the model's input size and type.
+        batch_size: Images in a call.
     """
     import onnx
     from onnxruntime import quantization as ortq
 
-    from .to_onnx import set_metadata
-
-    inputs = ({'image': batch} for batch in _batches(images, metadata.batch_size or 1))
+    inputs = ({'image': batch} for batch in _batches(images, batch_size))
     with tempfile.TemporaryDirectory() as folder:
         source, target = osp.join(folder, 'float32.onnx'), osp.join(folder, 'int8.onnx')
         onnx.save(onnx.shape_inference.infer_shapes(model), source)
@@ -58,9 +54,7 @@ def quantise_onnx(
             nodes_to_quantize=_nodes_to_quantise(model),
             calibrate_method=ortq.CalibrationMethod.MinMax,
         )
-        result = onnx.load(target)
-    set_metadata(result, metadata)
-    return result
+        return onnx.load(target)
 
 
 def _batches(images: Sequence[np.ndarray], batch_size: int) -> Iterator[np.ndarray]:
@@ -93,12 +87,10 @@ def between_convolutions(inputs: Sequence[Iterable[int]], is_conv: Sequence[bool
 
 
 def quantise_openvino(
-    model: openvino.Model, metadata: Metadata, images: Sequence[np.ndarray]
+    model: openvino.Model, images: Sequence[np.ndarray], batch_size: int
 ) -> openvino.Model:
     """Quantise an OpenVINO model with NNCF; arguments as for `quantise_onnx`."""
     import nncf
-
-    from .to_openvino import set_metadata
 
     operations = model.get_ordered_ops()
     index = {op.get_friendly_name(): i for i, op in enumerate(operations)}
@@ -114,15 +106,10 @@ def quantise_openvino(
         for i, op in enumerate(operations)
         if i not in chosen and kinds[i] not in ('Constant', 'Parameter', 'Result')
     ]
-    result = nncf.quantize(
+    return nncf.quantize(
         model,
-        nncf.Dataset(list(_batches(images, metadata.batch_size or 1))),
+        nncf.Dataset(list(_batches(images, batch_size))),
         preset=nncf.QuantizationPreset.MIXED,
         subset_size=len(images),
         ignored_scope=nncf.IgnoredScope(names=ignored, validate=False),
     )
-    set_metadata(result, metadata)
-    return result
-
-
-QUANTISERS: dict[str, Callable] = {'onnx': quantise_onnx, 'openvino': quantise_openvino}

@@ -5,8 +5,11 @@ from __future__ import annotations
 import os.path as osp
 import tempfile
 import warnings
+from collections.abc import Sequence
 from copy import deepcopy
+from dataclasses import replace
 
+import numpy as np
 import onnx
 import onnx.parser
 import torch
@@ -14,10 +17,32 @@ from onnx import ModelProto, helper
 
 from ...deploy.metadata import Metadata
 from .graph import ExportGraph
+from .int8 import quantise_onnx
 from .onnx_nms import num_final_boxes, suppression_nodes
+from .saved import Saved, save_both
 from .to_torch import example_inputs
 
 OPSET = 20
+
+
+def save(graph: ExportGraph, metadata: Metadata, path: str) -> Saved:
+    """Write a graph to an `.onnx` file."""
+    return save_both(*export_both(graph, metadata), path, onnx.save)
+
+
+def save_int8(
+    saved: Saved, metadata: Metadata, images: Sequence[np.ndarray], path: str, _kind: str
+) -> None:
+    """Write an 8-bit file; see `int8.quantise_onnx`."""
+    model = quantise_onnx(saved.model, images, metadata.batch_size or 1)
+    set_metadata(model, metadata)
+    onnx.save(model, path)
+
+
+def export_both(graph: ExportGraph, metadata: Metadata) -> tuple[ModelProto, ModelProto]:
+    """Return a graph with its raw outputs, and with those that `metadata` asks for."""
+    raw = export_onnx(graph, replace(metadata, is_raw=True))
+    return raw, raw if metadata.is_raw else with_final_outputs(raw, metadata)
 
 
 def export_onnx(graph: ExportGraph, metadata: Metadata) -> ModelProto:

@@ -4,11 +4,35 @@ from __future__ import annotations
 
 import os.path as osp
 import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
 
+import numpy as np
 import onnx
 import openvino as ov
 
 from ...deploy.metadata import PREFIX, Metadata
+from .graph import ExportGraph
+from .int8 import quantise_openvino
+from .saved import Saved, save_both
+from .to_onnx import export_both
+
+
+def save(graph: ExportGraph, metadata: Metadata, path: str) -> Saved:
+    """Write a graph to an `.xml` and a `.bin` file."""
+    raw, final = export_both(graph, metadata)
+    converted = to_openvino(final, metadata)
+    raw_converted = converted if raw is final else to_openvino(raw, replace(metadata, is_raw=True))
+    return save_both(raw_converted, converted, path, save_openvino)
+
+
+def save_int8(
+    saved: Saved, metadata: Metadata, images: Sequence[np.ndarray], path: str, _kind: str
+) -> None:
+    """Write an 8-bit file; see `int8.quantise_openvino`."""
+    model = quantise_openvino(saved.model, images, metadata.batch_size or 1)
+    set_metadata(model, metadata)
+    save_openvino(model, path)
 
 
 def to_openvino(model: onnx.ModelProto, metadata: Metadata) -> ov.Model:

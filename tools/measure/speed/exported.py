@@ -20,10 +20,9 @@ from mbv2_backbone.common.messages import UserError
 from mbv2_backbone.deploy.predictor import Predictor
 from mbv2_backbone.deploy.runtimes import SUFFIXES
 from mbv2_backbone.workbench.configs.summary import summarise
-from mbv2_backbone.workbench.export.formats import check_installed, in_format, write
+from mbv2_backbone.workbench.export.formats import check_format, writer_of
 from mbv2_backbone.workbench.export.geometry import read_geometry
 from mbv2_backbone.workbench.export.graph import ExportGraph, describe
-from mbv2_backbone.workbench.export.int8 import QUANTISERS
 from mbv2_backbone.workbench.export.sample_images import placed
 
 from .models import quiet
@@ -113,23 +112,22 @@ def exported_predictors(
     Raises:
         UserError: If a package is not installed.
     """
-    for _, to, is_int8 in map(EXPORTED_RUNTIMES.get, names):
-        check_installed(to, int8=is_int8)
-    from mbv2_backbone.workbench.export.to_onnx import export_onnx, with_final_outputs
-
+    for _, to, kind in map(EXPORTED_RUNTIMES.get, names):
+        check_format(to, int8=kind)
     geometry = read_geometry(cfg)
     graph = ExportGraph(model, geometry).eval()
     metadata = describe(graph, summarise(cfg), batch_size=batch_size, is_raw=False)
     calibration = [placed(image, geometry) for image in images]
-    predictors = {}
+    predictors, saved = {}, {}
     with quiet(), tempfile.TemporaryDirectory() as folder:
-        exported = with_final_outputs(export_onnx(graph, replace(metadata, is_raw=True)), metadata)
         for name in names:
-            runtime, to, is_int8 = EXPORTED_RUNTIMES[name]
-            made = in_format(to, exported, metadata)
-            if is_int8:
-                made = QUANTISERS[to](made, replace(metadata, precision='int8'), calibration)
-            path = osp.join(folder, name + SUFFIXES[to])
-            write(made, path)
+            runtime, to, kind = EXPORTED_RUNTIMES[name]
+            path = osp.join(folder, to + SUFFIXES[to])
+            if to not in saved:
+                saved[to] = writer_of(to).save(graph, metadata, path)
+            if kind:
+                path = osp.join(folder, name + SUFFIXES[to])
+                int8_metadata = replace(metadata, precision='int8')
+                writer_of(to).save_int8(saved[to], int8_metadata, calibration, path, kind)
             predictors[name] = Predictor(path, runtime=runtime, threads=threads)
     return predictors

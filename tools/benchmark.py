@@ -127,6 +127,19 @@ def parse_args() -> argparse.Namespace:
         help='also time these files, written by tools/export.py',
     )
 
+    deploy = add('deploy', 'exported files: size, load time, latency, accuracy', 30, 5)
+    add_flags(deploy, 'peer', 'size')
+    deploy.add_argument(
+        '--exported', nargs='+', metavar='FILE', required=True, help='what tools/export.py wrote'
+    )
+    deploy.add_argument(
+        '--thread-counts', type=int, nargs='+', default=[1, 2], help='CPU threads, each in turn'
+    )
+    deploy.add_argument(
+        '--candidates', type=int, default=300, help='boxes above the score threshold in PyTorch'
+    )
+    deploy.add_argument('--into', metavar='MD', help='write the table there, between its marks')
+
     evaluate = add('evaluate', "COCO's metrics on generated detections", rounds=3, warmup=0)
     add_flags(evaluate, 'threads', threads=1)
     evaluate.add_argument('--images', type=int, default=5000, help='number of images')

@@ -241,7 +241,8 @@ def _harmless_attribute(owner: type, name: str) -> Any:
     if not is_statistic and not is_annealing:
         raise ValueError(
             f'The checkpoint reads the attribute {name!r} of {owner!r}; expected a statistic of '
-            'HistoryBuffer or a curve of OneCycleParamScheduler. Load it only if you trust it, with torch.load(weights_only=False).'
+            'HistoryBuffer or a curve of OneCycleParamScheduler. Load it only if you trust it, '
+            'with torch.load(weights_only=False).'
         )
     return getattr(owner, name)
 

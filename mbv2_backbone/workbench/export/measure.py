@@ -80,7 +80,7 @@ def measure(
     return Quantised(
         path=int8_path,
         metrics={name: (before[name], after[name]) for name in before},
-        megabytes=(_megabytes(float_path), _megabytes(int8_path)),
+        megabytes=(megabytes(float_path), megabytes(int8_path)),
         milliseconds=tuple(1000 * median(seconds[_WARMUP:]) for _, seconds in pairs),
     )
 
@@ -96,7 +96,8 @@ def headline_metrics(metrics: dict[str, float]) -> dict[str, float]:
     return chosen
 
 
-def _megabytes(path: str) -> float:
+def megabytes(path: str) -> float:
+    """Return the size of an exported file, with the file of its weights."""
     files = [path, osp.splitext(path)[0] + '.bin'] if path.endswith('.xml') else [path]
     return sum(osp.getsize(file) for file in files) / 1e6
 

@@ -119,19 +119,25 @@ def exported_calls(
     Raises:
         UserError: If no installed runtime runs a file.
     """
-    calls: dict[str, Call] = {}
-    for path in paths:
-        names = [
-            name
-            for name, suffixes in RUNTIMES.items()
-            if path.endswith(suffixes) and find_spec(name)
-        ]
-        if not names:
-            raise UserError(f'{path}: none of {", ".join(RUNTIMES)} that runs it is installed')
-        for name in names:
-            predictor = Predictor(path, runtime=name, threads=threads)
-            calls[f'{Path(path).name}, {name}'] = _on(predictor, images)
-    return calls
+    return {
+        name: _on(Predictor(path, runtime=runtime, threads=threads), images)
+        for path in paths
+        for name, runtime in runtimes_of(path).items()
+    }
+
+
+def runtimes_of(path: str) -> dict[str, str]:
+    """Return the installed runtimes that run an exported file, by the name of the row of each.
+
+    Raises:
+        UserError: If there is none.
+    """
+    names = [
+        name for name, suffixes in RUNTIMES.items() if path.endswith(suffixes) and find_spec(name)
+    ]
+    if not names:
+        raise UserError(f'{path}: none of {", ".join(RUNTIMES)} that runs it is installed')
+    return {f'{Path(path).name}, {name}': name for name in names}
 
 
 def _on(predictor: Predictor, images: Sequence[np.ndarray]) -> Call:

@@ -11,6 +11,7 @@ from mbv2_backbone.common.messages import UserError
 from mbv2_backbone.workbench.configs.read import task_of
 
 from .conditions import set_threads
+from .deployment import deploy
 from .models import input_size, set_size
 from .plotted_work import endurance, scaling
 from .request import Results, load_request, requested_peers, timed_result
@@ -261,6 +262,7 @@ WORK: dict[str, Callable[[Namespace], Results]] = dict(
     train=train,
     data=data,
     predict=predict,
+    deploy=deploy,
     evaluate=evaluate,
     startup=startup,
     scaling=scaling,

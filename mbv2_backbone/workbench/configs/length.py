@@ -7,6 +7,7 @@ from itertools import accumulate, pairwise
 
 from mmengine.config import Config
 
+from ...common.messages import UserError
 from .plan import differences, step
 
 INF = 10**9  # mmengine's `end` of a schedule without an end
@@ -26,9 +27,13 @@ def follow_length(cfg: Config, written: Config) -> None:
     Args:
         cfg: The config with the overrides.
         written: The same without them.
+
+    Raises:
+        UserError: If the length is in a unit that the training does not count.
     """
     if not cfg.get('train_cfg') or not written.get('train_cfg'):
         return
+    _check_unit(cfg.train_cfg)
     for key in _UNITS:  # `max_epochs = 20` at the top of a config, from which the others are made
         old = written.get(key)
         if old is not None and old == written.train_cfg.get(key) == cfg.train_cfg.get(key):
@@ -46,6 +51,19 @@ def follow_length(cfg: Config, written: Config) -> None:
         if not same or before[i] not in counted or _stretch(one, old, new, warmup=warmup):
             kept.append(one)
     cfg.param_scheduler = kept
+
+
+def _check_unit(train_cfg: dict) -> None:
+    """Refuse a length that the training loop would not take."""
+    kind = str(train_cfg.get('type'))
+    counts = 'max_iters' if 'IterBased' in kind else 'max_epochs' if 'EpochBased' in kind else None
+    other = next((key for key in _UNITS if key != counts and train_cfg.get(key)), None)
+    if counts and other:
+        raise UserError(
+            f'this training counts {_UNITS[counts]} (train_cfg.type is {kind}, {counts} is '
+            f'{train_cfg.get(counts)}), but train_cfg.{other} is {train_cfg[other]}; set '
+            f'train_cfg.{counts} instead'
+        )
 
 
 def followed(written: Config, cfg: Config) -> str | None:

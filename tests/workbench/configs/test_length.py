@@ -11,6 +11,7 @@ from mmengine.config import Config
 from mmengine.optim import OptimWrapper
 from mmengine.registry import PARAM_SCHEDULERS
 
+from mbv2_backbone.common.messages import UserError
 from mbv2_backbone.workbench.configs.length import follow_length, schedule_problems
 from mbv2_backbone.workbench.configs.plan import differences
 from mbv2_backbone.workbench.configs.read import load_config
@@ -181,3 +182,18 @@ def test_units_are_compared():
     assert problems([poly], max_epochs=10) == []
     (early,) = problems([warmup, poly], max_epochs=20)
     assert 'param_scheduler.1 (PolyLR) ends at 100 of 200 iterations' in early
+
+
+@pytest.mark.parametrize(
+    ('name', 'option', 'counts'),
+    [
+        ('deeplabv3_mbv2_sample.py', 'train_cfg.max_epochs=3', 'iterations'),
+        ('ssdlite_mbv2_sample.py', 'train_cfg.max_iters=30', 'epochs'),
+        ('ssdlite-deeplabv3_mbv2_sample.py', 'train_cfg.max_iters=30', 'epochs'),
+    ],
+)
+def test_a_length_in_the_other_unit_is_refused(name, option, counts):
+    # mmengine 0.10 passes it to the loop, which ends in a TypeError.
+    with pytest.raises(UserError, match=f'counts {counts} .*set train_cfg') as caught:
+        load_config(str(ROOT / 'configs' / name), [option])
+    assert option.replace('=', ' is ') in str(caught.value)

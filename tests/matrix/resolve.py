@@ -36,13 +36,13 @@ sys.exit(main(['install', '--dry-run', '--quiet', '--disable-pip-version-check',
 
 
 def resolve(
-    python: str, extra: str, folder: Path, pins: str
+    python: str, requirements: list[str], folder: Path, pins: str
 ) -> tuple[dict[str, str], subprocess.CompletedProcess]:
-    """Resolve an extra of setup.cfg for a Python from wheels alone.
+    """Resolve requirements for a Python from wheels alone.
 
     Args:
         python: Its full version, such as `3.14.0`.
-        extra: Name of the extra.
+        requirements: As pip takes them; see `requirements_of`.
         folder: For pip's files.
         pins: The content of a constraints file.
 
@@ -54,14 +54,15 @@ def resolve(
         _write_wheel(name, folder)
     report = folder / 'report.json'
     command = [sys.executable, '-c', _PIP, python, '--target', folder / 'x', '--report', report]
-    command += ['--find-links', folder, '-c', folder / 'constraints.txt', *_requirements(extra)]
+    command += ['--find-links', folder, '-c', folder / 'constraints.txt', *requirements]
     result = subprocess.run(command, capture_output=True, text=True)
     found = json.loads(report.read_text(encoding='utf-8')) if report.is_file() else {}
     metadata = [item['metadata'] for item in found.get('install', ())]
     return {item['name'].lower(): item['version'] for item in metadata}, result
 
 
-def _requirements(extra: str) -> list[str]:
+def requirements_of(extra: str) -> list[str]:
+    """Return what setup.cfg requires for an extra."""
     setup = configparser.ConfigParser()
     setup.read(ROOT / 'setup.cfg')
     wanted = setup['options']['install_requires'] + setup['options.extras_require'][extra]

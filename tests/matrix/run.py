@@ -110,11 +110,11 @@ def try_row(row: Row, python: str) -> dict:
 
 def resolve_row(row: Row) -> dict:
     """Ask pip what it would install with `constraints.txt`; returns the outcome."""
-    from resolve import resolve
+    from resolve import requirements_of, resolve
 
     python, pins = f'{row.python}.0', (ROOT / 'constraints.txt').read_text(encoding='utf-8')
     with tempfile.TemporaryDirectory() as folder:
-        found, result = resolve(python, row.stack, Path(folder), pins)
+        found, result = resolve(python, requirements_of(row.stack), Path(folder), pins)
     outcome = dict(row=row.name, passed=result.returncode == 0, is_resolved=True)
     if not outcome['passed']:
         return dict(outcome, versions={}, error=last_lines(result.stderr))

@@ -24,7 +24,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--to',
         required=True,
-        choices=('onnx', 'openvino', 'torch-export', 'executorch'),
+        choices=('onnx', 'openvino', 'torch-export', 'executorch', 'web', 'web-file'),
         help='format of the file',
     )
     parser.add_argument('--out', default='exported', help='output folder (default: %(default)s)')

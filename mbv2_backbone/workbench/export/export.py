@@ -19,12 +19,11 @@ from ...common.messages import UserError, first_line
 from ...deploy.image import Placement
 from ...deploy.metadata import Metadata
 from ...deploy.predictor import Predictor
-from ...deploy.runtimes import SUFFIXES
 from ...weights.whole_model import build_model, find_checkpoint
 from ..configs.read import load_config
 from ..configs.summary import summarise
 from .compare import Comparison, compare_predictions, raw_difference
-from .formats import FORMATS, check_format, writer_of
+from .formats import FORMATS, check_format, suffix_of, writer_of
 from .geometry import Geometry, read_geometry
 from .graph import ExportGraph, describe
 from .measure import Quantised, measure
@@ -132,14 +131,15 @@ def export(
     Path(out).mkdir(parents=True, exist_ok=True)
     name = Path(config).stem + ('_raw' if is_raw and FORMATS[to].has_nms else '')
     with tempfile.TemporaryDirectory(dir=out, prefix='.export-') as folder:
-        path = osp.join(folder, name + SUFFIXES[to])
+        path = osp.join(folder, name + suffix_of(to))
         saved = writer_of(to).save(graph, metadata, path)
-        comparison = compare(cfg, model, geometry, saved.raw_path, path, images)
+        final_path = saved.final_path or path
+        comparison = compare(cfg, model, geometry, saved.raw_path, final_path, images)
         result = Exported(osp.join(out, osp.basename(path)), metadata, comparison, None, notes)
         if kind and not result.problems():
             calibration = training_images(cfg, summary, num_calibration, geometry)
             suffix = '_int8' if kind == 'default' else f'_int8_{kind}'
-            int8_path = osp.splitext(path)[0] + suffix + SUFFIXES[to]
+            int8_path = osp.splitext(path)[0] + suffix + suffix_of(to)
             int8_metadata = replace(metadata, precision='int8')
             writer_of(to).save_int8(saved, int8_metadata, calibration, int8_path, kind)
             result.quantised = measure(cfg, summary, path, int8_path, calibration[0])
@@ -147,8 +147,14 @@ def export(
         if not result.problems():
             for file in os.listdir(folder):
                 if not file.startswith(CHECK_PREFIX):
-                    os.replace(osp.join(folder, file), osp.join(out, file))
+                    _replace(osp.join(folder, file), osp.join(out, file))
     return result
+
+
+def _replace(source: str, target: str) -> None:
+    if osp.isdir(target):  # an old folder leaves with the temporary one
+        os.rename(target, source + '.old')
+    os.replace(source, target)
 
 
 def _checked_options(to: str, is_raw: bool | None, size: tuple[int, int] | None) -> bool:
@@ -159,6 +165,8 @@ def _checked_options(to: str, is_raw: bool | None, size: tuple[int, int] | None)
             f'{to} files give scores and decoded boxes; Predictor suppresses them in numpy. '
             f'Leave out --nms, or use --to {able}'
         )
+    if is_raw and not FORMATS[to].has_raw:
+        raise UserError(f'{to} shows final boxes and masks; leave out --raw, or use --to onnx')
     if size is not None and min(size) < 1:
         raise UserError(f'--size takes height and width in pixels, got {size}')
     return not has_nms if is_raw is None else is_raw

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
 
 from ...common.messages import UserError
+from ...deploy.runtimes import SUFFIXES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,23 +20,38 @@ class Format:
             `Saved`, and if there are 8-bit kinds `save_int8(saved, metadata, images, path, kind)`.
         packages: Packages to write a file and to run it.
         int8_packages: Further ones for 8 bits.
+        fetch: Module of this folder whose `fetch()` gets what no Python package has.
+        suffix: Of what is written, where `Predictor` does not run it; else `SUFFIXES` has it.
         has_nms: Whether a file can end in final boxes and masks; else its outputs are raw.
+        has_raw: Whether its outputs can be raw.
         int8: Kinds of 8-bit files, the default first.
+        no_int8: Why there are none, for the message.
         has_dynamic_batch: Whether a file can take any number of images.
     """
 
     writer: str
     packages: tuple[str, ...] = ()
     int8_packages: tuple[str, ...] = ()
+    fetch: str | None = None
+    suffix: str | None = None
     has_nms: bool = True
+    has_raw: bool = True
     int8: tuple[str, ...] = ()
+    no_int8: str = ''
     has_dynamic_batch: bool = True
 
 
+_ONNX_PACKAGES = ('onnx', 'onnxscript', 'onnxruntime')
+_WEB = Format(
+    writer='.to_web',
+    packages=_ONNX_PACKAGES,
+    fetch='.onnxruntime_web',
+    has_raw=False,
+    no_int8='; browsers run 8 bits slower than float32',
+    has_dynamic_batch=False,
+)
 FORMATS = {
-    'onnx': Format(
-        writer='.to_onnx', packages=('onnx', 'onnxscript', 'onnxruntime'), int8=('default',)
-    ),
+    'onnx': Format(writer='.to_onnx', packages=_ONNX_PACKAGES, int8=('default',)),
     'openvino': Format(
         writer='.to_openvino',
         packages=('onnx', 'onnxscript', 'openvino'),
@@ -44,12 +60,19 @@ FORMATS = {
     ),
     'torch-export': Format(writer='.to_torch', has_nms=False),
     'executorch': Format(writer='.to_executorch', packages=('executorch',), has_nms=False),
+    'web': replace(_WEB, suffix='_web'),
+    'web-file': replace(_WEB, suffix='.html'),
 }
 
 
 def writer_of(to: str) -> ModuleType:
     """Import the module that writes a format."""
     return import_module(FORMATS[to].writer, __package__)
+
+
+def suffix_of(to: str) -> str:
+    """Return the end of the names of a format's files or folders."""
+    return FORMATS[to].suffix or SUFFIXES[to]
 
 
 def check_format(to: str, *, int8: str | None = None, dynamic_batch: bool = False) -> None:
@@ -69,7 +92,9 @@ def check_format(to: str, *, int8: str | None = None, dynamic_batch: bool = Fals
     if int8 and int8 not in wanted.int8:
         able = [name for name, other in FORMATS.items() if int8 in other.int8]
         option = '--int8' if int8 == 'default' else f'--int8 {int8}'
-        raise UserError(f'{option} is available for {" and ".join(able)}, not for {to}')
+        raise UserError(
+            f'{option} is available for {" and ".join(able)}, not for {to}{wanted.no_int8}'
+        )
     if dynamic_batch and not wanted.has_dynamic_batch:
         raise UserError(
             f'a {to} file takes one image at a time; leave out --dynamic-batch (Predictor takes '
@@ -82,3 +107,5 @@ def check_format(to: str, *, int8: str | None = None, dynamic_batch: bool = Fals
             f'{to} files need {" and ".join(missing)}, not installed here: '
             f'pip install {" ".join(missing)}'
         )
+    if wanted.fetch:
+        import_module(wanted.fetch, __package__).fetch()

@@ -18,10 +18,12 @@ class Saved:
         raw_path: A file with the raw outputs of the network: the written one itself, or one whose
             name starts with `CHECK_PREFIX`.
         model: What the same format's `save_int8` starts from.
+        final_path: A file with the final outputs, where `Predictor` does not run the written one.
     """
 
     raw_path: str
     model: Any = None
+    final_path: str | None = None
 
 
 def check_path(path: str) -> str:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ..predict.file_predictor import FilePredictor
 
 _PAGE = Path(__file__).parent / 'page'
+_LOOK = ('mbv2_backbone.workbench.drawing', 'page')  # what the page of an export has too
 
 
 def build_app(
@@ -68,7 +69,7 @@ def build_app(
         routes=[
             Route('/about', describe),
             Route('/predict', predict, methods=['POST']),
-            Mount('/', StaticFiles(directory=_PAGE, html=True)),
+            Mount('/', StaticFiles(directory=_PAGE, packages=[_LOOK], html=True)),
         ],
         middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=hosts)],
     )

@@ -61,7 +61,7 @@ def test_the_page_in_a_browser(page, browser, image_file, tmp_path):
     browser.get(page.url)
     assert upload(browser, image_file).text == image_file.name
     assert {url.partition(page.url)[2] for url in requested(browser)} == {
-        '/', '/about', '/page.css', '/page.js', '/predict'
+        '/', '/about', '/draw.js', '/page.css', '/page.js', '/panel.js', '/predict'
     }  # fmt: skip
     total = number(browser, 'total')
     scores = [box['score'] for box in page.ask(image_file.read_bytes())['boxes']]

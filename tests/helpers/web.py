@@ -2,6 +2,8 @@
 
 import base64
 import mimetypes
+import time
+from dataclasses import asdict
 
 import numpy as np
 from helpers.files import contents
@@ -9,6 +11,7 @@ from helpers.site import Site
 
 from mbv2_backbone.deploy.predictor import Prediction
 
+PATIENCE_SECONDS = 300
 ISOLATION = {
     'Cross-Origin-Opener-Policy': 'same-origin',
     'Cross-Origin-Embedder-Policy': 'require-corp',
@@ -37,6 +40,12 @@ const { predict } = await import('./page.js');
 const found = await predict(await createImageBitmap(new Blob([bytesOf(arguments[0])])));
 return { ...found, image: null, mask: found.mask && btoa(textOf(found.mask.labels)) };
 """
+PLACE = """
+const { place } = await import('./place.js');
+const { width, height, ...rules } = arguments[1];
+const placed = place({ width, height, data: bytesOf(arguments[0]) }, rules);
+return { values: btoa(textOf(placed.values)), size: [placed.height, placed.width] };
+"""
 TYPES = dict(boxes=np.float32, scores=np.float32, labels=np.int64, mask=np.uint8, logits=np.float32)
 
 
@@ -48,6 +57,21 @@ def serve_folder(folder, **headers):
         site.files[f'/{name}'] = content
         site.headers[f'/{name}'] = {'Content-Type': kind} | headers
     return site
+
+
+def wait_for(browser, name, part):
+    """Wait until the text of an element contains this, and return all of it."""
+    element = browser.find_element('id', name)
+    wait_until(lambda: part in element.text)
+    return element.text
+
+
+def wait_until(is_true):
+    """Wait until a function returns true."""
+    end = time.monotonic() + PATIENCE_SECONDS
+    while not is_true():
+        assert time.monotonic() < end, 'the page did not get there'
+        time.sleep(0.2)
 
 
 def call(browser, script, *arguments):
@@ -67,6 +91,17 @@ def run_network(browser, image, names, *, has_web_gpu=False):
         for name, (data, dims) in answer['outputs'].items()
     }
     return outputs, answer['where']
+
+
+def place_in_browser(browser, image, rules):
+    """Fit an image `(H, W, 3)` to the network's input; return it, and the size it has there."""
+    height, width = image.shape[:2]
+    opaque = np.dstack([image, np.full_like(image[..., :1], 255)])
+    answer = call(
+        browser, PLACE, opaque.tobytes(), asdict(rules) | dict(width=width, height=height)
+    )
+    values = np.frombuffer(base64.b64decode(answer['values']), rules.input_type)
+    return values.reshape(*rules.input_size, 3), tuple(answer['size'])
 
 
 def predict_file(browser, data):

@@ -43,8 +43,8 @@ export async function run(name, work) {
   }
 }
 
-export function decode(file) {
-  return createImageBitmap(file).catch(() => {
+export function decode(file, options = {}) {
+  return createImageBitmap(file, options).catch(() => {
     throw new Error('This browser cannot show the file; save it as JPEG or PNG.');
   });
 }

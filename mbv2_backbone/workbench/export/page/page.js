@@ -53,5 +53,6 @@ export async function predict(image) {
   return { image, width: image.width, height: image.height, boxes, mask, areas, milliseconds };
 }
 
-start(loading, async (file) => predict(await decode(file)));
+// Photos are turned by their EXIF data, as in training; no colour profile is applied, as there.
+start(loading, async (file) => predict(await decode(file, { colorSpaceConversion: 'none' })));
 addCamera(predict);

@@ -24,7 +24,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--to',
         required=True,
-        choices=('onnx', 'openvino', 'torch-export', 'executorch', 'web', 'web-file'),
+        choices=('onnx', 'openvino', 'torch-export', 'executorch', 'ncnn', 'web', 'web-file'),
         help='format of the file',
     )
     parser.add_argument('--out', default='exported', help='output folder (default: %(default)s)')
@@ -39,7 +39,7 @@ def parse_args() -> argparse.Namespace:
     outputs.add_argument(
         '--nms',
         action='store_true',
-        help='final boxes, scores, labels and masks (default for onnx and openvino)',
+        help='final boxes, scores, labels and masks (default for onnx, openvino and ncnn)',
     )
     outputs.add_argument(
         '--raw',

@@ -13,12 +13,19 @@ from ..common.messages import UserError
 from .metadata import PREFIX, Metadata
 from .runtime_files import broken, import_runtime
 
-SUFFIXES = {'onnx': '.onnx', 'openvino': '.xml', 'torch-export': '.pt2', 'executorch': '.pte'}
+SUFFIXES = {
+    'onnx': '.onnx',
+    'openvino': '.xml',
+    'torch-export': '.pt2',
+    'executorch': '.pte',
+    'ncnn': '.param',
+}
 RUNTIMES = {
     'onnxruntime': ('.onnx',),
     'openvino': ('.onnx', '.xml'),
     'torch': ('.pt2',),
     'executorch': ('.pte',),
+    'ncnn': ('.param',),
 }
 
 
@@ -68,7 +75,8 @@ def load_runtime(path: str, runtime: str | None = None, *, threads: int | None =
         return OnnxRuntime(path, threads)
     if runtime == 'openvino':
         return OpenVino(path, threads)
-    import_runtime('torch')
+    if runtime in ('torch', 'executorch'):
+        import_runtime('torch')
     return import_module(f'.{runtime}_runtime', __package__).load(path, threads)
 
 

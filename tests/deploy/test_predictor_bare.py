@@ -19,6 +19,7 @@ pytestmark = pytest.mark.runtime
 PACKAGES = {
     'onnxruntime': ('numpy', 'cv2', 'PIL', 'onnxruntime', 'flatbuffers', 'google', 'packaging'),
     'openvino': ('numpy', 'cv2', 'PIL', 'openvino', 'openvino_telemetry'),
+    'ncnn': ('numpy', 'cv2', 'PIL', 'ncnn'),
 }
 CODE = """
 import json, sys
@@ -35,18 +36,22 @@ def exported(sample_dataset, tmp_path_factory):
     config, checkpoint, options = write_config(
         folder, DETECTION, 'ssdlite_mbv2_sample', sample_dataset
     )
-    result = export(
-        config, checkpoint, to='onnx', out=str(folder), num_images=2, cfg_options=options
-    )
-    assert result.problems() == []
+    paths = {}
+    for to in ('onnx', 'ncnn'):
+        result = export(
+            config, checkpoint, to=to, out=str(folder), num_images=2, cfg_options=options
+        )
+        assert result.problems() == []
+        paths[to] = result.path
     Image.fromarray(random_images(1, (150, 200))[0]).save(folder / 'image.png')
-    return result.path, folder / 'image.png'
+    return paths, folder / 'image.png'
 
 
 @pytest.mark.parametrize('runtime', PACKAGES)
 def test_the_predictor_needs_no_torch(exported, tmp_path, runtime):
     """A new virtual environment links to a few packages and has nothing else."""
-    path, image = exported
+    paths, image = exported
+    path = paths.get(runtime, paths['onnx'])
     subprocess.run(
         [sys.executable, '-m', 'venv', '--without-pip', '--symlinks', tmp_path / 'venv'], check=True
     )

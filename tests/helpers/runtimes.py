@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-RUNTIMES = ('onnxruntime', 'openvino', 'executorch')
+RUNTIMES = ('onnxruntime', 'openvino', 'executorch', 'ncnn')
 seen_runtimes = []
 
 

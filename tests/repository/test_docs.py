@@ -118,8 +118,9 @@ def exported(sample_dataset, tmp_path_factory):
         folder, DETECTION, 'ssdlite_mbv2_sample', sample_dataset
     )
     out = str(folder / 'exported')
-    result = export(config, checkpoint, to='onnx', out=out, num_images=2, cfg_options=options)
-    assert result.problems() == []
+    for to in ('onnx', 'ncnn'):
+        result = export(config, checkpoint, to=to, out=out, num_images=2, cfg_options=options)
+        assert result.problems() == []
     cv2.imwrite(str(folder / 'street.jpg'), random_images(1, (150, 200))[0])
     return folder
 

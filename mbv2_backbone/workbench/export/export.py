@@ -122,6 +122,8 @@ def export(
     graph = ExportGraph(model, geometry).eval()
     batch_size = None if dynamic_batch else 1
     metadata = describe(graph, summary, batch_size=batch_size, is_raw=is_raw)
+    if check := getattr(writer_of(to), 'check', None):
+        check(metadata)
     notes = []
     try:
         images = test_images(cfg, summary, num_images, geometry)

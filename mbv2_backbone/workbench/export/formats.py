@@ -58,6 +58,9 @@ FORMATS = {
         int8_packages=('nncf',),
         int8=('default',),
     ),
+    'ncnn': Format(
+        writer='.to_ncnn', packages=('pnnx', 'ncnn'), int8=('default',), has_dynamic_batch=False
+    ),
     'torch-export': Format(writer='.to_torch', has_nms=False),
     'executorch': Format(writer='.to_executorch', packages=('executorch',), has_nms=False),
     'web': replace(_WEB, suffix='_web'),

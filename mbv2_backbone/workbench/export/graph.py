@@ -56,7 +56,15 @@ class Preprocess(nn.Module):
         if self.normalises:
             x = x.reshape(-1, height, width * 3) * self.scale + self.shift
             x = x.reshape(-1, height, width, 3)
-        x = x.permute(0, 3, 1, 2)
+        return self._fitted(x.permute(0, 3, 1, 2))
+
+    def from_planes(self, image: Tensor) -> Tensor:
+        """Do the same for `(N, 3, H, W)` RGB, 0 to 255."""
+        if self.normalises:
+            image = image * self.scale[:3].view(3, 1, 1) + self.shift[:3].view(3, 1, 1)
+        return self._fitted(image)
+
+    def _fitted(self, x: Tensor) -> Tensor:
         if self.resizes:
             x = F.interpolate(x, size=self.resized_size, mode='bilinear', align_corners=False)
         if not self.takes_rgb:
@@ -151,7 +159,11 @@ class ExportGraph(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """Map `(N, H, W, 3)` RGB, 0 to 255, to the raw outputs (see `Metadata.output_names`)."""
-        features = self.model.extract_feat(self.preprocess(image))
+        return self.raw_outputs(self.preprocess(image))
+
+    def raw_outputs(self, network_input: Tensor) -> tuple[Tensor, ...]:
+        """Map the backbone's input, `(N, 3, h, w)`, to the raw outputs."""
+        features = self.model.extract_feat(network_input)
         outputs: tuple[Tensor, ...] = ()
         if self.box_output is not None:
             outputs += self.box_output(box_features(self.model, features))

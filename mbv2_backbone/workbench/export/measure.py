@@ -98,7 +98,7 @@ def headline_metrics(metrics: dict[str, float]) -> dict[str, float]:
 
 def megabytes(path: str) -> float:
     """Return the size of an exported file, with the file of its weights."""
-    files = [path, osp.splitext(path)[0] + '.bin'] if path.endswith('.xml') else [path]
+    files = [path, osp.splitext(path)[0] + '.bin'] if path.endswith(('.xml', '.param')) else [path]
     return sum(osp.getsize(file) for file in files) / 1e6
 
 

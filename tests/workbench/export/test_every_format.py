@@ -28,10 +28,17 @@ CASES = [
     ('torch-export', 'seg', True),
     ('torch-export', 'joint', True),
     ('executorch', 'joint', True),
+    ('ncnn', 'joint', False),
+    ('ncnn', 'pyramid', False),
     ('onnx', 'seg', True),
     ('onnx', 'pyramid', True),
     ('openvino', 'joint', True),
 ]
+PARTS = {
+    'openvino': ['.xml', '.bin'],
+    'executorch': ['.pte', '.json'],
+    'ncnn': ['.param', '.bin', '.json'],
+}
 BY_FORMAT = {to: (task, dynamic_batch) for to, task, dynamic_batch in reversed(CASES)}
 
 
@@ -86,7 +93,7 @@ def test_a_format_supports_a_task(exported, to, task, dynamic_batch):
 @pytest.mark.parametrize('to', slow_if_executorch((to,) for to in BY_FORMAT))
 def test_a_partly_copied_file_is_refused(exported, tmp_path, to):
     path = Path(exported(to, *BY_FORMAT[to]).path)
-    suffixes = dict(openvino=['.xml', '.bin'], executorch=['.pte', '.json']).get(to, [path.suffix])
+    suffixes = PARTS.get(to, [path.suffix])
     for suffix, share in product(suffixes, (0.0, 0.5, 0.99)):
         folder = tmp_path / f'{suffix}{share}'
         shutil.copytree(path.parent, folder)

@@ -215,6 +215,7 @@ def test_a_checkpoint_of_another_model_is_refused(small, tmp_path, base, options
         (dict(to='openvino'), 'openvino'),
         (dict(to='openvino', int8=True), 'nncf'),
         (dict(to='executorch'), 'executorch'),
+        (dict(to='ncnn'), 'pnnx'),
     ],
 )
 def test_a_missing_package_is_named_first(monkeypatch, options, package):
@@ -228,6 +229,7 @@ def test_a_missing_package_is_named_first(monkeypatch, options, package):
     [
         (dict(to='torch-export', is_raw=False), 'Leave out --nms'),
         (dict(to='executorch', int8=True), '--int8 is available for onnx and openvino'),
+        (dict(to='ncnn', dynamic_batch=True), 'one image at a time; leave out --dynamic-batch'),
         (dict(to='onnx', size=(0, 128)), 'height and width'),
         (dict(to='tflite'), 'the formats are'),
         (dict(to='onnx', num_images=0), '--images must be 1 or more'),

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import onnx
 import pytest
-from helpers.rules import RULES, SIZE
+from helpers.rules import RULES, SIZE, VARIANTS, raw_outputs
 from onnx import helper
 
 from mbv2_backbone.deploy.nms import select_boxes
@@ -13,15 +13,6 @@ from mbv2_backbone.workbench.export.onnx_nms import num_final_boxes, suppression
 from mbv2_backbone.workbench.export.to_onnx import OPSET
 
 pytestmark = pytest.mark.runtime
-VARIANTS = [
-    {},
-    dict(nms_pre=20),
-    dict(max_per_img=4),
-    dict(max_per_img=-1, score_thr=1e-8),
-    dict(min_bbox_size=-1),
-    dict(min_bbox_size=20),
-    dict(score_thr=0.999),
-]
 
 
 def session(rules):
@@ -46,15 +37,6 @@ def session(rules):
     model = helper.make_model(graph, opset_imports=[opset], ir_version=10)
     onnx.checker.check_model(model, full_check=True)
     return onnxruntime.InferenceSession(model.SerializeToString())
-
-
-def raw_outputs(rng, count, rules):
-    """Return scores and boxes, of which many are partly and some wholly outside the image."""
-    priors = sum(rules.level_sizes)
-    centre = rng.uniform(-0.3, 1.3, (count, priors, 2)) * SIZE[::-1]
-    half = rng.uniform(2, 25, (count, priors, 2))
-    boxes = np.concatenate([centre - half, centre + half], -1)
-    return rng.uniform(0, 0.9, (count, priors, 3)).astype(np.float32), boxes.astype(np.float32)
 
 
 @pytest.mark.parametrize('clips_after', [False, True])

@@ -24,7 +24,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--to',
         required=True,
-        choices=('onnx', 'openvino', 'torch-export', 'executorch', 'ncnn', 'web', 'web-file'),
+        choices=(
+            'onnx', 'openvino', 'ncnn', 'coreml', 'web', 'web-file', 'torch-export', 'executorch',
+        ),  # fmt: skip
         help='format of the file',
     )
     parser.add_argument('--out', default='exported', help='output folder (default: %(default)s)')
@@ -39,7 +41,7 @@ def parse_args() -> argparse.Namespace:
     outputs.add_argument(
         '--nms',
         action='store_true',
-        help='final boxes, scores, labels and masks (default for onnx, openvino and ncnn)',
+        help='final boxes, scores, labels and masks (default where the format has NMS)',
     )
     outputs.add_argument(
         '--raw',
@@ -55,6 +57,11 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         '--dynamic-batch', action='store_true', help='take any number of images in a call'
+    )
+    parser.add_argument(
+        '--precision',
+        choices=('float16', 'float32'),
+        help='of the network in the file (default: float16 for coreml, else float32)',
     )
     parser.add_argument(
         '--images', type=int, default=8, help='images to compare on (default: %(default)s)'
@@ -81,6 +88,7 @@ def main(args: argparse.Namespace) -> None:
         int8=args.int8 or False,
         size=tuple(args.size) if args.size else None,
         dynamic_batch=args.dynamic_batch,
+        precision=args.precision,
         num_images=args.images,
         num_calibration=args.calibration_images,
         cfg_options=args.cfg_options,

@@ -91,7 +91,7 @@ class Metadata(InputRules):
     Attributes:
         batch_size: Images per call; `None` means any number.
         is_raw: Whether the outputs are scores and boxes before NMS, and logits without a mask.
-        precision: `float32` or `int8`.
+        precision: `float32`, `float16` or `int8`.
         detection: `None` if the file gives no boxes.
         segmentation: `None` if the file gives no masks.
         format: Version of this description.

@@ -12,7 +12,7 @@ from ..common.messages import UserError
 from .image import Placement, check_image, load_rgb, place
 from .metadata import Metadata
 from .nms import select_boxes
-from .runtimes import load_runtime
+from .runtimes import Runtime, load_runtime
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,13 @@ class Predictor:
     ) -> None:
         self._run = load_runtime(str(path), runtime, threads=threads)
         self.metadata: Metadata = self._run.metadata
+
+    @classmethod
+    def of(cls, runtime: Runtime) -> Predictor:
+        """Return a predictor on a file that is already loaded."""
+        self = cls.__new__(cls)
+        self._run, self.metadata = runtime, runtime.metadata
+        return self
 
     def __call__(self, image: str | PathLike | np.ndarray) -> Prediction:
         """Predict on one image.

@@ -19,6 +19,7 @@ SUFFIXES = {
     'torch-export': '.pt2',
     'executorch': '.pte',
     'ncnn': '.param',
+    'coreml': '.mlpackage',
 }
 RUNTIMES = {
     'onnxruntime': ('.onnx',),
@@ -44,7 +45,7 @@ class Runtime(Protocol):
 
 def is_exported(path: str) -> bool:
     """Check by its suffix whether a file is an exported model, not a checkpoint."""
-    return str(path).endswith(tuple(SUFFIXES.values()))
+    return str(path).rstrip('/').endswith(tuple(SUFFIXES.values()))
 
 
 def load_runtime(path: str, runtime: str | None = None, *, threads: int | None = None) -> Runtime:
@@ -59,7 +60,12 @@ def load_runtime(path: str, runtime: str | None = None, *, threads: int | None =
         UserError: If there is no such file, the runtime is not installed or does not run such a
             file, or the file is broken or not one of ours.
     """
-    path = str(path)
+    path = str(path).rstrip('/')
+    if path.endswith(SUFFIXES['coreml']):
+        raise UserError(
+            f'{path} runs in an app on Apple devices; docs/deployment.md shows the code. To run '
+            f'the model here, export it to another format, for example --to onnx'
+        )
     fitting = [name for name, suffixes in RUNTIMES.items() if path.endswith(suffixes)]
     if not fitting:
         raise UserError(

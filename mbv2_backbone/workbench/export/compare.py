@@ -11,9 +11,27 @@ from ...annotations.overlaps import match_one_to_one, shared_and_union
 from ...deploy.predictor import Prediction
 
 RAW_TOLERANCE = 1e-4
-LEAST_IOU = 0.99
-SCORE_TOLERANCE = 1e-3
-LEAST_SHARE = 0.995  # of boxes and pixels must agree; rounding flips a few at a threshold
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tolerance:
+    """What the boxes and masks of two models may differ by.
+
+    Attributes:
+        least_iou: A box is found again by one of its class with this IoU or more.
+        score: Largest difference of the scores of two such boxes.
+        least_share: Of boxes and pixels must agree; rounding flips a few at a threshold.
+    """
+
+    least_iou: float
+    score: float
+    least_share: float
+
+
+TOLERANCES = {
+    'float32': Tolerance(least_iou=0.99, score=1e-3, least_share=0.995),
+    'float16': Tolerance(least_iou=0.8, score=0.05, least_share=0.95),
+}
 
 
 @dataclass
@@ -24,12 +42,13 @@ class Comparison:
         num_images: Images that were compared.
         raw: Largest difference of each raw output; for boxes as a fraction of the image side.
         num_boxes: Boxes that PyTorch found.
-        num_matched: Those of them with a box of the same class at `LEAST_IOU` or more.
+        num_matched: Those of them with a box of the same class, by `tolerance.least_iou`.
         least_iou: Lowest IoU of the matched boxes.
         score_difference: Largest score difference of the matched boxes.
         num_extra: Boxes of the exported model that PyTorch did not find.
         num_pixels: Pixels of the masks.
         num_equal_pixels: Those of them with the same class.
+        tolerance: What boxes and masks may differ by.
     """
 
     num_images: int = 0
@@ -41,6 +60,7 @@ class Comparison:
     num_extra: int = 0
     num_pixels: int = 0
     num_equal_pixels: int = 0
+    tolerance: Tolerance = TOLERANCES['float32']
 
     @property
     def equal_pixels(self) -> float | None:
@@ -54,13 +74,14 @@ class Comparison:
             for name, value in self.raw.items()
             if not value <= RAW_TOLERANCE
         ]
-        allowed = self.num_boxes * (1 - LEAST_SHARE)
+        least = self.tolerance.least_share
+        allowed = self.num_boxes * (1 - least)
         lost = self.num_boxes - self.num_matched
         if max(lost, self.num_extra) > allowed:
             found.append(f'{lost} boxes are missing and {self.num_extra} are extra')
-        if not self.score_difference <= SCORE_TOLERANCE:
+        if not self.score_difference <= self.tolerance.score:
             found.append(f'scores of boxes differ by {self.score_difference:.2e}')
-        if self.equal_pixels is not None and not self.equal_pixels >= LEAST_SHARE:
+        if self.equal_pixels is not None and not self.equal_pixels >= least:
             found.append(f'only {self.equal_pixels:.2%} of the pixels are equal')
         return found
 
@@ -104,13 +125,15 @@ def compare_predictions(
 ) -> None:
     """Add the boxes and masks of some images to a comparison, in place.
 
-    Boxes of one class that overlap by `LEAST_IOU` or more are paired, closest score first.
+    Boxes of one class that overlap by its tolerance or more are paired, closest score first.
     """
     for given, expected in zip(ours, theirs, strict=True):
         boxes = given.boxes.astype(np.float64), expected.boxes.astype(np.float64)
         shared, union = shared_and_union(*boxes)
         overlap = np.divide(shared, union, out=np.ones_like(union), where=union > 0)
-        is_pair = (overlap >= LEAST_IOU) & (given.labels[:, None] == expected.labels)
+        is_pair = (overlap >= result.tolerance.least_iou) & (
+            given.labels[:, None] == expected.labels
+        )
         distance = np.abs(given.scores.astype(np.float64)[:, None] - expected.scores)
         matched = match_one_to_one(is_pair, distance)
         pairs = np.flatnonzero(matched >= 0), matched[matched >= 0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import os.path as osp
+import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -22,8 +23,8 @@ from ...deploy.predictor import Predictor
 from ...weights.whole_model import build_model, find_checkpoint
 from ..configs.read import load_config
 from ..configs.summary import summarise
-from .compare import Comparison, compare_predictions, raw_difference
-from .formats import FORMATS, check_format, suffix_of, writer_of
+from .compare import TOLERANCES, Comparison, compare_predictions, raw_difference
+from .formats import FORMATS, check_format, predictor_of, suffix_of, writer_of
 from .geometry import Geometry, read_geometry
 from .graph import ExportGraph, describe
 from .measure import Quantised, measure
@@ -79,6 +80,7 @@ def export(
     int8: bool | str = False,
     size: tuple[int, int] | None = None,
     dynamic_batch: bool = False,
+    precision: str | None = None,
     num_images: int = 8,
     num_calibration: int = 300,
     cfg_options: Sequence[str] | None = None,
@@ -96,6 +98,7 @@ def export(
         int8: Write an 8-bit file too, and measure both; a text names the kind of 8-bit file.
         size: `(height, width)` of the input image; by default the config's.
         dynamic_batch: Make the file accept any number of images per call; else one.
+        precision: Of the network in the file, `float16` or `float32`; by default the format's own.
         num_images: Number of images to compare on.
         num_calibration: Number of images for the 8-bit calibration.
         cfg_options: `key=value` overrides of the config.
@@ -108,7 +111,7 @@ def export(
             format needs is not installed.
     """
     kind = 'default' if int8 is True else int8 or None
-    check_format(to, int8=kind, dynamic_batch=dynamic_batch)
+    check_format(to, int8=kind, dynamic_batch=dynamic_batch, precision=precision)
     is_raw = _checked_options(to, is_raw, size)
     for flag, value in (('--images', num_images), ('--calibration-images', num_calibration)):
         if value < 1:
@@ -122,8 +125,9 @@ def export(
     graph = ExportGraph(model, geometry).eval()
     batch_size = None if dynamic_batch else 1
     metadata = describe(graph, summary, batch_size=batch_size, is_raw=is_raw)
-    if check := getattr(writer_of(to), 'check', None):
-        check(metadata)
+    metadata = replace(metadata, precision=precision or FORMATS[to].precisions[0])
+    if FORMATS[to].checks_metadata:
+        writer_of(to).check_metadata(metadata)
     notes = []
     try:
         images = test_images(cfg, summary, num_images, geometry)
@@ -135,8 +139,9 @@ def export(
     with tempfile.TemporaryDirectory(dir=out, prefix='.export-') as folder:
         path = osp.join(folder, name + suffix_of(to))
         saved = writer_of(to).save(graph, metadata, path)
-        final_path = saved.final_path or path
-        comparison = compare(cfg, model, geometry, saved.raw_path, final_path, images)
+        final = predictor_of(to, saved.final_path or path)
+        raw = final if saved.raw_path == path else predictor_of(to, saved.raw_path)
+        comparison = compare(cfg, model, geometry, raw, final, images)
         result = Exported(osp.join(out, osp.basename(path)), metadata, comparison, None, notes)
         if kind and not result.problems():
             calibration = training_images(cfg, summary, num_calibration, geometry)
@@ -154,7 +159,8 @@ def export(
 
 
 def _replace(source: str, target: str) -> None:
-    if osp.isdir(target):  # an old folder leaves with the temporary one
+    """Move a file, or a folder that is one to its runtime, to where an older one may be."""
+    if osp.isdir(target):  # the old one leaves with the temporary folder
         os.rename(target, source + '.old')
     os.replace(source, target)
 
@@ -196,8 +202,8 @@ def compare(
     cfg: Config,
     model: nn.Module,
     geometry: Geometry,
-    raw_path: str,
-    path: str,
+    raw: Predictor,
+    final: Predictor,
     images: Sequence[np.ndarray],
 ) -> Comparison:
     """Run an exported file and the PyTorch model on the same images.
@@ -206,16 +212,15 @@ def compare(
         cfg: The config.
         model: The PyTorch model, not folded.
         geometry: Sizes of the export.
-        raw_path: A file with the raw outputs of the export.
-        path: Path of the export.
+        raw: A file with the raw outputs of the export, in float32.
+        final: The export.
         images: `(H, W, 3)` RGB of the input size, of `Metadata.input_type`.
     """
     reference = Reference(cfg, model, geometry)
-    final = Predictor(path)
-    raw = final if raw_path == path else Predictor(raw_path)
     # A file for any batch size is tested with three images at once.
     step = final.metadata.batch_size or 3
-    result = Comparison(num_images=len(images))
+    tolerance = TOLERANCES[final.metadata.precision]
+    result = Comparison(num_images=len(images), tolerance=tolerance)
     for start in range(0, len(images), step):
         batch = images[start : start + step]
         differences = raw_difference(

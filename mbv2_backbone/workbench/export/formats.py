@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from importlib import import_module
+from importlib.metadata import version
 from importlib.util import find_spec
 from types import ModuleType
 
+from packaging.requirements import Requirement
+
 from ...common.messages import UserError
+from ...deploy.predictor import Predictor
 from ...deploy.runtimes import SUFFIXES
 
 
@@ -18,7 +22,7 @@ class Format:
     Attributes:
         writer: Module of this folder. It has `save(graph, metadata, path)`, which returns a
             `Saved`, and if there are 8-bit kinds `save_int8(saved, metadata, images, path, kind)`.
-        packages: Packages to write a file and to run it.
+        packages: Packages to write a file and to run it, as pip takes them.
         int8_packages: Further ones for 8 bits.
         fetch: Module of this folder whose `fetch()` gets what no Python package has.
         suffix: Of what is written, where `Predictor` does not run it; else `SUFFIXES` has it.
@@ -27,6 +31,11 @@ class Format:
         int8: Kinds of 8-bit files, the default first.
         no_int8: Why there are none, for the message.
         has_dynamic_batch: Whether a file can take any number of images.
+        precisions: Of the network in a file, the default first.
+        checks_metadata: Whether `writer` has `check_metadata(metadata)`, which refuses what such a
+            file cannot do.
+        checker: Module of this folder that runs a file for the comparison, by `load(path)`, where
+            its own runtime does not; else `deploy.Predictor` does.
     """
 
     writer: str
@@ -39,6 +48,9 @@ class Format:
     int8: tuple[str, ...] = ()
     no_int8: str = ''
     has_dynamic_batch: bool = True
+    precisions: tuple[str, ...] = ('float32',)
+    checks_metadata: bool = False
+    checker: str | None = None
 
 
 _ONNX_PACKAGES = ('onnx', 'onnxscript', 'onnxruntime')
@@ -59,10 +71,22 @@ FORMATS = {
         int8=('default',),
     ),
     'ncnn': Format(
-        writer='.to_ncnn', packages=('pnnx', 'ncnn'), int8=('default',), has_dynamic_batch=False
+        writer='.to_ncnn',
+        packages=('pnnx', 'ncnn'),
+        int8=('default',),
+        has_dynamic_batch=False,
+        checks_metadata=True,
     ),
     'torch-export': Format(writer='.to_torch', has_nms=False),
     'executorch': Format(writer='.to_executorch', packages=('executorch',), has_nms=False),
+    'coreml': Format(
+        writer='.to_coreml',
+        packages=('coremltools>=9',),
+        has_dynamic_batch=False,
+        precisions=('float16', 'float32'),
+        checks_metadata=True,
+        checker='.mil_interpreter',
+    ),
     'web': replace(_WEB, suffix='_web'),
     'web-file': replace(_WEB, suffix='.html'),
 }
@@ -78,13 +102,28 @@ def suffix_of(to: str) -> str:
     return FORMATS[to].suffix or SUFFIXES[to]
 
 
-def check_format(to: str, *, int8: str | None = None, dynamic_batch: bool = False) -> None:
+def predictor_of(to: str, path: str) -> Predictor:
+    """Return what runs a file of a format for the comparison."""
+    checker = FORMATS[to].checker
+    if checker is None:
+        return Predictor(path)
+    return Predictor.of(import_module(checker, __package__).load(path))
+
+
+def check_format(
+    to: str,
+    *,
+    int8: str | None = None,
+    dynamic_batch: bool = False,
+    precision: str | None = None,
+) -> None:
     """Refuse what a format cannot do, and one whose packages are not all installed.
 
     Args:
         to: The format.
         int8: The kind of 8-bit file, if one is to be written.
         dynamic_batch: Whether the file shall take any number of images.
+        precision: Of the network; by default the format's first.
 
     Raises:
         UserError: If there is no such format, or it cannot do that; says what to install.
@@ -103,12 +142,23 @@ def check_format(to: str, *, int8: str | None = None, dynamic_batch: bool = Fals
             f'a {to} file takes one image at a time; leave out --dynamic-batch (Predictor takes '
             f'any number of images and runs the file once for each)'
         )
-    packages = wanted.packages + (wanted.int8_packages if int8 else ())
-    missing = [name for name in packages if find_spec(name) is None]
-    if missing:
+    if precision and precision not in wanted.precisions:
         raise UserError(
-            f'{to} files need {" and ".join(missing)}, not installed here: '
-            f'pip install {" ".join(missing)}'
+            f'--precision {precision} is not available for {to}, '
+            f'only {" and ".join(wanted.precisions)}'
+        )
+    packages = wanted.packages + (wanted.int8_packages if int8 else ())
+    missing = [name for name in packages if not _is_installed(Requirement(name))]
+    if missing:
+        quoted = ' '.join(f"'{name}'" if '>' in name else name for name in missing)
+        raise UserError(
+            f'{to} files need {" and ".join(missing)}, not installed here: pip install {quoted}'
         )
     if wanted.fetch:
         import_module(wanted.fetch, __package__).fetch()
+
+
+def _is_installed(package: Requirement) -> bool:
+    if find_spec(package.name) is None:
+        return False
+    return not package.specifier or package.specifier.contains(version(package.name))

@@ -24,7 +24,7 @@ from .ncnn_nms import check_rules, suppression_layers
 from .saved import Saved, check_path
 
 
-def check(metadata: Metadata) -> None:
+def check_metadata(metadata: Metadata) -> None:
     """Refuse what a file cannot do; see `ncnn_nms.check_rules`."""
     if metadata.detection and not metadata.is_raw:
         check_rules(metadata.detection)

@@ -2,6 +2,7 @@
 # make test   install, run the tests
 # make slow   install, run what takes minutes: trainings from end to end, several processes, and
 #             every command of the README
+# make litert install what writes .tflite files
 # make matrix install each supported combination of versions, and use it; needs the disk's space
 # Needs only Python 3.10 to 3.14 with venv and pip; everything goes into .venv.
 PYTHON ?= python3
@@ -12,7 +13,7 @@ WORK := work_dirs/ssdlite_mbv2_sample
 # Where it is set, each of many processes compiles torch and the toolboxes anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test slow lint matrix clean
+.PHONY: demo test slow lint litert matrix clean
 
 define CHECK
 import sys; here = sys.version_info[:2]; \
@@ -56,6 +57,10 @@ slow: .venv/installed-dev
 lint: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+litert: .venv/installed
+	@echo '== Installing what writes LiteRT files into .venv; 750 MB'
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile --no-deps -r litert.txt
 
 matrix: .venv/installed-dev
 	$(BIN)/python tests/matrix/run.py $(ROWS)

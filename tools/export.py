@@ -25,7 +25,8 @@ def parse_args() -> argparse.Namespace:
         '--to',
         required=True,
         choices=(
-            'onnx', 'openvino', 'ncnn', 'coreml', 'web', 'web-file', 'torch-export', 'executorch',
+            'onnx', 'openvino', 'litert', 'ncnn', 'coreml', 'web', 'web-file', 'torch-export',
+            'executorch',
         ),  # fmt: skip
         help='format of the file',
     )
@@ -34,8 +35,8 @@ def parse_args() -> argparse.Namespace:
         '--int8',
         nargs='?',
         const='default',
-        choices=('default',),
-        help='also write an 8-bit file, and measure both',
+        choices=('default', 'strict'),
+        help='also write an 8-bit file, and measure both; strict (litert): all tensors have 8 bits',
     )
     outputs = parser.add_mutually_exclusive_group()
     outputs.add_argument(

@@ -63,8 +63,8 @@ class Predictor:
 
     Args:
         path: A file that `tools/export.py` wrote. `.onnx` runs under onnxruntime or openvino,
-            `.xml` under openvino, `.pt2` under torch, `.pte` under executorch,
-            `.param` under ncnn.
+            `.xml` under openvino, `.pt2` under torch, `.pte` under executorch, `.tflite` under
+            litert, `.param` under ncnn.
         runtime: Which runtime; by default the first one named above.
         threads: CPU threads; by default the runtime's own choice.
 

@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from ..common.messages import UserError
+from .litert_runtime import is_ours
 from .metadata import PREFIX, Metadata
 from .runtime_files import broken, import_runtime
 
@@ -20,6 +21,7 @@ SUFFIXES = {
     'executorch': '.pte',
     'ncnn': '.param',
     'coreml': '.mlpackage',
+    'litert': '.tflite',
 }
 RUNTIMES = {
     'onnxruntime': ('.onnx',),
@@ -27,7 +29,9 @@ RUNTIMES = {
     'torch': ('.pt2',),
     'executorch': ('.pte',),
     'ncnn': ('.param',),
+    'litert': ('.tflite',),
 }
+MODULES = {'litert': 'ai_edge_litert'}  # of the runtimes whose module has another name
 
 
 class Runtime(Protocol):
@@ -44,8 +48,14 @@ class Runtime(Protocol):
 
 
 def is_exported(path: str) -> bool:
-    """Check by its suffix whether a file is an exported model, not a checkpoint."""
-    return str(path).rstrip('/').endswith(tuple(SUFFIXES.values()))
+    """Check whether a file is an exported model, not a checkpoint.
+
+    Its suffix says so; but a `.tflite` file of others is a checkpoint.
+    """
+    path = str(path).rstrip('/')
+    if path.endswith(SUFFIXES['litert']):
+        return is_ours(path)
+    return path.endswith(tuple(SUFFIXES.values()))
 
 
 def load_runtime(path: str, runtime: str | None = None, *, threads: int | None = None) -> Runtime:

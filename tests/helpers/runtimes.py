@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-RUNTIMES = ('onnxruntime', 'openvino', 'executorch', 'ncnn')
+RUNTIMES = ('onnxruntime', 'openvino', 'executorch', 'ncnn', 'ai_edge_litert')
 seen_runtimes = []
 
 

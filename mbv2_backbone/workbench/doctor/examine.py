@@ -16,6 +16,7 @@ from .installation import (
     check_torchvision,
     find_compiled_ops,
     installed_versions,
+    list_runtimes,
     torchvision_facts,
 )
 
@@ -32,6 +33,7 @@ def examine_installation() -> Iterator[Finding]:
     yield check_python()
     yield check_torchvision(versions, *torchvision_facts())
     yield from check_stack(versions)
+    yield list_runtimes(versions)
     if 'torch' in versions:
         yield check_compiled_ops(find_compiled_ops(), versions['torch'])
         yield check_gpu(gpu_facts())

@@ -29,12 +29,20 @@ LEAST['torch'] = '2.6'
 # The official mmdet and mmseg reject mmcv from this version on.
 OFFICIAL_MMCV_BELOW = '2.2.0'
 INSTALL = "pip install -c constraints.txt -e '.[openmmlab]'"
+# Distributions that run exported files, with the suffixes of those.
+RUNTIMES = {
+    'onnxruntime': '.onnx',
+    'openvino': '.onnx and .xml',
+    'executorch': '.pte',
+    'ai-edge-litert': '.tflite',
+}
 
 
 def installed_versions() -> dict[str, str]:
     """Return the versions of the installed distributions that matter here, by name."""
     versions = {}
-    for name in (*LEAST, 'torchvision', 'numpy', 'opencv-python', 'opencv-python-headless'):
+    others = ('torchvision', 'numpy', 'opencv-python', 'opencv-python-headless')
+    for name in (*LEAST, *others, *RUNTIMES):
         with suppress(importlib.metadata.PackageNotFoundError):
             versions[name] = importlib.metadata.version(name)
     return versions
@@ -120,6 +128,15 @@ def check_torchvision(
         text = f'{pair}: its compiled operators fail ({ops_error}); they are of another build'
         return Finding('error', text, reinstall)
     return Finding('ok', pair)
+
+
+def list_runtimes(versions: Mapping[str, str]) -> Finding:
+    """Tell which runtimes of exported files are installed; each is optional."""
+    told = [
+        f'{name} {versions[name]} ({suffixes})' if name in versions else f'no {name} ({suffixes})'
+        for name, suffixes in RUNTIMES.items()
+    ]
+    return Finding('ok', f'runtimes of exported files: {", ".join(told)}')
 
 
 def torchvision_facts() -> tuple[list[str], str]:

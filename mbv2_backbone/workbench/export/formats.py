@@ -36,6 +36,7 @@ class Format:
             file cannot do.
         checker: Module of this folder that runs a file for the comparison, by `load(path)`, where
             its own runtime does not; else `deploy.Predictor` does.
+        install: What installs the packages, if `pip install` with their names does not.
     """
 
     writer: str
@@ -51,6 +52,7 @@ class Format:
     precisions: tuple[str, ...] = ('float32',)
     checks_metadata: bool = False
     checker: str | None = None
+    install: str | None = None
 
 
 _ONNX_PACKAGES = ('onnx', 'onnxscript', 'onnxruntime')
@@ -79,6 +81,15 @@ FORMATS = {
     ),
     'torch-export': Format(writer='.to_torch', has_nms=False),
     'executorch': Format(writer='.to_executorch', packages=('executorch',), has_nms=False),
+    'litert': Format(
+        writer='.to_litert',
+        packages=('litert_torch', 'ai_edge_litert'),
+        int8_packages=('ai_edge_quantizer',),
+        int8=('default', 'strict'),
+        has_dynamic_batch=False,
+        checks_metadata=True,
+        install='pip install --no-deps -r litert.txt (or make litert)',
+    ),
     'coreml': Format(
         writer='.to_coreml',
         packages=('coremltools>=9',),
@@ -152,7 +163,8 @@ def check_format(
     if missing:
         quoted = ' '.join(f"'{name}'" if '>' in name else name for name in missing)
         raise UserError(
-            f'{to} files need {" and ".join(missing)}, not installed here: pip install {quoted}'
+            f'{to} files need {" and ".join(missing)}, not installed here: '
+            f'{wanted.install or "pip install " + quoted}'
         )
     if wanted.fetch:
         import_module(wanted.fetch, __package__).fetch()

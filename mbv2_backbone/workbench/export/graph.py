@@ -100,9 +100,16 @@ class BoxOutput(nn.Module):
 
         The boxes are clipped to the image, unless they are to be clipped after NMS.
         """
+        return self.decoded(*self.codes(features))
+
+    def codes(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Return the logits `(N, P, num_outputs)` and the codes of the boxes `(N, P, 4)`."""
         logits, deltas = self.head(tuple(features))
-        logits = self._joined(logits, self.num_outputs)
-        boxes = decode(self.priors, self._joined(deltas, 4), **self.head.coding)
+        return self._joined(logits, self.num_outputs), self._joined(deltas, 4)
+
+    def decoded(self, logits: Tensor, deltas: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what `forward` does, from what `codes` returns."""
+        boxes = decode(self.priors, deltas, **self.head.coding)
         if self.head.clips_before_nms():
             boxes = boxes.clamp(min=0).minimum(self.limit)
         return self.head.scores(logits), boxes

@@ -36,6 +36,7 @@ from mbv2_backbone.workbench.doctor.installation import (
     check_stack,
     check_torchvision,
     installed_versions,
+    list_runtimes,
 )
 from mbv2_backbone.workbench.doctor.speed import StepTimes, guess_time
 
@@ -105,6 +106,11 @@ def test_packages_of_two_stacks():
     assert [finding.level for finding in both] == ['error'] * 4
     without = {k: v for k, v in FORKS.items() if k != 'onedl-mmdetection'}
     only(check_stack(without), 'warning', 'mmdet is not installed')
+
+
+def test_runtimes_are_listed():
+    only(list_runtimes({}), 'ok', 'no onnxruntime (.onnx)', 'no ai-edge-litert (.tflite)')
+    only(list_runtimes({'ai-edge-litert': '2.3.0'}), 'ok', 'ai-edge-litert 2.3.0 (.tflite)')
 
 
 def test_torchvision_of_another_torch():

@@ -20,7 +20,7 @@ from torch import nn
 
 from mbv2_backbone.common.messages import UserError
 from mbv2_backbone.deploy.predictor import Predictor
-from mbv2_backbone.deploy.runtimes import RUNTIMES
+from mbv2_backbone.deploy.runtimes import MODULES, RUNTIMES
 from mbv2_backbone.workbench.configs.machine import Machine
 from mbv2_backbone.workbench.configs.read import task_of
 from mbv2_backbone.workbench.predict.file_predictor import FilePredictor, array_pipeline
@@ -133,7 +133,9 @@ def runtimes_of(path: str) -> dict[str, str]:
         UserError: If there is none.
     """
     names = [
-        name for name, suffixes in RUNTIMES.items() if path.endswith(suffixes) and find_spec(name)
+        name
+        for name, suffixes in RUNTIMES.items()
+        if path.endswith(suffixes) and find_spec(MODULES.get(name, name))
     ]
     if not names:
         raise UserError(f'{path}: none of {", ".join(RUNTIMES)} that runs it is installed')

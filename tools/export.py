@@ -25,9 +25,16 @@ def parse_args() -> argparse.Namespace:
         '--to',
         required=True,
         choices=(
-            'onnx', 'openvino', 'litert', 'ncnn', 'coreml', 'web', 'web-file', 'torch-export',
+            'onnx',
+            'openvino',
+            'litert',
+            'ncnn',
+            'coreml',
+            'web',
+            'web-file',
+            'torch-export',
             'executorch',
-        ),  # fmt: skip
+        ),
         help='format of the file',
     )
     parser.add_argument('--out', default='exported', help='output folder (default: %(default)s)')

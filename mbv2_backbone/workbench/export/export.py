@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import os.path as osp
-import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import os.path as osp
+import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,6 +33,9 @@ from .measure import Quantised, measure
 from .reference import Reference
 from .sample_images import drawn_images, test_images, training_images
 from .saved import CHECK_PREFIX
+
+_SPACE_FACTOR = 8  # of the weights: files to compare, to keep, in 8 bits, and of the converters
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass
@@ -133,9 +139,9 @@ def export(
     except UserError as error:
         images = drawn_images(num_images, geometry)
         notes.append(f'compared on generated images: {first_line(error)}')
-    Path(out).mkdir(parents=True, exist_ok=True)
+    weight_bytes = sum(x.numel() * x.element_size() for x in model.state_dict().values())
     name = Path(config).stem + ('_raw' if is_raw and FORMATS[to].has_nms else '')
-    with tempfile.TemporaryDirectory(dir=out, prefix='.export-') as folder:
+    with _folder_in(out, _SPACE_FACTOR * weight_bytes) as folder:
         path = osp.join(folder, name + suffix_of(to))
         saved = writer_of(to).save(graph, metadata, path)
         final = predictor_of(to, saved.final_path or path)
@@ -155,6 +161,43 @@ def export(
                 if not file.startswith(CHECK_PREFIX):
                     _replace(osp.join(folder, file), osp.join(out, file))
     return result
+
+
+@contextmanager
+def _folder_in(out: str | Path, num_bytes: int) -> Iterator[str]:
+    """Yield a temporary folder in the output folder, and make the latter if it is missing.
+
+    Space is looked for first, as some converters end the whole process where they find none.
+
+    Raises:
+        UserError: If it cannot be made there, or there is no space.
+    """
+    with ExitStack() as stack:
+        try:
+            Path(out).mkdir(parents=True, exist_ok=True)
+            folder = tempfile.TemporaryDirectory(dir=out, prefix='.export-')
+            path = stack.enter_context(folder)
+            for place in (out, tempfile.gettempdir()):
+                free = shutil.disk_usage(place).free
+                if free < num_bytes:
+                    raise UserError(
+                        f'{place} has {free / 1e6:.1f} MB left, and the export needs about '
+                        f'{num_bytes / 1e6:.0f} MB; free some space, or choose another folder '
+                        f'with --out (and TMPDIR for temporary files)'
+                    )
+        except OSError as error:
+            raise UserError(
+                f'cannot write to the folder {out}: {error.strerror}; choose another with --out'
+            ) from error
+        try:
+            yield path
+        except OSError as error:
+            if error.errno not in _NO_SPACE:
+                raise
+            raise UserError(
+                f'cannot write {error.filename or out}: {error.strerror}; free some space, or '
+                f'choose another folder with --out'
+            ) from error
 
 
 def _replace(source: str, target: str) -> None:

@@ -14,13 +14,14 @@ FLAGS = (
 )  # fmt: skip
 
 
-def start_browser(profile, *flags):
+def start_browser(profile, *flags, without=()):
     """Start Chromium with an empty profile in a folder; skip the test if it is not installed."""
     if not (CHROMIUM and DRIVER):
         skip_without('chromium with its chromedriver')
     options = webdriver.ChromeOptions()
     options.binary_location = CHROMIUM
-    for flag in (*FLAGS, *flags, f'--user-data-dir={profile}'):
+    usual = [flag for flag in FLAGS if flag not in without]
+    for flag in (*usual, *flags, f'--user-data-dir={profile}'):
         options.add_argument(flag)
     options.set_capability('goog:loggingPrefs', dict(browser='ALL', performance='ALL'))
     return webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))

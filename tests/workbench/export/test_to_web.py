@@ -19,7 +19,7 @@ from helpers.web import (
     wait_for,
     wait_until,
 )
-from PIL import Image
+from PIL import Image, ImageCms
 
 from mbv2_backbone.common.messages import UserError
 from mbv2_backbone.deploy import Predictor
@@ -30,6 +30,10 @@ from mbv2_backbone.workbench.export.export import export
 pytestmark = pytest.mark.runtime
 CAMERA = ('--use-fake-device-for-media-stream', '--use-fake-ui-for-media-stream')
 DRAWN = "return document.getElementById('drawing').toDataURL()"
+GPU_IN_SOFTWARE = (
+    '--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader', '--enable-unsafe-swiftshader',
+    '--use-angle=swiftshader',
+)  # fmt: skip
 TOLERANCE = 3e-5  # random weights enlarge differences; trained ones stay below 1e-5
 DEFAULTS = dict(fit='stretch', within=None, pad_value=(1, 2, 3))
 RESIZES = [  # size of the image, rules
@@ -145,6 +149,15 @@ def test_a_turned_photo_is_turned_as_in_python(opened, predictor, tmp_path):
     assert_same_boxes([found], [predictor(tmp_path / 'photo')])
 
 
+def test_no_colour_profile_is_applied(opened, predictor, tmp_path):
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes()
+    swapped = profile.replace(b'rXYZ', b'?').replace(b'bXYZ', b'rXYZ').replace(b'?', b'bXYZ')
+    assert swapped != profile
+    data = encoded(random_images(1, (150, 200))[0], 'PNG', icc_profile=swapped)
+    (tmp_path / 'photo').write_bytes(data)
+    assert_same_boxes([predict_file(opened, data)], [predictor(tmp_path / 'photo')])
+
+
 def test_a_chosen_file_is_shown_and_nothing_leaves_the_page(opened, predictor, image_file):
     from selenium.webdriver.common.by import By
 
@@ -193,6 +206,25 @@ def test_one_file_needs_no_server_and_predicts_from_the_camera(joint, tmp_path):
         wait_until(lambda: browser.execute_script(DRAWN) != first)  # the next frame
         browser.find_element('id', 'camera').click()
         assert browser.find_element('id', 'camera').text == 'Use the camera'
+    finally:
+        browser.quit()
+
+
+def test_webgpu_is_used_but_not_where_it_is_software(web, predictor, tmp_path):
+    site = serve_folder(web)
+    browser = start_browser(tmp_path / 'profile', *GPU_IN_SOFTWARE, without=('--disable-gpu',))
+    try:
+        browser.get(f'{site.url}/index.html')
+        wait_for(browser, 'model', 'WebAssembly, 1 thread')
+        check = b'hasWebGpu && await hasRealAdapter()'
+        assert check in site.files['/network.js']
+        site.files['/network.js'] = site.files['/network.js'].replace(check, b'hasWebGpu')
+        browser.get(f'{site.url}/index.html')
+        image = random_images(1, predictor.metadata.input_size)
+        names = predictor.metadata.output_names
+        outputs, where = run_network(browser, image, names, has_web_gpu=True)
+        assert where == 'WebGPU'
+        assert_same_outputs(outputs, predictor.run(image), max(predictor.metadata.input_size))
     finally:
         browser.quit()
 

@@ -34,7 +34,8 @@ async function load(provider, model, { input_size: [height, width], interpolatio
     ? Math.min(navigator.hardwareConcurrency, MAX_THREADS) : 1;
   ort.env.wasm.numThreads = threads;
   ort.env.wasm.wasmBinary = await readFile(binary);
-  const session = await ort.InferenceSession.create(model, { executionProviders: [provider] });
+  const options = { executionProviders: [provider], logSeverityLevel: 3 };
+  const session = await ort.InferenceSession.create(model, options);
   const type = interpolation === 'legacy' ? 'float32' : 'uint8';
 
   async function run(values, names) {

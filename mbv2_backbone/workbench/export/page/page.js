@@ -34,7 +34,7 @@ function pixelsOf(image) {
 }
 
 // Returns what the panel shows for an ImageBitmap.
-export async function predict(image) {
+async function predict(image) {
   const begin = performance.now();
   const pixels = pixelsOf(image);
   const placed = place(pixels, metadata);
@@ -54,5 +54,9 @@ export async function predict(image) {
 }
 
 // Photos are turned by their EXIF data, as in training; no colour profile is applied, as there.
-start(loading, async (file) => predict(await decode(file, { colorSpaceConversion: 'none' })));
+export async function predictFile(file) {
+  return predict(await decode(file, { colorSpaceConversion: 'none' }));
+}
+
+start(loading, predictFile);
 addCamera(predict);

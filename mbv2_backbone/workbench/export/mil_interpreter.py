@@ -193,9 +193,13 @@ def _conv(i: Inputs) -> Tensor:
 
 
 def _upsample(i: Inputs) -> Tensor:
+    corners = bool(i['align_corners'])
+    return F.interpolate(i['x'], _upsampled_size(i), mode='bilinear', align_corners=corners)
+
+
+def _upsampled_size(i: Inputs) -> list[int]:
     scales = i['scale_factor_height'], i['scale_factor_width']
-    size = [int(np.floor(s * side)) for s, side in zip(scales, i['x'].shape[-2:], strict=True)]
-    return F.interpolate(i['x'], size, mode='bilinear', align_corners=bool(i['align_corners']))
+    return [int(np.floor(s * side)) for s, side in zip(scales, i['x'].shape[-2:], strict=True)]
 
 
 def _pad(i: Inputs) -> Tensor:
@@ -272,6 +276,7 @@ OPERATIONS: dict[str, Callable[[Inputs], Tensor | Sequence[Tensor]]] = {
     'relu': lambda i: i['x'].relu(),
     'relu6': lambda i: i['x'].clamp(0, 6),
     'reshape': lambda i: i['x'].reshape(i['shape'].tolist()),
+    'reverse': lambda i: i['x'].flip(i['axes'].tolist()),
     'sigmoid': lambda i: i['x'].sigmoid(),
     'slice_by_index': _slice_by_index,
     'softmax': lambda i: i['x'].softmax(int(i['axis'])),
@@ -281,4 +286,5 @@ OPERATIONS: dict[str, Callable[[Inputs], Tensor | Sequence[Tensor]]] = {
     'topk': _topk,
     'transpose': lambda i: i['x'].permute(i['perm'].tolist()),
     'upsample_bilinear': _upsample,
+    'upsample_nearest_neighbor': lambda i: F.interpolate(i['x'], _upsampled_size(i)),
 }

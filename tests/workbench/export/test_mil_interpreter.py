@@ -36,6 +36,14 @@ CASES = {
         ),
         lambda x: F.interpolate(x, (12, 30), mode='bilinear', align_corners=True),
     ),
+    'upsample nearest': (
+        lambda mb, x: mb.upsample_nearest_neighbor(
+            x=x, scale_factor_height=2, scale_factor_width=3
+        ),
+        lambda x: x.repeat_interleave(2, 2).repeat_interleave(3, 3),
+    ),
+    'floor': (lambda mb, x: mb.floor(x=x), torch.floor),
+    'expand_dims': (lambda mb, x: mb.expand_dims(x=x, axes=[-1]), lambda x: x[..., None]),
     'pad': (
         lambda mb, x: mb.pad(x=x, pad=[0, 0, 0, 0, 1, 2, 0, 3], mode='constant', constant_val=5.0),
         lambda x: F.pad(x, (0, 3, 1, 2), value=5.0),

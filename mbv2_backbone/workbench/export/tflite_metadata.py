@@ -1,7 +1,8 @@
 """Metadata of a `.tflite` file: TensorFlow Lite's own, which MediaPipe reads, and ours.
 
 TensorFlow Lite's is a flatbuffer in the model. Its associated files, among them our metadata, are
-a zip archive after the model. The numbers here are those of its schema, `metadata_schema.fbs`.
+a zip archive after the model. The numbers here are those of its schema, `metadata_schema.fbs` of
+MediaPipe.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from ...deploy.metadata import Metadata
 from ...deploy.runtime_files import METADATA_FILE
 
 NAME = 'TFLITE_METADATA'
-_VERSION = '1.5.0'
+_VERSION, _SEGMENTER_VERSION = '1.5.0', '1.0.0'
+_SOFTMAX = 2  # of the enum Activation in `image_segmenter_metadata_schema.fbs`
 _RGB = 1
 _IMAGE, _BOXES, _FEATURE = 2, 3, 1  # of the union ContentProperties
 _NORMALISATION = 1  # of the union ProcessUnitOptions
@@ -51,9 +53,18 @@ def describe_model(metadata: Metadata, outputs: Sequence[str], name: str) -> byt
         2: [_input(metadata)],
         3: [_output(metadata, output) for output in outputs],
     }
+    if metadata.segmentation:
+        # MediaPipe takes the largest positive output of a pixel: of logits, which may all be
+        # negative, it has to make probabilities first.
+        activation = _finished({0: Byte(_SOFTMAX), 1: _SEGMENTER_VERSION}, b'V001')
+        graph[9] = [{0: 'SEGMENTER_METADATA', 1: np.frombuffer(activation, np.uint8)}]
     model = {0: name, 3: [graph], 6: [file], 7: _VERSION}
+    return _finished(model, b'M001')
+
+
+def _finished(table: Mapping[int, Any], identifier: bytes) -> bytes:
     builder = flatbuffers.Builder(1024)
-    builder.Finish(_table(builder, model), b'M001')
+    builder.Finish(_table(builder, table), identifier)
     return bytes(builder.Output())
 
 

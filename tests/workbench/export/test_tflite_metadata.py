@@ -26,7 +26,7 @@ METADATA = Metadata(
 
 def names_of_outputs(data):
     """Return the names in `subgraph_metadata[0].output_tensor_metadata`, by the schema's slots."""
-    table = flatbuffers.table.Table(data, flatbuffers.encode.Get(np.dtype('<u4').type, data, 0))
+    table = flatbuffers.table.Table(data, int.from_bytes(data[:4], 'little'))
 
     def children(table, slot):
         offset = table.Offset(4 + 2 * slot)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Callable
 
@@ -96,6 +97,13 @@ def run(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) ->
                 'the measurements are not in the wheel; clone the repository and run '
                 f'python tools/{os.path.basename(sys.argv[0])} in the checkout'
             )
+        unknown = re.search(
+            r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error)
+        )
+        for option in getattr(args, 'cfg_options', None) or ():
+            key = option.partition('=')[0]
+            if unknown and key.rpartition('.')[2] == unknown[2]:
+                cause = UserError(f'--cfg-options {key}: {unknown[1]} has no argument {unknown[2]}')
         if not isinstance(cause, UserError):
             raise
         print(f'error: {cause}', file=sys.stderr)

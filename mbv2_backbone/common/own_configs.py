@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from pathlib import Path
 
 from .messages import UserError
@@ -33,6 +34,11 @@ def config_path(name: str) -> str:
     folder = configs_folder()
     path = folder / name
     if not path.is_file() or not path.resolve().is_relative_to(folder.resolve()):
-        names = ', '.join(sorted(p.name for p in folder.glob('*.py')))
-        raise UserError(f'no config file {name}; those of this project are {names} ({folder})')
+        names = sorted(p.name for p in folder.glob('*.py'))
+        close = get_close_matches(Path(name).name, names)
+        meant = f'did you mean {" or ".join(close)}? ' if close else ''
+        raise UserError(
+            f'no config file {name}; {meant}Those of this project, such as {names[0]}, are in '
+            f'{folder}'
+        )
     return str(path)

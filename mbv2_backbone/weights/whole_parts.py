@@ -107,8 +107,9 @@ def _fit_classes(
     if not classes:
         raise ValueError(
             f'{rows[-1]} has {len(wanted[rows[-1]])} outputs in the checkpoint and '
-            f'{len(own[rows[-1]])} in the model, whose classes are others; give their names, so '
-            f'that those of equal names are taken and the others start anew'
+            f'{len(own[rows[-1]])} in the model, whose classes are others; give the '
+            f"names of the model's, for example --cfg-options classes=\"('person',)\", so that "
+            f'those of equal names are taken and the others start anew'
         )
     taken = {i: known.index(name) for i, name in enumerate(classes) if name in known}
     fitted = dict(wanted)

@@ -12,7 +12,7 @@ MAX_LINES = 23_500  # at the end of the redesign
 ADDED_LINES = {  # by what was built on it
     "TensorFlow's trained models": 1_600,
     'what users bring': 3_100,
-    "every phone's runtime": 2_500,
+    "every phone's runtime": 3_000,
 }
 
 

@@ -21,7 +21,7 @@ from mmengine.runner import CheckpointLoader
 from mbv2_backbone import MobileNetV2Backbone
 from mbv2_backbone.common.messages import UserError
 from mbv2_backbone.deploy.pt2_check import check_program
-from mbv2_backbone.deploy.runtimes import TorchProgram
+from mbv2_backbone.deploy.torch_runtime import load as load_program
 from mbv2_backbone.weights.runner import refuse_code_in_checkpoints
 from mbv2_backbone.workbench.checks.before_run import check_data
 from mbv2_backbone.workbench.configs.read import load_config
@@ -169,7 +169,7 @@ def test_programs_with_code_are_refused(program, tmp_path):
             continue
         done += 1
         with pytest.raises(UserError, match=match):
-            TorchProgram(str(path), None)
+            load_program(str(path), None)
     assert done == 4
     for size in (f"Symbol('s0').__class__({code.decode()})", code.decode(), 's0.real'):
         graph = json.dumps(dict(a=[dict(expr_str=size)]))

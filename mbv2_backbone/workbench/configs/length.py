@@ -55,6 +55,9 @@ def follow_length(cfg: Config, written: Config) -> None:
 
 def _check_unit(train_cfg: dict) -> None:
     """Refuse a length that the training loop would not take."""
+    for key in _UNITS:
+        if not isinstance(train_cfg.get(key, 0), int):
+            raise UserError(f'train_cfg.{key} must be a whole number, got {train_cfg[key]!r}')
     kind = str(train_cfg.get('type'))
     counts = 'max_iters' if 'IterBased' in kind else 'max_epochs' if 'EpochBased' in kind else None
     other = next((key for key in _UNITS if key != counts and train_cfg.get(key)), None)

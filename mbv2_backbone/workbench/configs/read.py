@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
 import os.path as osp
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from os import PathLike, fspath
 from typing import Any
 
-from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.config import Config, ConfigDict
 from mmengine.registry import DATASETS, DefaultScope, init_default_scope
 
 from ...common.messages import UserError
 from ...common.own_configs import config_path
 from .length import follow_length, followed
+from .overrides import parse_overrides
 from .plan import Explain, apply_steps, step
 from .safe import check_is_data, is_data
 from .versions import check_version
@@ -54,7 +54,7 @@ def load_config(
         written = deepcopy(cfg) if overrides else cfg
         data_root = cfg.get('data_root')
         if overrides:
-            cfg.merge_from_dict(_parse_overrides(overrides))
+            cfg.merge_from_dict(parse_overrides(cfg, overrides))
         if data_root and cfg.data_root != data_root:
             _move_data(cfg._cfg_dict, data_root, cfg.data_root)
     except UserError:
@@ -78,15 +78,6 @@ def load_config(
         if note and remark:
             note(remark)
     return cfg
-
-
-def _parse_overrides(overrides: Sequence[str]) -> dict:
-    parser = argparse.ArgumentParser()
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction)
-    wrong = [item for item in overrides if '=' not in item]
-    if wrong:
-        raise UserError(f'--cfg-options takes key=value, got {" ".join(wrong)}')
-    return parser.parse_args(['--cfg-options', *overrides]).cfg_options
 
 
 def _move_data(node: Any, old: str, new: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from ...common.messages import UserError
@@ -22,7 +23,7 @@ def check_fits(dataset: Dataset, task: str) -> None:
     if task == 'both' and dataset.format != 'coco':
         raise UserError(
             f'a joint model reads boxes in COCO format; {dataset.root} is in {dataset.format} '
-            f'format. python tools/data.py convert {dataset.root} OUT --to coco'
+            f'format. python tools/data.py convert {quote(str(dataset.root))} OUT --to coco'
         )
     if task != 'det' and not has_masks:
         raise UserError(
@@ -71,13 +72,16 @@ def _check_readable(dataset: Dataset) -> None:
     if is_plain_voc and all(item.path.suffix == '.jpg' for item in dataset.images):
         return
     what = (
-        f'is in {dataset.format} format' if dataset.format != 'voc' else 'is in such a VOC format'
+        f'is in {dataset.format} format'
+        if dataset.format != 'voc'
+        else 'has VOC files in other folders, or images of other formats, than JPEGImages/*.jpg'
     )
+    new = quote(f'{root}_coco')
     raise UserError(
         f'{root} {dataset.foreign or what}, which no dataset of the toolboxes reads. Convert it, '
         f'then write the config for the new folder:\n'
-        f'  python tools/data.py convert {root} {root}_coco --to coco\n'
-        f'  python tools/new_config.py --data {root}_coco ...'
+        f'  python tools/data.py convert {quote(str(root))} {new} --to coco\n'
+        f'  python tools/new_config.py --data {new} ...'
     )
 
 

@@ -80,6 +80,8 @@ def check_data(source: str | Path, *, task: str | None = None, layout: str | Non
     """
     if Path(source).is_dir():
         return check_folder(source, format_name=layout, task=task or 'both')
+    if not Path(source).suffix and not Path(source).exists():
+        raise UserError(f'there is no folder {source}')
     if task or layout:
         raise UserError(f'--task and --layout are for folders, but {source} is not a folder')
     return check_config(str(source))

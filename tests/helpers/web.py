@@ -36,8 +36,8 @@ const results = Object.entries(outputs).map(([name, { data, dims }]) =>
 return { where: network.where, outputs: Object.fromEntries(results) };
 """
 PREDICT = """
-const { predictFile } = await import('./page.js');
-const found = await predictFile(new Blob([bytesOf(arguments[0])]));
+const { predictPhoto } = await import('./page.js');
+const found = await predictPhoto(new Blob([bytesOf(arguments[0])]));
 return { ...found, image: null, mask: found.mask && btoa(textOf(found.mask.labels)) };
 """
 PLACE = """

@@ -99,6 +99,9 @@ def _packed(name: str, content: bytes) -> str:
 
 
 def _joined_scripts() -> str:
-    """Return all modules as one: without imports, their functions find each other by name."""
+    """Return all modules as one: without imports, their functions find each other by name.
+
+    So no name may be declared by two of them; the browser refuses the whole script then.
+    """
     text = '\n'.join(path.read_text(encoding='utf-8') for path in _SCRIPTS)
     return re.sub(r"^(import \{.*?\} from '\./.*?';\n|export )", '', text, flags=re.M)

@@ -54,9 +54,9 @@ async function predict(image) {
 }
 
 // Photos are turned by their EXIF data, as in training; no colour profile is applied, as there.
-export async function predictFile(file) {
+export async function predictPhoto(file) {
   return predict(await decode(file, { colorSpaceConversion: 'none' }));
 }
 
-start(loading, predictFile);
+start(loading, predictPhoto);
 addCamera(predict);

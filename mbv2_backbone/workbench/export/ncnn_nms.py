@@ -112,7 +112,7 @@ def _detection_output(
     variances = dict.fromkeys(('p5', 'p6', 'p7', 'p8'), '0.0')
     return build.add(
         'DetectionOutput', boxes, scores, boxes,
-        p0=-233, p1=f'{iou_thr:.9e}', p2=limit, p3=limit, p4=f'{score_thr:.9e}', **variances,
+        p0=-233, p1=f'{iou_thr:.9e}', p2=_ALL, p3=limit, p4=f'{score_thr:.9e}', **variances,
     )  # fmt: skip
 
 

@@ -73,6 +73,18 @@ def test_boxes_outside_the_image_take_no_place_of_others(rng, tmp_path, num_outs
     assert_chosen(detections(net_of(rules, tmp_path), scores[0], boxes[0]), expected)
 
 
+@pytest.mark.parametrize('change', [{}, dict(nms_pre=50), dict(clip_after_nms=True)], ids=str)
+def test_boxes_that_nms_drops_take_no_place_of_others(rng, tmp_path, change):
+    rules = replace(RULES, max_per_img=5, **change)
+    scores, boxes = raw_outputs(rng, 1, rules)
+    boxes[0, :40] = boxes[0, 0] + rng.uniform(0, 0.1, (40, 4))
+    scores[0] *= [0.9, 0, 0]
+    scores[0, :40, 0] += 0.2
+    expected = select_boxes(scores[0], boxes[0], rules, SIZE)
+    assert len(expected[1]) == 5
+    assert_chosen(detections(net_of(rules, tmp_path), scores[0], boxes[0]), expected)
+
+
 def test_boxes_without_area_cannot_be_kept():
     check_rules(RULES)
     check_rules(replace(RULES, min_bbox_size=-1, clip_after_nms=True))

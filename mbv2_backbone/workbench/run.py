@@ -19,6 +19,7 @@ from ..weights.runner import refuse_code_in_checkpoints
 from ..weights.whole_model import check_covers, find_checkpoint, read_state_dict
 from .checks.before_run import check_before_run, check_parts, is_first_process
 from .checks.broken_images import forget_broken_images, replace_broken, watch_images
+from .checks.class_order import check_class_order
 from .configs.compiling import compile_networks, compile_options, leave_out_compile
 from .configs.evaluators import draw_into, dump_into, use_own_metrics
 from .configs.fitted_start import fit_start
@@ -206,6 +207,8 @@ def evaluate(
     if is_file and launcher != 'none':
         raise UserError('an exported file is evaluated in one process: leave out --launcher')
     state_dict = {} if is_file else read_state_dict(checkpoint)
+    if not is_file:
+        check_class_order(checkpoint, summary)
     machine = detect_machine(amp=False, channels_last=channels_last)
     steps = evaluation_plan(
         summary,

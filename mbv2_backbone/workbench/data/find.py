@@ -146,7 +146,7 @@ def _split_by_name(dataset: Dataset) -> None:
     source = next(iter(dataset.sources.values()))
     dataset.notes.append(
         f'the dataset has no validation split (found: {", ".join(dataset.splits)}); a hash '
-        f'of their names takes a fifth'
+        f'of their names takes about a fifth'
     )
     dataset.splits = split_by_name(dataset.images)
     dataset.sources = dict.fromkeys(dataset.splits, source)

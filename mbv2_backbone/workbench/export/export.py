@@ -23,6 +23,7 @@ from ...deploy.image import Placement
 from ...deploy.metadata import Metadata
 from ...deploy.predictor import Predictor
 from ...weights.whole_model import build_model, find_checkpoint
+from ..checks.class_order import check_class_order
 from ..configs.read import load_config
 from ..configs.summary import summarise
 from .compare import TOLERANCES, Comparison, compare_predictions, raw_difference
@@ -124,6 +125,7 @@ def export(
     cfg = load_config(config, cfg_options)
     summary = summarise(cfg)
     checkpoint = find_checkpoint(checkpoint, cfg.work_dir)
+    check_class_order(checkpoint, summary)
     model = build_model(cfg, checkpoint)
     check_trained(model, checkpoint)
     geometry = read_geometry(cfg, size)

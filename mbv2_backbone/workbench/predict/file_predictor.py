@@ -16,6 +16,7 @@ from mmengine.structures import BaseDataElement
 from ...common.messages import UserError
 from ...deploy.runtimes import is_exported
 from ...weights.whole_model import build_model
+from ..checks.class_order import check_class_order
 from ..configs.machine import detect_machine, to_memory_format
 from ..configs.plan import apply_steps
 from ..configs.read import inner_dataset, type_name
@@ -52,6 +53,7 @@ class FilePredictor:
         if is_file:
             self.model = MODELS.build(source.model).eval().to(machine.device)
         else:
+            check_class_order(checkpoint, summary)
             model = build_model(cfg, checkpoint)
             self.model = folded(model, strict=False).to(machine.device)
         to_memory_format(self.model, machine)

@@ -38,7 +38,6 @@ def config_path(name: str) -> str:
         close = get_close_matches(Path(name).name, names)
         meant = f'did you mean {" or ".join(close)}? ' if close else ''
         raise UserError(
-            f'no config file {name}; {meant}Those of this project, such as {names[0]}, are in '
-            f'{folder}'
+            f'no config file {name}; {meant}those of this project are {", ".join(names)} ({folder})'
         )
     return str(path)

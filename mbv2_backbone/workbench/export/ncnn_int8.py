@@ -64,7 +64,7 @@ def largest_magnitudes(
         path = Path(folder, 'model.param')
         path.write_text(model.to_text(), encoding='utf-8')
         path.with_suffix('.bin').write_bytes(model.weights)
-        net = open_net(ncnn, str(path), None)
+        net = open_net(ncnn, str(path), 1)  # several wait for each other on a busy machine
     for image in track(images, 'Calibrating', unit='images'):
         extractor = net.create_extractor()
         extractor.set_light_mode(False)  # blobs in the middle are kept

@@ -50,7 +50,8 @@ def test_tensorflows_detector_gives_pytorchs_boxes(sample_dataset, tmp_path):
 def test_8_bits_stay_near_32(sample_dataset, tmp_path):
     base = 'deeplabv3_mbv2_sample'
     result = exported(tmp_path, SEGMENTATION, base, sample_dataset, int8=True, num_calibration=12)
-    whole, small = Predictor(result.path), Predictor(result.quantised.path)
+    paths = result.path, result.quantised.path
+    whole, small = (Predictor(path, threads=1) for path in paths)
     assert small.metadata.precision == 'int8'
     before, after = result.quantised.megabytes
     assert after < 0.4 * before

@@ -35,6 +35,7 @@ RUNTIMES = {
     'openvino': '.onnx and .xml',
     'executorch': '.pte',
     'ai-edge-litert': '.tflite',
+    'ncnn': '.param',
 }
 
 

@@ -109,7 +109,7 @@ def test_packages_of_two_stacks():
 
 
 def test_runtimes_are_listed():
-    only(list_runtimes({}), 'ok', 'no onnxruntime (.onnx)', 'no ai-edge-litert (.tflite)')
+    only(list_runtimes({}), 'ok', 'no onnxruntime (.onnx)', 'no ai-edge-litert (.tflite), no ncnn')
     only(list_runtimes({'ai-edge-litert': '2.3.0'}), 'ok', 'ai-edge-litert 2.3.0 (.tflite)')
 
 

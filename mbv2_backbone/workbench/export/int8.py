@@ -110,6 +110,10 @@ def quantise_openvino(
         model,
         nncf.Dataset(list(_batches(images, batch_size))),
         preset=nncf.QuantizationPreset.MIXED,
+        # 7 bits for weights, as in `quantise_onnx`.
+        advanced_parameters=nncf.AdvancedQuantizationParameters(
+            overflow_fix=nncf.OverflowFix.ENABLE
+        ),
         subset_size=len(images),
         ignored_scope=nncf.IgnoredScope(names=ignored, validate=False),
     )

@@ -84,6 +84,23 @@ def test_8_bits_stay_near_32(quantised):
         assert abs(a.scores[:10].mean() - b.scores[:10].mean()) < 0.15
 
 
+def test_weights_have_7_bits(quantised):
+    """Without VNNI, pairs of products of 8 bits overflow the 16 bits that they are added in."""
+    import openvino
+
+    out, _ = quantised
+    model = openvino.Core().read_model(out / 'ssdlite_mbv2_sample_int8.xml')
+    weights = [
+        operation.data
+        for operation in model.get_ordered_ops()
+        if operation.get_type_name() == 'Constant'
+        and operation.get_element_type().to_string() == 'i8'
+    ]
+    dense = [values for values in weights if values.ndim == 4]  # depthwise ones add up 9 products
+    assert len(dense) > 40
+    assert max(np.abs(values.astype(int)).max() for values in dense) <= 64
+
+
 def test_an_exported_file_replaces_a_model(quantised, small):
     out, _ = quantised
     config, _, options = small

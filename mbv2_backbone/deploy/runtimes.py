@@ -19,7 +19,7 @@ SUFFIXES = {
     'openvino': '.xml',
     'torch-export': '.pt2',
     'executorch': '.pte',
-    'ncnn': '.param',
+    'ncnn': '.ncnn.param',  # pnnx's names; an OpenVINO file has a `.bin` too
     'coreml': '.mlpackage',
     'litert': '.tflite',
 }

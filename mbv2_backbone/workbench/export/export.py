@@ -153,7 +153,7 @@ def export(
         if kind and not result.problems():
             calibration = training_images(cfg, summary, num_calibration, geometry)
             suffix = '_int8' if kind == 'default' else f'_int8_{kind}'
-            int8_path = osp.splitext(path)[0] + suffix + suffix_of(to)
+            int8_path = path.removesuffix(suffix_of(to)) + suffix + suffix_of(to)
             int8_metadata = replace(metadata, precision='int8')
             writer_of(to).save_int8(saved, int8_metadata, calibration, int8_path, kind)
             result.quantised = measure(cfg, summary, path, int8_path, calibration[0])

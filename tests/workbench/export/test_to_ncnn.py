@@ -1,7 +1,7 @@
 """ncnn files of every kind of head and size, against PyTorch; 8 bits."""
 
 import pytest
-from helpers.deploy import SEGMENTATION, TENSORFLOW, random_images, write_config
+from helpers.deploy import DETECTION, SEGMENTATION, TENSORFLOW, random_images, write_config
 
 from mbv2_backbone.common.messages import UserError
 from mbv2_backbone.deploy import Predictor
@@ -68,3 +68,17 @@ def test_an_operation_that_ncnn_lacks_is_named(sample_dataset, tmp_path, monkeyp
     with pytest.raises(UserError, match=r'no layers for these operations of the model: Interp'):
         exported(tmp_path, SEGMENTATION, 'deeplabv3_mbv2_sample', sample_dataset)
     assert list((tmp_path / 'out').iterdir()) == []
+
+
+def test_files_of_other_formats_beside_it_stay_whole(sample_dataset, tmp_path):
+    config, checkpoint, options = write_config(
+        tmp_path, DETECTION, 'ssdlite_mbv2_sample', sample_dataset
+    )
+    image = random_images(1, (128, 128))[0]
+    for to in ('openvino', 'ncnn'):
+        result = export(
+            config, checkpoint, to=to, out=tmp_path / 'out', num_images=1, cfg_options=options
+        )
+        assert result.problems() == []
+    for name in ('ssdlite_mbv2_sample.xml', 'ssdlite_mbv2_sample.ncnn.param'):
+        assert len(Predictor(tmp_path / 'out' / name, threads=1)(image).boxes) > 10

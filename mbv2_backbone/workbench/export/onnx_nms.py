@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from ...deploy.metadata import Detection
 
 
@@ -9,6 +11,12 @@ def num_final_boxes(rules: Detection) -> int:
     """Return how many rows the final boxes have; unused ones have label -1 and score 0."""
     pairs = sum(rules.level_sizes) * len(rules.classes)
     return min(rules.max_per_img, pairs) if rules.max_per_img > 0 else pairs
+
+
+def least_score(rules: Detection) -> float:
+    """Return the threshold of an NMS that keeps scores from it on; the head's are above it."""
+    above = np.nextafter(np.float32(rules.score_thr), np.float32(2))
+    return float(max(above, np.finfo(np.float32).tiny))
 
 
 def suppression_nodes(rules: Detection, input_size: tuple[int, int]) -> str:

@@ -10,11 +10,10 @@ from ai_edge_litert import schema_py_generated as schema
 from flatbuffers import flexbuffers
 
 from ...deploy.metadata import Detection
-from .onnx_nms import num_final_boxes
+from .onnx_nms import least_score, num_final_boxes
 
 SIGNATURE = 'serving_default'
 _NMS = 'TFLite_Detection_PostProcess'
-_LEAST_POSITIVE = np.finfo(np.float32).tiny
 
 
 def read(data: bytes) -> schema.ModelT:
@@ -198,15 +197,13 @@ def add_nms(model: schema.ModelT, rules: Detection) -> None:
     code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.CUSTOM
     code.customCode, code.version = _NMS, 1
     model.operatorCodes.append(code)
-    # The operator keeps scores from its threshold on, the head only those above.
-    score_thr = max(np.nextafter(np.float32(rules.score_thr), np.float32(1)), _LEAST_POSITIVE)
     options = dict(
         max_detections=limit,
         detections_per_class=min(limit, num_priors),
         max_classes_per_detection=1,
         use_regular_nms=True,
         num_classes=len(rules.classes),
-        nms_score_threshold=float(score_thr),
+        nms_score_threshold=least_score(rules),
         nms_iou_threshold=rules.iou_thr,
         **dict.fromkeys(('y_scale', 'x_scale', 'h_scale', 'w_scale'), 1.0),
     )

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -15,6 +14,7 @@ from ...compat.coremltools_import import ct, quiet
 from ...deploy.metadata import Detection, Metadata
 from .graph import ExportGraph
 from .int8 import between_convolutions
+from .onnx_nms import least_score
 from .saved import Saved, check_path
 from .to_torch import example_inputs
 
@@ -248,9 +248,7 @@ def with_nms(spec: Model, rules: Detection) -> Model:
     stage.pickTop.perClass = True
     stage.stringClassLabels.vector.extend(rules.classes)
     stage.iouThreshold = rules.iou_thr
-    # Boxes below the threshold are dropped; ours have to be above it.
-    above = np.nextafter(np.float32(max(rules.score_thr, 0)), np.float32(2))
-    stage.confidenceThreshold = float(max(above, np.finfo(np.float32).tiny))
+    stage.confidenceThreshold = least_score(rules)
     stage.confidenceInputFeatureName, stage.coordinatesInputFeatureName = _FOR_NMS
     stage.confidenceOutputFeatureName, stage.coordinatesOutputFeatureName = columns
     pipeline.pipeline.models.extend([spec, nms])

@@ -220,6 +220,7 @@ def test_webgpu_is_used_but_not_where_it_is_software(web, predictor, tmp_path):
         assert check in site.files['/network.js']
         site.files['/network.js'] = site.files['/network.js'].replace(check, b'hasWebGpu')
         browser.get(f'{site.url}/index.html')
+        wait_for(browser, 'model', 'WebGPU')  # it can create one session at a time
         image = random_images(1, predictor.metadata.input_size)
         names = predictor.metadata.output_names
         outputs, where = run_network(browser, image, names, has_web_gpu=True)

@@ -28,6 +28,51 @@ def test_the_loss_is_torchs_weighted_mean(weights):
     torch.testing.assert_close(a, b)
 
 
+@pytest.mark.parametrize('memory_format', [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize('height', [1, 16, 37])
+def test_rows_are_worked_on_in_parts(height, memory_format):
+    logits, labels = batch(5, (2, 6, height, 9))
+    given = logits.detach().contiguous(memory_format=memory_format).requires_grad_()
+    weight = torch.tensor([1.0, 0.3, 2.0, 0.0, 1.5, 1.0])
+    pixel_weight = images(2, height, 9, seed=6).abs()
+    losses = F.cross_entropy(logits, labels, weight, ignore_index=255, reduction='none')
+    weights = (weight[labels.where(labels != 255, 0)] * (labels != 255)) * pixel_weight
+    expected = (losses * pixel_weight).sum() / weights.sum()
+    found = pixel_cross_entropy(given, labels, class_weight=weight, pixel_weight=pixel_weight)
+    torch.testing.assert_close(found, expected)
+    (a,) = torch.autograd.grad(3 * found, given)
+    (b,) = torch.autograd.grad(3 * expected, logits)
+    torch.testing.assert_close(a, b)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            pixel_cross_entropy(given, labels, class_weight=weight, pixel_weight=pixel_weight),
+            expected,
+        )
+
+
+def test_ignored_pixels_may_have_any_logits():
+    logits, labels = batch(6)
+    spoilt = logits.detach().where((labels != 255)[:, None], float('inf'))
+    found, expected = (pixel_cross_entropy(x, labels) for x in (spoilt, logits))
+    torch.testing.assert_close(found, expected)
+
+
+def test_half_precision_logits_are_summed_in_float32():
+    logits, labels = batch(7, (2, 5, 20, 30))
+    half = logits.detach().bfloat16().requires_grad_()
+    found, expected = (pixel_cross_entropy(x, labels) for x in (half, half.float()))
+    torch.testing.assert_close(found, expected)
+    assert torch.autograd.grad(found, half)[0].dtype == torch.bfloat16
+
+
+def test_the_gradient_is_handed_out_once():
+    logits, labels = batch(8)
+    loss = pixel_cross_entropy(logits, labels)
+    loss.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match='only once'):
+        loss.backward()
+
+
 def test_the_loss_is_mmsegs_where_that_averages_over_labelled_pixels():
     logits, labels = batch(1)
     expected = CrossEntropyLoss(avg_non_ignore=True)(logits, labels, ignore_index=255)

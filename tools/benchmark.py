@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from common import EXPORTED_RUNTIMES, ONNX_RUNTIMES, PEERS, run
+from common import EXPORTED_RUNTIMES, ONNX_RUNTIMES, PEERS, restart_without_block_cache, run
 
 
 def parse_args() -> argparse.Namespace:
@@ -220,4 +220,6 @@ def write_plan(args: argparse.Namespace) -> None:
 
 if __name__ == '__main__':
     arguments = parse_args()
+    if getattr(arguments, 'keep_freed_memory', False):
+        restart_without_block_cache()  # as tools/train.py does
     run(arguments.command, arguments)

@@ -3,7 +3,7 @@
 
 import argparse
 
-from common import add_run_flags, build_parser, run
+from common import add_run_flags, build_parser, restart_without_block_cache, run
 
 
 def parse_args() -> argparse.Namespace:
@@ -53,4 +53,6 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == '__main__':
-    run(main, parse_args())
+    args = parse_args()
+    restart_without_block_cache()
+    run(main, args)

@@ -10,6 +10,8 @@ from mmdet.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from ..blocks import make_lean
+
 
 @MODELS.register_module()
 class FPNLite(BaseModule):
@@ -65,6 +67,7 @@ class FPNLite(BaseModule):
             )
             for level in range(num_outs)
         )
+        make_lean(self)
 
     def forward(self, x: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Return `num_outs` maps `(N, out_channels, H, W)`, the finest first.

@@ -13,6 +13,7 @@ from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
+from ..blocks import convolve, make_lean
 from .assigner import TargetBuilder
 from .losses import box_loss, classification_loss
 from .postprocess import (
@@ -116,11 +117,12 @@ class SSDLiteHead(BaseDenseHead):
         act_cfg = act_cfg or dict(type='LeanReLU6')
         self.cls_convs = self._predictors(self.cls_out_channels, norm_cfg, act_cfg)
         self.reg_convs = self._predictors(4, norm_cfg, act_cfg)
+        make_lean(self)
         self._prior_cache: dict[tuple, tuple[Tensor, Tensor]] = {}
 
     def _predictors(self, out_channels: int, norm_cfg: dict, act_cfg: dict) -> nn.ModuleList:
         return nn.ModuleList(
-            nn.Sequential(
+            _Predictor(
                 ConvModule(
                     channels,
                     channels,
@@ -316,3 +318,11 @@ class SSDLiteHead(BaseDenseHead):
                 self._bbox_post_process(result, cfg, rescale, with_nms, meta)
                 for result, meta in zip(results, batch_img_metas, strict=True)
             ]
+
+
+class _Predictor(nn.Sequential):
+    """Depthwise convolution with norm and activation, then a 1x1 convolution."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        depthwise, pointwise = self
+        return convolve(pointwise, depthwise(x))

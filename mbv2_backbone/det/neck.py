@@ -8,6 +8,7 @@ from mmdet.models.necks.ssd_neck import SSDNeck
 from mmdet.registry import MODELS
 
 from ..backbone import PADDINGS
+from ..blocks import make_lean
 
 
 @MODELS.register_module()
@@ -76,3 +77,4 @@ class SSDLiteNeck(SSDNeck):
             **dict(dict(l2_norm_scale=None, use_depthwise=True), **kwargs),
         )
         self.padding = padding
+        make_lean(self)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ..blocks import make_lean
 from .decode_head import StrideCheckedHead, scale_dilations
 
 
@@ -68,6 +69,7 @@ class DeepLabV3Head(StrideCheckedHead):
             dilations=(1, *rates), in_channels=in_channels, channels=channels, **layers
         )
         self.bottleneck = ConvModule((len(rates) + 2) * channels, channels, 1, **layers)
+        make_lean(self)
 
     def forward(self, inputs: tuple[Tensor, ...]) -> Tensor:
         """Compute logits `(N, num_classes, h, w)` from the backbone's feature maps."""

@@ -10,6 +10,7 @@ from mmseg.models.utils import resize
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
+from ..blocks import make_lean
 from .deeplabv3 import DeepLabV3Head
 
 
@@ -50,6 +51,7 @@ class DeepLabV3PlusHead(DeepLabV3Head):
             ),
             DepthwiseSeparableConvModule(channels, channels, 3, padding=1, **layers),
         )
+        make_lean(self)
 
     def _forward_feature(self, inputs: tuple[Tensor, ...]) -> Tensor:
         """Return the classifier's input, `(N, channels, H, W)` at the size of the fine map."""

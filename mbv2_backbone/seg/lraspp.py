@@ -10,6 +10,7 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..blocks import make_lean
 from .decode_head import StrideCheckedHead
 
 
@@ -51,6 +52,7 @@ class MobileLRASPPHead(StrideCheckedHead):
         self.branch = ConvModule(
             deep_channels, channels, 1, norm_cfg=self.norm_cfg, act_cfg=self.act_cfg
         )
+        make_lean(self)
         self.gate = nn.Conv2d(deep_channels, channels, 1, bias=False)
         self.fine_seg = nn.Conv2d(fine_channels, num_classes, 1)
 

@@ -1,11 +1,15 @@
-"""The message of a tool that fails is the one that says which file is at fault."""
+"""What the tools share: messages of failures that name the file at fault, and how they start."""
 
 import argparse
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
 from common import USER_ERROR, run
 from helpers.networks import our_backbone
+from helpers.paths import ROOT
 from mmengine.registry import Registry
 
 from mbv2_backbone.common.messages import UserError
@@ -85,3 +89,48 @@ def test_which_checkpoint_is_at_fault_is_said(tmp_path, capsys, load):
     with pytest.raises(SystemExit):
         run(lambda _: load(our_backbone(), str(path)), argparse.Namespace())
     assert f'error: cannot load {path}: ' in capsys.readouterr().err
+
+
+SHOWN = """
+import os, sys
+from common import restart_without_block_cache
+print('begun', flush=True)
+restart_without_block_cache()
+print(os.environ.get('GLIBC_TUNABLES'), os.getpid(), sys.argv[1:])
+"""
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='glibc is on Linux')
+@pytest.mark.parametrize(
+    ('before', 'after', 'starts'),
+    [
+        (None, 'glibc.malloc.tcache_count=0', 2),
+        ('glibc.malloc.arena_max=1', 'glibc.malloc.arena_max=1:glibc.malloc.tcache_count=0', 2),
+        ('glibc.malloc.tcache_count=5', 'glibc.malloc.tcache_count=5', 1),
+    ],
+)
+def test_a_script_starts_anew_without_glibcs_block_cache(tmp_path, before, after, starts):
+    script = tmp_path / 'train.py'
+    script.write_text(SHOWN)
+    environment = {k: v for k, v in os.environ.items() if k != 'GLIBC_TUNABLES'}
+    environment |= {'GLIBC_TUNABLES': before} if before else {}
+    environment['PYTHONPATH'] = str(ROOT / 'tools')
+    process = subprocess.Popen(
+        [sys.executable, '-u', str(script), 'a b', '--c'],
+        env=environment, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    out, _ = process.communicate()
+    *begun, last = out.splitlines()
+    assert begun == ['begun'] * starts
+    assert last == f"{after} {process.pid} ['a b', '--c']"
+
+
+def test_what_is_not_the_script_does_not_start_anew(tmp_path):
+    (tmp_path / 'train.py').write_text(SHOWN)
+    code = "import runpy, sys; sys.argv = ['train.py']; runpy.run_path('train.py')"
+    out = subprocess.run(
+        [sys.executable, '-c', code],
+        env=os.environ | {'PYTHONPATH': str(ROOT / 'tools'), 'GLIBC_TUNABLES': ''},
+        cwd=tmp_path, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert out.count('begun') == 1

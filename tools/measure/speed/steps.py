@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from multiprocessing import get_context
 from typing import TypeVar
+
+from common import NO_BLOCK_CACHE
 
 from mbv2_backbone.common.messages import UserError
 from mbv2_backbone.workbench.configs.machine import detect_machine, keep_freed_memory
@@ -86,6 +90,9 @@ class StepProcess:
         self._job = job
         # A forked process would have this one's malloc settings.
         self._pool = ProcessPoolExecutor(1, mp_context=get_context('spawn'))
+        is_kept = job.who == 'ours' and job.keeps_memory
+        with _glibc_tunables(NO_BLOCK_CACHE if is_kept else ''):
+            self._pool.submit(os.getpid).result()  # starts it
 
     def ask(self, function: Callable[[StepJob], T]) -> T:
         """Call a module's function with the job, in the process.
@@ -100,6 +107,16 @@ class StepProcess:
                 f'the process of {self._job.who} died, perhaps because memory ran out; try a '
                 f'smaller --batch-size than {self._job.batch_size}'
             ) from error
+
+
+@contextmanager
+def _glibc_tunables(settings: str) -> Iterator[None]:
+    before = os.environ.get('GLIBC_TUNABLES', '')
+    os.environ['GLIBC_TUNABLES'] = settings
+    try:
+        yield
+    finally:
+        os.environ['GLIBC_TUNABLES'] = before
 
 
 _build_once = cache(build_step)

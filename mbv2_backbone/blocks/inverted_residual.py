@@ -8,45 +8,12 @@ from functools import partial
 
 import torch
 from mmcv.cnn import ConvModule
-from mmengine.registry import MODELS
 from torch import Tensor, nn
-from torch.autograd.function import FunctionCtx
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-from .arch import BlockSpec
-
-
-class _ClampInPlace(torch.autograd.Function):
-    """Clamp to [0, 6] in place. The output determines the gradient as well as the input does."""
-
-    @staticmethod
-    def forward(ctx: FunctionCtx, x: Tensor) -> Tensor:
-        x.clamp_(0, 6)
-        ctx.mark_dirty(x)
-        ctx.save_for_backward(x)
-        return x
-
-    @staticmethod
-    def backward(ctx: FunctionCtx, grad: Tensor) -> Tensor:
-        (out,) = ctx.saved_tensors
-        return torch.ops.aten.hardtanh_backward(grad, out, 0, 6)
-
-
-@MODELS.register_module()
-class LeanReLU6(nn.ReLU6):
-    """ReLU6 that trains with one copy fewer of each feature map.
-
-    torch's own ReLU6 copies its input for the backward pass, in place or not.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Clamp to [0, 6]."""
-        # A compiler removes the copy anyway.
-        is_eager = not torch.compiler.is_compiling()
-        if self.training and self.inplace and x.requires_grad and is_eager:
-            return _ClampInPlace.apply(x)
-        return super().forward(x)
+from ..arch import BlockSpec
+from .lean import LeanConvModule
 
 
 def conv_factory(
@@ -75,7 +42,7 @@ def _build_conv(
 ) -> ConvModule:
     # The two rules differ only where a stride meets the border.
     follows_tensorflow = padding == 'same' and stride > 1
-    return ConvModule(
+    return LeanConvModule(
         in_channels,
         out_channels,
         kernel_size,

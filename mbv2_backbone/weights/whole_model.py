@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os.path as osp
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from os import PathLike, fspath
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -22,11 +23,14 @@ from .whole_parts import in_our_names
 LAST_CHECKPOINT = 'last_checkpoint'  # mmengine's file with the name of the newest
 
 
-def read_state_dict(path: str) -> dict[str, torch.Tensor]:
-    """Read the weights of a whole model by our names, without running code.
+def read_weights(path: str) -> tuple[dict[str, torch.Tensor], Mapping[str, Any]]:
+    """Read the weights of a whole model by our names, and their `meta`, without running code.
 
     Args:
         path: A path, or an address (see `sources.fetch`); TensorFlow's SSDLite and DeepLab too.
+
+    Returns:
+        The state dict, and what mmengine's checkpoints say of their training; others nothing.
 
     Raises:
         UserError: If there is no such file or it holds no weights.
@@ -35,13 +39,20 @@ def read_state_dict(path: str) -> dict[str, torch.Tensor]:
     if is_local and not osp.isfile(path) and find_checkpoint_index(Path(path)) is None:
         raise UserError(f'no checkpoint at {path}; tools/train.py writes them to its --work-dir')
     try:
-        state_dict, _ = unwrap(read_checkpoint(fetch(path)))
-        state_dict = in_our_names(state_dict)
+        checkpoint = read_checkpoint(fetch(path))
+        state_dict = in_our_names(unwrap(checkpoint)[0])
     except ValueError as error:
         raise UserError(f'cannot load {path}: {error}') from error
     if not state_dict:
         raise UserError(f'{path} holds no model weights (a dict of tensors or its `state_dict`)')
-    return {key.removeprefix('module.'): value for key, value in state_dict.items()}
+    meta = checkpoint.get('meta')
+    own = {key.removeprefix('module.'): value for key, value in state_dict.items()}
+    return own, meta if isinstance(meta, Mapping) else {}
+
+
+def read_state_dict(path: str) -> dict[str, torch.Tensor]:
+    """Read the weights of a whole model; see `read_weights`."""
+    return read_weights(path)[0]
 
 
 def check_covers(model: nn.Module, state_dict: dict[str, torch.Tensor], path: str) -> None:
@@ -67,11 +78,15 @@ def check_covers(model: nn.Module, state_dict: dict[str, torch.Tensor], path: st
     raise UserError('\n'.join(lines))
 
 
-def load_weights(model: nn.Module, path: str) -> None:
-    """Fill a whole model from a checkpoint file; see `read_state_dict` and `check_covers`."""
-    state_dict = read_state_dict(path)
+def load_weights(model: nn.Module, path: str) -> Mapping[str, Any]:
+    """Fill a whole model from a checkpoint file; return its `meta`.
+
+    See `read_weights` and `check_covers`.
+    """
+    state_dict, meta = read_weights(path)
     check_covers(model, state_dict, path)
     model.load_state_dict(state_dict, strict=False)
+    return meta
 
 
 def last_checkpoint(work_dir: str | PathLike[str]) -> str | None:
@@ -111,11 +126,15 @@ def _newest(work_dir: str | PathLike[str], pattern: str) -> str | None:
     return str(files[-1]) if files else None
 
 
-def build_model(cfg: Config, checkpoint: str) -> nn.Module:
-    """Build a config's model in eval mode and fill all of it from a checkpoint."""
+def build_model(cfg: Config, checkpoint: str) -> tuple[nn.Module, Mapping[str, Any]]:
+    """Build a config's model in eval mode and fill all of it from a checkpoint.
+
+    Returns:
+        The model, and the checkpoint's `meta`.
+    """
     model = MODELS.build(cfg.model)
-    load_weights(model, checkpoint)
-    return model.eval()
+    meta = load_weights(model, checkpoint)
+    return model.eval(), meta
 
 
 def check_resumable(path: str) -> None:

@@ -16,7 +16,7 @@ from ..compat.metrics_file import write_metrics_once
 from ..compat.prepare import join_cpu_processes
 from ..deploy.runtimes import is_exported
 from ..weights.runner import refuse_code_in_checkpoints
-from ..weights.whole_model import check_covers, find_checkpoint, read_state_dict
+from ..weights.whole_model import check_covers, find_checkpoint, read_weights
 from .checks.before_run import check_before_run, check_parts, is_first_process
 from .checks.broken_images import forget_broken_images, replace_broken, watch_images
 from .checks.class_order import check_class_order
@@ -206,9 +206,9 @@ def evaluate(
         raise UserError('--tta needs a checkpoint; an exported file has one fixed graph')
     if is_file and launcher != 'none':
         raise UserError('an exported file is evaluated in one process: leave out --launcher')
-    state_dict = {} if is_file else read_state_dict(checkpoint)
     if not is_file:
-        check_class_order(checkpoint, summary)
+        state_dict, meta = read_weights(checkpoint)
+        check_class_order(checkpoint, meta, summary)
     machine = detect_machine(amp=False, channels_last=channels_last)
     steps = evaluation_plan(
         summary,

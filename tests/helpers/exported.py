@@ -28,7 +28,7 @@ class Case:
 
         config, checkpoint, options = write_config(folder, text, base, sample_dataset)
         self.cfg = load_config(config, options)
-        self.model = build_model(self.cfg, checkpoint)
+        self.model, _ = build_model(self.cfg, checkpoint)
         self.geometry = read_geometry(self.cfg, size)
         self.graph = ExportGraph(self.model, self.geometry).eval()
         names = summarise(self.cfg)

@@ -6,28 +6,24 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...common.messages import UserError, warn
-from ...weights.checkpoint_files import read_checkpoint
 from ..configs.summary import Classes, ConfigSummary
 
 
-def check_class_order(path: str, summary: ConfigSummary) -> None:
+def check_class_order(path: str, meta: Mapping[str, Any], summary: ConfigSummary) -> None:
     """Refuse a checkpoint whose classes are those of a config in another order.
 
     The shapes agree, so that it would be loaded, and every prediction would have a wrong name.
     Other names are only a warning: they may be the same classes in another language.
 
     Args:
-        path: A checkpoint; only mmengine's own say what they were trained with.
+        path: A checkpoint, for the message.
+        meta: Its own; only mmengine's checkpoints say what they were trained with.
         summary: Of the config.
 
     Raises:
         UserError: If the order differs.
     """
-    try:
-        meta = read_checkpoint(path).get('meta')
-    except (OSError, ValueError):  # an address, or told of when the weights are read
-        return
-    trained = meta.get('dataset_meta') if isinstance(meta, Mapping) else None
+    trained = meta.get('dataset_meta')
     if not isinstance(trained, Mapping):
         return
     _compare(

@@ -27,7 +27,7 @@ from ..checks.class_order import check_class_order
 from ..configs.read import load_config
 from ..configs.summary import summarise
 from .compare import TOLERANCES, Comparison, compare_predictions, raw_difference
-from .formats import FORMATS, check_format, predictor_of, suffix_of, writer_of
+from .formats import FORMATS, check_format, check_metadata, predictor_of, suffix_of, writer_of
 from .geometry import Geometry, read_geometry
 from .graph import ExportGraph, describe
 from .measure import Quantised, measure
@@ -125,16 +125,15 @@ def export(
     cfg = load_config(config, cfg_options)
     summary = summarise(cfg)
     checkpoint = find_checkpoint(checkpoint, cfg.work_dir)
-    check_class_order(checkpoint, summary)
-    model = build_model(cfg, checkpoint)
+    model, meta = build_model(cfg, checkpoint)
+    check_class_order(checkpoint, meta, summary)
     check_trained(model, checkpoint)
     geometry = read_geometry(cfg, size)
     graph = ExportGraph(model, geometry).eval()
     batch_size = None if dynamic_batch else 1
     metadata = describe(graph, summary, batch_size=batch_size, is_raw=is_raw)
     metadata = replace(metadata, precision=precision or FORMATS[to].precisions[0])
-    if FORMATS[to].checks_metadata:
-        writer_of(to).check_metadata(metadata)
+    check_metadata(to, metadata)
     notes = []
     try:
         images = test_images(cfg, summary, num_images, geometry)

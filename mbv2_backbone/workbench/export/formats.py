@@ -11,6 +11,7 @@ from types import ModuleType
 from packaging.requirements import Requirement
 
 from ...common.messages import UserError
+from ...deploy.metadata import Metadata
 from ...deploy.predictor import Predictor
 from ...deploy.runtimes import SUFFIXES
 
@@ -106,6 +107,16 @@ FORMATS = {
 def writer_of(to: str) -> ModuleType:
     """Import the module that writes a format."""
     return import_module(FORMATS[to].writer, __package__)
+
+
+def check_metadata(to: str, metadata: Metadata) -> None:
+    """Refuse what a file of a format cannot do.
+
+    Raises:
+        UserError: It says what, and what to do instead.
+    """
+    if FORMATS[to].checks_metadata:
+        writer_of(to).check_metadata(metadata)
 
 
 def suffix_of(to: str) -> str:

@@ -53,8 +53,8 @@ class FilePredictor:
         if is_file:
             self.model = MODELS.build(source.model).eval().to(machine.device)
         else:
-            check_class_order(checkpoint, summary)
-            model = build_model(cfg, checkpoint)
+            model, meta = build_model(cfg, checkpoint)
+            check_class_order(checkpoint, meta, summary)
             self.model = folded(model, strict=False).to(machine.device)
         to_memory_format(self.model, machine)
         if machine.device == 'cpu':

@@ -7,6 +7,7 @@ import torch
 from helpers.small import write_small_config
 
 from mbv2_backbone.common.messages import UserError
+from mbv2_backbone.weights.whole_model import read_weights
 from mbv2_backbone.workbench.checks.class_order import check_class_order
 from mbv2_backbone.workbench.configs.read import load_config
 from mbv2_backbone.workbench.configs.summary import summarise
@@ -56,20 +57,18 @@ def test_other_names_are_a_warning(trained, names, warned, monkeypatch):
     config, checkpoint = trained
     said = []
     monkeypatch.setattr('mbv2_backbone.workbench.checks.class_order.warn', said.append)
-    check_class_order(checkpoint, summary(config, names))
+    check_class_order(checkpoint, read_weights(checkpoint)[1], summary(config, names))
     assert len(said) == warned
     assert not warned or 'Predictions get the names of the config' in said[0]
 
 
-def test_joint_models_have_two_lists(trained, tmp_path):
+def test_joint_models_have_two_lists(trained):
     config, _ = trained
     both = summary(config, NAMES)
     joint = replace(both, task='joint', masks=replace(both.boxes, names=('a', 'b')))
-    path = str(tmp_path / 'joint.pth')
     meta = dict(dataset_meta=dict(classes=NAMES, seg_classes=('b', 'a')))
-    torch.save(dict(state_dict={}, meta=meta), path)
     with pytest.raises(UserError, match='the first that differs: b'):
-        check_class_order(path, joint)
+        check_class_order('joint.pth', meta, joint)
 
 
 @pytest.mark.parametrize('saved', [dict(), dict(meta=dict()), dict(meta=dict(dataset_meta=None))])
@@ -77,4 +76,4 @@ def test_a_checkpoint_that_does_not_say_is_taken(trained, tmp_path, saved):
     config, _ = trained
     path = str(tmp_path / 'other.pth')
     torch.save(dict(state_dict={'a': torch.ones(1)}, **saved), path)
-    check_class_order(path, summary(config, OTHER_ORDER))
+    check_class_order(path, read_weights(path)[1], summary(config, OTHER_ORDER))

@@ -74,7 +74,7 @@ class FeatureInspector:
         self.task = task_of(cfg)
         self.score_thr = score_thr
         self.pipeline = array_pipeline(cfg)
-        self.model = build_model(cfg, checkpoint).requires_grad_(False)
+        self.model = build_model(cfg, checkpoint)[0].requires_grad_(False)
         _check(self.model.backbone, MobileNetV2Backbone)
         if self.task != 'seg':
             _check(self.model.bbox_head, SSDLiteHead)

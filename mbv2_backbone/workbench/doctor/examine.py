@@ -17,7 +17,9 @@ from .installation import (
     find_compiled_ops,
     installed_versions,
     list_runtimes,
+    list_writers,
     torchvision_facts,
+    web_facts,
 )
 
 if TYPE_CHECKING:
@@ -35,6 +37,10 @@ def examine_installation() -> Iterator[Finding]:
     yield from check_stack(versions)
     yield list_runtimes(versions)
     if 'torch' in versions:
+        try:
+            yield list_writers(versions, *web_facts())
+        except UserError as error:
+            yield Finding('warning', str(error), 'see above')
         yield check_compiled_ops(find_compiled_ops(), versions['torch'])
         yield check_gpu(gpu_facts())
 

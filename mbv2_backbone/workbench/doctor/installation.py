@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -37,13 +38,19 @@ RUNTIMES = {
     'ai-edge-litert': '.tflite',
     'ncnn': '.param',
 }
+# Distributions that write files which need another runtime or system: the least version, the files,
+# and what installs them.
+WRITERS = {
+    'coremltools': ('9', '.mlpackage', "pip install -e '.[coreml]'"),
+    'litert-torch': ('0.10', '.tflite', 'make litert'),
+}
 
 
 def installed_versions() -> dict[str, str]:
     """Return the versions of the installed distributions that matter here, by name."""
     versions = {}
     others = ('torchvision', 'numpy', 'opencv-python', 'opencv-python-headless')
-    for name in (*LEAST, *others, *RUNTIMES):
+    for name in (*LEAST, *others, *RUNTIMES, *WRITERS):
         with suppress(importlib.metadata.PackageNotFoundError):
             versions[name] = importlib.metadata.version(name)
     return versions
@@ -138,6 +145,35 @@ def list_runtimes(versions: Mapping[str, str]) -> Finding:
         for name, suffixes in RUNTIMES.items()
     ]
     return Finding('ok', f'runtimes of exported files: {", ".join(told)}')
+
+
+def web_facts() -> tuple[bool, bool]:
+    """Return whether the files for web pages are here, and whether npm is, which fetches them."""
+    from ..export import onnxruntime_web
+
+    return onnxruntime_web.find() is not None, shutil.which('npm') is not None
+
+
+def list_writers(versions: Mapping[str, str], has_web_files: bool, has_npm: bool) -> Finding:
+    """Tell what can be exported for phones and browsers; each is optional.
+
+    Args:
+        versions: Installed versions.
+        has_web_files: Whether the files of onnxruntime-web are cached.
+        has_npm: Whether npm can fetch them.
+    """
+    told = []
+    for name, (least, suffix, install) in WRITERS.items():
+        found = versions.get(name)
+        if found and Version(found) >= Version(least):
+            told.append(f'{name} {found} ({suffix})')
+        else:
+            instead = f'{name} {found} is older than {least}' if found else f'no {name}'
+            told.append(f'{instead} ({suffix}; {install})')
+    fetched = 'npm fetches it' if has_npm else 'needs npm: apt-get install npm, brew install node'
+    web = '' if has_web_files else f'; {fetched}'
+    told.append(f'{"no " * bool(web)}onnxruntime-web (web pages{web})')
+    return Finding('ok', f'writers of exported files: {", ".join(told)}')
 
 
 def torchvision_facts() -> tuple[list[str], str]:

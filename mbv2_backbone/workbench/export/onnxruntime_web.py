@@ -33,12 +33,11 @@ _PACKAGE = f'onnxruntime-web@{VERSION}'
 _TIMEOUT_SECONDS = 600
 
 
-def fetch() -> Path:
-    """Return a folder with the files, of exactly this version; npm downloads them once.
+def find() -> Path | None:
+    """Return the folder with the files, of exactly this version, if there is one already.
 
     Raises:
-        UserError: If the folder that the environment variable names lacks them, or npm is needed
-            and missing, or cannot download them.
+        UserError: If the folder that the environment variable names lacks them.
     """
     given = os.environ.get(VARIABLE)
     if given:
@@ -49,11 +48,26 @@ def fetch() -> Path:
             f'{VARIABLE}={given} has not all of {", ".join(_FILES)} of {_PACKAGE}, byte for byte; '
             f'unpack what `npm pack {_PACKAGE}` writes there, or unset the variable'
         )
-    cached = Path(hub.get_dir(), f'onnxruntime-web-{VERSION}')
-    if not _is_complete(cached):
-        with folder_replaced_whole(cached) as new:
+    return _cache() if _is_complete(_cache()) else None
+
+
+def fetch() -> Path:
+    """Return a folder with the files, of exactly this version; npm downloads them once.
+
+    Raises:
+        UserError: If the folder that the environment variable names lacks them, or npm is needed
+            and missing, or cannot download them.
+    """
+    found = find()
+    if found is None:
+        found = _cache()
+        with folder_replaced_whole(found) as new:
             _download(new)
-    return cached
+    return found
+
+
+def _cache() -> Path:
+    return Path(hub.get_dir(), f'onnxruntime-web-{VERSION}')
 
 
 def _is_complete(folder: Path) -> bool:

@@ -22,7 +22,7 @@ from mbv2_backbone.workbench.checks.config_data import (
 from mbv2_backbone.workbench.checks.finding import Finding
 from mbv2_backbone.workbench.configs.read import load_config
 from mbv2_backbone.workbench.configs.summary import summarise
-from mbv2_backbone.workbench.doctor.examine import examine_config
+from mbv2_backbone.workbench.doctor.examine import examine_config, examine_installation
 from mbv2_backbone.workbench.doctor.hardware import (
     MIB,
     GpuFacts,
@@ -37,6 +37,7 @@ from mbv2_backbone.workbench.doctor.installation import (
     check_torchvision,
     installed_versions,
     list_runtimes,
+    list_writers,
 )
 from mbv2_backbone.workbench.doctor.speed import StepTimes, guess_time
 
@@ -111,6 +112,25 @@ def test_packages_of_two_stacks():
 def test_runtimes_are_listed():
     only(list_runtimes({}), 'ok', 'no onnxruntime (.onnx)', 'no ai-edge-litert (.tflite), no ncnn')
     only(list_runtimes({'ai-edge-litert': '2.3.0'}), 'ok', 'ai-edge-litert 2.3.0 (.tflite)')
+
+
+def test_writers_are_listed():
+    none = list_writers({}, has_web_files=False, has_npm=False)
+    only(none, 'ok', "no coremltools (.mlpackage; pip install -e '.[coreml]')", 'needs npm')
+    only(list_writers({}, has_web_files=False, has_npm=True), 'ok', 'web pages; npm fetches it')
+    old = list_writers({'coremltools': '8.3.0'}, has_web_files=True, has_npm=False)
+    only(old, 'ok', 'coremltools 8.3.0 is older than 9', ', onnxruntime-web (web pages)')
+    new = {'coremltools': '9.0', 'litert-torch': '0.10.0'}
+    found = list_writers(new, has_web_files=True, has_npm=False)
+    only(found, 'ok', 'coremltools 9.0 (.mlpackage), litert-torch 0.10.0 (.tflite)')
+
+
+def test_a_folder_without_onnxruntime_web_is_named(monkeypatch, tmp_path):
+    monkeypatch.setenv('MBV2_BACKBONE_ONNXRUNTIME_WEB', str(tmp_path))
+    (warning,) = (
+        finding for finding in examine_installation() if 'onnxruntime-web' in finding.what
+    )
+    only(warning, 'warning', f'{tmp_path} has not all of', 'unset the variable')
 
 
 def test_torchvision_of_another_torch():
@@ -283,6 +303,7 @@ def test_the_tool_on_a_sound_config(sample_dataset, tmp_path):
     assert 'can train: 0 errors' in result.stdout
     assert 'estimated from' in result.stdout
     assert f'torch {installed_versions()["torch"]}' in result.stdout
+    assert 'writers of exported files: coremltools' in result.stdout
     assert 'train: 24 images' in result.stdout
 
 

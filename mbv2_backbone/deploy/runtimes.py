@@ -31,6 +31,7 @@ RUNTIMES = {
     'ncnn': ('.param',),
     'litert': ('.tflite',),
 }
+WEB_FILE, WEB_MODEL = '.html', 'model.onnx'  # a page, and what is in the folder of one
 MODULES = {'litert': 'ai_edge_litert'}  # of the runtimes whose module has another name
 
 
@@ -55,7 +56,8 @@ def is_exported(path: str) -> bool:
     path = str(path).rstrip('/')
     if path.endswith(SUFFIXES['litert']):
         return is_ours(path)
-    return path.endswith(tuple(SUFFIXES.values()))
+    is_page = path.endswith(WEB_FILE) or osp.isfile(osp.join(path, WEB_MODEL))
+    return is_page or path.endswith(tuple(SUFFIXES.values()))
 
 
 def load_runtime(path: str, runtime: str | None = None, *, threads: int | None = None) -> Runtime:
@@ -76,6 +78,10 @@ def load_runtime(path: str, runtime: str | None = None, *, threads: int | None =
             f'{path} runs in an app on Apple devices; docs/deployment.md shows the code. To run '
             f'the model here, export it to another format, for example --to onnx'
         )
+    if path.endswith(WEB_FILE) or osp.isdir(path):
+        model = osp.join(path, WEB_MODEL)
+        instead = f'give {model}' if osp.isfile(model) else 'export the model --to onnx'
+        raise UserError(f'{path} predicts in a browser; to run the model here, {instead}')
     fitting = [name for name, suffixes in RUNTIMES.items() if path.endswith(suffixes)]
     if not fitting:
         raise UserError(

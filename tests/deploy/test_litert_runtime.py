@@ -3,13 +3,11 @@
 import shutil
 import sys
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers.bare import predict_in_a_bare_environment
-from helpers.deploy import random_images
-from helpers.litert import exporter
+from helpers.deploy import exporter, random_images
 from helpers.paths import ROOT
 from PIL import Image
 
@@ -26,7 +24,8 @@ PACKAGES = ('numpy', 'cv2', 'PIL', 'ai_edge_litert')
 @pytest.fixture(scope='module')
 def exported(sample_dataset, tmp_path_factory):
     """The path of a detector that ends in NMS, beside others that its test files share."""
-    return exporter(tmp_path_factory.mktemp('litert'), sample_dataset)('det', int8='strict')
+    result = exporter(tmp_path_factory.mktemp('litert'), sample_dataset, 'litert')
+    return result('det', int8='strict')
 
 
 def test_a_file_of_others_is_a_checkpoint(tmp_path):
@@ -42,15 +41,6 @@ def test_a_file_of_others_is_a_checkpoint(tmp_path):
 
 def test_a_file_of_ours_is_not(exported):
     assert is_exported(exported.path)
-
-
-@pytest.mark.parametrize('share', [0.0, 0.5, 0.99])
-def test_a_partly_copied_file_is_refused(exported, tmp_path, share):
-    data = Path(exported.path).read_bytes()
-    part = tmp_path / 'part.tflite'
-    part.write_bytes(data[: int(share * len(data))])
-    with pytest.raises(UserError, match='no valid metadata'):
-        Predictor(part)
 
 
 def test_a_file_without_its_model_is_refused(exported, tmp_path):

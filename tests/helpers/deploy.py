@@ -2,14 +2,18 @@
 
 import logging
 import textwrap
+from functools import cache
+from importlib.util import find_spec
 
 import numpy as np
 import torch
+from helpers.machine import skip_without
 from helpers.networks import randomise
 from helpers.paths import ROOT
 from mmengine.registry import MODELS
 
 from mbv2_backbone.workbench.configs.read import load_config
+from mbv2_backbone.workbench.export.export import export
 
 # pytest would format and keep the thousands of log records of one torch.export.
 logging.getLogger('torch.__trace').propagate = False
@@ -65,6 +69,34 @@ SEGMENTATION = """
     _base_ = {base!r}
     model = dict(backbone=dict(widen_factor=0.25), decode_head=dict(in_channels=80, channels=32))
 """
+ASPP = SEGMENTATION.replace('channels=32)', 'channels=32, dilations=(3, 6, 9))')
+DEEPLABV3PLUS = """
+    _base_ = {base!r}
+    model = dict(
+        backbone=dict(widen_factor=0.25, out_indices=('layer2', 'layer7')),
+        decode_head=dict(
+            type='DeepLabV3PlusHead', in_index=1, in_channels=80, channels=32, fine_in_channels=8,
+            dilations=(3, 6, 9)))
+"""
+LRASPP = """
+    _base_ = {base!r}
+    model = dict(
+        backbone=dict(widen_factor=0.25, out_indices=('layer3', 'layer7')),
+        decode_head=dict(
+            _delete_=True, type='MobileLRASPPHead', in_channels=(8, 80), channels=32,
+            num_classes=5, norm_cfg=dict(type='BN')))
+"""
+# Every kind of model that an export takes: its config, and the sample config it begins with.
+EXPORTABLE = {
+    'det': (DETECTION, 'ssdlite_mbv2_sample'),
+    'pyramid': (PYRAMID, 'ssdlite_mbv2_sample'),
+    'tensorflow': (TENSORFLOW, 'ssdlite_mbv2_sample'),
+    'seg': (SEGMENTATION, 'deeplabv3_mbv2_sample'),
+    'aspp': (ASPP, 'deeplabv3_mbv2_sample'),
+    'deeplabv3plus': (DEEPLABV3PLUS, 'deeplabv3_mbv2_sample'),
+    'lraspp': (LRASPP, 'deeplabv3_mbv2_sample'),
+    'joint': (JOINT, 'ssdlite-deeplabv3_mbv2_sample'),
+}
 
 
 def write_config(folder, text, base, sample_dataset):
@@ -77,10 +109,39 @@ def write_config(folder, text, base, sample_dataset):
         for conv in model.bbox_head.cls_convs:
             conv[1].weight.data *= 0.3  # the scores of a random head would all be near 0 or 1
     if hasattr(model, 'decode_head'):
-        model.decode_head.conv_seg.weight.data *= 0.1  # logits as large as after training
+        for name, parameter in model.decode_head.named_parameters():
+            if '_seg.' in name:
+                parameter.data *= 0.03  # random weights enlarge rounding, here of the logits
     checkpoint = folder / f'{base}.pth'
     torch.save(dict(state_dict=model.state_dict()), checkpoint)
     return str(path), str(checkpoint), options
+
+
+def exporter(folder, sample_dataset, to=None):
+    """Return a function that exports one of `EXPORTABLE` once for each set of options.
+
+    Args:
+        folder: For the models and the files.
+        sample_dataset: Their data.
+        to: The format; without it, one of the options.
+    """
+
+    @cache
+    def model(name):
+        place = folder / f'{name}-model'
+        place.mkdir()
+        return write_config(place, *EXPORTABLE[name], sample_dataset)
+
+    @cache
+    def result(name, **options):
+        config, checkpoint, cfg_options = model(name)
+        out = folder / '-'.join([name, *(f'{key}={options[key]}' for key in sorted(options))])
+        wanted = dict(to=to, out=str(out), num_images=3, num_calibration=8) | options
+        if wanted['to'] == 'litert' and find_spec('litert_torch') is None:
+            skip_without('converter to LiteRT (make litert)')
+        return export(config, checkpoint, cfg_options=cfg_options, **wanted)
+
+    return result
 
 
 def random_images(count, size, seed=0):

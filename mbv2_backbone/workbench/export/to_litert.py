@@ -21,6 +21,7 @@ from ...common.messages import UserError, first_line
 from ...deploy.litert_runtime import CODING_FILE
 from ...deploy.metadata import Detection, Metadata
 from ...det.targets import MAX_LOG_RATIO
+from .formats import FORMATS
 from .graph import BoxOutput, ExportGraph, box_features, mask_logits
 from .saved import Saved, save_both
 from .tflite_int8 import quantise, quantise_all
@@ -28,7 +29,6 @@ from .tflite_metadata import NAME, describe_model, with_files
 from .tflite_model import add_metadata, add_nms, cut, outputs_of, pack, read
 from .to_torch import example_inputs
 
-_INSTALL = 'make litert (or pip install --no-deps -r litert.txt)'
 _LEAST_SIDE = 1e-9  # of a box without area, in fractions of the image; its logarithm is finite
 
 
@@ -41,7 +41,7 @@ class LiteRTGraph(nn.Module):
 
     Attributes:
         names: Names of the outputs: `scores`, `boxes`, `codes` (those of the boxes before they
-            are decoded), `centres` and `candidates` (what the operator takes), `logits`, `mask`.
+            are decoded), `centres` and `candidates` (what the operator takes), `mask`, `logits`.
     """
 
     def __init__(self, graph: ExportGraph, metadata: Metadata) -> None:
@@ -54,7 +54,8 @@ class LiteRTGraph(nn.Module):
             self.names += ('scores', 'boxes', 'codes')
             self.names += ('centres', 'candidates') if final else ()
         if metadata.segmentation:
-            self.names += ('logits', 'mask') if final else ('logits',)
+            # MediaPipe takes the last output of two for the logits.
+            self.names += ('mask', 'logits') if final else ('logits',)
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """Map `(1, H, W, 3)` RGB, 0 to 255, to the outputs that `names` names."""
@@ -75,7 +76,7 @@ class LiteRTGraph(nn.Module):
             logits = logits.permute(0, 2, 3, 1)
             few = len(self.metadata.segmentation.classes) <= 256
             mask = logits.argmax(-1).to(torch.uint8 if few else torch.int32)
-            outputs += (logits,) if self.metadata.is_raw else (logits, mask)
+            outputs += (logits,) if self.metadata.is_raw else (mask, logits)
         return outputs
 
 
@@ -253,6 +254,6 @@ def _import_converter() -> ModuleType:
     except (ImportError, AttributeError) as error:
         raise UserError(
             f'litert_torch is not one that this package works with ({first_line(error)}): '
-            f'{_INSTALL}'
+            f'{FORMATS["litert"].install}'
         ) from error
     return litert_torch

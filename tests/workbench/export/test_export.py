@@ -12,6 +12,7 @@ from helpers.paths import ROOT
 from helpers.small import tool
 from mmengine.registry import MODELS
 from mmengine.runner import Runner
+from packaging.requirements import Requirement
 
 from mbv2_backbone.common.messages import UserError
 from mbv2_backbone.deploy import Predictor
@@ -233,11 +234,14 @@ def test_a_checkpoint_of_another_model_is_refused(small, tmp_path, base, options
         (dict(to='openvino', int8=True), 'nncf'),
         (dict(to='executorch'), 'executorch'),
         (dict(to='ncnn'), 'pnnx'),
+        (dict(to='coreml'), 'coremltools>=9'),
+        (dict(to='litert', int8=True), 'ai_edge_quantizer'),
+        (dict(to='web'), 'onnxscript'),
     ],
 )
 def test_a_missing_package_is_named_first(monkeypatch, options, package):
-    monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(UserError, match=rf'pip install.* {package}\b'):
+    monkeypatch.setitem(sys.modules, Requirement(package).name, None)
+    with pytest.raises(UserError, match=rf'files need .*\b{package}\b.*: pip install'):
         export('nowhere.py', 'nowhere.pth', out='nowhere', **options)
 
 

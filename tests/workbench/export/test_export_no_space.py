@@ -5,41 +5,49 @@ import shutil
 import subprocess
 
 import pytest
-from helpers.deploy import DETECTION, write_config
+from helpers.deploy import exporter
 
 from mbv2_backbone.common.messages import UserError
-from mbv2_backbone.workbench.export.export import export
+from mbv2_backbone.workbench.export.formats import FORMATS
 
 pytestmark = pytest.mark.runtime
-FORMATS = ('onnx', 'openvino', 'torch-export', 'ncnn', 'coreml', 'web-file')
 
 
 @pytest.fixture(scope='module')
-def model(sample_dataset, tmp_path_factory):
-    folder = tmp_path_factory.mktemp('no_space')
-    return write_config(folder, DETECTION, 'ssdlite_mbv2_sample', sample_dataset)
+def exported(sample_dataset, tmp_path_factory):
+    """A function that exports a detector to a format, into a folder."""
+    result = exporter(tmp_path_factory.mktemp('no_space'), sample_dataset)
+    return lambda to, out: result('det', to=to, out=str(out), num_images=1)
 
 
 @pytest.fixture
-def full_disk(tmp_path):
-    """Return the mount point of a file system of 1 MB."""
+def mounted(tmp_path):
+    """A function that mounts a file system of 1 MB, and returns the mount point."""
     place = tmp_path / 'disk'
     place.mkdir()
-    mount = ['mount', '-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', str(place)]
-    if shutil.which('mount') is None or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip('a file system can be mounted by root on Linux alone')
-    yield place
-    subprocess.run(['umount', str(place)], check=True)
+
+    def mount(options):
+        command = ['mount', '-t', 'tmpfs', '-o', f'size=1m,{options}', 'tmpfs', str(place)]
+        if shutil.which('mount') is None or subprocess.run(command, capture_output=True).returncode:
+            pytest.skip('a file system can be mounted by root on Linux alone')
+        return place
+
+    yield mount
+    subprocess.run(['umount', str(place)], capture_output=True)
 
 
 @pytest.mark.parametrize('to', FORMATS)
-def test_without_space_there_is_one_message_and_nothing_else(model, full_disk, to):
+def test_without_space_there_is_one_message_and_nothing_else(exported, mounted, to):
     # pnnx ends the whole process where it finds no space, so that it must not come to that.
-    config, checkpoint, options = model
+    out = mounted('rw') / 'out'
     with pytest.raises(UserError, match=r'disk.* has 1\.0 MB left, .* needs about [1-9]\d* MB'):
-        export(config, checkpoint, to=to, out=str(full_disk / 'out'), num_images=1,
-               cfg_options=options)  # fmt: skip
-    assert list((full_disk / 'out').iterdir()) == []
+        exported(to, out)
+    assert list(out.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_is_named(exported, mounted):
+    with pytest.raises(UserError, match=r'cannot write to the folder .*disk/out.*--out'):
+        exported('onnx', mounted('ro') / 'out')
 
 
 @pytest.fixture
@@ -52,19 +60,15 @@ def _small_files():
 
 
 @pytest.mark.usefixtures('_small_files')
-def test_space_that_ends_meanwhile_is_named(model, tmp_path):
-    config, checkpoint, options = model
+def test_space_that_ends_meanwhile_is_named(exported, tmp_path):
     with pytest.raises(UserError, match=r'cannot write .*free some space'):
-        export(config, checkpoint, to='onnx', out=str(tmp_path / 'out'), num_images=1,
-               cfg_options=options)  # fmt: skip
+        exported('onnx', tmp_path / 'out')
     assert list((tmp_path / 'out').iterdir()) == []
 
 
 @pytest.mark.parametrize('to', ['onnx', 'coreml'])
-def test_a_file_in_the_place_of_the_folder_is_named(model, tmp_path, to):
-    config, checkpoint, options = model
+def test_a_file_in_the_place_of_the_folder_is_named(exported, tmp_path, to):
     (tmp_path / 'out').write_text('taken')
     with pytest.raises(UserError, match=r'cannot write to the folder .*out.*--out'):
-        export(config, checkpoint, to=to, out=str(tmp_path / 'out'), num_images=1,
-               cfg_options=options)  # fmt: skip
+        exported(to, tmp_path / 'out')
     assert (tmp_path / 'out').read_text() == 'taken'

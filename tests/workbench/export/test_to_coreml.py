@@ -4,30 +4,21 @@ import importlib.metadata
 import json
 import shutil
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from helpers.deploy import DETECTION, JOINT, PYRAMID, SEGMENTATION, TENSORFLOW, write_config
+from helpers.deploy import exporter
 from helpers.rules import RULES, SIZE
 
 from mbv2_backbone.common.messages import UserError
 from mbv2_backbone.deploy import Predictor
 from mbv2_backbone.deploy.metadata import Metadata
 from mbv2_backbone.deploy.nms import select_boxes
-from mbv2_backbone.workbench.export.export import export
 from mbv2_backbone.workbench.export.formats import check_format, predictor_of
 
 pytestmark = pytest.mark.runtime
-TASKS = {
-    'det': (DETECTION, 'ssdlite_mbv2_sample'),
-    'pyramid': (PYRAMID, 'ssdlite_mbv2_sample'),
-    'tensorflow': (TENSORFLOW, 'ssdlite_mbv2_sample'),
-    'seg': (SEGMENTATION, 'deeplabv3_mbv2_sample'),
-    'joint': (JOINT, 'ssdlite-deeplabv3_mbv2_sample'),
-}
 METADATA = Metadata(
     input_size=SIZE, fit='stretch', within=None, pad_value=(0, 0, 0), batch_size=1, is_raw=False,
     precision='float16', detection=RULES, segmentation=None,
@@ -36,18 +27,7 @@ METADATA = Metadata(
 
 @pytest.fixture(scope='module')
 def to_coreml(sample_dataset, tmp_path_factory):
-    """A function that exports a model of a task."""
-
-    def exported(task, **options):
-        folder = tmp_path_factory.mktemp(task)
-        config, checkpoint, overrides = write_config(folder, *TASKS[task], sample_dataset)
-        run = partial(
-            export, config, checkpoint, to='coreml', out=str(folder / 'out'), num_images=3
-        )
-        overrides += options.pop('cfg_options', [])
-        return run(cfg_options=overrides, **options)
-
-    return exported
+    return exporter(tmp_path_factory.mktemp('coreml'), sample_dataset, 'coreml')
 
 
 @pytest.fixture(scope='module')
@@ -60,24 +40,6 @@ def spec(det):
     import coremltools
 
     return coremltools.utils.load_spec(det.path)
-
-
-@pytest.mark.parametrize(
-    ('task', 'options'),
-    [
-        ('joint', dict(size=(96, 144), precision='float32')),
-        ('tensorflow', dict(is_raw=True, precision='float32')),
-        pytest.param('seg', dict(), marks=pytest.mark.slow),
-        pytest.param('pyramid', dict(precision='float32'), marks=pytest.mark.slow),
-    ],
-    ids=str,
-)
-def test_a_file_predicts_as_pytorch_does(to_coreml, task, options):
-    result = to_coreml(task, **options)
-    assert result.problems() == [], str(result)
-    if task != 'seg':
-        assert result.comparison.num_matched > 50
-    assert (result.comparison.equal_pixels is None) == (task not in ('seg', 'joint'))
 
 
 def test_a_detector_is_a_program_and_core_mls_nms(det, spec):
@@ -196,7 +158,7 @@ def test_rules_that_core_ml_does_not_know_are_refused(rules, message):
     check_metadata(replace(metadata, is_raw=True))
 
 
-def test_the_rules_are_checked_before_anything_is_written(to_coreml, tmp_path):
+def test_the_rules_are_checked_before_anything_is_written(to_coreml):
     with pytest.raises(UserError, match='clip boxes after NMS'):
         to_coreml('tensorflow')
     with pytest.raises(UserError, match='--size takes height and width'):

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.browser import requested, start_browser
-from helpers.deploy import TENSORFLOW, random_images, write_config
+from helpers.deploy import exporter, random_images
 from helpers.exported import assert_same_boxes
 from helpers.files import contents
 from helpers.web import (
@@ -230,19 +230,35 @@ def test_webgpu_is_used_but_not_where_it_is_software(web, predictor, tmp_path):
         browser.quit()
 
 
-def test_a_page_of_tensorflows_detector_takes_floats(sample_dataset, browser, tmp_path):
-    config, checkpoint, options = write_config(
-        tmp_path, TENSORFLOW, 'ssdlite_mbv2_sample', sample_dataset
-    )
-    result = export(
-        config, checkpoint, to='web', out=tmp_path / 'out', num_images=2, cfg_options=options
-    )  # fmt: skip
+@pytest.mark.parametrize(
+    ('model', 'size'),
+    [
+        ('pyramid', (96, 144)),
+        ('tensorflow', None),  # its pixels are floats
+        ('seg', None),
+        ('aspp', (97, 129)),
+        ('deeplabv3plus', (97, 129)),
+        ('lraspp', (97, 129)),
+    ],
+)
+def test_a_page_of_each_model_gives_what_python_gives(
+    sample_dataset, browser, tmp_path, model, size
+):
+    result = exporter(tmp_path, sample_dataset, 'web')(model, size=size)
+    assert result.problems() == []
     browser.get(f'{serve_folder(Path(result.path)).url}/index.html')
     wait_for(browser, 'model', 'WebAssembly')
     data = encoded(random_images(1, (192, 144), seed=7)[0], 'PNG')
     (tmp_path / 'photo').write_bytes(data)
     expected = Predictor(Path(result.path, 'model.onnx'), threads=1)(tmp_path / 'photo')
-    assert_same_boxes([predict_file(browser, data)], [expected])
+    found = predict_file(browser, data)
+    if result.metadata.detection:
+        assert_same_boxes([found], [expected])
+        assert found.mask is None
+    else:
+        assert len(found.boxes) == 0
+        assert len(np.unique(expected.mask)) > 1
+        assert (found.mask == expected.mask).mean() > 0.999
 
 
 @pytest.mark.parametrize('to', ['web', 'web-file'])

@@ -23,6 +23,10 @@ EXPORTED_RUNTIMES = {
     'onnxruntime-int8': ('onnxruntime', 'onnx', 'default'),
     'openvino': ('openvino', 'openvino', None),
     'openvino-int8': ('openvino', 'openvino', 'default'),
+    'litert': ('litert', 'litert', None),
+    'litert-int8': ('litert', 'litert', 'default'),
+    'ncnn': ('ncnn', 'ncnn', None),
+    'ncnn-int8': ('ncnn', 'ncnn', 'default'),
 }
 
 

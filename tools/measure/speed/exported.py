@@ -1,4 +1,4 @@
-"""Our models on onnxruntime and OpenVINO on the CPU: the backbone alone, and predictors."""
+"""Our models under other runtimes on the CPU: the backbone alone, and predictors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,12 @@ from mbv2_backbone.common.messages import UserError
 from mbv2_backbone.deploy.predictor import Predictor
 from mbv2_backbone.deploy.runtimes import SUFFIXES
 from mbv2_backbone.workbench.configs.summary import summarise
-from mbv2_backbone.workbench.export.formats import check_format, writer_of
+from mbv2_backbone.workbench.export.formats import (
+    FORMATS,
+    check_format,
+    check_metadata,
+    writer_of,
+)
 from mbv2_backbone.workbench.export.geometry import read_geometry
 from mbv2_backbone.workbench.export.graph import ExportGraph, describe
 from mbv2_backbone.workbench.export.sample_images import placed
@@ -103,7 +108,7 @@ def exported_predictors(
         model: The model, in eval mode.
         names: Of `EXPORTED_RUNTIMES`.
         images: `(H, W, 3)` uint8 RGB, to calibrate 8 bits on.
-        batch_size: Images in a call.
+        batch_size: Images in a call; a file that takes one at a time runs so often.
         threads: CPU threads of the runtimes.
 
     Returns:
@@ -116,13 +121,16 @@ def exported_predictors(
         check_format(to, int8=kind)
     geometry = read_geometry(cfg)
     graph = ExportGraph(model, geometry).eval()
-    metadata = describe(graph, summarise(cfg), batch_size=batch_size, is_raw=False)
+    described = describe(graph, summarise(cfg), batch_size=batch_size, is_raw=False)
     calibration = [placed(image, geometry) for image in images]
     predictors, saved = {}, {}
     with quiet(), tempfile.TemporaryDirectory() as folder:
         for name in names:
             runtime, to, kind = EXPORTED_RUNTIMES[name]
             path = osp.join(folder, to + SUFFIXES[to])
+            has_batch = FORMATS[to].has_dynamic_batch
+            metadata = described if has_batch else replace(described, batch_size=1)
+            check_metadata(to, metadata)
             if to not in saved:
                 saved[to] = writer_of(to).save(graph, metadata, path)
             if kind:

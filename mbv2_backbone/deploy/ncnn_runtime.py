@@ -69,13 +69,13 @@ def load(path: str, threads: int | None) -> NcnnRuntime:
     ncnn = import_runtime('ncnn')
     metadata = read_sidecar(path)
     try:
-        net = open_net(ncnn, path, threads)
+        net = open_net(ncnn, path, threads or 1)  # several wait for each other on a busy machine
     except (OSError, ValueError) as error:
         raise broken(path, error) from error
     return NcnnRuntime(ncnn, net, metadata)
 
 
-def open_net(ncnn: ModuleType, path: str, threads: int | None) -> Any:
+def open_net(ncnn: ModuleType, path: str, threads: int) -> Any:
     """Load a `.param` file and its weights as ncnn's `Net` that computes in float32, on the CPU.
 
     Raises:
@@ -86,8 +86,7 @@ def open_net(ncnn: ModuleType, path: str, threads: int | None) -> Any:
     net.opt.use_vulkan_compute = False
     for kind in ('fp16_packed', 'fp16_storage', 'fp16_arithmetic', 'bf16_storage'):
         setattr(net.opt, f'use_{kind}', False)
-    if threads:
-        net.opt.num_threads = threads
+    net.opt.num_threads = threads
     # ncnn reads a last line that is cut off without an error.
     if not Path(path).read_text(encoding='utf-8').endswith('\n') or net.load_param(path):
         raise ValueError('ncnn does not read its layers')

@@ -66,7 +66,7 @@ def load_runtime(path: str, runtime: str | None = None, *, threads: int | None =
     Args:
         path: A file that `tools/export.py` wrote.
         runtime: One of `RUNTIMES`; by default the first that runs such a file.
-        threads: CPU threads; by default the runtime's own choice.
+        threads: CPU threads; by default the runtime's own choice, and one for ncnn.
 
     Raises:
         UserError: If there is no such file, the runtime is not installed or does not run such a

@@ -70,7 +70,7 @@ FORMATS = {
     'openvino': Format(
         writer='.to_openvino',
         packages=('onnx', 'onnxscript', 'openvino'),
-        int8_packages=('nncf',),
+        int8_packages=('onnxruntime',),
         int8=('default',),
     ),
     'ncnn': Format(

@@ -21,7 +21,7 @@ from ..configs.plan import apply_steps
 from ..configs.summary import ConfigSummary
 from ..predict.exported_model import exported_steps
 
-MAX_LOSS = 2.0  # points of a metric that quantisation may cost
+MAX_LOSS = 1.0  # points of a metric that quantisation may cost
 _WARMUP, _ROUNDS = 5, 30  # untimed and timed calls of each file
 _METRICS = ('bbox_mAP', 'mAP', 'mIoU')
 

@@ -1,8 +1,8 @@
 """Post-training quantisation for ncnn: what its own ncnn2table and ncnn2int8 do, in numpy.
 
-All convolutions multiply 8 bits, from -127 to 127: weights have a scale per output channel, inputs
-one scale, from the largest magnitude that calibration meets. Additions, the head's decoding and NMS
-stay in float32. A convolution whose output only convolutions read writes 8 bits at once.
+All convolutions but the first multiply 8 bits, from -127 to 127: weights have a scale per output
+channel, inputs one scale, from the largest magnitude that calibration meets. Additions, the head's
+decoding and NMS stay in float32. A convolution whose output only such ones read writes 8 bits.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 from ...common.messages import UserError
 from ...common.progress import track
 from ...deploy.ncnn_runtime import open_net, planes
+from .int8 import between_convolutions
 from .ncnn_layers import Layer, NcnnModel
 
 _CONVOLUTIONS = ('Convolution', 'ConvolutionDepthWise')
@@ -36,15 +37,15 @@ def quantise(model: NcnnModel, images: Sequence[np.ndarray]) -> NcnnModel:
         UserError: If the model has layers whose weights are not known here.
     """
     sources = _sources(model.layers)
-    convolutions = [layer for layer in model.layers if layer.kind in _CONVOLUTIONS]
+    convolutions = _later_convolutions(model.layers)
     magnitudes = largest_magnitudes(
         model, sorted({sources[layer.inputs[0]] for layer in convolutions}), images
     )
     scales = {name: 127 / value if value > 0 else 1.0 for name, value in magnitudes.items()}
-    requantised = _read_by_convolutions_alone(model.layers, sources)
+    requantised = _read_by_alone(convolutions, model.layers, sources)
     layers, weights = [], []
     for layer, arrays in weights_of(model):
-        if layer.kind in _CONVOLUTIONS:
+        if layer in convolutions:
             output = layer.outputs[0]
             top = scales[output] if output in requantised else None
             layer, data = _quantised(layer, arrays, scales[sources[layer.inputs[0]]], top)
@@ -64,7 +65,7 @@ def largest_magnitudes(
         path = Path(folder, 'model.param')
         path.write_text(model.to_text(), encoding='utf-8')
         path.with_suffix('.bin').write_bytes(model.weights)
-        net = open_net(ncnn, str(path), 1)  # several wait for each other on a busy machine
+        net = open_net(ncnn, str(path), 1)
     for image in track(images, 'Calibrating', unit='images'):
         extractor = net.create_extractor()
         extractor.set_light_mode(False)  # blobs in the middle are kept
@@ -162,9 +163,19 @@ def _sources(layers: Sequence[Layer]) -> dict[str, str]:
     return sources
 
 
-def _read_by_convolutions_alone(layers: Sequence[Layer], sources: Mapping[str, str]) -> set[str]:
+def _later_convolutions(layers: Sequence[Layer]) -> list[Layer]:
+    """Return the convolutions that `int8` quantises."""
+    producer = {name: i for i, layer in enumerate(layers) for name in layer.outputs}
+    inputs = [[producer[name] for name in layer.inputs] for layer in layers]
+    is_conv = [layer.kind in _CONVOLUTIONS for layer in layers]
+    return [layers[i] for i in between_convolutions(inputs, is_conv) if is_conv[i]]
+
+
+def _read_by_alone(
+    chosen: Sequence[Layer], layers: Sequence[Layer], sources: Mapping[str, str]
+) -> set[str]:
     readers: dict[str, set[bool]] = {}
     for layer in layers:
         for name in layer.inputs if layer.kind != 'Split' else ():
-            readers.setdefault(sources[name], set()).add(layer.kind in _CONVOLUTIONS)
+            readers.setdefault(sources[name], set()).add(layer in chosen)
     return {name for name, kinds in readers.items() if kinds == {True}}

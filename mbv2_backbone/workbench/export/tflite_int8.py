@@ -27,7 +27,7 @@ _MOST_BIAS = 2**30  # of a bias in units of its scale; int32 holds twice as many
 
 
 def quantise(model: schema.ModelT, images: Sequence[np.ndarray]) -> schema.ModelT:
-    """Quantise what `int8` does: from the first convolution to the last, and additions there.
+    """Quantise what `int8` does: from the second convolution to the last, and additions there.
 
     Args:
         model: The float32 model, with tensors named as `tflite_model.cut` names them.

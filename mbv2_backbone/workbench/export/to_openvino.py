@@ -13,7 +13,7 @@ import openvino as ov
 
 from ...deploy.metadata import PREFIX, Metadata
 from .graph import ExportGraph
-from .int8 import quantise_openvino
+from .int8 import quantise_onnx
 from .saved import Saved, save_both
 from .to_onnx import export_both
 
@@ -23,16 +23,15 @@ def save(graph: ExportGraph, metadata: Metadata, path: str) -> Saved:
     raw, final = export_both(graph, metadata)
     converted = to_openvino(final, metadata)
     raw_converted = converted if raw is final else to_openvino(raw, replace(metadata, is_raw=True))
-    return save_both(raw_converted, converted, path, save_openvino)
+    return replace(save_both(raw_converted, converted, path, save_openvino), model=final)
 
 
 def save_int8(
     saved: Saved, metadata: Metadata, images: Sequence[np.ndarray], path: str, _kind: str
 ) -> None:
-    """Write an 8-bit file; see `int8.quantise_openvino`."""
-    model = quantise_openvino(saved.model, images, metadata.batch_size or 1)
-    set_metadata(model, metadata)
-    save_openvino(model, path)
+    """Write an 8-bit file; see `int8.quantise_onnx`."""
+    model = quantise_onnx(saved.model, images, metadata.batch_size or 1)
+    save_openvino(to_openvino(model, metadata), path)
 
 
 def to_openvino(model: onnx.ModelProto, metadata: Metadata) -> ov.Model:

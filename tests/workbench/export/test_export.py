@@ -69,7 +69,7 @@ def test_the_tool_shows_its_comparison_and_the_cost_of_8_bits(quantised):
     for line in ('largest difference of the raw scores', 'IoU at least', 'bbox_mAP', 'latency'):
         assert line in text
     size = next(line.split() for line in text.splitlines() if line.startswith('size'))
-    assert float(size[2]) < 0.7 * float(size[1])
+    assert float(size[2]) < 0.8 * float(size[1])
 
 
 def test_8_bits_stay_near_32(quantised):
@@ -85,21 +85,26 @@ def test_8_bits_stay_near_32(quantised):
         assert abs(a.scores[:10].mean() - b.scores[:10].mean()) < 0.15
 
 
-def test_weights_have_7_bits(quantised):
-    """Without VNNI, pairs of products of 8 bits overflow the 16 bits that they are added in."""
+def test_neighbouring_weights_do_not_overflow(quantised):
+    """Without VNNI, the products of two neighbours are added in 16 bits."""
     import openvino
 
     out, _ = quantised
     model = openvino.Core().read_model(out / 'ssdlite_mbv2_sample_int8.xml')
     weights = [
-        operation.data
+        operation.data.astype(int)
         for operation in model.get_ordered_ops()
         if operation.get_type_name() == 'Constant'
         and operation.get_element_type().to_string() == 'i8'
     ]
-    dense = [values for values in weights if values.ndim == 4]  # depthwise ones add up 9 products
+    dense = [
+        values.reshape(len(values), -1, 2)
+        for values in weights
+        if values.shape[2:] == (1, 1) and values.shape[1] > 1
+    ]
     assert len(dense) > 40
-    assert max(np.abs(values.astype(int)).max() for values in dense) <= 64
+    assert max(np.abs(pairs.sum(2)).max() for pairs in dense) * 255 < 2**15
+    assert max(np.abs(pairs).max() for pairs in dense) > 100
 
 
 def test_an_exported_file_replaces_a_model(quantised, small):
@@ -152,7 +157,7 @@ def test_onnx_in_8_bits_drops_relu6(small, tmp_path):
     graphs = [onnx.load(path).graph for path in (result.path, result.quantised.path)]
     clips = [sum(node.op_type == 'Clip' for node in graph.node) for graph in graphs]
     assert clips[0] > 50
-    assert clips[1] <= 1  # the remaining one limits the size of boxes
+    assert clips[1] <= 2  # the remaining ones follow the first convolution, and limit boxes
     per_channel = [
         tensor.dims[0]
         for tensor in graphs[1].initializer
@@ -231,7 +236,7 @@ def test_a_checkpoint_of_another_model_is_refused(small, tmp_path, base, options
     [
         (dict(to='onnx'), 'onnxscript'),
         (dict(to='openvino'), 'openvino'),
-        (dict(to='openvino', int8=True), 'nncf'),
+        (dict(to='openvino', int8=True), 'onnxruntime'),
         (dict(to='executorch'), 'executorch'),
         (dict(to='ncnn'), 'pnnx'),
         (dict(to='coreml'), 'coremltools>=9'),
@@ -284,18 +289,18 @@ def test_a_comparison_names_what_exceeds_its_tolerance():
 
 
 def test_8_bits_that_cost_too_much_are_named():
-    result = Quantised('x', dict(mIoU=(70.0, 67.9), mAP=(30.0, 28.0)), (4, 1), (2, 1))
+    result = Quantised('x', dict(mIoU=(70.0, 68.9), mAP=(30.0, 29.0)), (4, 1), (2, 1))
     assert len(result.problems()) == 1
-    assert 'mIoU fell from 70.0 to 67.9' in result.problems()[0]
+    assert 'mIoU fell from 70.0 to 68.9, by more than 1 points' in result.problems()[0]
     metrics = {'coco/bbox_mAP': 0.3, 'coco/bbox_mAP_50': 0.5, 'seg/mIoU': 70.0, 'aAcc': 90.0}
     assert headline_metrics(metrics) == dict(bbox_mAP=pytest.approx(30.0), mIoU=70.0)
 
 
-def test_only_what_lies_between_convolutions_is_quantised():
-    #         image  norm  conv  add   conv  softmax  conv
-    inputs = [[], [0], [1], [2, 2], [3], [4], [1]]
-    is_conv = [False, False, True, False, True, False, True]
-    assert between_convolutions(inputs, is_conv) == [2, 3, 4, 6]
+def test_what_lies_between_the_first_convolution_and_the_last_is_quantised():
+    #         image norm conv  relu conv  add     conv softmax conv
+    inputs = [[], [0], [1], [2], [3], [4, 4], [5], [6], [1]]
+    is_conv = [i in (2, 4, 6, 8) for i in range(9)]
+    assert between_convolutions(inputs, is_conv) == [4, 5, 6]
 
 
 def test_the_pixels_of_all_images_count():

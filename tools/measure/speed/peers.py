@@ -27,6 +27,7 @@ FIXED_HEAD = (
 )
 FIXED_NORM = "mmseg's SyncBN is replaced by BN: it runs in distributed training only"
 NO_WEIGHTS = 'all models have random weights'
+TORCH_NO_WEIGHTS = 'the models that run in PyTorch have random weights'
 
 
 def default_peers(cfg: Config) -> tuple[str, ...]:

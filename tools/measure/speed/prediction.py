@@ -31,6 +31,7 @@ from .models import build_random, class_counts, set_candidates, settle_batch_nor
 from .peers import (
     FIXED_NORM,
     NO_WEIGHTS,
+    TORCH_NO_WEIGHTS,
     fix_head,
     peer_config,
     torchvision_detector,
@@ -81,12 +82,13 @@ def prediction_calls(
         'ours, folded': _ours(cfg, model, shown),
         'ours, eager': _eager(cfg, model, machine, shown),
     }
+    who = (TORCH_NO_WEIGHTS, 'of them') if exported else (NO_WEIGHTS, 'detector')
     notes = [
-        f'{NO_WEIGHTS}, batch norms settled on {_SETTLE_IMAGES} images; images of '
+        f'{who[0]}, batch norms settled on {_SETTLE_IMAGES} images; images of '
         f'{image_size[1]}x{image_size[0]} in memory'
     ]
     if task != 'seg':
-        notes.append(f'each detector is set to {candidates} candidates per image')
+        notes.append(f'each {who[1]} is set to {candidates} candidates per image')
     if runtimes:
         predictors = exported_predictors(
             cfg, model, runtimes, _rgb(images), batch_size=batch_size, threads=threads

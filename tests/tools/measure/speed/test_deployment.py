@@ -49,6 +49,8 @@ def test_files_are_measured_under_each_runtime_and_thread_count(sample_dataset, 
         assert rows[file]['load_ms'] > 0
         assert rows[file]['bbox_mAP'] == pytest.approx(100 * expected)
     assert rows['mmdet']['latency']['2']['times_as_fast']['median'] == 1
+    assert 'the models that run in PyTorch have random weights' in result['notes'][0]
+    assert 'each of them is set to' in result['notes'][1]
     text = page.read_text()
     assert text.startswith('Before\n')
     assert text.endswith('after\n')

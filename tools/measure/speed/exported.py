@@ -115,12 +115,10 @@ def exported_predictors(
         A predictor for each name.
 
     Raises:
-        UserError: If a package is not installed, or a runtime takes one image at a time.
+        UserError: If a package is not installed.
     """
     for _, to, kind in map(EXPORTED_RUNTIMES.get, names):
         check_format(to, int8=kind)
-        if batch_size > 1 and not FORMATS[to].has_dynamic_batch:
-            raise UserError(f'{to} takes one image at a time; leave out --batch-size {batch_size}')
     geometry = read_geometry(cfg)
     graph = ExportGraph(model, geometry).eval()
     described = describe(graph, summarise(cfg), batch_size=batch_size, is_raw=False)

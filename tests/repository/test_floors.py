@@ -7,13 +7,14 @@ from helpers.paths import ROOT
 from measure import structure
 
 MIRRORED = ('mbv2_backbone/det', 'mbv2_backbone/seg')
-MAX_DOORS = 15
+MAX_DOORS = 16
 MAX_LINES = 23_500  # at the end of the redesign
 ADDED_LINES = {  # by what was built on it
     "TensorFlow's trained models": 1_600,
     'what users bring': 3_100,
     "every phone's runtime": 3_000,
     'half the memory': 250,
+    'the classifier': 1_300,
 }
 
 

@@ -27,7 +27,7 @@ FLOORS = (
     ('blocks', 'weights'),
     ('backbone', 'deploy'),
     ('__init__',),
-    ('det', 'seg'),
+    ('det', 'seg', 'cls'),
     ('joint',),
     ('utils', '__main__', 'workbench'),
 )

@@ -26,6 +26,7 @@ SAMPLE_FOLDERS = {
     'VOC boxes': 'Annotations',
     'VOC masks': 'SegmentationClass',
     'VOC lists': 'ImageSets',
+    'objects by class': 'sample_crops',
 }
 DATASETS = ('voc2007', 'voc2012', 'voc12aug', 'coco2017', 'bccd', 'camvid')
 

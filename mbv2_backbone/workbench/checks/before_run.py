@@ -166,7 +166,7 @@ def check_masks(cfg: Config, summary: ConfigSummary, splits: Sequence[str]) -> N
     Raises:
         UserError: If masks are invalid; names the files, what is wrong and what to do.
     """
-    if summary.task == 'det' or not cfg.get('check_masks', True):
+    if summary.task in ('det', 'cls') or not cfg.get('check_masks', True):
         return
     from .mask_values import mask_problem, scan_masks  # detection needs no mmseg
 

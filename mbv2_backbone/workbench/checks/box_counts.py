@@ -1,4 +1,4 @@
-"""Count the boxes to learn from, and compare them with the outlines of their objects."""
+"""Count what there is to learn from, and compare them with the outlines of their objects."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ from .finding import Finding
 def count_samples(split: str, samples: Sequence[dict]) -> list[Finding]:
     """Count the images and annotations of a split, and report if there is nothing to learn."""
     text = f'{split}: {len(samples)} images'
+    labels = {sample['gt_label'] for sample in samples if 'gt_label' in sample}
+    if labels:
+        return [Finding('ok', f'{text} of {len(labels)} classes')]
     masks = sum(bool(sample.get('seg_map_path')) for sample in samples)
     if masks:
         text += f', {masks} masks'

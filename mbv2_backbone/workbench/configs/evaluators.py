@@ -76,10 +76,11 @@ def dump_into(cfg: Config, out: str | PathLike[str], summary: ConfigSummary) -> 
     task, is_pickle = summary.task, out.endswith(('.pkl', '.pickle'))
     if is_pickle and task == 'seg':
         raise UserError(f'--out must be a folder for the masks of a segmentation, got {out}')
-    if task == 'det' and not is_pickle:
-        raise UserError(f'--out must end in .pkl for detection, got {out}')
+    if task in ('det', 'cls') and not is_pickle:
+        raise UserError(f'--out must end in .pkl for boxes and image classes, got {out}')
     if is_pickle:
-        cfg.test_evaluator = [*evaluators, dict(type='DumpDetResults', out_file_path=out)]
+        kind = 'DumpResults' if task == 'cls' else 'DumpDetResults'
+        cfg.test_evaluator = [*evaluators, dict(type=kind, out_file_path=out)]
         return
     for metric in evaluators:
         if type_name(metric).endswith('IoUMetric'):

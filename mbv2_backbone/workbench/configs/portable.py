@@ -35,7 +35,7 @@ _CHOSEN = (
 _CHOSEN_OF_LOADER = ('num_workers', 'persistent_workers', 'prefetch_factor')
 _OWN_WRAPPER = 'Bf16OptimWrapper'
 _OWN_CONSTRUCTOR = 'MergedOptimWrapperConstructor'
-_PARTS = ('mbv2_backbone.det', 'mbv2_backbone.seg', 'mbv2_backbone.joint')
+_PARTS = tuple(f'mbv2_backbone.{task}' for task in ('det', 'seg', 'joint', 'cls'))
 _PREAMBLE = re.compile(r'\s*(-+\s*System environment|Config:|Hooks will be executed)')
 
 
@@ -48,7 +48,7 @@ def portable(loaded: Config, planned: Config, *, task: str) -> Config:
     Args:
         loaded: The config as `load_config` returns it.
         planned: The same after all changes by our tools; the Runner is built from it.
-        task: `det`, `seg` or `joint`.
+        task: `det`, `seg`, `joint` or `cls`.
     """
     recorded = deepcopy(loaded)
     for key in _CHOSEN:

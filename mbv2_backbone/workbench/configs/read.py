@@ -6,6 +6,7 @@ import os.path as osp
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from os import PathLike, fspath
+from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
@@ -93,12 +94,14 @@ def _move_data(node: Any, old: str, new: str) -> None:
 
 
 def task_of(cfg: Config) -> str:
-    """Return `det`, `seg` or `joint`: what a config's model predicts.
+    """Return `det`, `seg`, `joint` or `cls`: what a config's model predicts.
 
     A joint model predicts boxes and masks and follows mmdet's runner conventions.
     """
     if 'bbox_head' in cfg.model and 'decode_head' in cfg.model:
         return 'joint'
+    if type_name(cfg.model) == 'ImageClassifier':
+        return 'cls'
     return 'seg' if cfg.get('default_scope') == 'mmseg' else 'det'
 
 
@@ -106,10 +109,13 @@ def task_of(cfg: Config) -> str:
 def spread_classes(cfg: Config) -> None:
     """Copy a top-level `classes` (and `palette`) to the heads and the datasets.
 
-    Without a top-level `classes` nothing is changed. Evaluators take their classes from the
+    Without a top-level `classes` nothing is changed; `None` stands for the names of the folders
+    of a classifier's first split that exists. Evaluators take their classes from the
     dataset. In a joint model `seg_classes` (and `seg_palette`) are those of the masks; by default
     `background` followed by `classes`.
     """
+    if 'classes' in cfg and cfg.classes is None:
+        cfg.classes = _folder_names(cfg)
     classes = cfg.get('classes')
     if classes is None:
         return
@@ -126,6 +132,17 @@ def spread_classes(cfg: Config) -> None:
             dataset.get('metainfo', {}).get(k) != metainfo[k] for k in _CLASS_KEYS & {*metainfo}
         ):
             dataset['metainfo'] = ConfigDict(metainfo)
+
+
+def _folder_names(cfg: Config) -> tuple[str, ...] | None:
+    from ...cls.class_folders import class_folders
+
+    for dataset in datasets_of(cfg):
+        prefix = (dataset.get('data_prefix') or {}).get('img_path', '')
+        names = class_folders(Path(dataset.get('data_root') or '', prefix))
+        if names:
+            return tuple(names)
+    return None
 
 
 def _spread_seg_classes(cfg: Config) -> dict:

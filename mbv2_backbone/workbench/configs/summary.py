@@ -45,11 +45,11 @@ class ConfigSummary:
     """The contents of a config before planning; the steps of a plan do not change it.
 
     Attributes:
-        task: `det`, `seg` or `joint`.
+        task: `det`, `seg`, `joint` or `cls`.
         work_dir: Folder that a run writes to.
         data_help: How to get the data, as stated in the config.
         datasets: The datasets of each split: `train`, `val` and `test`.
-        boxes: Classes of the boxes; `None` if no dataset names them.
+        boxes: Classes of the boxes, or of whole images; `None` if no dataset names them.
         masks: Classes of the masks; `None` if no dataset names them.
     """
 
@@ -65,20 +65,28 @@ class ConfigSummary:
         return [dataset for split in splits for dataset in self.datasets[split]]
 
     def box_classes(self) -> Classes:
-        """Return the classes of the boxes; none for a segmentor.
+        """Return the classes of the boxes; none for a segmentor or a classifier.
 
         Raises:
             UserError: If no dataset names them.
         """
-        return Classes() if self.task == 'seg' else _named(self.boxes)
+        return _named(self.boxes) if self.task in ('det', 'joint') else Classes()
 
     def mask_classes(self) -> Classes:
-        """Return the classes of the masks; none for a detector.
+        """Return the classes of the masks; none for a detector or a classifier.
 
         Raises:
             UserError: If no dataset names them.
         """
-        return Classes() if self.task == 'det' else _named(self.masks)
+        return _named(self.masks) if self.task in ('seg', 'joint') else Classes()
+
+    def image_classes(self) -> Classes:
+        """Return the classes of whole images; none unless it is a classifier.
+
+        Raises:
+            UserError: If no dataset names them.
+        """
+        return _named(self.boxes) if self.task == 'cls' else Classes()
 
 
 def _named(classes: Classes | None) -> Classes:

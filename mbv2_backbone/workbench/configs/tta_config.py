@@ -35,6 +35,8 @@ def use_tta(cfg: Config, scales: Sequence[float] = ()) -> None:
     """
     task, dataset = task_of(cfg), inner_dataset(cfg.test_dataloader.dataset)
     if 'tta_model' not in cfg:
+        if task == 'cls':
+            raise UserError('--tta is for boxes and masks; a classifier has one view of an image')
         if task == 'joint':
             raise UserError(
                 '--tta needs tta_model and tta_pipeline in a config with boxes and masks'

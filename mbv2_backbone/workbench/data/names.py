@@ -18,6 +18,7 @@ from ...common.messages import UserError, first_names
 from .records import Dataset, Labelled
 
 MADE_SPLIT = 'split_by_name'  # folder of the splits that new_config makes
+CROPS = 'sample_crops'  # folder of the sample dataset's objects, sorted by class
 # Ours, CVAT's masks, Darknet's, Roboflow's for Darknet, LabelMe's.
 CLASS_FILES = ('classes.txt', 'labelmap.txt', 'obj.names', '_darknet.labels', 'class_names.txt')
 BACKGROUND = 'background'  # of masks; in a class file, no class of boxes unless one names it

@@ -12,10 +12,10 @@ from itertools import chain
 from pathlib import Path
 
 from ...annotations.images import IMAGE_SUFFIXES
-from .names import MADE_SPLIT, split_folder, split_in
+from .names import CROPS, MADE_SPLIT, split_folder, split_in
 
 _DEPTH = 5  # folders below the root
-_SKIPPED = (MADE_SPLIT, '__MACOSX', 'work_dirs')
+_SKIPPED = (MADE_SPLIT, CROPS, '__MACOSX', 'work_dirs')
 # Folders of a dataset that may hold others; any other with images and annotations in folders of
 # its own is a dataset of its own.
 _PARTS = ('images', 'imgs', 'img', 'image', 'jpegimages', 'img_dir', 'labels', 'label', 'ann_dir')

@@ -1,4 +1,4 @@
-"""The sample dataset: generated scenes of four shape classes, in COCO and VOC format.
+"""The sample dataset: generated scenes of four shape classes, in COCO and VOC format, and crops.
 
 Every image is drawn from its own seed ``(seed, split, index)``, so an image does not depend on
 the number of others.
@@ -21,7 +21,7 @@ DRAWN = ('train', 'val')  # splits of the sample
 MIN_SIZE = 64
 
 MARKER = 'sample.json'
-_VERSION = 3  # increased when the drawing changes, so that older images are not reused
+_VERSION = 4  # increased when the drawing changes, so that older images are not reused
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ def test_same_seed_same_bytes(tmp_path):
     )
     other = generate_sample(tmp_path / 'c', num_train=4, num_val=3, size=64, seed=1)
     assert contents(first.root) == contents(again.root)
-    pixels = [contents(s.root, '*.jpg') for s in (first, other)]
+    pixels = [contents(s.root / 'JPEGImages') for s in (first, other)]
     assert pixels[0].keys() == pixels[1].keys()
     assert all(pixels[0][name] != pixels[1][name] for name in pixels[0])
 
@@ -64,10 +64,12 @@ def test_val_does_not_depend_on_num_train(tmp_path):
     )
     assert contents(few, 'val*') == contents(many, 'val*')
     assert len(contents(few, 'val*')) == 3 * 3 + 3  # jpg, png and xml of each; one json, two lists
+    few, many = (contents(root / 'sample_crops/val') for root in (few, many))
+    assert few == many
 
 
 def test_images_differ(made):
-    assert len(set(contents(made.root, '*.jpg').values())) == sum(NUM.values())
+    assert len(set(contents(made.root / 'JPEGImages').values())) == sum(NUM.values())
 
 
 def test_counts(made, split):
@@ -108,6 +110,30 @@ def test_boxes_are_tight_and_masks_agree(made, split):
         colours = np.asarray(png.convert('RGB'))
         for label, colour in enumerate([(0, 0, 0), *PALETTE]):
             assert (colours[from_polygons == label] == colour).all()
+
+
+def test_each_box_has_its_crop_among_those_of_its_class(made, split):
+    coco = read_coco(made.root, split)
+    files = {image['id']: image['file_name'] for image in coco['images']}
+    crops = made.root / 'sample_crops' / split
+    assert {path.name: len(list(path.iterdir())) for path in crops.iterdir()} == {
+        name: count for name, count in made.boxes[split].items() if count
+    }
+    order = {}
+    for item in coco['annotations']:
+        i = order[item['image_id']] = order.get(item['image_id'], -1) + 1
+        name = files[item['image_id']]
+        path = crops / CLASSES[item['category_id'] - 1] / f'{Path(name).stem.split("_")[1]}_{i}.jpg'
+        crop = cv2.imread(str(path)).astype(int)
+        x, y, w, h = item['bbox']
+        side = 1.3 * max(w, h)
+        left, top = max(0, round(x + w / 2 - side / 2)), max(0, round(y + h / 2 - side / 2))
+        assert crop.shape[0] >= h
+        assert crop.shape[1] >= w
+        image = cv2.imread(str(made.root / 'JPEGImages' / name)).astype(int)
+        part = image[top : top + crop.shape[0], left : left + crop.shape[1]]
+        assert part.shape == crop.shape
+        assert abs(part - crop).mean() < 8  # both were compressed
 
 
 def test_voc_and_coco_agree(made, split):

@@ -41,6 +41,7 @@ CONTAINERS = {
     'model': None,
 }
 _MAX_DEPTH = 3
+_AVERAGE = '/ExponentialMovingAverage'  # TensorFlow's
 
 
 def unwrap(checkpoint: Mapping[str, Any]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
@@ -59,7 +60,13 @@ def unwrap(checkpoint: Mapping[str, Any]) -> tuple[dict[str, Tensor], tuple[str,
                 note = "'state_dict' holds mmengine's averaged weights, 'ema_state_dict' the others"
             return inner, (note,) if note else ()
     key, tensors = _largest('', checkpoint)
-    return tensors, (f"weights of '{key}'",) if key else ()
+    averages = {n.removesuffix(_AVERAGE): v for n, v in tensors.items() if n.endswith(_AVERAGE)}
+    # TensorFlow names what its optimizers keep of a variable `<variable>/RMSProp`.
+    tensors = {
+        n: v for n, v in tensors.items() if n.rpartition('/')[0] not in {*tensors, *averages}
+    }
+    notes = [*([f"weights of '{key}'"] if key else []), *(['averaged weights'] if averages else [])]
+    return tensors | averages, tuple(notes)
 
 
 def _tensors_in(node: Any) -> dict[str, Tensor]:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..arch import TAP_NAMES, build_architecture
 from ..common.messages import UserError, first_names
 from .checkpoint_files import read_checkpoint
+from .classifiers import find_classifier
 from .convert import check_values, convert, unwrap
 from .folded_norms import NOTE as FOLDED_NOTE
 from .folded_norms import folded_norms
@@ -40,8 +41,8 @@ def load_into(
 ) -> Report:
     """Load pretrained weights, or raise and leave the model unchanged.
 
-    Of TensorFlow's detectors and segmentors the neck and head are loaded, too, if the model has
-    the same; of other checkpoints the backbone and, with `classes`, neck and head.
+    Of classifiers, and of TensorFlow's detectors and segmentors, the neck and head are loaded, too,
+    if the model has the same; of other checkpoints the backbone and, with `classes`, neck and head.
 
     Args:
         model: A `MobileNetV2Backbone`, or a detector or segmentor that has it as `backbone`.
@@ -72,7 +73,7 @@ def load_into(
             preferred_rounding=backbone.round_to,
         )
         wanted, missing = _select(converted, own, report, backbone, strict)
-        parts = None if backbone is model else _parts(checkpoint, report.layout, classes)
+        parts = None if backbone is model else _parts(checkpoint, report, classes)
         around = fill_parts(model, parts, classes) if parts else Filling({})
         check_values(around.tensors)
     except ValueError as error:
@@ -117,11 +118,14 @@ def load_into(
 
 
 def _parts(
-    checkpoint: Mapping[str, Any], layout: str, classes: Sequence[str] | None
+    checkpoint: Mapping[str, Any], report: Report, classes: Sequence[str] | None
 ) -> Parts | None:
     """Return the neck and head in a checkpoint that are to be loaded, too."""
     state_dict, _ = unwrap(checkpoint)
-    if layout == TENSORFLOW_LAYOUT.name:
+    classifier = find_classifier(state_dict, report)
+    if classifier is not None:
+        return replace(classifier, classes=classes_of(checkpoint) or classifier.classes)
+    if report.layout == TENSORFLOW_LAYOUT.name:
         return find_parts(state_dict)
     return None if classes is None else own_parts(state_dict, classes_of(checkpoint))
 

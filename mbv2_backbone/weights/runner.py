@@ -6,7 +6,7 @@ from typing import Any
 
 from ..common.messages import UserError
 from .checkpoint_files import read_checkpoint
-from .layouts.tensorflow_names import LAYOUT
+from .convert import unwrap
 from .sources import fetch
 from .whole_parts import in_our_names
 
@@ -26,8 +26,10 @@ def _load(address: str, map_location: Any = None, **_: Any) -> dict[str, Any]:
     del map_location  # tensors go to the model's device
     try:
         checkpoint = read_checkpoint(fetch(address))
-        if LAYOUT.find_prefixes(checkpoint):
-            checkpoint = dict(state_dict=in_our_names(checkpoint))
+        state_dict, _ = unwrap(checkpoint)
+        ours = in_our_names(state_dict)
+        if ours.keys() - state_dict.keys():
+            checkpoint = dict(state_dict=ours)
     except ValueError as error:
         raise UserError(f'cannot load {address}: {error}') from error
     if isinstance(checkpoint.get('meta'), dict):

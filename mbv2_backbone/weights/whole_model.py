@@ -27,7 +27,8 @@ def read_weights(path: str) -> tuple[dict[str, torch.Tensor], Mapping[str, Any]]
     """Read the weights of a whole model by our names, and their `meta`, without running code.
 
     Args:
-        path: A path, or an address (see `sources.fetch`); TensorFlow's SSDLite and DeepLab too.
+        path: A path, or an address (see `sources.fetch`); TensorFlow's SSDLite and DeepLab, and
+            classifiers of every known layout, too.
 
     Returns:
         The state dict, and what mmengine's checkpoints say of their training; others nothing.

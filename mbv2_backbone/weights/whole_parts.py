@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from ..common.messages import first_names
+from .classifiers import FC, whole_classifier
 from .convert import convert
 from .layouts.schema import COUNTER, Parts
 from .layouts.tensorflow_names import LAYOUT
 from .layouts.tensorflow_parts import find_parts
 
-ROOTS = ('neck.', 'bbox_head.', 'decode_head.')
+ROOTS = ('neck.', 'bbox_head.', 'decode_head.', FC)
 _MASKS = 'decode_head.conv_seg.'
 _BOX_CODES = 'bbox_head.reg_convs.'
 _CLASSES = 'bbox_head.cls_convs.'
@@ -57,7 +58,7 @@ def fill_parts(model: nn.Module, parts: Parts, classes: Sequence[str] | None) ->
     """Choose what of trained parts goes into a model.
 
     Args:
-        model: A detector or segmentor.
+        model: A detector, segmentor or classifier.
         parts: The trained parts.
         classes: The model's classes, if the parts may have others. The outputs of equal names are
             taken; the others keep their values.
@@ -99,7 +100,7 @@ def _fit_classes(
     classes: Sequence[str] | None,
 ) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     """Put the outputs of equal classes where the model has them; say what became of each class."""
-    rows = [name for name in own if name.startswith(_MASKS) or _is_score(name)]
+    rows = [name for name in own if name.startswith((_MASKS, FC)) or _is_score(name)]
     same_number = all(wanted[name].shape == own[name].shape for name in rows)
     known = tuple(names or ())
     if same_number and (not classes or not known or known == tuple(classes)):
@@ -133,7 +134,7 @@ def _fit_rows(
 ) -> Tensor:
     """Return the outputs of one predictor of classes, `(A * outputs, ...)`."""
     num_priors = 1
-    if not name.startswith(_MASKS):
+    if name.startswith(_CLASSES):
         num_priors = len(own[name.replace(_CLASSES, _BOX_CODES)]) // 4
     source = wanted[name].unflatten(0, (num_priors, -1))
     target = own[name].clone().unflatten(0, (num_priors, -1))
@@ -153,13 +154,16 @@ def _is_score(name: str) -> bool:
 
 
 def in_our_names(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return TensorFlow's variables as the state dict of a whole model; others unchanged.
+    """Return TensorFlow's variables, or any classifier, as the state dict of a whole model of ours.
+
+    Others are unchanged.
 
     Raises:
         ValueError: If they are of a network that is not read.
     """
-    if not LAYOUT.find_prefixes(state_dict):
-        return dict(state_dict)
+    classifier = whole_classifier(state_dict)
+    if classifier or not LAYOUT.find_prefixes(state_dict):
+        return classifier or dict(state_dict)
     backbone, _ = convert(state_dict)
     parts = find_parts(state_dict)
     around = dict(parts.tensors) if parts else {}

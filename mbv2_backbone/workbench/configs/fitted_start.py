@@ -1,4 +1,4 @@
-"""Start a training from a whole model of TensorFlow, or of other classes."""
+"""Start a training from a whole model of another library, or of other classes."""
 
 from __future__ import annotations
 
@@ -13,31 +13,32 @@ from mmengine.registry import MODELS
 from ...common.files import write_atomically
 from ...common.messages import UserError
 from ...weights.checkpoint_files import read_checkpoint
-from ...weights.layouts.tensorflow_names import LAYOUT as TENSORFLOW
+from ...weights.convert import unwrap
 from ...weights.load import load_into
 from ...weights.sources import fetch
-from ...weights.whole_parts import classes_of
+from ...weights.whole_parts import classes_of, in_our_names
 from .start import Start
 from .summary import ConfigSummary
 
 
 def fit_start(start: Start, cfg: Config, summary: ConfigSummary) -> Start:
-    """Fit the start to the classes of a config, if it is a whole model of others or of TensorFlow.
+    """Fit the start to the classes of a config, if it is a whole model of others or not of ours.
 
     The tensors that fit go into `<work_dir>/start.pth`, and the others are initialised.
 
     Raises:
         UserError: If the checkpoint cannot be used.
     """
-    classes = summary.boxes if summary.task == 'det' else summary.masks
+    classes = summary.masks if summary.task == 'seg' else summary.boxes
     if start.checkpoint is None or start.is_resumed or summary.task == 'joint' or not classes:
         return start
     try:
         checkpoint = read_checkpoint(fetch(start.checkpoint))
     except ValueError as error:
         raise UserError(f'cannot load {start.checkpoint}: {error}') from error
-    of_others = (classes_of(checkpoint) or classes.names) != classes.names
-    if not of_others and not TENSORFLOW.find_prefixes(checkpoint):
+    state_dict, _ = unwrap(checkpoint)
+    is_ours = not in_our_names(state_dict).keys() - state_dict.keys()
+    if is_ours and (classes_of(checkpoint) or classes.names) == classes.names:
         return start
     backbone = dict(cfg.model.backbone, init_cfg=None)
     with torch.random.fork_rng():

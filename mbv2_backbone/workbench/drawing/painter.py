@@ -1,9 +1,9 @@
-"""Draw predictions: boxes, and masks with a legend."""
+"""Draw predictions: boxes, masks with a legend, and the classes of whole images."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import mmcv
@@ -17,22 +17,26 @@ from torch import Tensor
 
 from ...annotations.images import decode_image
 from ...common.files import result_path
-from ..configs.summary import Classes, summarise
+from ..configs.summary import Classes, ConfigSummary, summarise
 from .pixels import caption_strip, draw_boxes, legend_strip, overlay
+
+NUM_LIKELIEST = 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class Painter:
-    """Draws the contents of a data sample: masks with a legend, boxes, or both.
+    """Draws the contents of a data sample: masks with a legend, boxes, or both, or image classes.
 
     Attributes:
         boxes: Classes of the boxes.
         masks: Classes of the masks.
+        images: Classes of whole images.
         score_thr: Boxes below it are not drawn.
     """
 
     boxes: Classes
     masks: Classes
+    images: Classes = field(default_factory=Classes)
     score_thr: float = 0.3
 
     def prediction(
@@ -51,6 +55,8 @@ class Painter:
         """
         drawing = self.draw(image, sample, 'pred')
         labels = mask_labels(sample, 'pred_sem_seg')
+        if 'pred_scores' in sample:
+            return self._with_classes(drawing, sample)
         if labels is None:
             return drawing
         shown = range(len(self.masks.names)) if whole_legend else np.unique(labels)
@@ -99,11 +105,29 @@ class Painter:
         colours = [self.boxes.palette[label] for label in labels]
         return draw_boxes(image, found.bboxes.numpy(), names, colours)
 
+    def _with_classes(self, drawing: np.ndarray, sample: BaseDataElement) -> np.ndarray:
+        """Write the likeliest classes below the image, and the true one if it is known."""
+        names, palette = self.images.names, self.images.palette
+        entries = [(f'{names[k]} {score:.2f}', palette[k]) for k, score in likeliest(sample)]
+        if 'gt_label' in sample:
+            truth = int(sample.gt_label)
+            entries.append((f'truth: {names[truth]}', palette[truth]))
+        return self._below(drawing, entries, size_hw=drawing.shape[:2])
+
     def _with_legend(
         self, drawing: np.ndarray, labels: Sequence[int], *, size_hw: tuple[int, int]
     ) -> np.ndarray:
         labels = [int(label) for label in labels if label < len(self.masks.names)]
         entries = [(self.masks.names[label], self.masks.palette[label]) for label in labels]
+        return self._below(drawing, entries, size_hw=size_hw)
+
+    def _below(
+        self,
+        drawing: np.ndarray,
+        entries: Sequence[tuple[str, Sequence[int]]],
+        *,
+        size_hw: tuple[int, int],
+    ) -> np.ndarray:
         strip = legend_strip(entries, drawing.shape[1], size_hw)
         margin = strip.shape[1] - drawing.shape[1]
         drawing = np.pad(drawing, ((0, 0), (0, margin), (0, 0)), constant_values=255)
@@ -126,7 +150,7 @@ class PictureHook(Hook):
     def before_test_epoch(self, runner: Runner) -> None:
         """Take the names and colours of the classes from the dataset."""
         summary = summarise(runner.cfg)
-        self.painter = Painter(boxes=summary.box_classes(), masks=summary.mask_classes())
+        self.painter = painter_of(summary)
 
     def after_test_iter(
         self,
@@ -141,6 +165,19 @@ class PictureHook(Hook):
             drawing = self.painter.comparison(image, sample)
             path = result_path(sample.img_path, self.image_root, self.folder, '.jpg')
             cv2.imwrite(str(path), drawing)
+
+
+def painter_of(summary: ConfigSummary, score_thr: float = 0.3) -> Painter:
+    """Return what draws the predictions of a config's model."""
+    boxes, masks, images = summary.box_classes(), summary.mask_classes(), summary.image_classes()
+    return Painter(boxes=boxes, masks=masks, images=images, score_thr=score_thr)
+
+
+def likeliest(sample: BaseDataElement) -> list[tuple[int, float]]:
+    """Return label and score of the likeliest classes of a whole image, the best first."""
+    scores = sample.pred_scores
+    best = scores.topk(min(NUM_LIKELIEST, len(scores)))
+    return list(zip(best.indices.tolist(), best.values.tolist(), strict=True))
 
 
 def mask_labels(sample: BaseDataElement, key: str) -> np.ndarray | None:

@@ -1,4 +1,4 @@
-"""The rows of `predictions.json`, in COCO's result format."""
+"""The rows of `predictions.json`, in COCO's result format, or with the classes of whole images."""
 
 from __future__ import annotations
 
@@ -9,15 +9,21 @@ from pathlib import Path
 import numpy as np
 from mmengine.structures import BaseDataElement
 
-from ..drawing.painter import mask_labels
+from ..drawing.painter import likeliest, mask_labels
 
 
 class CocoRows:
     """Converts predictions to rows, without the boxes whose score is below a threshold."""
 
     def __init__(
-        self, box_classes: Sequence[str], mask_classes: Sequence[str], *, score_thr: float
+        self,
+        box_classes: Sequence[str],
+        mask_classes: Sequence[str],
+        image_classes: Sequence[str] = (),
+        *,
+        score_thr: float,
     ) -> None:
+        self.image_classes = image_classes
         self.box_classes = box_classes
         self.mask_classes = mask_classes
         self.score_thr = score_thr
@@ -34,6 +40,11 @@ class CocoRows:
             rows += self._of_boxes(sample)
         if 'pred_sem_seg' in sample:
             rows += self._of_masks(sample)
+        if 'pred_scores' in sample:
+            rows += [
+                dict(category_id=k, category_name=self.image_classes[k], score=round(score, 4))
+                for k, score in likeliest(sample)
+            ]
         return [dict(image_id=image_id, file_name=file_name) | row for row in rows]
 
     def _of_boxes(self, sample: BaseDataElement) -> Iterator[dict]:

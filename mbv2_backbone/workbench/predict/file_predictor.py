@@ -21,7 +21,7 @@ from ..configs.machine import detect_machine, to_memory_format
 from ..configs.plan import apply_steps
 from ..configs.read import inner_dataset, task_of, type_name
 from ..configs.summary import summarise
-from ..drawing.painter import Painter
+from ..drawing.painter import painter_of
 from .background import in_background
 from .coco_rows import CocoRows
 from .exported_model import exported_steps
@@ -60,14 +60,14 @@ class FilePredictor:
         if machine.device == 'cpu':
             pack_convolutions(self.model)
         self.pipeline = array_pipeline(source)
-        boxes, masks = summary.box_classes(), summary.mask_classes()
-        self.painter = Painter(boxes=boxes, masks=masks, score_thr=score_thr)
-        self.rows = CocoRows(boxes.names, masks.names, score_thr=score_thr)
+        self.painter = painter_of(summary, score_thr)
+        names = (self.painter.boxes.names, self.painter.masks.names, self.painter.images.names)
+        self.rows = CocoRows(*names, score_thr=score_thr)
         print(machine)
 
     @torch.inference_mode()
     def __call__(self, images: Sequence[np.ndarray]) -> list[BaseDataElement]:
-        """Predict on images `(H, W, 3)` uint8 BGR; one mmdet or mmseg data sample for each."""
+        """Predict on images `(H, W, 3)` uint8 BGR; one data sample for each."""
         packed = [self.pipeline(dict(img=image, img_id=i)) for i, image in enumerate(images)]
         return self.model.test_step(pseudo_collate(packed))
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 NUM_CHANNELS = 8
 _COLUMNS = 4  # columns of single channels, which fill two rows
-_FIELDS = {'pred_instances': 'boxes', 'pred_sem_seg': 'mask'}
+_FIELDS = {'pred_instances': 'boxes', 'pred_sem_seg': 'mask', 'pred_scores': 'image'}
 _COLOURS = 'inferno'
 # Inches; positions are computed here, because matplotlib's own layout takes seconds per figure.
 _WIDTH, _GAP, _TITLE, _BAR = 2.8, 0.15, 0.3, 0.12
@@ -99,7 +99,8 @@ def _draw_class(
     sample: BaseDataElement,
     painter: Painter,
 ) -> AxesImage:
-    classes = painter.boxes if found.field == 'pred_instances' else painter.masks
+    classes = dict(zip(_FIELDS, (painter.boxes, painter.masks, painter.images), strict=True))
+    classes = classes[found.field]
     panels[0].set_title(f'{classes.names[found.label]} ({_FIELDS[found.field]})', fontsize=11)
     _show_image(panels[0], painter.draw(image, _only(sample, found), 'pred'))
     for axes, (name, values) in zip(panels[1:], found.maps.items(), strict=True):
@@ -145,7 +146,9 @@ def _height(image: np.ndarray) -> float:
 
 
 def _only(sample: BaseDataElement, found: ClassMaps) -> BaseDataElement:
-    """Return a copy of a prediction with only one class."""
+    """Return a copy of a prediction with only one class; that of a whole image is not drawn."""
+    if found.field == 'pred_scores':
+        return type(sample)()
     if found.field == 'pred_instances':
         boxes = sample.pred_instances
         return type(sample)(pred_instances=boxes[boxes.labels == found.label])

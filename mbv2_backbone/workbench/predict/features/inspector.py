@@ -29,7 +29,7 @@ class ClassMaps:
     """Where in the feature maps a class comes from.
 
     Attributes:
-        field: `pred_instances` for boxes, `pred_sem_seg` for masks.
+        field: `pred_instances` for boxes, `pred_sem_seg` for masks, `pred_scores` for images.
         label: Index of the class in that field.
         maps: By tap, `(h, w)` in [0, 1] on a common scale; only taps that its head reads.
     """
@@ -76,7 +76,7 @@ class FeatureInspector:
         self.pipeline = array_pipeline(cfg)
         self.model = build_model(cfg, checkpoint)[0].requires_grad_(False)
         _check(self.model.backbone, MobileNetV2Backbone)
-        if self.task != 'seg':
+        if self.task in ('det', 'joint'):
             _check(self.model.bbox_head, SSDLiteHead)
 
     def __call__(self, image: np.ndarray) -> Inspection:
@@ -100,6 +100,10 @@ class FeatureInspector:
     ) -> dict[str, dict[int, Tensor]]:
         """Return the score of each label that was found, by the field of the data sample."""
         model, scores = self.model, {}
+        if self.task == 'cls':
+            logits = model.head(feats)[0]
+            best = logits.topk(min(MAX_CLASSES, len(logits))).indices.tolist()
+            return dict(pred_scores={label: logits[label] for label in best})
         of_neck = model.neck(feats) if model.with_neck and self.task != 'joint' else feats
         if self.task != 'seg':
             levels = model.det_feats(feats) if self.task == 'joint' else of_neck

@@ -39,6 +39,9 @@ class ClassFolderDataset(BaseDataset):
         in_order: Whether the sorted folders are the classes in their order, by other names.
         **kwargs: As for mmengine's `BaseDataset`; `data_prefix` has `img_path`.
 
+    Attributes:
+        single: The classes with only one image.
+
     Raises:
         UserError: If there is no image, a class has none, or files and config name other classes.
     """
@@ -62,9 +65,9 @@ class ClassFolderDataset(BaseDataset):
                 f'there ({", ".join(IMAGE_SUFFIXES[:4])} and so on), or remove the class from all '
                 f'splits and from `classes` in the config'
             )
-        single = [classes[label] for label, count in counts.items() if count == 1]
-        if single:
-            warn(f'{where} has only one image of {first_names(single, 6)}; add more')
+        self.single = [classes[label] for label, count in counts.items() if count == 1]
+        if self.single:
+            warn(f'{where} has only one image of {first_names(self.single, 6)}; add more')
         return [dict(img_path=str(path), img_id=i, gt_label=k) for i, (path, k) in enumerate(found)]
 
     def _in_folders(self, root: Path, classes: list[str]) -> list[tuple[Path, int]]:

@@ -124,6 +124,10 @@ def export(
             raise UserError(f'{flag} must be 1 or more, got {value}')
     cfg = load_config(config, cfg_options)
     summary = summarise(cfg)
+    if summary.task == 'cls':
+        raise UserError(
+            'classifiers cannot be exported yet; export detectors, segmentors or joint models'
+        )
     checkpoint = find_checkpoint(checkpoint, cfg.work_dir)
     model, meta = build_model(cfg, checkpoint)
     check_class_order(checkpoint, meta, summary)

@@ -18,6 +18,7 @@ from mmengine.structures import BaseDataElement
 from ...common.notebook import Output
 from ..checks.broken_images import samples_of
 from ..configs.summary import ConfigSummary
+from .classification import ClassCollector
 from .detection import BoxCollector, truth_of
 from .provenance import origin_of
 from .render import Part, write_report
@@ -43,19 +44,21 @@ class ReportHook(Hook):
 
     def before_test_epoch(self, runner: Runner) -> None:
         """Prepare to collect data and to measure times."""
-        self.boxes = self.masks = None
+        self.boxes = self.masks = self.images = None
         self.is_off = False
         self.num_seen = 0
         self.seconds = dict.fromkeys(('data', 'model', 'metric', 'report'), 0.0)
         with self._or_no_report(runner):
-            if self.task != 'seg':
+            if self.task == 'cls':
+                self.images = ClassCollector(self.summary.image_classes())
+            if self.task in ('det', 'joint'):
                 samples = samples_of(runner.test_dataloader.dataset)
                 self.boxes = BoxCollector(
                     self.summary.box_classes().names,
                     {sample['img_path']: truth_of(sample) for sample in samples},
                     keep_all=_metric_with(runner, 'precision') is None,
                 )
-            if self.task != 'det':
+            if self.task in ('seg', 'joint'):
                 ignored = getattr(_metric_with(runner, 'ignore_index'), 'ignore_index', 255)
                 self.masks = MaskCollector(self.summary.mask_classes(), ignore_index=ignored)
         evaluator = runner.test_loop.evaluator
@@ -71,8 +74,9 @@ class ReportHook(Hook):
             runner.logger.exception('No report was written because of an error')
 
     @property
-    def _collectors(self) -> list[BoxCollector | MaskCollector]:
-        return [collector for collector in (self.boxes, self.masks) if collector is not None]
+    def _collectors(self) -> list[BoxCollector | MaskCollector | ClassCollector]:
+        collectors = (self.boxes, self.masks, self.images)
+        return [collector for collector in collectors if collector is not None]
 
     def before_test_iter(self, runner: Runner, **_: Any) -> None:  # noqa: ARG002
         """End the loading time."""
@@ -152,6 +156,8 @@ class ReportHook(Hook):
             reports.append(report)
         if self.masks is not None:
             reports.append(self.masks.report(metrics=of_masks, prefix=prefix))
+        if self.images is not None:
+            reports.append(self.images.report(metrics=metrics))
         return [
             Part(report, *collector.extremes.worst_and_best())
             for report, collector in zip(reports, self._collectors, strict=True)

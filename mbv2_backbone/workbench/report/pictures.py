@@ -70,14 +70,19 @@ def encode(image: np.ndarray, max_bytes: int) -> bytes:
     return data
 
 
+def fitted_panel(image: RankedImage) -> np.ndarray | None:
+    """Return the image, `PANEL_SIDE` long; `None` if the file cannot be read any more."""
+    panel = read_image(image.path, tuple(image.size_hw[::-1]))
+    return None if panel is None else resized(panel, fitted_size(panel, PANEL_SIDE))
+
+
 def _side_by_side(
     image: RankedImage, *draw: Callable[[np.ndarray, float], np.ndarray]
 ) -> np.ndarray | None:
-    panel = read_image(image.path, image.size_hw[::-1])
+    panel = fitted_panel(image)
     if panel is None:
         return None
-    scale = PANEL_SIDE / max(panel.shape[:2])
-    panel = resized(panel, fitted_size(panel, PANEL_SIDE))
+    scale = PANEL_SIDE / max(image.size_hw)
     gap = np.full((len(panel), _GAP, 3), 255, np.uint8)
     left, right = (function(panel, scale) for function in draw)
     return np.concatenate([left, gap, right], axis=1)

@@ -14,7 +14,7 @@ import numpy as np
 
 from ...common.files import write_atomically
 from .curves import draw_curves
-from .pictures import ALL_BYTES, compare_boxes, compare_masks, encode
+from .pictures import ALL_BYTES, compare_boxes, compare_masks, encode, fitted_panel
 from .plots import draw_confusion, draw_precision, share_of_row
 from .ranking import RankedImage
 from .style import save_figure
@@ -28,7 +28,7 @@ _TEMPLATES = Path(__file__).parent / 'page'
 
 @dataclass(frozen=True)
 class Part:
-    """The report's box section or mask section.
+    """The report's section on boxes, masks or image classes.
 
     Attributes:
         report: Its numbers.
@@ -47,7 +47,7 @@ def write_report(folder: str | Path, data: dict, parts: Sequence[Part]) -> Path:
     Args:
         folder: It is created; an earlier report in it is replaced at the end.
         data: As `origin_of` returns it, with `speed`.
-        parts: The parts on boxes, masks or both.
+        parts: The parts on boxes, masks or both, or on image classes.
 
     Returns:
         The path of the page.
@@ -168,6 +168,8 @@ def _drawing(image: RankedImage, report: dict, max_bytes: int) -> str | None:
     if report['task'] == 'detection':
         names = report['confusion']['names']
         drawing = compare_boxes(image, names, has_truth=report['has_truth'])
+    elif report['task'] == 'classification':
+        drawing = fitted_panel(image)
     else:
         drawing = compare_masks(image, report['palette'])
     return None if drawing is None else _uri(encode(drawing, max_bytes), 'webp')

@@ -63,6 +63,7 @@ def _joint(output_stride: int) -> dict:
 
 
 HEADS = (
+    ('the classifier of the paper, 1,000 classes', 'mobilenetv2_in1k.py', {}),
     ('SSDLite, 80 classes', 'ssdlite_mbv2_coco.py', {}),
     ('SSDLite, plus recipe, 80 classes', 'ssdlite_mbv2_coco_plus.py', {}),
     ("DeepLabV3, the paper's mobile head (no ASPP), 21 classes", DEEPLABV3, {}),
@@ -116,7 +117,8 @@ def heads_table() -> str:
     rows = []
     for name, config, changes in HEADS:
         cfg = load_config(str(ROOT / 'configs' / (config or DEEPLABV3)))
-        side = 513 if 'deeplabv3' in (config or DEEPLABV3) else 320
+        sides = dict(deeplabv3=513, mobilenetv2=224)
+        side = next((sides[n] for n in sides if n in (config or DEEPLABV3)), 320)
         cfg.merge_from_dict(dict(model=changes))
         model = (
             build_random(cfg)

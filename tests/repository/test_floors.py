@@ -15,6 +15,7 @@ ADDED_LINES = {  # by what was built on it
     "every phone's runtime": 3_000,
     'half the memory': 250,
     'the classifier': 1_300,
+    'the classifier': 1_000,
 }
 
 

@@ -22,11 +22,11 @@ BinaryOp sum 2 1 b1 c out 0=0
 
 
 def random_model(rng):
-    def convolution(num_weights, num_outputs=4):
-        values = rng.normal(0, 0.3, num_weights), rng.normal(0, 0.1, num_outputs)
+    def convolution(num_weights, num_outputs=4, scale=0.3):
+        values = rng.normal(0, scale, num_weights), rng.normal(0, 0.1, num_outputs)
         return b'\0\0\0\0' + b''.join(value.astype('<f4').tobytes() for value in values)
 
-    weights = convolution(9, 3) + b''.join(convolution(size) for size in (108, 36, 16))
+    weights = convolution(9, 3, 0.7) + b''.join(convolution(size) for size in (108, 36, 16))
     return NcnnModel.from_text(TEXT, weights)
 
 
@@ -55,7 +55,7 @@ def test_ncnn_reads_the_8_bit_model(rng, tmp_path):
     assert terms == dict(image=0, stem=0, first=102, second=1, split=0, third=2, sum=0)
     for image in images:
         expected, found = (run(each, tmp_path, image) for each in (model, small))
-        assert expected.std() > 0.2
+        assert expected.std() > 0.5
         assert np.abs(found - expected).mean() < 0.05 * expected.std()
 
 

@@ -35,7 +35,7 @@ def ours_step(
         cfg.model.backbone.with_cp = True
     model = build_random(cfg).to(machine.device)
     to_memory_format(model, machine)
-    return _mmengine_step(model, cfg, _batch(cfg, task_of(cfg), batch_size, size))
+    return _mmengine_step(model, cfg, random_batch(cfg, task_of(cfg), batch_size, size))
 
 
 def peer_step(
@@ -54,10 +54,11 @@ def peer_step(
     theirs = peer_config(peer, cfg, size)
     model = build_random(theirs, peer).to(machine.device, memory_format=memory_format)
     task = 'seg' if peer == 'mmseg' else 'det'
-    return _mmengine_step(model, theirs, _batch(cfg, task, batch_size, size))
+    return _mmengine_step(model, theirs, random_batch(cfg, task, batch_size, size))
 
 
-def _batch(cfg: Config, task: str, batch_size: int, size: Size) -> dict:
+def random_batch(cfg: Config, task: str, batch_size: int, size: Size) -> dict:
+    """Draw a batch with the classes of a config, for a task; see `inputs.training_batch`."""
     num_classes, num_seg_classes = class_counts(cfg)
     return training_batch(
         batch_size=batch_size,
@@ -83,7 +84,7 @@ def _torchvision_step(
 ) -> Call:
     num_classes, num_seg_classes = class_counts(cfg)
     is_seg = task_of(cfg) == 'seg'
-    batch = _batch(cfg, 'seg' if is_seg else 'det', batch_size, size)
+    batch = random_batch(cfg, 'seg' if is_seg else 'det', batch_size, size)
     model = (
         torchvision_segmentor(num_seg_classes)
         if is_seg

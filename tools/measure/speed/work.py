@@ -76,7 +76,7 @@ def backbone(args: Namespace) -> Results:
 
 def train(args: Namespace) -> Results:
     """Time training steps, measure their memory, or see where their time goes."""
-    from .memory import STEPS, memory_rows
+    from .memory import RUNS, STEPS, memory_rows
     from .profile import profile_rows
     from .steps import StepJob, StepProcess, training_calls
 
@@ -109,8 +109,8 @@ def train(args: Namespace) -> Results:
         ]
     if args.peak_memory:
         notes = [
-            f'each in its own process, {STEPS} steps; `step` is the peak above what was taken '
-            'before the first, `peak` is all'
+            f'each in its own process, {STEPS} steps, the middle of {RUNS} processes; `step` is '
+            'the peak above what was taken before the first, `peak` is all'
         ]
         return [
             make_result(

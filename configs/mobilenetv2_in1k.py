@@ -39,8 +39,9 @@ val_dataloader = dict(
     ),
 )
 test_dataloader = val_dataloader
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=300, val_interval=1)
-param_scheduler = dict(type='StepLR', step_size=1, gamma=0.98, by_epoch=True)
+max_epochs = 300
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=1)
+param_scheduler = [dict(type='StepLR', step_size=1, gamma=0.98, by_epoch=True, end=max_epochs)]
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='SGD', lr=0.045, momentum=0.9, weight_decay=4e-5),

@@ -138,7 +138,7 @@ def _unpack(packed: Tensor | tuple[FunctionCtx, list[int]]) -> Tensor:
 
 def convolve(conv: nn.Conv2d, x: Tensor) -> Tensor:
     """Call a convolution, which does not keep its input if a lean norm can make it again."""
-    if not hasattr(x.grad_fn, 'remade'):
+    if torch.compiler.is_compiling() or not hasattr(x.grad_fn, 'remade'):
         return conv(x)
     with _input_forgotten(x):
         return conv(x)

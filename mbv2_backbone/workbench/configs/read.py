@@ -114,7 +114,7 @@ def spread_classes(cfg: Config) -> None:
     dataset. In a joint model `seg_classes` (and `seg_palette`) are those of the masks; by default
     `background` followed by `classes`.
     """
-    if 'classes' in cfg and cfg.classes is None:
+    if 'classes' in cfg and cfg.classes is None and task_of(cfg) == 'cls':
         cfg.classes = _folder_names(cfg)
     classes = cfg.get('classes')
     if classes is None:

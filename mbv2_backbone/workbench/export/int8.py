@@ -95,12 +95,15 @@ def _weight_ranges(model: onnx.ModelProto, nodes: Sequence[str]) -> dict[str, li
     return ranges
 
 
-def between_convolutions(inputs: Sequence[Iterable[int]], is_conv: Sequence[bool]) -> list[int]:
+def between_convolutions(
+    inputs: Sequence[Iterable[int]], is_conv: Sequence[bool], *, left_out: int = 1
+) -> list[int]:
     """Return the nodes of a graph from the second convolution on its way to the last one.
 
     Args:
         inputs: For each node, in topological order, the nodes that it reads from.
         is_conv: For each node whether it is a convolution.
+        left_out: So many convolutions at the beginning are not among them.
     """
     passed: list[int] = []  # convolutions on the longest way to a node, itself included
     for i, sources in enumerate(inputs):
@@ -109,4 +112,4 @@ def between_convolutions(inputs: Sequence[Iterable[int]], is_conv: Sequence[bool
     for i in reversed(range(len(inputs))):
         for source in inputs[i]:
             before[source] = before[source] or before[i]
-    return [i for i in range(len(inputs)) if passed[i] > 1 and before[i]]
+    return [i for i in range(len(inputs)) if passed[i] > left_out and before[i]]

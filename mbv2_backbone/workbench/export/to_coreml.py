@@ -216,7 +216,8 @@ def _network(operations: Sequence[Operation]) -> set[str]:
         [index[v.op.name] for v in op.get_flattened_inputs() if v.op is not None]
         for op in operations
     ]
-    found = between_convolutions(inputs, [op.op_type == 'conv' for op in operations])
+    is_conv = [op.op_type == 'conv' for op in operations]
+    found = between_convolutions(inputs, is_conv, left_out=0)
     return {operations[i].name for i in found}
 
 

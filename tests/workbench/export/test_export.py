@@ -301,6 +301,7 @@ def test_what_lies_between_the_first_convolution_and_the_last_is_quantised():
     inputs = [[], [0], [1], [2], [3], [4, 4], [5], [6], [1]]
     is_conv = [i in (2, 4, 6, 8) for i in range(9)]
     assert between_convolutions(inputs, is_conv) == [4, 5, 6]
+    assert between_convolutions(inputs, is_conv, left_out=0) == [2, 3, 4, 5, 6, 8]
 
 
 def test_the_pixels_of_all_images_count():

@@ -112,9 +112,10 @@ def test_files_of_the_config_or_of_a_folder_are_used(sample_dataset, tmp_path):
     assert len(infos) == 5
     assert all(Path(info['img_path']).is_file() and info['instances'] is not None for info in infos)
     assert pipelines.read_infos(config('ssdlite_mbv2_sample', f'data_root={tmp_path}/'), 5) is None
-    infos, what = pipelines.draw_infos(cfg, str(tmp_path), 3, str(sample_dataset))
-    assert what.startswith(f'3 JPEG files of {sample_dataset}')
-    assert {Path(info['img_path']).parent for info in infos} == {sample_dataset / 'JPEGImages'}
+    folder = sample_dataset / 'JPEGImages'
+    infos, what = pipelines.draw_infos(cfg, str(tmp_path), 3, str(folder))
+    assert what.startswith(f'3 JPEG files of {folder}')
+    assert {Path(info['img_path']).parent for info in infos} == {folder}
     with pytest.raises(UserError, match='no JPEG files'):
         pipelines.draw_infos(cfg, str(tmp_path), 3, str(sample_dataset / 'annotations'))
 

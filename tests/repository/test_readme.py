@@ -108,6 +108,7 @@ def sandbox(tmp_path_factory):
     drawn = tmp_path_factory.mktemp('drawn') / 'dataset'
     generate_sample(drawn, num_train=24, num_val=8, size=96)
     convert(drawn, root / 'data' / 'yolo', to='yolo')
+    shutil.copytree(drawn / 'sample_crops', root / 'data' / 'sorted')
     (root / 'images').mkdir()
     for path in (drawn / 'JPEGImages').glob('val_*.jpg'):
         shutil.copy(path, root / 'images')

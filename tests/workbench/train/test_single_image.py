@@ -13,7 +13,7 @@ from helpers.small import tool, write_small_config
 from mmdet.structures import DetDataSample
 from mmengine.logging import MessageHub
 from mmengine.registry import MODELS
-from mmengine.structures import InstanceData, PixelData
+from mmengine.structures import BaseDataElement, InstanceData, PixelData
 from torch import nn
 
 from mbv2_backbone.common.messages import UserError
@@ -74,7 +74,10 @@ def test_a_norm_that_is_kept_in_evaluation_stays_so():
 
 
 def batch_of_one(cfg):
-    """Return an image with a box and a mask, of the size that a config tests at."""
+    """Return an image with what is on it, for detectors of the size that a config tests at."""
+    if task_of(cfg) == 'cls':
+        image = torch.randint(0, 256, (3, 32, 32), dtype=torch.uint8)  # 1x1 in the last map
+        return dict(inputs=[image], data_samples=[BaseDataElement(gt_label=torch.tensor(0))])
     scales = (s.scale for s in walk(cfg.test_dataloader.dataset) if s.get('type') in RESIZES)
     width, height = next(scales) if task_of(cfg) != 'seg' else (65, 65)
     sample = DetDataSample(metainfo=dict(img_shape=(height, width), ori_shape=(height, width)))

@@ -8,7 +8,7 @@ from ..common.messages import UserError
 from .checkpoint_files import read_checkpoint
 from .convert import unwrap
 from .sources import fetch
-from .whole_parts import in_our_names
+from .whole_parts import renamed
 
 
 def refuse_code_in_checkpoints() -> None:
@@ -26,9 +26,8 @@ def _load(address: str, map_location: Any = None, **_: Any) -> dict[str, Any]:
     del map_location  # tensors go to the model's device
     try:
         checkpoint = read_checkpoint(fetch(address))
-        state_dict, _ = unwrap(checkpoint)
-        ours = in_our_names(state_dict)
-        if ours.keys() - state_dict.keys():
+        ours = renamed(unwrap(checkpoint)[0])
+        if ours is not None:
             checkpoint = dict(state_dict=ours)
     except ValueError as error:
         raise UserError(f'cannot load {address}: {error}') from error

@@ -153,6 +153,12 @@ def _is_score(name: str) -> bool:
     return name.startswith(_CLASSES) and name.split('.')[3] == '1'
 
 
+def renamed(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
+    """Return what `in_our_names` does, `None` if the names are ours already."""
+    ours = in_our_names(state_dict)
+    return ours if ours.keys() - state_dict.keys() else None
+
+
 def in_our_names(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return TensorFlow's variables, or any classifier, as the state dict of a whole model of ours.
 

@@ -16,7 +16,7 @@ from ...weights.checkpoint_files import read_checkpoint
 from ...weights.convert import unwrap
 from ...weights.load import load_into
 from ...weights.sources import fetch
-from ...weights.whole_parts import classes_of, in_our_names
+from ...weights.whole_parts import classes_of, renamed
 from .start import Start
 from .summary import ConfigSummary
 
@@ -36,9 +36,8 @@ def fit_start(start: Start, cfg: Config, summary: ConfigSummary) -> Start:
         checkpoint = read_checkpoint(fetch(start.checkpoint))
     except ValueError as error:
         raise UserError(f'cannot load {start.checkpoint}: {error}') from error
-    state_dict, _ = unwrap(checkpoint)
-    is_ours = not in_our_names(state_dict).keys() - state_dict.keys()
-    if is_ours and (classes_of(checkpoint) or classes.names) == classes.names:
+    has_its_classes = (classes_of(checkpoint) or classes.names) == classes.names
+    if has_its_classes and renamed(unwrap(checkpoint)[0]) is None:
         return start
     backbone = dict(cfg.model.backbone, init_cfg=None)
     with torch.random.fork_rng():

@@ -62,7 +62,6 @@ def cut(model: schema.ModelT, outputs: Mapping[str, int], *, casts_input: bool =
         casts_input: Whether the cast of the image to float32 is kept; otherwise its result is the
             input.
     """
-    _replace_sorts(model)
     graph = model.subgraphs[0]
     (image,) = graph.inputs
     if not casts_input:
@@ -77,35 +76,6 @@ def cut(model: schema.ModelT, outputs: Mapping[str, int], *, casts_input: bool =
             needed.update(operator.inputs, operator.outputs)
     graph.operators = kept[::-1]
     _renumber(model, sorted((needed | {image}) - {-1}), image, outputs)
-
-
-def _replace_sorts(model: schema.ModelT) -> None:
-    """Replace sorts, which LiteRT cannot run, by the operator that finds the largest, in place.
-
-    litert-torch 0.10.0 makes STABLEHLO_SORT of a `torch.topk` whose indices are not used, and its
-    own runtime has no such operator.
-    """
-    (graph, *comparisons), kinds = model.subgraphs, schema.BuiltinOperator
-    sorts = [op for op in graph.operators if kind_of(model, op) == kinds.STABLEHLO_SORT]
-    if not sorts:
-        return
-    code = schema.OperatorCodeT()
-    code.builtinCode = code.deprecatedBuiltinCode = kinds.TOPK_V2
-    code.version = 1
-    model.operatorCodes.append(code)
-    for operator in sorts:
-        (values,) = operator.outputs
-        shape = tuple(graph.tensors[values].shape)
-        count = add_buffer(model, np.int32(shape[-1]).tobytes())
-        count = _add_tensor(model, 'count', (), count, schema.TensorType.INT32)
-        indices = _add_tensor(model, 'indices', shape, 0, schema.TensorType.INT32)
-        operator.opcodeIndex = len(model.operatorCodes) - 1
-        operator.inputs, operator.outputs = [*operator.inputs, count], [values, indices]
-        operator.builtinOptions2Type, operator.builtinOptions2 = 0, None
-        operator.builtinOptionsType = schema.BuiltinOptions.TopKV2Options
-        operator.builtinOptions = schema.TopKV2OptionsT()
-    if comparisons:
-        model.subgraphs = [graph]
 
 
 def _renumber(

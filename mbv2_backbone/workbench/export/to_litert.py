@@ -117,8 +117,10 @@ def candidates(scores: Tensor, boxes: Tensor, rules: Detection) -> Tensor:
 
 
 def _best(level: Tensor, count: int) -> Tensor:
-    least = level.flatten(1).topk(count).values[:, -1:, None]
-    return torch.where(level >= least, level, torch.zeros_like(level))
+    scores = level.flatten(1)
+    # litert-torch sorts all scores, slowly, where a topk is not asked for its indices.
+    last = scores.topk(count).indices[:, -1:]
+    return torch.where(level >= scores.gather(1, last)[..., None], level, torch.zeros_like(level))
 
 
 def check_metadata(metadata: Metadata) -> None:

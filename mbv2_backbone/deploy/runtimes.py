@@ -75,8 +75,9 @@ def load_runtime(path: str, runtime: str | None = None, *, threads: int | None =
     path = str(path).rstrip('/')
     if path.endswith(SUFFIXES['coreml']):
         raise UserError(
-            f'{path} runs in an app on Apple devices; docs/deployment.md shows the code. To run '
-            f'the model here, export it to another format, for example --to onnx'
+            f'{path} runs in an app on Apple devices; docs/deployment.md shows the code. '
+            f'tools/test.py and tools/predict.py check it here; for Predictor, export the model to '
+            f'another format, for example --to onnx'
         )
     if path.endswith(WEB_FILE) or osp.isdir(path):
         model = osp.join(path, WEB_MODEL)

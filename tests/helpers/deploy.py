@@ -121,6 +121,8 @@ def write_config(folder, text, base, sample_dataset):
 def exporter(folder, sample_dataset, to=None):
     """Return a function that exports one of `EXPORTABLE` once for each set of options.
 
+    Its attribute `model` returns the config of one, its checkpoint and its options.
+
     Args:
         folder: For the models and the files.
         sample_dataset: Their data.
@@ -142,6 +144,7 @@ def exporter(folder, sample_dataset, to=None):
             skip_without('converter to LiteRT (make litert)')
         return export(config, checkpoint, cfg_options=cfg_options, **wanted)
 
+    result.model = model
     return result
 
 

@@ -27,7 +27,8 @@ from ..checks.class_order import check_class_order
 from ..configs.read import load_config
 from ..configs.summary import summarise
 from .compare import TOLERANCES, Comparison, compare_predictions, raw_difference
-from .formats import FORMATS, check_format, check_metadata, predictor_of, suffix_of, writer_of
+from ..predict.exported_model import predictor_of
+from .formats import FORMATS, check_format, check_metadata, suffix_of, writer_of
 from .geometry import Geometry, read_geometry
 from .graph import ExportGraph, describe
 from .measure import Quantised, measure
@@ -149,8 +150,8 @@ def export(
     with _folder_in(out, _SPACE_FACTOR * weight_bytes) as folder:
         path = osp.join(folder, name + suffix_of(to))
         saved = writer_of(to).save(graph, metadata, path)
-        final = predictor_of(to, saved.final_path or path)
-        raw = final if saved.raw_path == path else predictor_of(to, saved.raw_path)
+        final = predictor_of(saved.final_path or path)
+        raw = final if saved.raw_path == path else predictor_of(saved.raw_path)
         comparison = compare(cfg, model, geometry, raw, final, images)
         result = Exported(osp.join(out, osp.basename(path)), metadata, comparison, None, notes)
         if kind and not result.problems():

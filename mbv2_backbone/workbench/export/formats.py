@@ -12,7 +12,6 @@ from packaging.requirements import Requirement
 
 from ...common.messages import UserError
 from ...deploy.metadata import Metadata
-from ...deploy.predictor import Predictor
 from ...deploy.runtimes import SUFFIXES
 
 
@@ -35,8 +34,6 @@ class Format:
         precisions: Of the network in a file, the default first.
         checks_metadata: Whether `writer` has `check_metadata(metadata)`, which refuses what such a
             file cannot do.
-        checker: Module of this folder that runs a file for the comparison, by `load(path)`, where
-            its own runtime does not; else `deploy.Predictor` does.
         install: What installs the packages, if `pip install` with their names does not.
     """
 
@@ -52,7 +49,6 @@ class Format:
     has_dynamic_batch: bool = True
     precisions: tuple[str, ...] = ('float32',)
     checks_metadata: bool = False
-    checker: str | None = None
     install: str | None = None
 
 
@@ -97,7 +93,6 @@ FORMATS = {
         has_dynamic_batch=False,
         precisions=('float16', 'float32'),
         checks_metadata=True,
-        checker='.mil_interpreter',
     ),
     'web': replace(_WEB, suffix='_web'),
     'web-file': replace(_WEB, suffix='.html'),
@@ -122,14 +117,6 @@ def check_metadata(to: str, metadata: Metadata) -> None:
 def suffix_of(to: str) -> str:
     """Return the end of the names of a format's files or folders."""
     return FORMATS[to].suffix or SUFFIXES[to]
-
-
-def predictor_of(to: str, path: str) -> Predictor:
-    """Return what runs a file of a format for the comparison."""
-    checker = FORMATS[to].checker
-    if checker is None:
-        return Predictor(path)
-    return Predictor.of(import_module(checker, __package__).load(path))
 
 
 def check_format(

@@ -13,6 +13,8 @@ from mmengine.structures import BaseDataElement, InstanceData, PixelData
 
 from ...common.messages import UserError
 from ...deploy.predictor import Prediction, Predictor
+from ...deploy.runtime_files import import_runtime
+from ...deploy.runtimes import SUFFIXES
 from ..configs.plan import Step, step
 from ..configs.read import RESIZES, inner_dataset, type_name
 from ..configs.summary import ConfigSummary
@@ -31,7 +33,7 @@ class ExportedModel(BaseModel):
 
     def __init__(self, *, path: str, data_preprocessor: dict | None = None) -> None:  # noqa: ARG002
         super().__init__()
-        self.predictor = Predictor(path)
+        self.predictor = predictor_of(path)
 
     def forward(self, *_args: Any, **_kwargs: Any) -> None:
         """Refuse: there is no torch module behind an exported file."""
@@ -66,6 +68,21 @@ class ExportedModel(BaseModel):
             sample.pred_sem_seg = PixelData(**{name: labels[None]})
 
 
+def predictor_of(path: str) -> Predictor:
+    """Return what runs an exported file; Core ML's run as Apple documents them, without Core ML.
+
+    Raises:
+        UserError: If the file cannot be read, or what runs it is missing.
+    """
+    path = path.rstrip('/')
+    if not path.endswith(SUFFIXES['coreml']):
+        return Predictor(path)
+    import_runtime('coremltools')
+    from .mil_interpreter import load
+
+    return Predictor.of(load(path))
+
+
 def exported_steps(path: str, summary: ConfigSummary) -> list[Step]:
     """Return the steps that replace a config's model by an exported file."""
     return [use_exported(path, summary), keep_image_size()]
@@ -80,7 +97,7 @@ def use_exported(cfg: Config, path: str, summary: ConfigSummary) -> None:
     Raises:
         UserError: If the file cannot be read, or its task or classes differ from the config's.
     """
-    metadata = Predictor(path).metadata
+    metadata = predictor_of(path).metadata
     for head, what, given, classes in (
         ('bbox_head', 'boxes', metadata.detection, summary.boxes),
         ('decode_head', 'masks', metadata.segmentation, summary.masks),

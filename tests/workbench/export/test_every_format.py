@@ -1,15 +1,21 @@
 """Every model through every format, from checkpoint to prediction; broken files are refused."""
 
+import json
 import shutil
 from itertools import product
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from helpers.deploy import EXPORTABLE, exporter, random_images
 
 from mbv2_backbone.common.messages import UserError
 from mbv2_backbone.deploy import Predictor
-from mbv2_backbone.workbench.export.formats import FORMATS, predictor_of
+from mbv2_backbone.workbench.export.formats import FORMATS
+from mbv2_backbone.workbench.predict.exported_model import predictor_of
+from mbv2_backbone.workbench.predict.predict import predict
+from mbv2_backbone.workbench.run import evaluate
 
 pytestmark = pytest.mark.runtime
 BOXES, MASKS = {'scores', 'boxes'}, {'logits'}
@@ -62,6 +68,7 @@ def exported(sample_dataset, tmp_path_factory):
             options['size'] = SIZES[model]
         return result(model, to=to, **options)
 
+    of.model = result.model
     return of
 
 
@@ -74,7 +81,7 @@ def test_a_format_supports_a_model(exported, to, model):
     if has_boxes:
         assert result.comparison.num_matched > 50
     assert (result.comparison.equal_pixels is not None) == has_masks
-    predictor = predictor_of(to, result.path)
+    predictor = predictor_of(result.path)
     assert predictor.metadata == result.metadata
     found = predictor.predict(list(random_images(2, (150, 170))))
     assert len(found) == 2
@@ -82,6 +89,28 @@ def test_a_format_supports_a_model(exported, to, model):
         assert (len(prediction.boxes) > 0) == has_boxes
         assert (prediction.mask is not None) == has_masks
         assert prediction.mask is None or prediction.mask.shape == (150, 170)
+
+
+@pytest.mark.parametrize(('to', 'model'), cases(['joint']))
+def test_a_file_stands_for_the_checkpoint(exported, sample_dataset, tmp_path, to, model):
+    config, _, options = exported.model(model)
+    images = str(sample_dataset / 'JPEGImages' / 'val_*.jpg')
+    figures, rows = [], []
+    for name in ('onnx', to):
+        path = exported(name, model).path
+        figures.append(evaluate(config, path, work_dir=str(tmp_path), cfg_options=options))
+        predict(config, path, images, out=tmp_path / name, draw=False, cfg_options=options)
+        rows.append(json.loads((tmp_path / name / 'predictions.json').read_text()))
+    assert figures[1] == pytest.approx(figures[0], abs=0.01)
+    assert max(figures[0].values()) > 0.05
+    expected, found = ([row for row in some if row.get('score', 0) > 0.35] for some in rows)
+    assert 0 < len(expected) == pytest.approx(len(found), rel=0.01)
+    masks = [np.stack([cv2.imread(str(path)) for path in _masks(tmp_path / n)]) for n in ('onnx', to)]
+    assert (masks[0] == masks[1]).mean() > 0.995
+
+
+def _masks(folder):
+    return sorted((folder / 'masks').glob('*.png'))
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,8 @@ from mbv2_backbone.common.messages import UserError
 from mbv2_backbone.deploy import Predictor
 from mbv2_backbone.deploy.metadata import Metadata
 from mbv2_backbone.deploy.nms import select_boxes
-from mbv2_backbone.workbench.export.formats import check_format, predictor_of
+from mbv2_backbone.workbench.export.formats import check_format
+from mbv2_backbone.workbench.predict.exported_model import predictor_of
 
 pytestmark = pytest.mark.runtime
 METADATA = Metadata(
@@ -64,7 +65,7 @@ def test_a_file_holds_its_metadata(det, spec):
     stored = spec.description.metadata.userDefined
     assert dict(stored) == det.metadata.to_strings()
     assert json.loads(stored['precision']) == 'float16'
-    assert predictor_of('coreml', det.path).metadata == det.metadata
+    assert predictor_of(det.path).metadata == det.metadata
 
 
 def test_the_network_is_in_half_precision_and_the_rest_is_not(spec):
@@ -98,7 +99,7 @@ def test_a_broken_file_is_refused(det, tmp_path):
         (part,) = path.rglob(name)
         part.write_bytes(part.read_bytes()[: part.stat().st_size // 2])
         with pytest.raises(UserError, match=r'is it complete|no valid metadata'):
-            predictor_of('coreml', str(path))
+            predictor_of(str(path))
 
 
 def test_a_predictor_says_where_a_file_runs(det):
@@ -118,7 +119,7 @@ def test_a_predictor_says_where_a_file_runs(det):
 def test_core_mls_nms_chooses_the_boxes_that_numpy_chooses(rng, change):
     from coremltools.proto import Model_pb2
 
-    from mbv2_backbone.workbench.export.mil_interpreter import corners_of, suppress
+    from mbv2_backbone.workbench.predict.mil_interpreter import corners_of, suppress
     from mbv2_backbone.workbench.export.to_coreml import nms_inputs, with_nms
 
     rules = replace(RULES, **change)

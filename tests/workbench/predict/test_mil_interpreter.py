@@ -122,7 +122,7 @@ def main_of(build):
 
 @pytest.mark.parametrize('name', CASES)
 def test_an_operation_is_torchs(rng, name):
-    from mbv2_backbone.workbench.export.mil_interpreter import run
+    from mbv2_backbone.workbench.predict.mil_interpreter import run
 
     build, expected = CASES[name]
     x = torch.from_numpy(rng.normal(size=SHAPE).astype(np.float32) * 4)
@@ -131,14 +131,14 @@ def test_an_operation_is_torchs(rng, name):
 
 
 def test_an_unknown_operation_is_named():
-    from mbv2_backbone.workbench.export.mil_interpreter import run
+    from mbv2_backbone.workbench.predict.mil_interpreter import run
 
     with pytest.raises(UserError, match='erf cannot be checked without Core ML'):
         run(main_of(lambda mb, x: mb.erf(x=x)), x=torch.zeros(SHAPE))
 
 
 def test_another_padding_is_named():
-    from mbv2_backbone.workbench.export.mil_interpreter import run
+    from mbv2_backbone.workbench.predict.mil_interpreter import run
 
     same = main_of(lambda mb, x: mb.conv(x=x, weight=KERNEL, pad_type='same', groups=2))
     with pytest.raises(UserError, match='the padding same cannot be checked'):

@@ -197,13 +197,32 @@ def _folder_in(out: str | Path, num_bytes: int) -> Iterator[str]:
             ) from error
         try:
             yield path
-        except OSError as error:
-            if error.errno not in _NO_SPACE:
+        except UserError:
+            raise
+        except Exception as error:
+            found = _lack_of_space(error, (path, tempfile.gettempdir()), num_bytes)
+            if found is None:
                 raise
             raise UserError(
-                f'cannot write {error.filename or out}: {error.strerror}; free some space, or '
+                f'cannot write {found.filename or out}: {found.strerror}; free some space, or '
                 f'choose another folder with --out'
             ) from error
+
+
+def _lack_of_space(error: Exception, folders: Sequence[str], num_bytes: int) -> OSError | None:
+    """Return an error that says that space has ended, if that is what an export failed of.
+
+    Libraries in C++ raise others with a text of their own, so that writing is tried once more.
+    """
+    try:
+        if isinstance(error, OSError):
+            raise error
+        for folder in folders:
+            with tempfile.TemporaryFile(dir=folder) as file:
+                file.write(bytes(num_bytes))
+    except OSError as other:
+        return other if other.errno in _NO_SPACE else None
+    return None
 
 
 def _replace(source: str, target: str) -> None:

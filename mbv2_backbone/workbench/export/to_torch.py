@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+from pathlib import Path
 
 import torch
 
@@ -27,6 +29,8 @@ def export_program(graph: ExportGraph, metadata: Metadata) -> torch.export.Expor
 
 def save(graph: ExportGraph, metadata: Metadata, path: str) -> Saved:
     """Write a `.pt2` file with the raw outputs and the metadata in it."""
-    extra = {METADATA_FILE: json.dumps(metadata.to_strings())}
-    torch.export.save(export_program(graph, metadata), path, extra_files=extra)
+    extra, data = {METADATA_FILE: json.dumps(metadata.to_strings())}, io.BytesIO()
+    # Given a path, torch ends the whole process where the disk is full.
+    torch.export.save(export_program(graph, metadata), data, extra_files=extra)
+    Path(path).write_bytes(data.getvalue())
     return Saved(path)

@@ -26,8 +26,8 @@ from ...weights.whole_model import build_model, find_checkpoint
 from ..checks.class_order import check_class_order
 from ..configs.read import load_config
 from ..configs.summary import summarise
-from .compare import TOLERANCES, Comparison, compare_predictions, raw_difference
 from ..predict.exported_model import predictor_of
+from .compare import TOLERANCES, Comparison, compare_predictions, raw_difference
 from .formats import FORMATS, check_format, check_metadata, suffix_of, writer_of
 from .geometry import Geometry, read_geometry
 from .graph import ExportGraph, describe

@@ -105,12 +105,12 @@ def test_a_file_stands_for_the_checkpoint(exported, sample_dataset, tmp_path, to
     assert max(figures[0].values()) > 0.05
     expected, found = ([row for row in some if row.get('score', 0) > 0.35] for some in rows)
     assert 0 < len(expected) == pytest.approx(len(found), rel=0.01)
-    masks = [np.stack([cv2.imread(str(path)) for path in _masks(tmp_path / n)]) for n in ('onnx', to)]
+    masks = [_masks(tmp_path / name) for name in ('onnx', to)]
     assert (masks[0] == masks[1]).mean() > 0.995
 
 
 def _masks(folder):
-    return sorted((folder / 'masks').glob('*.png'))
+    return np.stack([cv2.imread(str(path)) for path in sorted((folder / 'masks').glob('*.png'))])
 
 
 @pytest.mark.parametrize(

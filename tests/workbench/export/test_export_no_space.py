@@ -54,7 +54,7 @@ def test_a_folder_that_cannot_be_written_is_named(exported, mounted):
 
 
 @pytest.fixture
-def _small_files(exported):  # noqa: ARG001 (its checkpoint is larger)
+def _small_files(exported):
     """Let no file grow beyond 100 kB, as if others had filled the disk; the model is larger."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))

@@ -119,8 +119,8 @@ def test_a_predictor_says_where_a_file_runs(det):
 def test_core_mls_nms_chooses_the_boxes_that_numpy_chooses(rng, change):
     from coremltools.proto import Model_pb2
 
-    from mbv2_backbone.workbench.predict.mil_interpreter import corners_of, suppress
     from mbv2_backbone.workbench.export.to_coreml import nms_inputs, with_nms
+    from mbv2_backbone.workbench.predict.mil_interpreter import corners_of, suppress
 
     rules = replace(RULES, **change)
     centre, half = rng.uniform(0, 1, (72, 2)) * SIZE[::-1], rng.uniform(2, 25, (72, 2))

@@ -29,7 +29,7 @@ def parse_args() -> argparse.Namespace:
             description=description[0].upper() + description[1:] + '.',
             formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         )
-        kind.add_argument('config', help='config file, of detection or segmentation')
+        kind.add_argument('config', help='config file')
         kind.add_argument('--cfg-options', nargs='+', metavar='KEY=VALUE', help='config overrides')
         kind.add_argument('--json', metavar='FILE', help='add the result to this file')
         if rounds is not None:
@@ -107,7 +107,7 @@ def parse_args() -> argparse.Namespace:
         '--images', metavar='FOLDER', help="JPEG files to load instead of the config's data"
     )
 
-    predict = add('predict', 'from an image in memory to boxes or masks', rounds=30, warmup=5)
+    predict = add('predict', 'from an image in memory to its prediction', rounds=30, warmup=5)
     add_flags(predict, 'peer', 'batch', 'size', 'threads')
     predict.add_argument(
         '--candidates', type=int, default=300, help='boxes per image above the score threshold'

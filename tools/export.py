@@ -19,7 +19,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('config', help='config file, of detection or segmentation')
+    parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint, `best` or `last`')
     parser.add_argument(
         '--to',
@@ -49,7 +49,7 @@ def parse_args() -> argparse.Namespace:
     outputs.add_argument(
         '--nms',
         action='store_true',
-        help='final boxes, scores, labels and masks (default where the format has NMS)',
+        help='final boxes, masks and probabilities (default where the format has NMS)',
     )
     outputs.add_argument(
         '--raw',

@@ -13,7 +13,8 @@ from mmcv.transforms.utils import cache_randomness
 from mmengine.registry import TRANSFORMS
 from mmengine.structures import BaseDataElement
 
-from ..deploy.class_view import INTERPOLATIONS, centre_view, pillow_resize
+from ..deploy.class_view import INTERPOLATIONS, centre_view
+from ..deploy.resizes import pillow_resize
 
 _TRIES = 10  # torchvision's
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..common.messages import UserError
-from .image import legacy_resize
+from .resizes import legacy_resize, pillow_resize
 
 INTERPOLATIONS = ('bilinear', 'bicubic', 'legacy')
 
@@ -39,22 +38,3 @@ def centre_view(
     top, left = (round((side - size) / 2) for side in new_hw)
     image = pillow_resize(image, tuple(new_hw), interpolation)
     return np.ascontiguousarray(image[top : top + size, left : left + size])
-
-
-def pillow_resize(
-    image: np.ndarray,
-    size_hw: tuple[int, int],
-    interpolation: str,
-    box: tuple[int, int, int, int] | None = None,
-) -> np.ndarray:
-    """Resize `(H, W, 3)` uint8, or the xyxy `box` of it, with Pillow, smoothed where it shrinks.
-
-    Raises:
-        UserError: If there is no Pillow.
-    """
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise UserError('resizing for a classifier needs Pillow: pip install pillow') from error
-    how = getattr(Image.Resampling, interpolation.upper())
-    return np.asarray(Image.fromarray(image).resize(size_hw[::-1], how, box))

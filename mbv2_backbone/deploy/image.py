@@ -1,4 +1,4 @@
-"""Images before and after an exported network, in numpy and OpenCV."""
+"""Images before and after an exported network, in numpy, OpenCV and Pillow."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from ..common.messages import UserError
+from .class_view import centre_view
 from .metadata import InputRules
+from .resizes import legacy_resize, resize
 
 _BLOCK = 1 << 16  # pixels that are computed at a time, which bounds the memory
 
@@ -49,50 +51,6 @@ def check_image(image: np.ndarray) -> np.ndarray:
             f'need np.repeat(image[..., None], 3, 2), floats (image * 255).astype(np.uint8)'
         )
     return image
-
-
-def resize(image: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
-    """Resize `(H, W, 3)` uint8 bilinearly with OpenCV.
-
-    The test pipelines of mmdet and mmseg do the same, so an exported model gets the same input.
-
-    Raises:
-        UserError: If there is no OpenCV and the size changes.
-    """
-    if image.shape[:2] == tuple(size_hw):
-        return image
-    try:
-        import cv2
-    except ImportError as error:
-        raise UserError(
-            f'resizing an image of {image.shape[:2]} pixels to {tuple(size_hw)} needs OpenCV: '
-            f'pip install opencv-python-headless; or give images of that size'
-        ) from error
-    return cv2.resize(image, size_hw[::-1])
-
-
-def legacy_resize(image: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
-    """Resize `(H, W, 3)` bilinearly as TensorFlow 1 does by default, to float32.
-
-    Position 0 of the result is position 0 of the image: neither the centres of the pixels nor the
-    corners of the images are aligned.
-    """
-    rows, columns = (
-        _legacy_neighbours(old, new) for old, new in zip(image.shape[:2], size_hw, strict=True)
-    )
-    (top, bottom, y), (left, right, x) = rows, columns
-    image, x, y = image.astype(np.float32), x[None, :, None], y[:, None, None]
-    upper, lower = (
-        image[row][:, left] * (1 - x) + image[row][:, right] * x for row in (top, bottom)
-    )
-    return upper * (1 - y) + lower * y
-
-
-def _legacy_neighbours(old: int, new: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return for each new pixel the pixels before and after it, and the share of the latter."""
-    position = np.arange(new, dtype=np.float32) * np.float32(old / new)
-    before = position.astype(np.int64)
-    return before, np.minimum(before + 1, old - 1), position - before.astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -141,7 +99,7 @@ class Placement:
 
 
 def place(image: np.ndarray, rules: InputRules) -> tuple[np.ndarray, Placement]:
-    """Resize or pad an image `(H, W, 3)` uint8 to the size of the network's input.
+    """Resize, pad or cut an image `(H, W, 3)` uint8 to the size of the network's input.
 
     Returns:
         The input `(height, width, 3)` of `rules.input_type`, and where the image is in it.
@@ -150,6 +108,11 @@ def place(image: np.ndarray, rules: InputRules) -> tuple[np.ndarray, Placement]:
     if rules.fit == 'stretch':
         fit = legacy_resize if rules.interpolation == 'legacy' else resize
         return fit(image, input_size), Placement(original, input_size)
+    if rules.fit == 'centre':
+        view = centre_view(
+            image, size=input_size[0], resize=rules.resize, interpolation=rules.interpolation
+        )
+        return view, Placement(original, input_size)
     factor = min(new / old for new, old in zip(input_size, original, strict=True))
     if rules.within is None:
         factor = min(factor, 1.0)

@@ -8,8 +8,8 @@ from dataclasses import MISSING, asdict, dataclass, fields
 
 from ..common.messages import UserError
 
-FORMAT = 3
-_READABLE = (2, 3)  # fields that a file of format 2 lacks have the values of their defaults
+FORMAT = 4
+_READABLE = (2, 3, 4)  # fields that an older file lacks have the values of their defaults
 PREFIX = 'mbv2_backbone'
 
 
@@ -58,18 +58,33 @@ class Segmentation:
     align_corners: bool
 
 
+@dataclass(frozen=True)
+class Classification:
+    """What the probabilities of whole images belong to.
+
+    Attributes:
+        classes: Names, in order.
+        palette: A colour (RGB, 0 to 255) per class, or `None`.
+    """
+
+    classes: tuple[str, ...]
+    palette: tuple[tuple[int, int, int], ...] | None
+
+
 @dataclass(frozen=True, kw_only=True)
 class InputRules:
     """How an image of any size is fitted to the size that an exported file takes.
 
     Attributes:
         input_size: `(height, width)` of the image that the file takes, in pixels.
-        fit: How other images are fitted to that size: `stretch`, or `pad` (resized with their
-            ratio kept, then padded at the right and bottom).
+        fit: How other images are fitted to that size: `stretch`, `pad` (resized with their ratio
+            kept, then padded at the right and bottom), or `centre` (see `class_view.centre_view`).
         within: With `pad`, the longest and the shortest side that an image is resized to, in
             pixels; `None` only shrinks images that are too large.
         pad_value: With `pad`, RGB of the padding, 0 to 255.
-        interpolation: With `stretch`, `bilinear` (OpenCV's) or `legacy` (TensorFlow 1's).
+        interpolation: With `stretch`, `bilinear` (OpenCV's) or `legacy` (TensorFlow 1's); with
+            `centre`, `bilinear` or `bicubic` (Pillow's) or `legacy`.
+        resize: With `centre`, the shorter side of the image before it is cut, in pixels.
     """
 
     input_size: tuple[int, int]
@@ -77,6 +92,7 @@ class InputRules:
     within: tuple[int, int] | None
     pad_value: tuple[int, int, int]
     interpolation: str = 'bilinear'
+    resize: int | None = None
 
     @property
     def input_type(self) -> str:
@@ -90,10 +106,12 @@ class Metadata(InputRules):
 
     Attributes:
         batch_size: Images per call; `None` means any number.
-        is_raw: Whether the outputs are scores and boxes before NMS, and logits without a mask.
+        is_raw: Whether the outputs are scores and boxes before NMS, logits without a mask, and
+            logits instead of probabilities.
         precision: `float32`, `float16` or `int8`.
         detection: `None` if the file gives no boxes.
         segmentation: `None` if the file gives no masks.
+        classification: `None` if the file gives no classes of whole images.
         format: Version of this description.
     """
 
@@ -102,11 +120,14 @@ class Metadata(InputRules):
     precision: str
     detection: Detection | None
     segmentation: Segmentation | None
+    classification: Classification | None = None
     format: int = FORMAT
 
     @property
     def task(self) -> str:
-        """`det`, `seg` or `joint`."""
+        """`det`, `seg`, `joint` or `cls`."""
+        if self.classification:
+            return 'cls'
         if self.detection and self.segmentation:
             return 'joint'
         return 'det' if self.detection else 'seg'
@@ -119,6 +140,8 @@ class Metadata(InputRules):
             names += ('scores', 'boxes') if self.is_raw else ('boxes', 'scores', 'labels')
         if self.segmentation:
             names += ('logits',) if self.is_raw else ('mask', 'logits')
+        if self.classification:
+            names += ('class_logits',) if self.is_raw else ('probabilities',)
         return names
 
     def to_strings(self) -> dict[str, str]:
@@ -150,8 +173,8 @@ class Metadata(InputRules):
                 for field in fields(cls)
                 if field.name in strings or field.default is MISSING
             }
-            for name, kind in (('detection', Detection), ('segmentation', Segmentation)):
-                if values[name] is not None:
+            for name, kind in _PARTS.items():
+                if values.get(name) is not None:
                     values[name] = kind(**_as_tuples(values[name]))
         except (KeyError, TypeError, json.JSONDecodeError) as error:
             raise UserError(
@@ -159,6 +182,9 @@ class Metadata(InputRules):
                 f'only files that tools/export.py wrote can be run here'
             ) from error
         return cls(**_as_tuples(values))
+
+
+_PARTS = dict(detection=Detection, segmentation=Segmentation, classification=Classification)
 
 
 def _as_tuples(values: dict) -> dict:

@@ -41,6 +41,8 @@ class NcnnRuntime:
         if self.metadata.is_raw:
             rest = [name for name in names if name not in found]
             found |= {name: self._extract(extractor, name) for name in rest}
+        elif self.metadata.classification:
+            found['probabilities'] = self._extract(extractor, 'probabilities')
         elif self.metadata.detection:
             rows = self._extract(extractor, 'detections').reshape(-1, 6)
             found['labels'] = rows[:, 0].astype(np.int64) - 1

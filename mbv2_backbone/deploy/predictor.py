@@ -1,9 +1,9 @@
-"""`Predictor`: run an exported file and return boxes or masks."""
+"""`Predictor`: run an exported file and return boxes, masks or classes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 
 import numpy as np
@@ -13,6 +13,8 @@ from .image import Placement, check_image, load_rgb, place
 from .metadata import Metadata
 from .nms import select_boxes
 from .runtimes import Runtime, load_runtime
+
+NUM_LIKELIEST = 5
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,9 @@ class Prediction:
         names: The class of each box.
         mask: `(H, W)` of the image, the class of each pixel; `None` if the file gives no masks.
         size_hw: Height and width of the image in pixels.
+        probabilities: `(C,)` float32, of each class of the whole image; `None` if the file gives
+            none.
+        likeliest: Name and probability of the five likeliest of these classes, the best first.
 
     Example:
         >>> supervision.Detections.from_inference(prediction)  # doctest: +SKIP
@@ -37,10 +42,22 @@ class Prediction:
     names: tuple[str, ...]
     mask: np.ndarray | None
     size_hw: tuple[int, int]
+    probabilities: np.ndarray | None = None
+    likeliest: tuple[tuple[str, float], ...] = ()
 
     def json(self) -> dict:
-        """Return the boxes as Roboflow's inference does, with their centres, in pixels."""
+        """Return what Roboflow's inference does: boxes with their centres in pixels, or classes."""
         height, width = self.size_hw
+        if self.probabilities is not None:
+            best = zip(_best(self.probabilities).tolist(), self.likeliest, strict=True)
+            keys = ('class_id', 'class', 'confidence')
+            rows = [dict(zip(keys, (label, *pair), strict=True)) for label, pair in best]
+            return dict(
+                image=dict(width=width, height=height),
+                predictions=rows,
+                top=rows[0]['class'],
+                confidence=rows[0]['confidence'],
+            )
         left, top, right, bottom = self.boxes.astype(float).T
         columns = {
             'x': (left + right) / 2,
@@ -58,8 +75,12 @@ class Prediction:
         )
 
 
+def _best(probabilities: np.ndarray) -> np.ndarray:
+    return np.argsort(-probabilities, kind='stable')[:NUM_LIKELIEST]
+
+
 class Predictor:
-    """An exported model, run with numpy, OpenCV and its runtime alone.
+    """An exported model, run with numpy, OpenCV (Pillow for a classifier) and its runtime alone.
 
     Args:
         path: A file that `tools/export.py` wrote. `.onnx` runs under onnxruntime or openvino,
@@ -183,4 +204,18 @@ class Predictor:
             )
             few = len(self.metadata.segmentation.classes) <= 256
             mask = mask.astype(np.uint8 if few else np.int32)
-        return Prediction(boxes, scores, labels, names, mask, tuple(where.original_size))
+        found = Prediction(boxes, scores, labels, names, mask, tuple(where.original_size))
+        return self._with_classes(found, outputs, i) if self.metadata.classification else found
+
+    def _with_classes(
+        self, found: Prediction, outputs: dict[str, np.ndarray], i: int
+    ) -> Prediction:
+        if self.metadata.is_raw:
+            logits = outputs['class_logits'][i]
+            powers = np.exp(logits - logits.max())
+            probabilities = powers / powers.sum()
+        else:
+            probabilities = outputs['probabilities'][i]
+        names = self.metadata.classification.classes
+        best = tuple((names[k], float(probabilities[k])) for k in _best(probabilities))
+        return replace(found, probabilities=probabilities, likeliest=best)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from mmdet.datasets.transforms import Resize
 from mmdet.registry import TRANSFORMS
 
-from ..deploy.image import legacy_resize
+from ..deploy.resizes import legacy_resize
 
 
 @TRANSFORMS.register_module()

@@ -43,7 +43,7 @@ def in_format_2(metadata):
 
 
 def test_the_new_settings_survive():
-    assert FORMAT == METADATA.format == 3
+    assert FORMAT == METADATA.format == 4
     assert Metadata.from_strings(METADATA.to_strings(), 'x.onnx') == METADATA
     assert 'input_type' not in METADATA.to_strings()  # it follows from the interpolation
 
@@ -65,10 +65,10 @@ def test_other_settings_have_no_default(key):
         Metadata.from_strings(strings, 'x.onnx')
 
 
-@pytest.mark.parametrize('version', ['4', '99'])
+@pytest.mark.parametrize('version', ['5', '99'])
 def test_a_later_format_is_refused(version):
     strings = METADATA.to_strings() | {'format': version}
-    with pytest.raises(UserError, match=f'format {version}, this mbv2_backbone runs 3: update it'):
+    with pytest.raises(UserError, match=f'format {version}, this mbv2_backbone runs 4: update it'):
         Metadata.from_strings(strings, 'x.onnx')
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from helpers.bare import predict_in_a_bare_environment
-from helpers.deploy import DETECTION, random_images, write_config
+from helpers.deploy import EXPORTABLE, random_images, write_config
 from PIL import Image
 
 from mbv2_backbone.deploy import Predictor
@@ -20,16 +20,15 @@ PACKAGES = {
 @pytest.fixture(scope='module')
 def exported(sample_dataset, tmp_path_factory):
     folder = tmp_path_factory.mktemp('bare')
-    config, checkpoint, options = write_config(
-        folder, DETECTION, 'ssdlite_mbv2_sample', sample_dataset
-    )
     paths = {}
-    for to in ('onnx', 'ncnn'):
-        result = export(
-            config, checkpoint, to=to, out=str(folder), num_images=2, cfg_options=options
-        )
-        assert result.problems() == []
-        paths[to] = result.path
+    for model in ('det', 'cls'):
+        config, checkpoint, options = write_config(folder, *EXPORTABLE[model], sample_dataset)
+        for to in ('onnx', 'ncnn'):
+            result = export(
+                config, checkpoint, to=to, out=str(folder), num_images=2, cfg_options=options
+            )
+            assert result.problems() == []
+            paths[model, to] = result.path
     Image.fromarray(random_images(1, (150, 200))[0]).save(folder / 'image.png')
     return paths, folder / 'image.png'
 
@@ -38,8 +37,8 @@ def exported(sample_dataset, tmp_path_factory):
 def test_the_predictor_needs_no_torch(exported, tmp_path, runtime):
     """A new virtual environment links to a few packages and has nothing else."""
     paths, image = exported
-    path = paths.get(runtime, paths['onnx'])
-    boxes, names, heavy = predict_in_a_bare_environment(
+    path = paths['det', 'ncnn' if runtime == 'ncnn' else 'onnx']
+    boxes, names, _, heavy = predict_in_a_bare_environment(
         tmp_path, PACKAGES[runtime], path, runtime, image
     )
     assert heavy == []
@@ -47,3 +46,16 @@ def test_the_predictor_needs_no_torch(exported, tmp_path, runtime):
     assert np.allclose(boxes, expected.boxes, atol=1e-3)
     assert tuple(names) == expected.names
     assert len(names) > 10
+
+
+@pytest.mark.parametrize('runtime', ['onnxruntime', 'ncnn'])
+def test_a_classifier_needs_no_torch(exported, tmp_path, runtime):
+    paths, image = exported
+    path = paths['cls', 'ncnn' if runtime == 'ncnn' else 'onnx']
+    _, _, likeliest, heavy = predict_in_a_bare_environment(
+        tmp_path, PACKAGES[runtime], path, runtime, image
+    )
+    assert heavy == []
+    expected = Predictor(path, threads=1)(image).likeliest
+    assert [name for name, _ in likeliest] == [name for name, _ in expected]
+    assert np.allclose([p for _, p in likeliest], [p for _, p in expected], atol=1e-5)

@@ -13,12 +13,12 @@ import json, sys
 from mbv2_backbone.deploy import Predictor
 found = Predictor(sys.argv[1], runtime=sys.argv[2], threads=1)(sys.argv[3])
 heavy = {'torch', 'mmengine', 'mmcv', 'mmdet', 'mmseg'} & set(sys.modules)
-print(json.dumps([found.boxes.tolist(), found.names, sorted(heavy)]))
+print(json.dumps([found.boxes.tolist(), found.names, found.likeliest, sorted(heavy)]))
 """
 
 
 def predict_in_a_bare_environment(folder, packages, path, runtime, image):
-    """Predict in a new environment that links to packages; return boxes, names, heavy modules."""
+    """Predict in an environment of some packages; return boxes, names, classes, heavy modules."""
     subprocess.run(
         [sys.executable, '-m', 'venv', '--without-pip', '--symlinks', folder / 'venv'], check=True
     )

@@ -86,6 +86,17 @@ LRASPP = """
             _delete_=True, type='MobileLRASPPHead', in_channels=(8, 80), channels=32,
             num_classes=5, norm_cfg=dict(type='BN')))
 """
+CLASSIFIER = """
+    _base_ = {base!r}
+    model = dict(backbone=dict(widen_factor=0.35))
+    test_pipeline = [
+        dict(type='LoadImageAsAnnotated'),
+        dict(type='CentreView', size=64, resize=73, interpolation='bicubic'),
+        dict(type='PackClassInputs')]
+    val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+    test_dataloader = val_dataloader
+"""
+SLIM = CLASSIFIER.replace('bicubic', 'legacy').replace('0.35)', "0.35, padding='same')")
 # Every kind of model that an export takes: its config, and the sample config it begins with.
 EXPORTABLE = {
     'det': (DETECTION, 'ssdlite_mbv2_sample'),
@@ -96,6 +107,8 @@ EXPORTABLE = {
     'deeplabv3plus': (DEEPLABV3PLUS, 'deeplabv3_mbv2_sample'),
     'lraspp': (LRASPP, 'deeplabv3_mbv2_sample'),
     'joint': (JOINT, 'ssdlite-deeplabv3_mbv2_sample'),
+    'cls': (CLASSIFIER, 'mobilenetv2_sample'),
+    'slim': (SLIM, 'mobilenetv2_sample'),
 }
 
 
@@ -103,7 +116,8 @@ def write_config(folder, text, base, sample_dataset):
     """Write a config and a checkpoint; return their paths and the option of the data root."""
     path = folder / f'{base}.py'
     path.write_text(textwrap.dedent(text.format(base=str(ROOT / 'configs' / f'{base}.py'))))
-    options = [f'data_root={sample_dataset}/']
+    crops = 'sample_crops/' * ('mobilenetv2' in base)
+    options = [f'data_root={sample_dataset}/{crops}']
     model = randomise(MODELS.build(load_config(str(path), options).model))
     if hasattr(model, 'bbox_head'):
         for conv in model.bbox_head.cls_convs:

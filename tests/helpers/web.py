@@ -38,7 +38,9 @@ return { where: network.where, outputs: Object.fromEntries(results) };
 PREDICT = """
 const { predictPhoto } = await import('./page.js');
 const found = await predictPhoto(new Blob([bytesOf(arguments[0])]));
-return { ...found, image: null, mask: found.mask && btoa(textOf(found.mask.labels)) };
+const likeliest = found.likeliest?.map(({ label, score }) =>
+  ({ name: metadata().classification.classes[label], score }));
+return { ...found, likeliest, image: null, mask: found.mask && btoa(textOf(found.mask.labels)) };
 """
 PLACE = """
 const { place } = await import('./place.js');
@@ -117,4 +119,5 @@ def predict_file(browser, data):
         names=(),
         mask=mask and np.frombuffer(base64.b64decode(mask), np.uint8).reshape(size),
         size_hw=size,
+        likeliest=tuple((row['name'], row['score']) for row in found.get('likeliest') or ()),
     )

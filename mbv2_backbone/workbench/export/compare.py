@@ -21,16 +21,18 @@ class Tolerance:
         least_iou: A box is found again by one of its class with this IoU or more.
         score: Largest difference of the scores of two such boxes.
         least_share: Of boxes and pixels must agree; rounding flips a few at a threshold.
+        probability: Largest difference of the probability of a class.
     """
 
     least_iou: float
     score: float
     least_share: float
+    probability: float
 
 
 TOLERANCES = {
-    'float32': Tolerance(least_iou=0.99, score=1e-3, least_share=0.995),
-    'float16': Tolerance(least_iou=0.8, score=0.05, least_share=0.95),
+    'float32': Tolerance(least_iou=0.99, score=1e-3, least_share=0.995, probability=1e-4),
+    'float16': Tolerance(least_iou=0.8, score=0.05, least_share=0.95, probability=0.05),
 }
 
 
@@ -48,6 +50,8 @@ class Comparison:
         num_extra: Boxes of the exported model that PyTorch did not find.
         num_pixels: Pixels of the masks.
         num_equal_pixels: Those of them with the same class.
+        probability_difference: Largest difference of the probability of a class; `None` without.
+        num_equal_classes: Images with the same likeliest class.
         tolerance: What boxes and masks may differ by.
     """
 
@@ -60,6 +64,8 @@ class Comparison:
     num_extra: int = 0
     num_pixels: int = 0
     num_equal_pixels: int = 0
+    probability_difference: float | None = None
+    num_equal_classes: int = 0
     tolerance: Tolerance = TOLERANCES['float32']
 
     @property
@@ -83,6 +89,13 @@ class Comparison:
             found.append(f'scores of boxes differ by {self.score_difference:.2e}')
         if self.equal_pixels is not None and not self.equal_pixels >= least:
             found.append(f'only {self.equal_pixels:.2%} of the pixels are equal')
+        if self.probability_difference is not None:
+            if not self.probability_difference <= self.tolerance.probability:
+                found.append(f'probabilities differ by {self.probability_difference:.2e}')
+            if self.num_equal_classes < least * self.num_images:
+                found.append(
+                    f'only {self.num_equal_classes} of {self.num_images} images have the same class'
+                )
         return found
 
     def __str__(self) -> str:
@@ -98,6 +111,11 @@ class Comparison:
             )
         if self.equal_pixels is not None:
             lines.append(f'  equal pixels: {self.equal_pixels:.4%}')
+        if self.probability_difference is not None:
+            lines.append(
+                f'  probabilities within {self.probability_difference:.1e}; the same likeliest '
+                f'class on {self.num_equal_classes} of {self.num_images} images'
+            )
         return '\n'.join(lines)
 
 
@@ -123,7 +141,7 @@ def raw_difference(
 def compare_predictions(
     result: Comparison, ours: Sequence[Prediction], theirs: Sequence[Prediction]
 ) -> None:
-    """Add the boxes and masks of some images to a comparison, in place.
+    """Add the boxes, masks and classes of some images to a comparison, in place.
 
     Boxes of one class that overlap by its tolerance or more are paired, closest score first.
     """
@@ -147,3 +165,8 @@ def compare_predictions(
         if expected.mask is not None:
             result.num_equal_pixels += int((given.mask == expected.mask).sum())
             result.num_pixels += expected.mask.size
+        if expected.probabilities is not None:
+            pair = given.probabilities.astype(np.float64), expected.probabilities
+            difference = np.nan_to_num(np.abs(pair[0] - pair[1]).max(), nan=np.inf)
+            result.probability_difference = max(result.probability_difference or 0.0, difference)
+            result.num_equal_classes += int(pair[0].argmax() == pair[1].argmax())

@@ -100,8 +100,8 @@ def export(
             config's work directory.
         to: A key of `formats.FORMATS`.
         out: Output folder; the file is named after the config.
-        is_raw: Output scores, boxes and logits instead of final boxes and masks. By default
-            only if the format has no NMS.
+        is_raw: Output scores, boxes and logits instead of final boxes, masks and probabilities. By
+            default only if the format has no NMS.
         int8: Write an 8-bit file too, and measure both; a text names the kind of 8-bit file.
         size: `(height, width)` of the input image; by default the config's.
         dynamic_batch: Make the file accept any number of images per call; else one.
@@ -125,10 +125,6 @@ def export(
             raise UserError(f'{flag} must be 1 or more, got {value}')
     cfg = load_config(config, cfg_options)
     summary = summarise(cfg)
-    if summary.task == 'cls':
-        raise UserError(
-            'classifiers cannot be exported yet; export detectors, segmentors or joint models'
-        )
     checkpoint = find_checkpoint(checkpoint, cfg.work_dir)
     model, meta = build_model(cfg, checkpoint)
     check_class_order(checkpoint, meta, summary)
@@ -237,11 +233,13 @@ def _checked_options(to: str, is_raw: bool | None, size: tuple[int, int] | None)
     if is_raw is False and not has_nms:
         able = ' or '.join(name for name, other in FORMATS.items() if other.has_nms)
         raise UserError(
-            f'{to} files give scores and decoded boxes; Predictor suppresses them in numpy. '
-            f'Leave out --nms, or use --to {able}'
+            f'{to} files give scores and decoded boxes, or logits; Predictor does the rest in '
+            f'numpy. Leave out --nms, or use --to {able}'
         )
     if is_raw and not FORMATS[to].has_raw:
-        raise UserError(f'{to} shows final boxes and masks; leave out --raw, or use --to onnx')
+        raise UserError(
+            f'{to} shows final boxes, masks and classes; leave out --raw, or use --to onnx'
+        )
     if size is not None and min(size) < 1:
         raise UserError(f'--size takes height and width in pixels, got {size}')
     return not has_nms if is_raw is None else is_raw

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from mmengine.config import Config
+from mmengine.registry import TRANSFORMS
 
 from ...common.messages import UserError
 from ...deploy.metadata import InputRules
@@ -13,7 +14,7 @@ from ..configs.read import RESIZES, inner_dataset, type_name
 
 Size = tuple[int, int]
 _LOADING = ('LoadImageFromFile', 'LoadImageAsAnnotated', 'LoadAnnotations', 'LoadLabelMap')
-_PACKING = ('PackDetInputs', 'PackSegInputs')
+_PACKING = ('PackDetInputs', 'PackSegInputs', 'PackClassInputs')
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +48,10 @@ def read_geometry(cfg: Config, size: Size | None = None) -> Geometry:
     Raises:
         UserError: If the size cannot be determined, or the pipeline has an unknown step.
     """
-    resize = _resize_step(cfg)
+    steps = list(inner_dataset(cfg.test_dataloader.dataset).pipeline)
+    if view := next((step for step in steps if type_name(step) == 'CentreView'), None):
+        return _of_view(view, steps, size)
+    resize = _resize_step(steps)
     padded, divisor = _padding(cfg)
     scale = tuple(resize['scale']) if resize else None
     keeps_ratio = resize is not None and resize.get('keep_ratio', False)
@@ -92,9 +96,25 @@ def read_geometry(cfg: Config, size: Size | None = None) -> Geometry:
     return Geometry(rules=rules, resized_size=resized, network_size=network)
 
 
-def _resize_step(cfg: Config) -> dict | None:
-    """Return the pipeline's only `Resize`, if it has one."""
-    steps = list(inner_dataset(cfg.test_dataloader.dataset).pipeline)
+def _of_view(view: dict, steps: list, size: Size | None) -> Geometry:
+    """Return the geometry of a classifier that sees the middle of an image."""
+    if size is not None:
+        raise UserError(
+            'a classifier that sees the middle of an image has the size of CentreView in the test '
+            'pipeline of the config: change it there, and leave out --size'
+        )
+    if _resize_step([step for step in steps if step is not view]):
+        raise UserError(
+            'the export knows one Resize or one CentreView in a test pipeline, not both'
+        )
+    rule = TRANSFORMS.build(view).rule
+    sides = (rule.pop('size'),) * 2
+    rules = InputRules(input_size=sides, fit='centre', within=None, pad_value=(0, 0, 0), **rule)
+    return Geometry(rules=rules, resized_size=sides, network_size=sides)
+
+
+def _resize_step(steps: list) -> dict | None:
+    """Return a pipeline's only `Resize`, if it has one."""
     names = [type_name(step) for step in steps]
     unknown = [name for name in names if name not in (*_LOADING, *_PACKING, *RESIZES)]
     resizes = [step for step, name in zip(steps, names, strict=True) if name in RESIZES]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from mmengine.config import ConfigDict
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...common.messages import UserError
-from ...deploy.metadata import Detection, Metadata, Segmentation
+from ...deploy.metadata import Classification, Detection, Metadata, Segmentation
 from ...det.targets import decode
 from ...weights.preprocessing import swaps_channels
 from ..configs.summary import Classes, ConfigSummary
@@ -142,8 +143,8 @@ class ExportGraph(nn.Module):
     """A whole model from RGB image to outputs.
 
     Args:
-        model: An mmdet `SingleStageDetector` with an `SSDLiteHead`, an mmseg `EncoderDecoder` or
-            a `JointModel`; a folded copy of it is used.
+        model: An mmdet `SingleStageDetector` with an `SSDLiteHead`, an mmseg `EncoderDecoder`, a
+            `JointModel` or an `ImageClassifier`; a folded copy of it is used.
         geometry: Sizes of the export.
 
     Raises:
@@ -155,7 +156,7 @@ class ExportGraph(nn.Module):
         heads_of(model)
         self.model = folded(model)
         self.geometry = geometry
-        box_head, self.mask_head = heads_of(self.model)
+        box_head, self.mask_head, self.image_head = heads_of(self.model)
         self.preprocess = Preprocess(model.data_preprocessor, geometry)
         self.box_output = None
         if box_head is not None:
@@ -176,6 +177,8 @@ class ExportGraph(nn.Module):
             outputs += self.box_output(box_features(self.model, features))
         if self.mask_head is not None:
             outputs += (mask_logits(self.mask_head, features, self.geometry),)
+        if self.image_head is not None:
+            outputs += (self.image_head(features),)
         return outputs
 
 
@@ -184,13 +187,24 @@ def box_features(model: nn.Module, features: Sequence[Tensor]) -> Sequence[Tenso
     return model.det_feats(features) if hasattr(model, 'det_feats') else features
 
 
-def heads_of(model: nn.Module) -> tuple[nn.Module | None, nn.Module | None]:
-    """Return the SSDLite head and the decode head of a model, either of which may be missing.
+class Heads(NamedTuple):
+    """The SSDLite head, the decode head and the classifier's head of a model; `None` for none."""
+
+    box: nn.Module | None
+    mask: nn.Module | None
+    image: nn.Module | None
+
+
+HEAD_NAMES = ('bbox_head', 'decode_head', 'head')  # of `Heads`, in a model
+
+
+def heads_of(model: nn.Module) -> Heads:
+    """Return the heads of a model.
 
     Raises:
-        UserError: If it has neither.
+        UserError: If it has none, or one of another kind.
     """
-    box_head, mask_head = getattr(model, 'bbox_head', None), getattr(model, 'decode_head', None)
+    box_head, mask_head, image_head = (getattr(model, name, None) for name in HEAD_NAMES)
     if box_head is not None:
         from ...det.head import SSDLiteHead  # a segmentation model needs no mmdet
 
@@ -199,9 +213,16 @@ def heads_of(model: nn.Module) -> tuple[nn.Module | None, nn.Module | None]:
             raise UserError(f'of box heads only SSDLiteHead is exported, got {name}')
     if mask_head is not None and not hasattr(mask_head, 'align_corners'):
         raise UserError(f'{type(mask_head).__name__} is not a decode head of mmseg')
-    if box_head is None and mask_head is None:
-        raise UserError(f'{type(model).__name__} has neither a bbox_head nor a decode_head')
-    return box_head, mask_head
+    if image_head is not None:
+        from ...cls.classifier_head import ClassifierHead
+
+        if not isinstance(image_head, ClassifierHead):
+            name = type(image_head).__name__
+            raise UserError(f'of image heads only ClassifierHead is exported, got {name}')
+    heads = Heads(box_head, mask_head, image_head)
+    if all(head is None for head in heads):
+        raise UserError(f'{type(model).__name__} has neither a {" nor a ".join(HEAD_NAMES)}')
+    return heads
 
 
 def describe(
@@ -218,7 +239,7 @@ def describe(
     Raises:
         UserError: If the head's `test_cfg` has settings that cannot be exported.
     """
-    detection = segmentation = None
+    detection = segmentation = classification = None
     if graph.box_output is not None:
         rules = _box_rules(ConfigDict(graph.box_output.head.test_cfg or {}))
         detection = Detection(
@@ -235,6 +256,8 @@ def describe(
             )
         if head.out_channels == 1:
             raise UserError('a decode head of one channel with a threshold is not exported')
+    if graph.image_head is not None:
+        classification = Classification(**_names(summary.image_classes()))
     return Metadata(
         **vars(graph.geometry.rules),
         batch_size=batch_size,
@@ -242,6 +265,7 @@ def describe(
         precision='float32',
         detection=detection,
         segmentation=segmentation,
+        classification=classification,
     )
 
 

@@ -23,7 +23,8 @@ from ..predict.exported_model import exported_steps
 
 MAX_LOSS = 1.0  # points of a metric that quantisation may cost
 _WARMUP, _ROUNDS = 5, 30  # untimed and timed calls of each file
-_METRICS = ('bbox_mAP', 'mAP', 'mIoU')
+METRICS = ('bbox_mAP', 'mAP', 'mIoU', 'top1')
+_IN_POINTS = ('mIoU', 'top1')
 
 
 @dataclass
@@ -69,7 +70,7 @@ def measure(
     before = headline_metrics(evaluate_exported(cfg, summary, float_path))
     after = headline_metrics(evaluate_exported(cfg, summary, int8_path))
     if not before:
-        raise UserError(f'the test evaluator of the config gives none of {", ".join(_METRICS)}')
+        raise UserError(f'the test evaluator of the config gives none of {", ".join(METRICS)}')
     image = image.round().astype(np.uint8)
     pairs = [(Predictor(path), []) for path in (float_path, int8_path)]
     for i in range(_WARMUP + _ROUNDS):
@@ -86,13 +87,13 @@ def measure(
 
 
 def headline_metrics(metrics: dict[str, float]) -> dict[str, float]:
-    """Choose the mean average precision and the mean IoU, in points from 0 to 100."""
+    """Choose the mean average precision, mean IoU and top-1 accuracy, in points from 0 to 100."""
     chosen = {}
     for key, value in metrics.items():
         name = key.rsplit('/', 1)[-1]
-        if name in _METRICS:
-            # mmseg already uses points, mmdet fractions.
-            chosen[name] = float(value) * (1 if name == 'mIoU' else 100)
+        if name in METRICS:
+            # mmdet uses fractions.
+            chosen[name] = float(value) * (1 if name in _IN_POINTS else 100)
     return chosen
 
 

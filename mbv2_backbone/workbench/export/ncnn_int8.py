@@ -1,8 +1,9 @@
 """Post-training quantisation for ncnn: what its own ncnn2table and ncnn2int8 do, in numpy.
 
-All convolutions but the first multiply 8 bits, from -127 to 127: weights have a scale per output
-channel, inputs one scale, from the largest magnitude that calibration meets. Additions, the head's
-decoding and NMS stay in float32. A convolution whose output only such ones read writes 8 bits.
+All convolutions but the first, and a classifier's linear layer, multiply 8 bits, from -127 to 127:
+weights have a scale per output channel, inputs one scale, from the largest magnitude that
+calibration meets. Additions, the head's decoding and NMS stay in float32. A convolution whose
+output only such ones read writes 8 bits.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from ...deploy.ncnn_runtime import open_net, planes
 from .int8 import between_convolutions
 from .ncnn_layers import Layer, NcnnModel
 
-_CONVOLUTIONS = ('Convolution', 'ConvolutionDepthWise')
+_LINEAR = 'InnerProduct'
+_CONVOLUTIONS = ('Convolution', 'ConvolutionDepthWise', _LINEAR)
 _NUM_OUTPUT, _HAS_BIAS, _NUM_WEIGHTS, _GROUPS, _SCALE_TERM = 0, 5, 6, 7, 8
 _REQUANTISES = 100  # added to the scale term
 _FLOAT32_TAG, _INT8_TAG = 0, 0x000D4B38
@@ -95,7 +97,7 @@ def weights_of(model: NcnnModel) -> list[tuple[Layer, list[np.ndarray]]]:
         result.append((layer, arrays))
     if position != len(words):
         raise UserError(
-            f'--int8 knows the weights of {", ".join(_CONVOLUTIONS)}, InnerProduct and MemoryData; '
+            f'--int8 knows the weights of {", ".join(_CONVOLUTIONS)} and MemoryData; '
             f'this model has others ({position} of {len(words)} numbers were read)'
         )
     return result
@@ -104,12 +106,9 @@ def weights_of(model: NcnnModel) -> list[tuple[Layer, list[np.ndarray]]]:
 def _sizes(layer: Layer) -> list[int]:
     if layer.kind == 'MemoryData':
         return [int(np.prod([layer.number(key) or 1 for key in (0, 1, 2, 11)]))]
-    if layer.kind in _CONVOLUTIONS:
-        bias, num_weights = _HAS_BIAS, _NUM_WEIGHTS
-    elif layer.kind == 'InnerProduct':
-        bias, num_weights = 1, 2
-    else:
+    if layer.kind not in _CONVOLUTIONS:
         return []
+    bias, num_weights = (1, 2) if layer.kind == _LINEAR else (_HAS_BIAS, _NUM_WEIGHTS)
     sizes = [1, layer.number(num_weights)]
     return [*sizes, layer.number(_NUM_OUTPUT)] if layer.number(bias) else sizes
 

@@ -52,7 +52,7 @@ class Reference:
         """Return scores, boxes and logits of images as `Metadata.input_type` says."""
         data = self._batch(images)
         features = self.model.extract_feat(data['inputs'])
-        box_head, mask_head = heads_of(self.model)
+        box_head, mask_head, image_head = heads_of(self.model)
         outputs = {}
         if box_head is not None:
             outs = box_head(tuple(box_features(self.model, features)))
@@ -66,6 +66,8 @@ class Reference:
             outputs['boxes'] = boxes * boxes.new_tensor([width / old[1], height / old[0]] * 2)
         if mask_head is not None:
             outputs['logits'] = mask_logits(mask_head, features, self.geometry)
+        if image_head is not None:
+            outputs['class_logits'] = image_head(features)
         return {name: value.numpy() for name, value in outputs.items()}
 
     @torch.no_grad()
@@ -77,11 +79,13 @@ class Reference:
 
 
 def as_prediction(sample: object) -> Prediction:
-    """Convert an mmdet or mmseg data sample to the type that `Predictor` returns."""
+    """Convert mmdet's, mmseg's or a classifier's data sample to what `Predictor` returns."""
     boxes, scores, labels = np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, int)
     if 'pred_instances' in sample:
         found = sample.pred_instances.numpy()
         boxes, scores, labels = found.bboxes, found.scores, found.labels
     mask = mask_tensor(sample, 'pred_sem_seg')
     mask = None if mask is None else mask.numpy()
-    return Prediction(boxes, scores, labels, (), mask, tuple(sample.ori_shape[:2]))
+    size_hw = tuple(sample.ori_shape[:2])
+    probabilities = sample.pred_scores.numpy() if 'pred_scores' in sample else None
+    return Prediction(boxes, scores, labels, (), mask, size_hw, probabilities)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from mmengine.config import Config
@@ -32,8 +34,11 @@ def training_images(
         dataset[i]['inputs'].clamp(0, 255).round().to(torch.uint8)
         for i in track(_spread(len(dataset), count), 'Reading train images', unit='images')
     )
+    # They are cut already.
+    rules = geometry.rules
+    rules = replace(rules, fit='stretch') if rules.fit == 'centre' else rules
     return [
-        placed(np.ascontiguousarray(image.numpy()[::-1].transpose(1, 2, 0)), geometry)
+        place(np.ascontiguousarray(image.numpy()[::-1].transpose(1, 2, 0)), rules)[0]
         for image in images
     ]
 

@@ -12,9 +12,10 @@ from .int8 import between_convolutions
 from .tflite_model import SIGNATURE, kind_of, pack, read
 
 _KINDS = schema.BuiltinOperator
-_CONVOLUTIONS = (_KINDS.CONV_2D, _KINDS.DEPTHWISE_CONV_2D)
+_CONVOLUTIONS = (_KINDS.CONV_2D, _KINDS.DEPTHWISE_CONV_2D, _KINDS.FULLY_CONNECTED)
 _CHOSEN = (
-    *_CONVOLUTIONS,
+    _KINDS.CONV_2D,
+    _KINDS.DEPTHWISE_CONV_2D,
     _KINDS.ADD,
     _KINDS.PAD,
     _KINDS.CONCATENATION,
@@ -29,6 +30,8 @@ _MOST_BIAS = 2**30  # of a bias in units of its scale; int32 holds twice as many
 def quantise(model: schema.ModelT, images: Sequence[np.ndarray]) -> schema.ModelT:
     """Quantise what `int8` does: from the second convolution to the last, and additions there.
 
+    A linear layer computes its input's range for each image, and gives float32.
+
     Args:
         model: The float32 model, with tensors named as `tflite_model.cut` names them.
         images: Calibration inputs `(H, W, 3)` RGB of the model's input size, 0 to 255.
@@ -38,10 +41,12 @@ def quantise(model: schema.ModelT, images: Sequence[np.ndarray]) -> schema.Model
     inputs = [[producer[i] for i in op.inputs if i in producer] for op in graph.operators]
     kinds = [kind_of(model, op) for op in graph.operators]
     chosen = between_convolutions(inputs, [kind in _CONVOLUTIONS for kind in kinds])
-    names = [
-        graph.tensors[graph.operators[i].outputs[0]].name for i in chosen if kinds[i] in _CHOSEN
-    ]
-    return _quantised(model, images, f'^({"|".join(names)});$')
+    names = {i: graph.tensors[graph.operators[i].outputs[0]].name for i in chosen}
+    fixed, linear = (
+        f'^({"|".join(name for i, name in names.items() if kinds[i] in wanted)});$'
+        for wanted in (_CHOSEN, (_KINDS.FULLY_CONNECTED,))
+    )
+    return _quantised(model, images, fixed, linear)
 
 
 def quantise_all(model: schema.ModelT, images: Sequence[np.ndarray]) -> schema.ModelT:
@@ -67,12 +72,16 @@ def quantise_all(model: schema.ModelT, images: Sequence[np.ndarray]) -> schema.M
     return result
 
 
-def _quantised(model: schema.ModelT, images: Sequence[np.ndarray], operators: str) -> schema.ModelT:
+def _quantised(
+    model: schema.ModelT, images: Sequence[np.ndarray], operators: str, linear: str | None = None
+) -> schema.ModelT:
     from ai_edge_quantizer import calibrator, qtyping, quantizer, recipe_manager
     from ai_edge_quantizer.utils.qsv_utils import min_max_update
 
     recipe = recipe_manager.RecipeManager()
     recipe.add_static_config(operators, qtyping.TFLOperationName.ALL_SUPPORTED, 8, 8)
+    if linear:
+        recipe.add_dynamic_config(linear, qtyping.TFLOperationName.FULLY_CONNECTED, 8)
     # The quantiser's default is a moving average, which follows the last images.
     calibration = calibrator.Calibrator(pack(model), num_threads=1, qsv_update_func=min_max_update)
     calibration.calibrate({SIGNATURE: [{'image': x[None]} for x in images]}, recipe)
@@ -102,12 +111,12 @@ def _widen_dead_channels(model: schema.ModelT, ranges: dict) -> None:
             continue
         span = max(float(np.max(found['max'])), 0) - min(float(np.min(found['min'])), 0)
         values = _floats(model, weight).reshape(weight.shape).copy()
-        axis = 0 if kind_of(model, operator) == _KINDS.CONV_2D else 3
+        axis = 3 if kind_of(model, operator) == _KINDS.DEPTHWISE_CONV_2D else 0
         channels = np.moveaxis(values, axis, 0)
         # Weights have the levels -127 to 127, and the input has 255 steps.
         least = 127 * np.abs(_floats(model, bias)) / (max(span, 1e-9) / 255 * _MOST_BIAS)
         dead = np.abs(channels).reshape(len(channels), -1).max(1) < least
-        channels[dead, 0, 0, 0] = least[dead]
+        channels[(dead, *[0] * (channels.ndim - 1))] = least[dead]
         model.buffers[weight.buffer].data = np.frombuffer(values.tobytes(), np.uint8)
 
 

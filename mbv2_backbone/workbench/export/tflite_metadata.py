@@ -26,7 +26,13 @@ _RGB = 1
 _IMAGE, _BOXES, _FEATURE = 2, 3, 1  # of the union ContentProperties
 _NORMALISATION = 1  # of the union ProcessUnitOptions
 _AXIS_LABELS, _VALUE_LABELS = 2, 3  # of the enum AssociatedFileType
-_BOX_LABELS, _MASK_LABELS = 'labels.txt', 'mask_labels.txt'
+_BOX_LABELS, _MASK_LABELS, _IMAGE_LABELS = 'labels.txt', 'mask_labels.txt', 'image_labels.txt'
+_LABELS = {  # file and its type, by output
+    'labels': (_BOX_LABELS, _VALUE_LABELS),
+    'logits': (_MASK_LABELS, _AXIS_LABELS),
+    'class_logits': (_IMAGE_LABELS, _AXIS_LABELS),
+    'probabilities': (_IMAGE_LABELS, _AXIS_LABELS),
+}
 # As MediaPipe finds the outputs of a detector by name.
 _ROLES = {
     'boxes': 'location',
@@ -91,10 +97,11 @@ def _output(metadata: Metadata, name: str) -> dict:
             corners = {0: np.array([1, 0, 3, 2], np.uint32), 1: Byte(1), 2: Byte(0)}
             content = {0: Byte(_BOXES), 1: corners}
         table[3] = content | ({} if name == 'count' else {2: {0: 2, 1: 2}})
-    if name == 'labels':
-        table[6] = [{0: _BOX_LABELS, 2: Byte(_VALUE_LABELS)}]
-    if name == 'logits':
-        table[6] = [{0: _MASK_LABELS, 2: Byte(_AXIS_LABELS)}]
+    if name == 'probabilities':
+        table |= {3: {0: Byte(_FEATURE), 1: {}}, 5: {0: [1.0], 1: [0.0]}}
+    if name in _LABELS:
+        file, kind = _LABELS[name]
+        table[6] = [{0: file, 2: Byte(kind)}]
     return table
 
 
@@ -134,7 +141,11 @@ def _offset(builder: flatbuffers.Builder, value: Any) -> int:
 def with_files(model: bytes, metadata: Metadata, others: Mapping[str, bytes]) -> bytes:
     """Return a model with its associated files after it: labels, our metadata and others."""
     files = {METADATA_FILE: json.dumps(metadata.to_strings()).encode(), **others}
-    for name, part in ((_BOX_LABELS, metadata.detection), (_MASK_LABELS, metadata.segmentation)):
+    for name, part in (
+        (_BOX_LABELS, metadata.detection),
+        (_MASK_LABELS, metadata.segmentation),
+        (_IMAGE_LABELS, metadata.classification),
+    ):
         if part:
             files[name] = '\n'.join(part.classes).encode()
     data = io.BytesIO(model)

@@ -1,7 +1,8 @@
-"""Export to Core ML: an ML Program and, for final boxes, Core ML's own NMS behind it."""
+"""Export to Core ML: an ML Program that names classes, and for final boxes Core ML's own NMS."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from ...common.messages import UserError
 from ...compat.coremltools_import import ct, quiet
-from ...deploy.metadata import Detection, Metadata
+from ...deploy.metadata import Classification, Detection, Metadata
 from .graph import ExportGraph
 from .int8 import between_convolutions
 from .onnx_nms import least_score
@@ -27,6 +28,7 @@ MAX_PAIRS = 20_000  # of box and class that enter Core ML's NMS, which takes the
 # It writes a multiplication and an addition as a batch norm, whose epsilon shifts the input.
 _LEFT_OUT = {'common::fuse_elementwise_to_batchnorm'}
 _FOR_NMS = ('all_confidence', 'all_coordinates')
+_WITH_WEIGHTS = ('conv', 'linear')
 
 
 def save(graph: ExportGraph, metadata: Metadata, path: str) -> Saved:
@@ -115,6 +117,8 @@ class CoreMLGraph(nn.Module):
             )
         if self.metadata.segmentation:
             results += (outputs[0].argmax(1).int(), outputs[0])
+        if self.metadata.classification:
+            results += (outputs[0].softmax(1),)
         return results
 
 
@@ -182,6 +186,7 @@ def convert(graph: CoreMLGraph, metadata: Metadata) -> ct.models.MLModel:
     passes = ct.PassPipeline.DEFAULT
     passes.remove_passes(_LEFT_OUT)
     is_half = metadata.precision == 'float16'
+    names_classes = metadata.classification and not metadata.is_raw
     with quiet(), torch.no_grad():
         traced = torch.jit.trace(graph, example, check_trace=False)
         return ct.convert(
@@ -194,8 +199,21 @@ def convert(graph: CoreMLGraph, metadata: Metadata) -> ct.models.MLModel:
             if is_half
             else ct.precision.FLOAT32,
             pass_pipeline=passes,
+            classifier_config=ct.ClassifierConfig(class_labels(metadata.classification))
+            if names_classes
+            else None,
             skip_model_load=True,
         )
+
+
+def class_labels(classification: Classification) -> list[str]:
+    """Return the names of the classes, which are the keys of a dictionary: equal ones numbered."""
+    seen: Counter[str] = Counter()
+    labels = []
+    for name in classification.classes:
+        seen[name] += 1
+        labels.append(name if seen[name] == 1 else f'{name} {seen[name]}')
+    return labels
 
 
 def _network_selector() -> Callable[[Operation], bool]:
@@ -216,7 +234,7 @@ def _network(operations: Sequence[Operation]) -> set[str]:
         [index[v.op.name] for v in op.get_flattened_inputs() if v.op is not None]
         for op in operations
     ]
-    is_conv = [op.op_type == 'conv' for op in operations]
+    is_conv = [op.op_type in _WITH_WEIGHTS for op in operations]
     found = between_convolutions(inputs, is_conv, left_out=0)
     return {operations[i].name for i in found}
 

@@ -41,7 +41,8 @@ class LiteRTGraph(nn.Module):
 
     Attributes:
         names: Names of the outputs: `scores`, `boxes`, `codes` (those of the boxes before they
-            are decoded), `centres` and `candidates` (what the operator takes), `mask`, `logits`.
+            are decoded), `centres` and `candidates` (what the operator takes), `mask`, `logits`,
+            `class_logits`, `probabilities`.
     """
 
     def __init__(self, graph: ExportGraph, metadata: Metadata) -> None:
@@ -56,6 +57,8 @@ class LiteRTGraph(nn.Module):
         if metadata.segmentation:
             # MediaPipe takes the last output of two for the logits.
             self.names += ('mask', 'logits') if final else ('logits',)
+        if metadata.classification:
+            self.names += ('class_logits', 'probabilities') if final else ('class_logits',)
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """Map `(1, H, W, 3)` RGB, 0 to 255, to the outputs that `names` names."""
@@ -77,6 +80,9 @@ class LiteRTGraph(nn.Module):
             few = len(self.metadata.segmentation.classes) <= 256
             mask = logits.argmax(-1).to(torch.uint8 if few else torch.int32)
             outputs += (logits,) if self.metadata.is_raw else (mask, logits)
+        if self.metadata.classification:
+            logits = graph.image_head(features)
+            outputs += (logits,) if self.metadata.is_raw else (logits, logits.softmax(-1))
         return outputs
 
 
@@ -212,15 +218,15 @@ class Converted:
 
     def raw(self) -> schema.ModelT:
         """Return the model with its raw outputs."""
-        return self._with('scores', 'boxes', 'logits')
+        return self._with('scores', 'boxes', 'logits', 'class_logits')
 
     def before_nms(self) -> schema.ModelT:
-        """Return the model with what the operator for NMS takes, and the final masks."""
-        return self._with('centres', 'candidates', 'logits', 'mask')
+        """Return the model with what the operator for NMS takes, final masks and probabilities."""
+        return self._with('centres', 'candidates', 'logits', 'mask', 'probabilities')
 
     def for_integers(self) -> schema.ModelT:
         """Return the raw model with the codes of boxes, and without the cast of the image."""
-        return self._with('scores', 'codes', 'logits', casts_input=False)
+        return self._with('scores', 'codes', 'logits', 'class_logits', casts_input=False)
 
     def _with(self, *names: str, casts_input: bool = True) -> schema.ModelT:
         model = read(self.data)

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from ...common.messages import UserError
 from ...deploy.metadata import Metadata
 from ...deploy.runtime_files import write_sidecar
-from .graph import ExportGraph
-from .ncnn_layers import NcnnModel, check_layers, with_splits
+from .graph import HEAD_NAMES, ExportGraph
+from .ncnn_layers import Layer, NcnnModel, check_layers, with_splits
 from .ncnn_nms import check_rules, suppression_layers
 from .saved import Saved, check_path
 
@@ -34,8 +34,9 @@ def save(graph: ExportGraph, metadata: Metadata, path: str) -> Saved:
     """Write a graph to a `.param`, a `.bin` and a `.json` file.
 
     The network takes the image as ncnn's `Mat::from_pixels` gives it, `(3, H, W)` RGB, 0 to 255;
-    it normalises it. Its blobs are named: `image`; raw `scores`, `boxes` and `logits`; final
-    `detections` (see `ncnn_nms`) and `logits`, whose best class is the mask.
+    it normalises it. Its blobs are named: `image`; raw `scores`, `boxes`, `logits` and
+    `class_logits`; final `detections` (see `ncnn_nms`), `logits`, whose best class is the mask, and
+    `probabilities`.
 
     Raises:
         UserError: If pnnx does not convert the graph, or ncnn lacks an operation of it.
@@ -50,6 +51,11 @@ def save(graph: ExportGraph, metadata: Metadata, path: str) -> Saved:
         added = suppression_layers(metadata.detection, metadata.input_size)
         layers = with_splits([*raw.layers, *added.layers])
         final = NcnnModel(tuple(layers), raw.weights + added.weights)
+    if metadata.classification:
+        softmax = Layer(
+            'Softmax', 'softmax', ('class_logits',), ('probabilities',), {0: '0', 1: '1'}
+        )
+        final = NcnnModel((*raw.layers, softmax), raw.weights)
     write(final, metadata, path)
     write(raw, raw_metadata, check_path(path))
     return Saved(check_path(path), final)
@@ -81,7 +87,7 @@ class PlanarGraph(nn.Module):
     def __init__(self, graph: ExportGraph) -> None:
         super().__init__()
         self.graph = deepcopy(graph)
-        for name in ('bbox_head', 'decode_head'):
+        for name in HEAD_NAMES:
             if hasattr(self.graph.model, name):
                 delattr(self.graph.model, name)
 

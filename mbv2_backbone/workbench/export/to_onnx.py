@@ -71,7 +71,7 @@ def export_onnx(graph: ExportGraph, metadata: Metadata) -> ModelProto:
 
 
 def with_final_outputs(model: ModelProto, metadata: Metadata) -> ModelProto:
-    """Return a copy of a model from `export_onnx` that outputs final boxes and masks.
+    """Return a copy of a model from `export_onnx` that outputs boxes, masks or probabilities.
 
     Args:
         model: The model with its raw outputs.
@@ -127,6 +127,12 @@ def _add_final_outputs(model: ModelProto, metadata: Metadata) -> None:
         )
         outputs.append(helper.make_tensor_value_info('mask', kind, [batch, *metadata.input_size]))
         outputs += [output for output in model.graph.output if output.name == 'logits']
+    if metadata.classification:
+        _append(model, 'probabilities = Softmax<axis: int = 1>(class_logits)')
+        shape = [batch, len(metadata.classification.classes)]
+        outputs.append(
+            helper.make_tensor_value_info('probabilities', onnx.TensorProto.FLOAT, shape)
+        )
     del model.graph.output[:]
     model.graph.output.extend(outputs)
 

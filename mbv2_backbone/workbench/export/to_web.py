@@ -22,7 +22,10 @@ _STYLE = 'page.css'
 _SCRIPTS = (
     _LOOK / 'draw.js',
     _LOOK / 'panel.js',
-    *(_PAGE / f'{name}.js' for name in ('resize', 'place', 'files', 'network', 'camera', 'page')),
+    *(
+        _PAGE / f'{name}.js'
+        for name in ('resize', 'centre', 'place', 'files', 'network', 'camera', 'page')
+    ),
 )
 _SERVED_POLICY = "default-src 'self'; img-src 'self' blob: data:"
 _FOLDER_POLICY = f"{_SERVED_POLICY}; script-src 'self' 'wasm-unsafe-eval'"

@@ -22,7 +22,7 @@ from ..configs.summary import ConfigSummary
 
 @MODELS.register_module()
 class ExportedModel(BaseModel):
-    """An exported file that answers `test_step` as a model of mmdet or mmseg does.
+    """An exported file that answers `test_step` as a model of the toolboxes or a classifier does.
 
     It takes images of any size and resizes them to its input size.
 
@@ -66,6 +66,9 @@ class ExportedModel(BaseModel):
             name = 'sem_seg' if metadata.detection else 'data'
             labels = torch.from_numpy(prediction.mask.astype(np.int64))
             sample.pred_sem_seg = PixelData(**{name: labels[None]})
+        if metadata.classification:
+            sample.pred_scores = torch.from_numpy(prediction.probabilities)
+            sample.pred_label = sample.pred_scores.argmax()
 
 
 def predictor_of(path: str) -> Predictor:
@@ -101,6 +104,7 @@ def use_exported(cfg: Config, path: str, summary: ConfigSummary) -> None:
     for head, what, given, classes in (
         ('bbox_head', 'boxes', metadata.detection, summary.boxes),
         ('decode_head', 'masks', metadata.segmentation, summary.masks),
+        ('head', 'classes of whole images', metadata.classification, summary.boxes),
     ):
         if (head in cfg.model) != (given is not None):
             does = 'gives' if given else 'gives no'
@@ -125,6 +129,7 @@ def use_exported(cfg: Config, path: str, summary: ConfigSummary) -> None:
 def keep_image_size(cfg: Config) -> None:
     """Make the test pipeline of a config keep the size of the images."""
     dataset = inner_dataset(cfg.test_dataloader.dataset)
+    whole = [step for step in dataset.pipeline if type_name(step) != 'CentreView']
     # A Resize by 1 replaces the old one, because of the metadata that it writes.
     dataset.pipeline = [
         ConfigDict(
@@ -134,5 +139,5 @@ def keep_image_size(cfg: Config) -> None:
         )
         if type_name(transform) in RESIZES
         else transform
-        for transform in dataset.pipeline
+        for transform in whole
     ]

@@ -19,7 +19,7 @@ from ...weights.whole_model import build_model
 from ..checks.class_order import check_class_order
 from ..configs.machine import detect_machine, to_memory_format
 from ..configs.plan import apply_steps
-from ..configs.read import inner_dataset, task_of, type_name
+from ..configs.read import inner_dataset, type_name
 from ..configs.summary import summarise
 from ..drawing.painter import painter_of
 from .background import in_background
@@ -97,5 +97,6 @@ def array_pipeline(cfg: Config) -> Compose:
         )
     loaders = ('LoadAnnotations', 'LoadLabelMap')
     steps = [step for step in steps[1:] if not type_name(step).endswith(loaders)]
-    loader = 'ImageFromArray' if task_of(cfg) == 'cls' else 'LoadImageFromNDArray'
+    is_for_classes = type_name(steps[-1]) == 'PackClassInputs'
+    loader = 'ImageFromArray' if is_for_classes else 'LoadImageFromNDArray'
     return Compose([dict(type=loader), *steps])

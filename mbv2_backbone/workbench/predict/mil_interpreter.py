@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from coremltools.proto.NonMaximumSuppression_pb2 import NonMaximumSuppression
 
 Inputs = Mapping[str, object]
+LABELLED = 'classLabel_probs'  # coremltools' name of the probabilities by label
 
 
 def load(path: str) -> CoreMLFile:
@@ -68,6 +69,8 @@ class CoreMLFile:
         if self.metadata.input_type == 'uint8':  # an image of Core ML
             image = image.permute(0, 3, 1, 2)
         outputs = {name: value.numpy() for name, value in run(self._main, image=image).items()}
+        if LABELLED in outputs:
+            outputs['probabilities'] = outputs[LABELLED]
         if self._nms:
             outputs |= self._final_boxes(outputs)
         return {name: outputs[name] for name in names}
@@ -153,7 +156,8 @@ def run(function: Function, **inputs: Tensor) -> dict[str, Tensor]:
         given |= {name: value_of(variable) for name, variable in operation.inputs.items()}
         results = _apply(operation, given)
         for variable, result in zip(operation.outputs, results, strict=True):
-            values[variable.name] = result.to(_torch_type(variable.dtype))
+            is_label = operation.op_type == 'classify'  # a text, and a dictionary by it
+            values[variable.name] = result if is_label else result.to(_torch_type(variable.dtype))
     return {variable.name: values[variable.name] for variable in function.outputs}
 
 
@@ -255,6 +259,7 @@ def _axes(i: Inputs) -> dict:
 OPERATIONS: dict[str, Callable[[Inputs], Tensor | Sequence[Tensor]]] = {
     'add': lambda i: i['x'] + i['y'],
     'cast': lambda i: i['x'],  # to the type of the result
+    'classify': lambda i: (i['probabilities'].argmax(), i['probabilities']),
     'clip': lambda i: i['x'].clamp(float(i['alpha']), float(i['beta'])),
     'concat': lambda i: torch.cat(i['values'], int(i['axis'])),
     'conv': _conv,
@@ -264,6 +269,7 @@ OPERATIONS: dict[str, Callable[[Inputs], Tensor | Sequence[Tensor]]] = {
     'floor_div': lambda i: torch.div(i['x'], i['y'], rounding_mode='floor'),
     'gather': _gather,
     'greater': lambda i: i['x'] > i['y'],
+    'linear': lambda i: F.linear(i['x'], i['weight'], i['bias']),
     'maximum': lambda i: torch.maximum(i['x'], torch.as_tensor(i['y'])),
     'minimum': lambda i: torch.minimum(i['x'], torch.as_tensor(i['y'])),
     'mod': lambda i: torch.remainder(i['x'], i['y']),

@@ -15,7 +15,7 @@ from PIL import Image
 
 from ...annotations.images import decode_image
 from ...common.messages import UserError
-from ..drawing.painter import mask_labels
+from ..drawing.painter import likeliest, mask_labels
 
 if TYPE_CHECKING:
     from ..predict.file_predictor import FilePredictor
@@ -31,7 +31,8 @@ def answer(predictor: FilePredictor, data: bytes) -> dict:
     Returns:
         `width` and `height` of the image; `boxes`, each with `label`, `score` and `xyxy` in
         pixels, by descending score; `mask`, a gray PNG of the labels as a data URL, and `areas`,
-        the share of the image of each label in it, or `None`; `milliseconds` the prediction took.
+        the share of the image of each label in it, or `None`; `likeliest`, label and score of
+        classes of the whole image, or `None`; `milliseconds` the prediction took.
 
     Raises:
         UserError: If it is not an image, or too large.
@@ -47,6 +48,9 @@ def answer(predictor: FilePredictor, data: bytes) -> dict:
         milliseconds=milliseconds,
         boxes=_boxes(sample),
         **_masks(sample),
+        likeliest=[dict(label=label, score=score) for label, score in likeliest(sample)]
+        if 'pred_scores' in sample
+        else None,
     )
 
 

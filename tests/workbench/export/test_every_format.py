@@ -18,12 +18,14 @@ from mbv2_backbone.workbench.predict.predict import predict
 from mbv2_backbone.workbench.run import evaluate
 
 pytestmark = pytest.mark.runtime
-BOXES, MASKS = {'scores', 'boxes'}, {'logits'}
+BOXES, MASKS, CLASSES = {'scores', 'boxes'}, {'logits'}, {'class_logits'}
 RAW_OUTPUTS = dict.fromkeys(EXPORTABLE, MASKS) | {
     'det': BOXES,
     'pyramid': BOXES,
     'tensorflow': BOXES,
     'joint': BOXES | MASKS,
+    'cls': CLASSES,
+    'slim': CLASSES,
 }
 SIZES = {  # height and width; the others have the config's, which is a square
     'pyramid': (96, 144),
@@ -34,12 +36,15 @@ SIZES = {  # height and width; the others have the config's, which is a square
 }
 # Web pages are in test_to_web.py.
 TESTED = ('onnx', 'openvino', 'ncnn', 'torch-export', 'executorch', 'litert', 'coreml')
-OPTIONS = {('coreml', model): dict(precision='float32') for model in EXPORTABLE if model != 'seg'}
+HALF = ('seg', 'cls')  # in half precision with Core ML
+OPTIONS = {
+    ('coreml', model): dict(precision='float32') for model in EXPORTABLE if model not in HALF
+}
 OPTIONS['coreml', 'tensorflow'] = dict(is_raw=True, precision='float32')
 OPTIONS['litert', 'tensorflow'] = dict(is_raw=True)
 # What takes long to convert is in the default run with these models alone, ExecuTorch with none;
 # test_to_litert.py and test_to_coreml.py convert `det` too.
-QUICK = {'litert': ('joint',), 'coreml': ('joint',), 'executorch': ()}
+QUICK = {'litert': ('joint', 'cls'), 'coreml': ('joint', 'cls'), 'executorch': ()}
 PARTS = {
     'openvino': ['.xml', '.bin'],
     'executorch': ['.pte', '.json'],
@@ -62,7 +67,7 @@ def exported(sample_dataset, tmp_path_factory):
 
     def of(to, model):
         options = dict(OPTIONS.get((to, model), {}))
-        if FORMATS[to].has_dynamic_batch and model in ('pyramid', 'seg', 'joint'):
+        if FORMATS[to].has_dynamic_batch and model in ('pyramid', 'seg', 'joint', 'slim'):
             options['dynamic_batch'] = True
         if model in SIZES:
             options['size'] = SIZES[model]
@@ -78,9 +83,11 @@ def test_a_format_supports_a_model(exported, to, model):
     assert result.problems() == []
     assert result.comparison.raw.keys() == RAW_OUTPUTS[model]
     has_boxes, has_masks = 'boxes' in RAW_OUTPUTS[model], 'logits' in RAW_OUTPUTS[model]
+    has_classes = 'class_logits' in RAW_OUTPUTS[model]
     if has_boxes:
         assert result.comparison.num_matched > 50
     assert (result.comparison.equal_pixels is not None) == has_masks
+    assert (result.comparison.num_equal_classes > 0) == has_classes
     predictor = predictor_of(result.path)
     assert predictor.metadata == result.metadata
     found = predictor.predict(list(random_images(2, (150, 170))))
@@ -88,6 +95,7 @@ def test_a_format_supports_a_model(exported, to, model):
     for prediction in found:
         assert (len(prediction.boxes) > 0) == has_boxes
         assert (prediction.mask is not None) == has_masks
+        assert (prediction.probabilities is not None) == has_classes
         assert prediction.mask is None or prediction.mask.shape == (150, 170)
 
 

@@ -12,6 +12,7 @@ from helpers.deploy import exporter, random_images
 from helpers.rules import RULES
 
 from mbv2_backbone.deploy import Predictor
+from mbv2_backbone.deploy.image import Placement
 from mbv2_backbone.deploy.metadata import Metadata, Segmentation
 from mbv2_backbone.workbench.export.tflite_metadata import describe_model, with_files
 
@@ -87,3 +88,17 @@ def test_mediapipe_runs_our_files(sample_dataset, tmp_path):
         mask = found.category_mask.numpy_view().copy()  # a view of what `found` owns
         assert tuple(task.labels) == Predictor(segmentor).metadata.segmentation.classes
     assert (mask.squeeze() == Predictor(segmentor)(image).mask).mean() > 0.99
+
+    classifier = exported('cls').path
+    image = np.ascontiguousarray(random_images(1, Predictor(classifier).metadata.input_size)[0])
+    options = vision.ImageClassifierOptions(BaseOptions(model_asset_path=classifier))
+    with vision.ImageClassifier.create_from_options(options) as task:
+        (head,) = task.classify(mp.Image(mp.ImageFormat.SRGB, image)).classifications
+    # The image has the size of the input: MediaPipe's stretching changes nothing.
+    size = Predictor(classifier).metadata.input_size
+    expected = Predictor(classifier).predict_placed([(image, Placement(size, size))])[0]
+    assert [category.category_name for category in head.categories[:4]] == [
+        name for name, _ in expected.likeliest
+    ]
+    scores = [category.score for category in head.categories[:4]]
+    np.testing.assert_allclose(scores, [p for _, p in expected.likeliest], atol=1e-4)

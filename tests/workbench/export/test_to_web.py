@@ -51,6 +51,11 @@ RESIZES = [  # size of the image, rules
     ((300, 200), dict(input_size=(150, 160), fit='pad')),
     ((30, 20), dict(input_size=(64, 64), fit='pad')),
     ((100, 200), dict(input_size=(300, 160), fit='pad', within=(150, 120))),
+    ((480, 641), dict(input_size=(224, 224), fit='centre', resize=256)),
+    ((480, 641), dict(input_size=(224, 224), fit='centre', resize=256, interpolation='bicubic')),
+    ((97, 60), dict(input_size=(60, 60), fit='centre', resize=68, interpolation='legacy')),
+    ((64, 64), dict(input_size=(64, 64), fit='centre', resize=64, interpolation='bicubic')),
+    ((1, 5), dict(input_size=(8, 8), fit='centre', resize=9)),
 ]
 
 
@@ -239,6 +244,8 @@ def test_webgpu_is_used_but_not_where_it_is_software(web, predictor, tmp_path):
         ('aspp', (97, 129)),
         ('deeplabv3plus', (97, 129)),
         ('lraspp', (97, 129)),
+        ('cls', None),
+        ('slim', None),
     ],
 )
 def test_a_page_of_each_model_gives_what_python_gives(
@@ -252,7 +259,14 @@ def test_a_page_of_each_model_gives_what_python_gives(
     (tmp_path / 'photo').write_bytes(data)
     expected = Predictor(Path(result.path, 'model.onnx'), threads=1)(tmp_path / 'photo')
     found = predict_file(browser, data)
-    if result.metadata.detection:
+    if result.metadata.classification:
+        names, given = zip(*found.likeliest, strict=True)
+        assert names == tuple(name for name, _ in expected.likeliest)
+        np.testing.assert_allclose(given, [p for _, p in expected.likeliest], atol=TOLERANCE)
+        browser.find_element('id', 'file').send_keys(str(tmp_path / 'photo'))
+        best = f'{names[0]} {100 * given[0]:.1f} %'
+        assert wait_for(browser, 'likeliest', ' %').splitlines()[2] == best
+    elif result.metadata.detection:
         assert_same_boxes([found], [expected])
         assert found.mask is None
     else:

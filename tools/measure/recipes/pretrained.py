@@ -13,7 +13,8 @@ from torch import Tensor
 from mbv2_backbone.backbone import MobileNetV2Backbone
 from mbv2_backbone.common.files import replaced_whole
 from mbv2_backbone.common.messages import UserError
-from mbv2_backbone.deploy.image import load_rgb, resize
+from mbv2_backbone.deploy.image import load_rgb
+from mbv2_backbone.deploy.resizes import resize
 from mbv2_backbone.weights.folded_norms import calibrate, folded_norms
 from mbv2_backbone.weights.layouts.mmdet_names import LAYOUT
 from mbv2_backbone.weights.load import load_into

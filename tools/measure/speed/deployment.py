@@ -14,6 +14,7 @@ from mbv2_backbone.deploy.predictor import Predictor
 from mbv2_backbone.workbench.configs.machine import Machine
 from mbv2_backbone.workbench.configs.summary import summarise
 from mbv2_backbone.workbench.export.measure import (
+    METRICS,
     evaluate_exported,
     headline_metrics,
     megabytes,
@@ -34,7 +35,7 @@ _LOADS = 5  # after one that imports the runtime
 def deploy(args: Namespace) -> Results:
     """Measure exported files: size, loading, latency, accuracy."""
     cfg, machine = load_request(args)
-    peers = requested_peers(args, cfg, ('mmdet', 'mmseg'))
+    peers = requested_peers(args, cfg, ('mmdet', 'mmseg', 'torchvision'))
     size = input_size(cfg, args.size)
     if args.size:
         set_size(cfg, size)
@@ -75,7 +76,7 @@ def deployment_rows(
     Args:
         cfg: The config that they were exported with.
         paths: What tools/export.py wrote; each runs under every installed runtime that can.
-        peers: Of `mmdet`, `mmseg`; the first is what the others are compared with.
+        peers: Of `mmdet`, `mmseg`, `torchvision`; the first is what the others are compared with.
         machine: What PyTorch runs on.
         size: Height and width that the network sees.
         threads: Numbers of CPU threads, each measured in a run of its own.
@@ -130,7 +131,7 @@ def deployment_table(result: dict) -> str:
     """Return a result with the rows of `deployment_rows` as a Markdown table and its conditions."""
     rows, reference = result['rows'], result['settings']['reference']
     counts = list(rows[0]['latency'])
-    metrics = sorted({key for row in rows for key in row if key in ('bbox_mAP', 'mAP', 'mIoU')})
+    metrics = sorted({key for row in rows for key in row if key in METRICS})
     header = ['', 'size MB', 'load ms', *(f'{n} thread{"s"[: n != "1"]}, ms' for n in counts)]
     header += [*(f'times as fast as {reference}, {n}' for n in counts), *metrics]
     body = []

@@ -113,6 +113,9 @@ def set_size(cfg: Config, size: Size) -> None:
                 kind == 'Resize' and not step.get('keep_ratio', False)
             ):
                 step['scale'] = size[::-1]
+            elif kind == 'CentreView':
+                step['resize'] = round(step['resize'] * size[0] / step['size'])
+                step['size'] = size[0]
             elif (
                 kind in ('RandomCrop', 'RandomResizeCropFlip')
                 and step.get('crop_type', 'absolute') == 'absolute'

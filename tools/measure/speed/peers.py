@@ -19,6 +19,7 @@ from .models import class_counts, set_size
 
 MMDET_CONFIG = 'ssd/ssdlite_mobilenetv2-scratch_8xb24-600e_coco.py'
 MMSEG_CONFIG = 'mobilenet_v2/mobilenet-v2-d8_deeplabv3_4xb2-80k_cityscapes-512x1024.py'
+OF_CLASSIFIERS = ('backbone', 'predict', 'deploy')
 DOES = dict(mmdet='boxes', mmseg='masks')
 
 FIXED_HEAD = (
@@ -32,7 +33,8 @@ TORCH_NO_WEIGHTS = 'the models that run in PyTorch have random weights'
 
 def default_peers(cfg: Config) -> tuple[str, ...]:
     """Return the toolboxes that ship the like of a config's model."""
-    return dict(det=('mmdet',), seg=('mmseg',), joint=('mmdet', 'mmseg'))[task_of(cfg)]
+    peers = dict(det=('mmdet',), seg=('mmseg',), joint=('mmdet', 'mmseg'), cls=('torchvision',))
+    return peers[task_of(cfg)]
 
 
 def check_peers(cfg: Config, peers: Sequence[str], allowed: Sequence[str], work: str) -> None:
@@ -42,8 +44,10 @@ def check_peers(cfg: Config, peers: Sequence[str], allowed: Sequence[str], work:
         UserError: It says which peers fit.
     """
     task = task_of(cfg)
-    unfit = dict(det='mmseg', seg='mmdet', joint=None)[task]
-    fitting = [peer for peer in allowed if peer != unfit]
+    unfit = dict(det=('mmseg',), seg=('mmdet',), joint=(), cls=('mmdet', 'mmseg'))[task]
+    fitting = [peer for peer in allowed if peer not in unfit]
+    if task == 'cls' and work not in OF_CLASSIFIERS:
+        raise UserError(f'classifiers are measured by {", ".join(OF_CLASSIFIERS)}, not by `{work}`')
     for peer in peers:
         if peer not in fitting:
             raise UserError(
@@ -112,6 +116,13 @@ def torchvision_segmentor(num_classes: int) -> nn.Module:
     return deeplabv3_mobilenet_v3_large(
         weights=None, weights_backbone=None, num_classes=num_classes
     )
+
+
+def torchvision_classifier(num_classes: int, widen_factor: float) -> nn.Module:
+    """Build torchvision's MobileNetV2, with random weights."""
+    from torchvision.models import mobilenet_v2
+
+    return mobilenet_v2(weights=None, num_classes=num_classes, width_mult=widen_factor)
 
 
 def torchvision_backbone(widen_factor: float) -> nn.Module:

@@ -1,4 +1,4 @@
-"""Prediction from an image in memory to final boxes or masks."""
+"""Prediction from an image in memory to final boxes, masks or classes."""
 
 from __future__ import annotations
 
@@ -16,13 +16,16 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import DefaultScope
+from PIL import Image
 from torch import nn
+from torchvision.transforms._presets import ImageClassification
 
 from mbv2_backbone.common.messages import UserError
 from mbv2_backbone.deploy.predictor import Predictor
 from mbv2_backbone.deploy.runtimes import MODULES, RUNTIMES
 from mbv2_backbone.workbench.configs.machine import Machine
 from mbv2_backbone.workbench.configs.read import task_of
+from mbv2_backbone.workbench.export.geometry import read_geometry
 from mbv2_backbone.workbench.predict.file_predictor import FilePredictor, array_pipeline
 
 from .exported import exported_predictors
@@ -34,6 +37,7 @@ from .peers import (
     TORCH_NO_WEIGHTS,
     fix_head,
     peer_config,
+    torchvision_classifier,
     torchvision_detector,
     torchvision_segmentor,
 )
@@ -87,7 +91,7 @@ def prediction_calls(
         f'{who[0]}, batch norms settled on {_SETTLE_IMAGES} images; images of '
         f'{image_size[1]}x{image_size[0]} in memory'
     ]
-    if task != 'seg':
+    if task not in ('seg', 'cls'):
         notes.append(f'each {who[1]} is set to {candidates} candidates per image')
     if runtimes:
         predictors = exported_predictors(
@@ -100,7 +104,7 @@ def prediction_calls(
         else:
             calls[peer], fixed = _toolbox(peer, cfg, machine, images, shown, size, candidates)
             notes += fixed
-    if 'torchvision' in peers and task != 'seg':
+    if 'torchvision' in peers and task not in ('seg', 'cls'):
         notes.append('torchvision uses the thresholds of our test_cfg instead of its own')
     calls |= exported_calls(exported, shown, threads)
     if exported:
@@ -215,13 +219,13 @@ def _prepare(
     """Settle the batch norms of a model with random weights and set its candidates."""
     packed = _packed(pipeline, images[:_SETTLE_IMAGES])
     inputs = model.data_preprocessor(packed, False)['inputs']
-    settle_batch_norm(model, lambda: model._forward(inputs))
+    settle_batch_norm(model, lambda: model(inputs, mode='tensor'))
     head = getattr(model, 'bbox_head', None)
     if head is not None:
         has_background = not getattr(head, 'use_sigmoid', False)
         set_candidates(
             [level[-1] for level in head.cls_convs],
-            lambda: model._forward(inputs)[0],
+            lambda: model(inputs, mode='tensor')[0],
             num_outputs=head.cls_out_channels,
             background=head.cls_out_channels - 1 if has_background else None,
             score_thr=cfg.model.test_cfg.score_thr,
@@ -247,6 +251,8 @@ def _torchvision(
         model = torchvision_segmentor(num_seg_classes).to(machine.device)
         settle_batch_norm(model, lambda: model(torch.stack(tensors(images[:_SETTLE_IMAGES]))))
         return torch.no_grad()(lambda: model(torch.stack(tensors(shown)))['out'].argmax(1).cpu())
+    if task_of(cfg) == 'cls':
+        return _torchvision_classes(cfg, machine, _rgb(images), _rgb(shown))
     test_cfg = cfg.model.test_cfg
     model = torchvision_detector(
         num_classes,
@@ -273,3 +279,19 @@ def _torchvision(
         count=candidates,
     )
     return torch.no_grad()(lambda: model(tensors(shown)))
+
+
+def _torchvision_classes(
+    cfg: Config, machine: Machine, images: list[np.ndarray], shown: list[np.ndarray]
+) -> Call:
+    rules = read_geometry(cfg).rules
+    size = rules.input_size[0]
+    fit = ImageClassification(crop_size=size, resize_size=rules.resize or size)
+    width = cfg.model.backbone.get('widen_factor', 1.0)
+    model = torchvision_classifier(cfg.model.head.num_classes, width).to(machine.device)
+
+    def views(arrays: list[np.ndarray]) -> torch.Tensor:
+        return torch.stack([fit(Image.fromarray(array)) for array in arrays]).to(machine.device)
+
+    settle_batch_norm(model, lambda: model(views(images[:_SETTLE_IMAGES])))
+    return torch.no_grad()(lambda: model(views(shown)).softmax(1).cpu())

@@ -2,12 +2,12 @@
 import { addCamera } from './camera.js';
 import { loadNetwork } from './network.js';
 import { byId, decode, say, start } from './panel.js';
-import { areasOf, boxesBack, maskBack, place } from './place.js';
+import { areasOf, boxesBack, likeliestOf, maskBack, place } from './place.js';
 
 const FIRST_THRESHOLD = 0.3;
 const exported = JSON.parse(byId('exported').textContent); // name, metadata, hasWebGpu
 const { metadata } = exported;
-const { detection, segmentation } = metadata;
+const { detection, segmentation, classification } = metadata;
 const network = loadNetwork(metadata, exported);
 
 function coloured(rules) {
@@ -21,6 +21,7 @@ const loading = network.then(({ where }) => {
     threshold: FIRST_THRESHOLD,
     boxes: coloured(detection),
     masks: coloured(segmentation),
+    images: coloured(classification),
   };
 }, (error) => {
   throw new Error(`The model cannot be loaded: ${error.message}`);
@@ -43,14 +44,17 @@ async function predict(image) {
     ...(detection ? ['boxes', 'scores', 'labels'] : []),
     ...(segmentation ? ['mask'] : []),
     ...(segmentation && isResized ? ['logits'] : []),
+    ...(classification ? ['probabilities'] : []),
   ];
   const outputs = await (await network).run(placed.values, names);
   const boxes = detection ? boxesBack(outputs, pixels, placed) : [];
   const mask = segmentation
     ? maskBack(outputs, pixels, placed, segmentation.align_corners) : null;
+  const likeliest = classification ? likeliestOf(outputs.probabilities.data) : null;
   const milliseconds = Math.round(10 * (performance.now() - begin)) / 10;
   const areas = mask && areasOf(mask);
-  return { image, width: image.width, height: image.height, boxes, mask, areas, milliseconds };
+  const { width, height } = image;
+  return { image, width, height, boxes, mask, areas, likeliest, milliseconds };
 }
 
 // Photos are turned by their EXIF data, as in training; no colour profile is applied, as there.

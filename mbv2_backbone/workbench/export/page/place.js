@@ -1,13 +1,20 @@
 // Images before and results after the network, as deploy/image.py does it.
 import { legacyResize, resize } from './resize.js';
+import { centreView } from './centre.js';
 
-// Resizes or pads an image of getImageData to the network's input; returns the input's values, row
+const NUM_LIKELIEST = 5;
+
+// Resizes, pads or cuts an image of getImageData to the network's input; returns the input's values, row
 // by row, and the width and height that the image has in it, from the upper left corner.
 export function place(image, rules) {
   const [inputHeight, inputWidth] = rules.input_size;
   if (rules.fit === 'stretch') {
     const fit = rules.interpolation === 'legacy' ? legacyResize : resize;
     const values = fit(image, inputWidth, inputHeight);
+    return { values, width: inputWidth, height: inputHeight };
+  }
+  if (rules.fit === 'centre') {
+    const values = centreView(image, { ...rules, size: inputHeight });
     return { values, width: inputWidth, height: inputHeight };
   }
   const sides = [image.width, image.height];
@@ -100,6 +107,12 @@ function cellsAround(old, size, alignCorners) {
     share[i] = position - before[i];
   }
   return { before, after, share };
+}
+
+// The likeliest classes of a whole image, the best first.
+export function likeliestOf(probabilities) {
+  const found = Array.from(probabilities, (score, label) => ({ label, score }));
+  return found.sort((a, b) => b.score - a.score).slice(0, NUM_LIKELIEST);
 }
 
 // The share of the image that each label of a mask has, by label.

@@ -57,7 +57,7 @@ function neighbours(old, size, dropsOutside) {
   return { before, after, first, second };
 }
 
-function roundHalfToEven(value) {
+export function roundHalfToEven(value) {
   const floor = Math.floor(value);
   return value - floor === 0.5 ? floor + (floor % 2) : Math.round(value);
 }

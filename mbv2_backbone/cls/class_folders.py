@@ -27,6 +27,12 @@ def images_of_class(folder: Path) -> list[Path]:
     return sorted(path for path in paths if path.name[0] != '.')
 
 
+def listed_class(line: str) -> tuple[str, str] | None:
+    """Return the path and the class in a line of a list; `None` without both."""
+    path, _, name = line.partition('\t') if '\t' in line else line.rpartition(' ')
+    return (path.strip(), name.strip()) if path.strip() and name.strip() else None
+
+
 @DATASETS.register_module()
 class ClassFolderDataset(BaseDataset):
     """Images in one folder for each class, or named with their class in a list.
@@ -104,7 +110,7 @@ class ClassFolderDataset(BaseDataset):
             raise UserError(f'{self.ann_file} cannot be read: {error}') from error
         found = []
         for line in filter(None, map(str.strip, lines)):
-            path, _, name = line.partition('\t') if '\t' in line else line.rpartition(' ')
+            path, name = listed_class(line) or ('', '')
             if name in classes:
                 label = classes.index(name)
             elif name.isdecimal() and int(name) < len(classes):
@@ -115,7 +121,7 @@ class ClassFolderDataset(BaseDataset):
                     f'{self.ann_file}: {line!r} does not end in a class; write PATH, a tab and a '
                     f'name or number of `classes`: {known}'
                 )
-            found.append((root / path.strip(), label))
+            found.append((root / path, label))
         return found
 
 

@@ -74,7 +74,7 @@ def folder_sheet(folder: str, *, split: str, num: int, seed: int) -> np.ndarray:
     Returns:
         `(H, W, 3)` uint8 BGR.
     """
-    dataset = find_dataset(folder, task='both', keep_splits=True)
+    dataset = find_dataset(folder, task=None, keep_splits=True)
     splits = dataset.splits
     if split not in splits and len(splits) > 1:
         raise UserError(f'{folder} has no split {split!r}; choose --split {" or ".join(splits)}')

@@ -15,12 +15,12 @@ from ...common.progress import track
 from .annotated_images import Findings, collect, load_image
 from .find import find_dataset
 from .formats.coco import write_coco
-from .formats.folders import FOLDERS, JPEG_QUALITY, write_folders, write_jpeg
+from .formats.folders import JPEG_QUALITY, write_folders, write_jpeg
 from .formats.labelme import write_labelme
 from .formats.voc import write_voc
 from .formats.writing import Splits
 from .formats.yolo import write_yolo
-from .records import AnnotatedImage
+from .records import SORTED, AnnotatedImage
 
 WRITERS: dict[str, Callable[[Path, Sequence[str], Splits], list[str]]] = {
     'coco': write_coco,
@@ -35,7 +35,7 @@ _FOLDERS = {
     'yolo': 'images/{split}',
     'labelme': '{split}',
 }
-_WITHOUT_IGNORED = {'yolo': 'YOLO', FOLDERS: 'Folders of classes'}
+_WITHOUT_IGNORED = {'yolo': 'YOLO', SORTED: 'Folders of classes'}
 _JPEG_SUFFIXES = ('.jpg', '.jpeg')
 
 
@@ -108,7 +108,7 @@ def convert(
     counts = {split: _count(images) for split, images in splits.items()}
     _judge_learned(counts, findings, cannot_hold=_WITHOUT_IGNORED.get(to))
     with folder_replaced_whole(target) as root:
-        if to == FOLDERS:
+        if to == SORTED:
             findings.notes += write_folders(root, dataset.classes, splits)
         else:
             findings.notes += WRITERS[to](root, dataset.classes, splits)

@@ -18,7 +18,7 @@ from .formats.yolo_files import yolo_files
 from .layouts import LAYOUTS, nothing_found
 from .made_split import note_outdated
 from .names import split_by_name
-from .records import Dataset
+from .records import SORTED, Dataset
 from .tree import Tree
 
 # For each format: what finds it in the folders of a dataset, and what reads what was found; the
@@ -102,7 +102,7 @@ def guess_task(folder: str | Path) -> str:
         UserError: As for `find_dataset`.
     """
     dataset = find_dataset(folder, task=None, keep_splits=True)
-    if dataset.format in ('masks', 'folders'):
+    if dataset.format in ('masks', SORTED):
         return 'seg' if dataset.format == 'masks' else 'cls'
     return 'both' if any(item.mask for item in dataset.images) else 'det'
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from ...common.messages import UserError
 from .names import MADE_SPLIT, read_json
-from .records import Dataset, Labelled
+from .records import SORTED, Dataset, Labelled
 
 
 def made_files(dataset: Dataset) -> dict[str, tuple[Path, bytes]]:
@@ -60,7 +60,7 @@ def note_outdated(dataset: Dataset) -> None:
     """Note if the split written earlier no longer matches the dataset, in place."""
     folder = dataset.root / MADE_SPLIT
     if (
-        dataset.format not in ('coco', 'voc', 'masks', 'folders')
+        dataset.format not in ('coco', 'voc', 'masks', SORTED)
         or dataset.foreign
         or not folder.is_dir()
     ):

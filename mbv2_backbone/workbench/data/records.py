@@ -18,6 +18,7 @@ Outline = Sequence[Sequence[float]]
 
 Size = tuple[int, int]
 
+SORTED = 'folders'  # the format of images that are sorted by class
 VOID_NAMES = ('void', 'ignore', 'ignored', 'unlabelled', 'unlabeled')
 
 

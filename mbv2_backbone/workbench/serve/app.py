@@ -48,6 +48,7 @@ def build_app(
         max_bytes=MAX_BYTES,
         boxes=_coloured(painter.boxes),
         masks=_coloured(painter.masks),
+        images=_coloured(painter.images),
     )
 
     async def describe(_request: Request) -> JSONResponse:

@@ -14,7 +14,6 @@ from ....common.progress import track
 from ..annotated_images import load_image
 from .writing import Splits
 
-FOLDERS = 'folders'
 _MARGIN = 0.15  # of the longer side of a box, around it
 JPEG_QUALITY = 95
 

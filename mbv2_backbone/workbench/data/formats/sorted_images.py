@@ -7,10 +7,9 @@ from pathlib import Path
 from ....cls.class_folders import ClassFolderDataset, class_folders, images_of_class, listed_class
 from ....common.messages import UserError, first_names
 from ..names import CROPS, MADE_SPLIT, read_classes, read_text, split_folder
-from ..records import Dataset, Labelled, Source
+from ..records import SORTED, Dataset, Labelled, Source
 from ..tree import PARTS, Folder
 
-SORTED = 'folders'
 _SPLITS = ('train', 'val', 'test')
 _LISTS = ('', 'meta')  # folders of the lists
 _LAYOUT = """\

@@ -95,7 +95,7 @@ def array_pipeline(cfg: Config) -> Compose:
             f'the test pipeline must begin with LoadImageFromFile, got {steps[0]["type"]}; '
             f'predict.py puts the images of its own inputs there'
         )
-    loaders = ('LoadAnnotations', 'LoadLabelMap')
+    loaders = ('LoadAnnotations', 'LoadLabelMap', 'LoadImageLabel')
     steps = [step for step in steps[1:] if not type_name(step).endswith(loaders)]
     loader = 'ImageFromArray' if task_of(cfg) == 'cls' else 'LoadImageFromNDArray'
     return Compose([dict(type=loader), *steps])

@@ -6,7 +6,7 @@ Examples:
     python tools/data.py sample --out data/sample_256 --size 256 --num-train 2000
     python tools/data.py fetch bccd
     python tools/data.py check data/BCCD
-    python tools/data.py check data/sample/sample_crops --task cls
+    python tools/data.py check data/sample/sample_crops
     python tools/data.py convert data/mine_yolo data/mine --to coco
     python tools/data.py convert data/BCCD data/BCCD_crops --to folders
     python tools/data.py show data/mine --num 9
@@ -105,8 +105,8 @@ def add_check(commands: argparse._SubParsersAction) -> None:
     check.add_argument(
         '--task',
         choices=('det', 'seg', 'both', 'cls'),
-        help='what to check in a folder: boxes (det), masks (seg) or both (default: both), or '
-        'images in train/CLASS and val/CLASS (cls)',
+        help='what to check in a folder: boxes (det), masks (seg), both, or images sorted by class '
+        '(cls) (default: whatever there is)',
     )
     check.add_argument(
         '--layout',

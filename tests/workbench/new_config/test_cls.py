@@ -140,8 +140,7 @@ def test_folders_to_train_on_and_a_list_to_validate_on_as_in_imagenet(tmp_path):
     for name in COLOURS:
         (root / 'val' / name).rmdir()
     (root / 'meta').mkdir()
-    for split in ('train', 'val'):
-        (root / f'meta/{split}.txt').write_text('\n'.join(rows))
+    (root / 'meta/val.txt').write_text('\n'.join(rows))
     new_config(root, out=tmp_path / 'a.py', width=0.35)
     assert images_of(tmp_path / 'a.py', 'train') == by_folder(root, 'train')
     assert list(images_of(tmp_path / 'a.py', 'val').values()) == [

@@ -22,8 +22,9 @@ val/dog/d.jpg"""
 def is_sorted(root: Path) -> bool:
     """Whether a folder looks like images sorted by class: several folders of photos, or lists."""
     here, names = _class_folders(root)
-    if not names and _lists(root):
-        return all(map(listed_class, _lines(_lists(root)['train'])))
+    lists = _lists(root)
+    if not names and 'train' in lists:
+        return all(map(listed_class, _lines(lists['train'])))
     parts = [n for n in names if n.lower() in PARTS or Folder(here, (n,)).is_of_masks]
     return len(names) > 1 and not parts and all(images_of_class(here / name) for name in names)
 
@@ -57,10 +58,10 @@ def _folders(root: Path) -> dict[str, Path]:
 
 
 def _lists(root: Path) -> dict[str, Path]:
-    """Return the lists of the splits, if there is one to train on."""
+    """Return the lists of the splits, if there is a list or a folder to train on."""
     paths = (root / folder / f'{split}.txt' for folder in _LISTS for split in reversed(_SPLITS))
     found = {path.stem: path for path in paths if path.is_file()}
-    return found if 'train' in found else {}
+    return found if 'train' in found or 'train' in _folders(root) else {}
 
 
 def _lines(path: Path) -> list[str]:
@@ -70,14 +71,14 @@ def _lines(path: Path) -> list[str]:
 def _class_folders(root: Path) -> tuple[Path, list[str]]:
     """Return the folder that has one for each class, and their names."""
     here = _folders(root).get('train', root)
-    if here == root and _lists(root):
+    if here == root and 'train' in _lists(root):
         return here, []
     return here, [name for name in class_folders(here) if name not in (MADE_SPLIT, CROPS)]
 
 
 def _class_names(root: Path, lists: dict[str, Path]) -> tuple[str, ...]:
     _, names = _class_folders(root)
-    if not names and lists:
+    if not names and 'train' in lists:
         names, _ = read_classes(root)
         listed = {listed_class(line)[1] for line in _lines(lists['train']) if listed_class(line)}
         if not names and all(map(str.isdecimal, listed)):

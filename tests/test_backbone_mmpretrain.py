@@ -3,6 +3,7 @@
 mmpretrain is no dependency; docs/backbone.md says how to install it. Skipped where it is missing.
 """
 
+import importlib.util
 import re
 
 import pytest
@@ -14,12 +15,13 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
 
-pytest.importorskip('mmpretrain', reason='mmpretrain is not installed')
-
 from mbv2_backbone import MobileNetV2Backbone
 from mbv2_backbone.weights.whole_model import load_weights, read_state_dict
 from mbv2_backbone.workbench.configs.read import load_config
 
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec('mmpretrain') is None, reason='mmpretrain is not installed'
+)
 PAGE = (ROOT / 'docs/backbone.md').read_text()
 SMALL = """
 model['backbone']['widen_factor'] = 0.35

@@ -36,7 +36,7 @@ def parse_args() -> argparse.Namespace:
         return command
 
     train = add('run', 'train a config with each seed; finished runs are skipped', run_seeds)
-    train.add_argument('config', help='config file, of detection or segmentation')
+    train.add_argument('config', help='config file, of any task')
     train.add_argument(
         '--seeds', nargs='+', type=int, default=[0, 1], help='one training run per seed'
     )

@@ -6,8 +6,9 @@ Examples:
     python tools/data.py sample --out data/sample_256 --size 256 --num-train 2000
     python tools/data.py fetch bccd
     python tools/data.py check data/BCCD
-    python tools/data.py check data/sample/sample_crops --task cls
+    python tools/data.py check data/sample/sample_crops
     python tools/data.py convert data/mine_yolo data/mine --to coco
+    python tools/data.py convert data/BCCD data/BCCD_crops --to folders
     python tools/data.py show data/mine --num 9
     python tools/data.py show configs/ssdlite_mbv2_sample.py --out sheet.png
     python tools/data.py unpack VOCtrainval_06-Nov-2007.tar --out data
@@ -104,8 +105,8 @@ def add_check(commands: argparse._SubParsersAction) -> None:
     check.add_argument(
         '--task',
         choices=('det', 'seg', 'both', 'cls'),
-        help='what to check in a folder: boxes (det), masks (seg) or both (default: both), or '
-        'images in train/CLASS and val/CLASS (cls)',
+        help='what to check in a folder: boxes (det), masks (seg), both, or images sorted by class '
+        '(cls) (default: whatever there is)',
     )
     check.add_argument(
         '--layout',
@@ -121,12 +122,18 @@ def add_convert(commands: argparse._SubParsersAction) -> None:
     convert = commands.add_parser(
         'convert',
         help='convert a dataset with boxes or outlines to another format',
-        description='Convert a dataset with boxes or outlines to another format. The input is '
-        'not changed; what cannot be kept is named.',
+        description='Convert a dataset with boxes or outlines to another format, or cut its '
+        'objects out into folders by class. The input is not changed; what cannot be kept is '
+        'named.',
     )
     convert.add_argument('source', metavar='IN', help='dataset folder')
     convert.add_argument('target', metavar='OUT', help='folder to write')
-    convert.add_argument('--to', required=True, choices=formats, help='format to write')
+    convert.add_argument(
+        '--to',
+        required=True,
+        choices=(*formats, 'folders'),
+        help='format to write; folders: each object cut out, in SPLIT/CLASS, for a classifier',
+    )
     convert.add_argument(
         '--from',
         dest='source_format',

@@ -16,7 +16,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('config', nargs='?', help='config file, of detection or segmentation')
+    parser.add_argument('config', nargs='?', help='config file, of any task')
     parser.add_argument('--cfg-options', nargs='+', metavar='KEY=VALUE', help='config overrides')
     return parser.parse_args()
 

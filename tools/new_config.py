@@ -4,6 +4,7 @@
 Examples:
     python tools/new_config.py --data data/BCCD --task det
     python tools/new_config.py --data data/sample --task both --out configs/mine.py --width 0.5
+    python tools/new_config.py --data data/sample/sample_crops
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--data', required=True, metavar='FOLDER', help='dataset folder')
     parser.add_argument(
         '--task',
-        required=True,
-        choices=('det', 'seg', 'both'),
-        help='detect boxes, segment, or do both with one backbone',
+        choices=('det', 'seg', 'both', 'cls'),
+        help='detect boxes, segment, do both with one backbone, or classify whole images (default: '
+        'what the annotations are for)',
     )
     parser.add_argument(
         '--out', help='config to write (default: in configs, named after the folder)'

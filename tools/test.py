@@ -11,7 +11,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('checkpoint', help='checkpoint, `best`, `last`, or an exported file')
     add_run_flags(parser)
     parser.add_argument(
-        '--out', help='predictions: a .pkl file (detection) or a folder for masks (segmentation)'
+        '--out', help='predictions: a .pkl file (boxes, image classes) or a folder for masks'
     )
     parser.add_argument('--show-dir', help='folder for images with the predictions drawn')
     parser.add_argument('--tta', action='store_true', help='test-time augmentation: a flipped copy')

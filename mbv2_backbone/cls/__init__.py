@@ -3,6 +3,7 @@
 from ..annotations.loading import LoadImageAsAnnotated
 from .class_folders import ClassFolderDataset, ImageNetFolderDataset
 from .class_metrics import ClassAccuracy
+from .class_tta import ClassTTAModel
 from .class_views import (
     CentreView,
     ColourJitter,
@@ -17,6 +18,7 @@ __all__ = [
     'CentreView',
     'ClassAccuracy',
     'ClassFolderDataset',
+    'ClassTTAModel',
     'ClassifierHead',
     'ColourJitter',
     'ImageClassifier',

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -25,6 +26,44 @@ def images_of_class(folder: Path) -> list[Path]:
     """Return the images in a folder and in those inside it, sorted."""
     paths = (path for path in folder.rglob('*') if path.suffix.lower() in IMAGE_SUFFIXES)
     return sorted(path for path in paths if path.name[0] != '.')
+
+
+def listed_class(line: str) -> tuple[str, str] | None:
+    """Return the path and the class in a line of a list; `None` without both."""
+    path, _, name = line.partition('\t') if '\t' in line else line.rpartition(' ')
+    return (path.strip(), name.strip()) if path.strip() and name.strip() else None
+
+
+def read_list(file: str, root: Path, classes: Sequence[str]) -> list[tuple[Path, int]]:
+    """Return the images in a list and their labels.
+
+    Args:
+        file: With a line `PATH CLASS`, by name or number, for each image.
+        root: Folder that the paths are relative to.
+        classes: Names of the classes.
+
+    Raises:
+        UserError: If it cannot be read, or a line does not end in a class.
+    """
+    try:
+        lines = Path(file).read_text(encoding='utf-8-sig').splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f'{file} cannot be read: {error}') from error
+    found = []
+    for line in filter(None, map(str.strip, lines)):
+        path, name = listed_class(line) or ('', '')
+        if name in classes:
+            label = classes.index(name)
+        elif name.isdecimal() and int(name) < len(classes):
+            label = int(name)
+        else:
+            known = first_names(classes, 6) or 'the config has none'
+            raise UserError(
+                f'{file}: {line!r} does not end in a class; write PATH, a tab and a '
+                f'name or number of `classes`: {known}'
+            )
+        found.append((root / path, label))
+    return found
 
 
 @DATASETS.register_module()
@@ -55,7 +94,11 @@ class ClassFolderDataset(BaseDataset):
         root = Path(self.data_prefix['img_path'])
         classes = list(self._metainfo.get('classes') or ())
         where = self.ann_file or str(root)
-        found = self._listed(root, classes) if self.ann_file else self._in_folders(root, classes)
+        found = (
+            read_list(self.ann_file, root, classes)
+            if self.ann_file
+            else self._in_folders(root, classes)
+        )
         self._metainfo['classes'] = tuple(classes)
         counts = Counter(label for _, label in found)
         empty = [name for label, name in enumerate(classes) if not counts[label]]
@@ -96,27 +139,6 @@ class ClassFolderDataset(BaseDataset):
             for label, name in enumerate(folders)
             for path in images_of_class(root / name)
         ]
-
-    def _listed(self, root: Path, classes: list[str]) -> list[tuple[Path, int]]:
-        try:
-            lines = Path(self.ann_file).read_text(encoding='utf-8-sig').splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f'{self.ann_file} cannot be read: {error}') from error
-        found = []
-        for line in filter(None, map(str.strip, lines)):
-            path, _, name = line.partition('\t') if '\t' in line else line.rpartition(' ')
-            if name in classes:
-                label = classes.index(name)
-            elif name.isdecimal() and int(name) < len(classes):
-                label = int(name)
-            else:
-                known = first_names(classes, 6) or 'the config has none'
-                raise UserError(
-                    f'{self.ann_file}: {line!r} does not end in a class; write PATH, a tab and a '
-                    f'name or number of `classes`: {known}'
-                )
-            found.append((root / path.strip(), label))
-        return found
 
 
 @DATASETS.register_module()

@@ -1,6 +1,7 @@
-"""Detection and segmentation in one pass. Importing this registers the model and its metric."""
+"""Detection, segmentation and classification in one pass. Importing this registers all of it."""
 
-from .metric import JointIoUMetric
+from .image_label import LoadImageLabel
+from .metric import JointClassAccuracy, JointIoUMetric
 from .model import JointModel
 
-__all__ = ['JointIoUMetric', 'JointModel']
+__all__ = ['JointClassAccuracy', 'JointIoUMetric', 'JointModel', 'LoadImageLabel']

@@ -1,4 +1,4 @@
-"""Mean IoU for a dataset whose boxes and masks have separate class lists."""
+"""Metrics for a dataset whose boxes, masks and images have separate class lists."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from mmdet.registry import METRICS
 
+from ..cls.class_metrics import ClassAccuracy
 from ..seg.metrics import ClassIoUMetric
 
 
@@ -43,3 +44,25 @@ class JointIoUMetric(ClassIoUMetric):
             for sample in data_samples
         ]
         super().process(data_batch, renamed)
+
+
+@METRICS.register_module()
+class JointClassAccuracy(ClassAccuracy):
+    """`ClassAccuracy` on the images that have a class; the classes are `image_classes`."""
+
+    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
+        """Keep what is needed of one batch."""
+        super().process(data_batch, [sample for sample in data_samples if 'gt_label' in sample])
+
+    def compute_metrics(self, results: list) -> dict[str, float]:
+        """Compute the shares; none if no image has a class."""
+        return super().compute_metrics(results) if results else {}
+
+    @property
+    def dataset_meta(self) -> dict | None:
+        """The metainfo, with the classes of the images as `classes`."""
+        return self._dataset_meta
+
+    @dataset_meta.setter
+    def dataset_meta(self, meta: dict) -> None:
+        self._dataset_meta = dict(meta, classes=meta.get('image_classes') or meta.get('classes'))

@@ -1,4 +1,4 @@
-"""Boxes and masks from one backbone pass."""
+"""Boxes, masks and the class of the image from one backbone pass."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from torch import Tensor
 
 @MODELS.register_module()
 class JointModel(SingleStageDetector):
-    """A detection head and a segmentation head on the feature maps of one backbone.
+    """A detection and a segmentation head, and maybe a classifier, on one backbone's feature maps.
 
     Boxes come from an mmdet head, masks from an mmseg head; each keeps its own losses, which are
-    added. mmdet's conventions apply: `DetDataSample`, `DetDataPreprocessor` (with
-    `pad_seg=True`), `gt_sem_seg` from `LoadAnnotations(with_seg=True)`.
+    added. The classifier learns from samples with `gt_label`, see `LoadImageLabel`. mmdet's
+    conventions apply: `DetDataSample`, `DetDataPreprocessor` (with `pad_seg=True`), `gt_sem_seg`
+    from `LoadAnnotations(with_seg=True)`.
 
     Args:
         backbone: Config of the backbone.
@@ -29,6 +30,7 @@ class JointModel(SingleStageDetector):
         decode_head: Config of the segmentation head (`mmseg.DeepLabV3Head`); its `in_index` counts
             the backbone's feature maps.
         det_indices: Which of the backbone's feature maps the neck (or `bbox_head`) takes.
+        cls_head: Config of a `ClassifierHead`, which takes the last feature map; `None` for none.
         **kwargs: As for `SingleStageDetector`.
     """
 
@@ -40,11 +42,13 @@ class JointModel(SingleStageDetector):
         bbox_head: dict,
         decode_head: dict,
         det_indices: Sequence[int] = (0, 1),
+        cls_head: dict | None = None,
         **kwargs: object,
     ) -> None:
         super().__init__(backbone=backbone, neck=neck, bbox_head=bbox_head, **kwargs)
         self.decode_head = MODELS.build(decode_head)
         self.det_indices = tuple(det_indices)
+        self.cls_head = MODELS.build(cls_head) if cls_head else None
 
     def extract_feat(self, batch_inputs: Tensor) -> tuple[Tensor, ...]:
         """Return the backbone's feature maps of normalised images `(N, 3, H, W)`."""
@@ -58,7 +62,7 @@ class JointModel(SingleStageDetector):
     def loss(
         self, batch_inputs: Tensor, batch_data_samples: list[DetDataSample]
     ) -> dict[str, Tensor]:
-        """Compute the losses of both heads; those of the segmentation head start with `seg.`."""
+        """Compute the losses of all heads; `seg.` and `image.` precede those of the last two."""
         feats = self.extract_feat(batch_inputs)
         losses = self.bbox_head.loss(self.det_feats(feats), batch_data_samples)
         masks = [
@@ -69,12 +73,23 @@ class JointModel(SingleStageDetector):
             for sample in batch_data_samples
         ]
         seg_losses = self.decode_head.loss(feats, masks, self.train_cfg)
-        return losses | {f'seg.{name}': value for name, value in seg_losses.items()}
+        losses |= {f'seg.{name}': value for name, value in seg_losses.items()}
+        return losses | self._image_losses(feats[-1], batch_data_samples)
+
+    def _image_losses(self, feats: Tensor, samples: list[DetDataSample]) -> dict[str, Tensor]:
+        if self.cls_head is None:
+            return {}
+        labelled = [i for i, sample in enumerate(samples) if 'gt_label' in sample]
+        if not labelled:  # several GPUs need a gradient of every weight
+            return {'image.loss_cls': 0 * self.cls_head((feats,)).sum()}
+        targets = torch.tensor([int(samples[i].gt_label) for i in labelled], device=feats.device)
+        losses = self.cls_head.loss((feats[labelled],), targets)
+        return {f'image.{name}': value for name, value in losses.items()}
 
     def predict(
         self, batch_inputs: Tensor, batch_data_samples: list[DetDataSample], rescale: bool = True
     ) -> list[DetDataSample]:
-        """Predict boxes and masks.
+        """Predict boxes and masks, and the class of each image if there is a classifier.
 
         Args:
             batch_inputs: Normalised images `(N, 3, H, W)`.
@@ -83,7 +98,8 @@ class JointModel(SingleStageDetector):
 
         Returns:
             The samples, each with `pred_instances` and with `pred_sem_seg.sem_seg`, the class
-            `(1, H, W)` of each pixel, long.
+            `(1, H, W)` of each pixel, long; with a classifier also with `pred_scores`, the
+            probability of each class `(C,)`, and `pred_label`.
         """
         feats = self.extract_feat(batch_inputs)
         found = self.bbox_head.predict(self.det_feats(feats), batch_data_samples, rescale=rescale)
@@ -93,6 +109,9 @@ class JointModel(SingleStageDetector):
         for sample, image_logits in zip(samples, logits, strict=True):
             labels = self._label_map(image_logits, sample, rescale=rescale)
             sample.pred_sem_seg = PixelData(sem_seg=labels[None])
+        if self.cls_head is not None:
+            for sample, scores in zip(samples, self.cls_head(feats).softmax(1), strict=True):
+                sample.pred_scores, sample.pred_label = scores, scores.argmax()
         return samples
 
     def _label_map(self, logits: Tensor, sample: DetDataSample, *, rescale: bool) -> Tensor:
@@ -114,8 +133,9 @@ class JointModel(SingleStageDetector):
         self,
         batch_inputs: Tensor,
         batch_data_samples: list[DetDataSample] | None = None,  # noqa: ARG002
-    ) -> tuple[list[Tensor], list[Tensor], Tensor]:
-        """Return class scores and box codes of each level, and segmentation logits."""
+    ) -> tuple[list[Tensor] | Tensor, ...]:
+        """Return class scores and box codes of each level, and the logits of the other heads."""
         feats = self.extract_feat(batch_inputs)
         cls_scores, bbox_preds = self.bbox_head(self.det_feats(feats))
-        return cls_scores, bbox_preds, self.decode_head(feats)
+        found = cls_scores, bbox_preds, self.decode_head(feats)
+        return found if self.cls_head is None else (*found, self.cls_head(feats))

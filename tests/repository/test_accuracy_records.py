@@ -45,7 +45,7 @@ def test_the_tables_are_those_of_the_records(tmp_path):
     page.write_text(
         re.sub(r'(<!-- (\w+):begin -->\n).*?(<!-- \2:end -->)', r'\1\3', expected, flags=re.S)
     )
-    assert page.read_text().count('<!--') == expected.count('<!--') == 12
+    assert page.read_text().count('<!--') == expected.count('<!--') == 16
     for command in re.findall(r'^python (tools/accuracy.py table .*)$', one_line(expected), re.M):
         subprocess.run(
             [sys.executable, *shlex.split(command.replace('tools', str(ROOT / 'tools'), 1))],

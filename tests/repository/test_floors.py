@@ -14,7 +14,7 @@ ADDED_LINES = {  # by what was built on it
     'what users bring': 3_100,
     "every phone's runtime": 3_000,
     'half the memory': 250,
-    'the classifier': 1_250,
+    'the classifier': 1_750,
 }
 
 

@@ -75,7 +75,7 @@ def test_torchvision(torchvisions, tmp_path):
 
 
 def test_mmpretrain_whose_names_are_those_of_mmseg_with_a_head(torchvisions, tmp_path):
-    """mmpretrain cannot be installed beside this stack; its checkpoint's names are written here."""
+    """The names are written here; tests/test_backbone_mmpretrain.py has mmpretrain's own model."""
     from mmseg.models.backbones import MobileNetV2
 
     from mbv2_backbone.weights import convert

@@ -9,7 +9,7 @@ import pytest
 import torch
 from helpers.class_data import COLOURS, write_classes
 from helpers.image_formats import encoded, grey, photo
-from helpers.paths import ROOT, config_path
+from helpers.paths import config_path
 from mmengine.config import Config
 from mmengine.registry import MODELS
 from PIL import Image
@@ -104,30 +104,6 @@ def test_what_it_leaves_is_built_by_mmengine_alone(trained):
 
 
 @pytest.mark.slow
-def test_detector_and_segmentor_start_from_it_and_it_from_them(trained):
-    _, work, _ = trained
-    path = work / 'epoch_12.pth'
-    saved = read_state_dict(str(path))
-    narrow = 'model.backbone.widen_factor=0.35'
-    for name in ('ssdlite_mbv2_coco', 'deeplabv3_mbv2_voc12aug'):
-        cfg = load_config(str(ROOT / f'configs/{name}.py'), [narrow])
-        cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=str(path))
-        backbone = MODELS.build(cfg.model.backbone)
-        backbone.init_weights()
-        own = backbone.state_dict()
-        assert all(torch.equal(value, saved[f'backbone.{key}']) for key, value in own.items())
-        other = {f'backbone.{key}': value + 1 for key, value in own.items()}
-        if name.startswith('ssdlite'):
-            torch.save(dict(state_dict=other), work / 'detector.pth')
-    cfg = load_config(config_path('mobilenetv2_folders'), [narrow, 'classes=("a","b")'])
-    cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=str(work / 'detector.pth'))
-    model = MODELS.build(cfg.model)
-    model.init_weights()
-    key = 'layer5.1.expand_conv.conv.weight'
-    assert torch.equal(model.backbone.state_dict()[key], other[f'backbone.{key}'])
-
-
-@pytest.mark.slow
 def test_classes_of_equal_names_are_kept_for_another_list(trained):
     config, work, root = trained
     shutil.copytree(root, work / 'more')
@@ -138,6 +114,27 @@ def test_classes_of_equal_names_are_kept_for_another_list(trained):
     before = read_state_dict(str(work / 'epoch_12.pth'))['head.fc.weight']
     after = read_state_dict(str(work / 'again/start.pth'))['head.fc.weight']
     assert torch.equal(after[:2], before[[0, 2]])  # blue, red, white
+
+
+@pytest.mark.slow
+def test_a_checkpoint_of_the_same_classes_in_another_order_is_refused(trained, tmp_path):
+    config, work, _ = trained
+    other = ['classes=("red","green","blue")']
+    checkpoint = work / 'epoch_12.pth'
+    with pytest.raises(UserError, match=r'trained with the classes blue, green, red, the config'):
+        evaluate(config, checkpoint, work_dir=tmp_path, cfg_options=other)
+    with pytest.raises(UserError, match='in that order'):
+        predict(config, checkpoint, work, out=tmp_path, cfg_options=other)
+
+
+@pytest.mark.slow
+def test_predict_names_a_broken_file_and_reads_grey_and_cmyk(trained, tmp_path, capsys):
+    config, work, root = trained
+    done = predict(config, work / 'epoch_12.pth', root / 'train/blue', out=tmp_path)
+    rows = json.loads(Path(done.predictions).read_text())
+    names = {Path(row['file_name']).name for row in rows}
+    assert names == {'grey.jpg', 'cmyk.jpg', *(f'{i}.jpg' for i in range(8))}
+    assert 'broken.jpg' in f'{done}{capsys.readouterr().out}'
 
 
 def test_a_config_whose_splits_have_other_classes_is_refused(tmp_path):
@@ -162,4 +159,6 @@ def test_a_broken_image_to_test_on_is_named(tmp_path):
     report = check_data(config)
     assert report.stops_training
     assert 'red/0.jpg is empty' in str(report)
+    with pytest.raises(UserError, match=r'(?s)broken.*red/0.jpg is empty'):
+        train(config, work_dir=tmp_path / 'work')
     assert summarise(load_config(str(config))).task == 'cls'

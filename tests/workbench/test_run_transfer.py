@@ -1,4 +1,4 @@
-"""One backbone, both tasks: one task starts from the other's backbone."""
+"""One backbone, three tasks: one task starts from another's backbone."""
 
 from pathlib import Path
 
@@ -16,6 +16,13 @@ DETECTOR = str(CONFIGS / 'ssdlite_mbv2_sample.py')
 SEGMENTOR = str(CONFIGS / 'deeplabv3_mbv2_sample.py')
 DETECTION = ['train_cfg.max_epochs=1', 'train_cfg.val_interval=5',
              'default_hooks.checkpoint.interval=1']  # fmt: skip
+CLASSIFIER = str(CONFIGS / 'mobilenetv2_sample.py')
+CLASSIFICATION = ['train_cfg.max_epochs=1', 'train_cfg.val_interval=6']
+STARTED = f"""
+_base_ = {CLASSIFIER!r}
+model = dict(backbone=dict(init_cfg=dict(_delete_=True, type='Pretrained', checkpoint='',
+    strict=False)))
+"""
 SEGMENTATION = ['train_cfg.max_iters=3', 'train_cfg.val_interval=5',
                 'default_hooks.checkpoint.interval=3']  # fmt: skip
 
@@ -29,7 +36,8 @@ def start_from(config, checkpoint):
 
 
 def trained(config, options, work_dir, sample_dataset):
-    train(config, work_dir=str(work_dir), cfg_options=[f'data_root={sample_dataset}/', *options])
+    root = sample_dataset / 'sample_crops' if CLASSIFICATION[1] in options else sample_dataset
+    train(config, work_dir=str(work_dir), cfg_options=[f'data_root={root}/', *options])
     return Path((work_dir / 'last_checkpoint').read_text())
 
 
@@ -39,7 +47,12 @@ def trained(config, options, work_dir, sample_dataset):
     [
         (DETECTOR, DETECTION, 'deeplabv3_mbv2_sample_from-ssdlite', SEGMENTATION, ()),
         (SEGMENTOR, SEGMENTATION, 'ssdlite_mbv2_sample_from-deeplabv3', DETECTION, ('conv2.',)),
+        (CLASSIFIER, CLASSIFICATION, 'deeplabv3_mbv2_sample_from-ssdlite', SEGMENTATION, ()),
+        (CLASSIFIER, CLASSIFICATION, 'ssdlite_mbv2_sample_from-deeplabv3', DETECTION, ()),
+        (DETECTOR, DETECTION, None, CLASSIFICATION, ()),
+        (SEGMENTOR, SEGMENTATION, None, CLASSIFICATION, ('conv2.',)),
     ],
+    ids=['det to seg', 'seg to det', 'cls to seg', 'cls to det', 'det to cls', 'seg to cls'],
 )
 def test_a_backbone_of_one_task_is_pretrained_for_the_other(
     first, first_options, second, second_options, random, sample_dataset, tmp_path
@@ -47,6 +60,9 @@ def test_a_backbone_of_one_task_is_pretrained_for_the_other(
     checkpoint = trained(first, first_options, tmp_path / 'first', sample_dataset)
     saved = read_state_dict(str(checkpoint))
     config = str(CONFIGS / f'{second}.py')
+    if second is None:
+        config = str(tmp_path / 'classifier.py')
+        Path(config).write_text(STARTED)
     backbone = start_from(config, checkpoint).backbone
     own = backbone.state_dict()
     for name, value in own.items():

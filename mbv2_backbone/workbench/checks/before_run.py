@@ -137,6 +137,7 @@ def check_classes(cfg: Config, summary: ConfigSummary, splits: Sequence[str]) ->
     """
     if summary.task == 'joint':
         parts = [(cfg.model.bbox_head, 'classes'), (cfg.model.decode_head, 'seg_classes')]
+        parts.append((cfg.model.get('cls_head'), 'image_classes'))
     else:
         parts = [(cfg.model, 'classes')]
     for part, key in parts:

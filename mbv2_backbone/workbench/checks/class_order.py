@@ -31,6 +31,7 @@ def check_class_order(path: str, meta: Mapping[str, Any], summary: ConfigSummary
     )
     if summary.task == 'joint':
         _compare(path, trained.get('seg_classes'), summary.masks)
+        _compare(path, trained.get('image_classes'), summary.images)
 
 
 def _compare(path: str, trained: Sequence[Any] | None, classes: Classes | None) -> None:

@@ -22,7 +22,7 @@ from .versions import check_version
 
 RESIZES = ('Resize', 'LegacyResize')
 SPLITS = ('train', 'val', 'test')
-_CLASS_KEYS = {'classes', 'seg_classes'}
+_CLASS_KEYS = {'classes', 'seg_classes', 'image_classes'}
 
 
 def load_config(
@@ -111,8 +111,9 @@ def spread_classes(cfg: Config) -> None:
 
     Without a top-level `classes` nothing is changed; `None` stands for the names of the folders
     of a classifier's first split that exists. Evaluators take their classes from the
-    dataset. In a joint model `seg_classes` (and `seg_palette`) are those of the masks; by default
-    `background` followed by `classes`.
+    dataset. In a joint model `seg_classes` (and `seg_palette`) are those of the masks, by default
+    `background` followed by `classes`; `image_classes` are those of its classifier, by default
+    `classes`.
     """
     if 'classes' in cfg and cfg.classes is None and task_of(cfg) == 'cls':
         cfg.classes = _folder_names(cfg)
@@ -127,6 +128,8 @@ def spread_classes(cfg: Config) -> None:
             head['num_classes'] = len(classes)
     if task_of(cfg) == 'joint':
         metainfo |= _spread_seg_classes(cfg)
+        if cfg.model.get('cls_head'):
+            metainfo |= _spread_image_classes(cfg)
     for dataset in datasets_of(cfg):
         if any(
             dataset.get('metainfo', {}).get(k) != metainfo[k] for k in _CLASS_KEYS & {*metainfo}
@@ -157,6 +160,16 @@ def _spread_seg_classes(cfg: Config) -> dict:
         if 'num_classes' in head:
             head['num_classes'] = len(names)
     return metainfo
+
+
+def _spread_image_classes(cfg: Config) -> dict:
+    """Copy a joint model's image classes to its classifier and loaders; return their metainfo."""
+    names = _class_names(cfg.get('image_classes') or cfg.classes, 'image_classes')
+    cfg.model.cls_head.num_classes = len(names)
+    for node in walk(datasets_of(cfg)):
+        if type_name(node) == 'LoadImageLabel':
+            node['classes'] = names
+    return dict(image_classes=names)
 
 
 def _class_names(names: Sequence[str], key: str) -> tuple[str, ...]:

@@ -49,8 +49,9 @@ class ConfigSummary:
         work_dir: Folder that a run writes to.
         data_help: How to get the data, as stated in the config.
         datasets: The datasets of each split: `train`, `val` and `test`.
-        boxes: Classes of the boxes, or of whole images; `None` if no dataset names them.
+        boxes: Classes of the boxes, or a classifier's; `None` if no dataset names them.
         masks: Classes of the masks; `None` if no dataset names them.
+        images: Classes of whole images that a joint model predicts.
     """
 
     task: str
@@ -59,6 +60,7 @@ class ConfigSummary:
     datasets: Mapping[str, tuple[DatasetSummary, ...]]
     boxes: Classes | None
     masks: Classes | None
+    images: Classes = Classes()
 
     def of(self, splits: Sequence[str]) -> list[DatasetSummary]:
         """Return the datasets of the given splits."""
@@ -81,12 +83,12 @@ class ConfigSummary:
         return _named(self.masks) if self.task in ('seg', 'joint') else Classes()
 
     def image_classes(self) -> Classes:
-        """Return the classes of whole images; none unless it is a classifier.
+        """Return the classes of whole images; none unless there is a classifier.
 
         Raises:
             UserError: If no dataset names them.
         """
-        return _named(self.boxes) if self.task == 'cls' else Classes()
+        return _named(self.boxes) if self.task == 'cls' else self.images
 
 
 def _named(classes: Classes | None) -> Classes:
@@ -104,6 +106,7 @@ def summarise(cfg: Config) -> ConfigSummary:
         for split in SPLITS
     }
     boxes = masks = None
+    images = Classes()
     for split in ('test', 'val', 'train'):
         named = [dataset for dataset in datasets[split] if dataset.metainfo.get('classes')]
         if named:
@@ -113,6 +116,10 @@ def summarise(cfg: Config) -> ConfigSummary:
                 names = tuple(named[0].metainfo['seg_classes'])
                 palette = named[0].metainfo.get('seg_palette') or random_palette(len(names))
                 masks = Classes(names, palette)
+            if named[0].metainfo.get('image_classes'):
+                names = tuple(named[0].metainfo['image_classes'])
+                palette = boxes.palette if names == boxes.names else random_palette(len(names))
+                images = Classes(names, palette)
             break
     return ConfigSummary(
         task=task_of(cfg),
@@ -121,4 +128,5 @@ def summarise(cfg: Config) -> ConfigSummary:
         datasets=MappingProxyType(datasets),
         boxes=boxes,
         masks=masks,
+        images=images,
     )

@@ -23,10 +23,10 @@ def use_tta(cfg: Config, scales: Sequence[float] = ()) -> None:
     """Make a test predict on augmented images and merge the predictions.
 
     `FusedDetTTAModel` averages the boxes of one object over all views; mmseg's `SegTTAModel`
-    averages the probabilities of each pixel.
+    averages the probabilities of each pixel, `ClassTTAModel` those of the image.
 
     Args:
-        cfg: For detection or segmentation; for a joint model only if it has a `tta_model`.
+        cfg: Its config; that of a joint model needs a `tta_model`.
         scales: Sizes relative to that of the config's test images, each also flipped. Without
             scales the config's own `tta_pipeline` is used or, if it has none, only a flip.
 
@@ -35,13 +35,12 @@ def use_tta(cfg: Config, scales: Sequence[float] = ()) -> None:
     """
     task, dataset = task_of(cfg), inner_dataset(cfg.test_dataloader.dataset)
     if 'tta_model' not in cfg:
-        if task == 'cls':
-            raise UserError('--tta is for boxes and masks; a classifier has one view of an image')
         if task == 'joint':
             raise UserError(
                 '--tta needs tta_model and tta_pipeline in a config with boxes and masks'
             )
-        cfg.tta_model = _box_merger(cfg) if task == 'det' else dict(type='mmseg.SegTTAModel')
+        merger = dict(seg='mmseg.SegTTAModel', cls='ClassTTAModel')
+        cfg.tta_model = _box_merger(cfg) if task == 'det' else dict(type=merger[task])
     if scales or 'tta_pipeline' not in cfg:
         wrong = [scale for scale in scales if scale <= 0]
         if wrong:
@@ -49,7 +48,8 @@ def use_tta(cfg: Config, scales: Sequence[float] = ()) -> None:
         pipeline = deepcopy(dataset.pipeline)
         padding = None
         if any(scale != 1 for scale in scales):
-            padding = _free_padding(cfg) if task == 'seg' else _fix_priors(cfg, pipeline)
+            fit = dict(det=_fix_priors, seg=_free_padding).get(task)
+            padding = fit and fit(cfg, pipeline)
         cfg.tta_pipeline = augmented(pipeline, scales or (1,), padding)
     dataset.pipeline = cfg.tta_pipeline
     cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
@@ -77,7 +77,8 @@ def augmented(pipeline: list[dict], scales: Sequence[float], padding: dict | Non
     steps = [one for one in steps if one not in truth]
     first = len(steps)
     if list(scales) != [1]:
-        first = next((i for i, one in enumerate(steps) if type_name(one) in RESIZES), first)
+        sized = (*RESIZES, 'CentreView')
+        first = next((i for i, one in enumerate(steps) if type_name(one) in sized), first)
     views = [[one] for one in steps[first:]]
     if list(scales) != [1]:
         resize = steps[first] if first < len(steps) else dict(type='Resize', scale_factor=1.0)
@@ -88,6 +89,9 @@ def augmented(pipeline: list[dict], scales: Sequence[float], padding: dict | Non
 
 
 def _resized(resize: dict, scale: float, pipeline: list[dict]) -> dict:
+    if type_name(resize) == 'CentreView':
+        sides = {key: round(resize[key] * scale) for key in ('size', 'resize')}
+        return resize | {key: max(1, side) for key, side in sides.items()}
     size, factor = resize.get('scale'), resize.get('scale_factor')
     if any(type_name(one) in ('Pad', 'RandomResize', 'ResizeShortestEdge') for one in pipeline):
         raise UserError('--tta-scales needs a test pipeline with Resize, and without Pad')
@@ -98,7 +102,7 @@ def _resized(resize: dict, scale: float, pipeline: list[dict]) -> dict:
     raise UserError(f'--tta-scales needs a Resize with scale or scale_factor, got {resize}')
 
 
-def _free_padding(cfg: Config) -> dict | None:
+def _free_padding(cfg: Config, _pipeline: list[dict]) -> dict | None:
     """Remove a fixed padding size from the preprocessor; return a transform for any scale."""
     from ...seg import padding  # noqa: F401  (registers PadToGrid)
 

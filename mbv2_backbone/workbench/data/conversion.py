@@ -8,8 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import cv2
-
 from ...annotations.objects import AS_OBJECTS, ignored_problem
 from ...common.files import folder_replaced_whole, is_free
 from ...common.messages import UserError
@@ -17,11 +15,12 @@ from ...common.progress import track
 from .annotated_images import Findings, collect, load_image
 from .find import find_dataset
 from .formats.coco import write_coco
+from .formats.folders import JPEG_QUALITY, write_folders, write_jpeg
 from .formats.labelme import write_labelme
 from .formats.voc import write_voc
 from .formats.writing import Splits
 from .formats.yolo import write_yolo
-from .records import AnnotatedImage
+from .records import SORTED, AnnotatedImage
 
 WRITERS: dict[str, Callable[[Path, Sequence[str], Splits], list[str]]] = {
     'coco': write_coco,
@@ -36,8 +35,8 @@ _FOLDERS = {
     'yolo': 'images/{split}',
     'labelme': '{split}',
 }
+_WITHOUT_IGNORED = {'yolo': 'YOLO', SORTED: 'Folders of classes'}
 _JPEG_SUFFIXES = ('.jpg', '.jpeg')
-_QUALITY = 95
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ def convert(
     Args:
         source: Folder of the dataset.
         target: Folder to create; once it exists, it is complete.
-        to: `coco`, `voc`, `yolo` or `labelme`.
+        to: `coco`, `voc`, `yolo` or `labelme`; `folders` cuts the objects out, by class.
         source_format: Format of the input; by default it is recognised.
         ignored_as_objects: Make crowds and difficult objects like others.
         copy: Copy the images instead of linking them.
@@ -107,10 +106,13 @@ def convert(
     if ignored_as_objects:
         splits = {split: [_without_flags(image) for image in splits[split]] for split in splits}
     counts = {split: _count(images) for split, images in splits.items()}
-    _judge_learned(counts, findings, can_hold=to != 'yolo')
+    _judge_learned(counts, findings, cannot_hold=_WITHOUT_IGNORED.get(to))
     with folder_replaced_whole(target) as root:
-        findings.notes += WRITERS[to](root, dataset.classes, splits)
-        findings.notes += _place_images(root, splits, to, copy=copy)
+        if to == SORTED:
+            findings.notes += write_folders(root, dataset.classes, splits)
+        else:
+            findings.notes += WRITERS[to](root, dataset.classes, splits)
+            findings.notes += _place_images(root, splits, to, copy=copy)
     return Converted(
         root=target,
         source_format=dataset.format,
@@ -131,14 +133,14 @@ def _count(images: Sequence[AnnotatedImage]) -> tuple[int, int, int, int]:
 
 
 def _judge_learned(
-    counts: dict[str, tuple[int, int, int, int]], findings: Findings, *, can_hold: bool
+    counts: dict[str, tuple[int, int, int, int]], findings: Findings, *, cannot_hold: str | None
 ) -> None:
     for split, (*_, num_ignored, num_learned) in counts.items():
         problem = ignored_problem(num_learned, num_ignored)
         if problem:
             text = f'{split}: {problem}; {AS_OBJECTS}'
-            if not (num_learned or can_hold):
-                raise UserError(f'{text}. YOLO cannot hold ignored objects')
+            if cannot_hold and not num_learned:
+                raise UserError(f'{text}. {cannot_hold} cannot hold ignored objects')
             findings.notes.append(text)
 
 
@@ -158,12 +160,13 @@ def _place_images(
         if format_name != 'voc' or is_jpeg:
             _place(image.path, path, copy=copy)
         else:
-            quality = [cv2.IMWRITE_JPEG_QUALITY, _QUALITY]
-            path.write_bytes(cv2.imencode('.jpg', load_image(image), quality)[1].tobytes())
+            write_jpeg(path, load_image(image))
             num_encoded += 1
     if not num_encoded:
         return []
-    return [f'{num_encoded} image(s) were encoded as JPEG of quality {_QUALITY}, as VOC requires']
+    return [
+        f'{num_encoded} image(s) were encoded as JPEG of quality {JPEG_QUALITY}, as VOC requires'
+    ]
 
 
 def _place(source: Path, path: Path, *, copy: bool) -> None:

@@ -18,7 +18,7 @@ from .formats.yolo_files import yolo_files
 from .layouts import LAYOUTS, nothing_found
 from .made_split import note_outdated
 from .names import split_by_name
-from .records import Dataset
+from .records import SORTED, Dataset
 from .tree import Tree
 
 # For each format: what finds it in the folders of a dataset, and what reads what was found; the
@@ -42,7 +42,7 @@ def find_dataset(
     folder: str | Path,
     *,
     format_name: str | None = None,
-    task: str = 'det',
+    task: str | None = 'det',
     keep_splits: bool = False,
 ) -> Dataset:
     """Find the images of a folder with their boxes and masks.
@@ -54,7 +54,8 @@ def find_dataset(
         folder: A dataset in COCO, VOC, YOLO or LabelMe format, or one of images and masks.
         format_name: Which format to read, if the folder has several.
         task: `det`, `seg` or `both`, which decides what to prefer then: `seg` takes masks, the
-            others boxes, in the order of `FORMATS`. `det` ignores masks.
+            others boxes, in the order of `FORMATS`. `det` ignores masks. `cls` reads images that
+            are sorted by class; `None` does so if there is nothing else.
         keep_splits: Keep the splits as found, even without one to validate on.
 
     Raises:
@@ -65,7 +66,14 @@ def find_dataset(
         raise UserError(f'no folder at {folder}; give one with images and annotations')
     if format_name not in (None, *FORMATS):
         raise UserError(f'unknown format {format_name!r}; there are {", ".join(FORMATS)}')
-    tree, files = _dataset_in(root)
+    if task == 'cls':
+        return _sorted_by_class(root, format_name, keep=keep_splits)
+    try:
+        tree, files = _dataset_in(root)
+    except UserError:
+        if task is not None or format_name is not None or not _is_sorted_by_class(root):
+            raise
+        return _sorted_by_class(root, None, keep=keep_splits)
     found = tuple(files)
     if format_name not in (None, *found):
         raise UserError(
@@ -84,6 +92,37 @@ def find_dataset(
         dataset.notes.append(f'the dataset is in {tree.root}')
     _note_left_over(dataset, tree)
     _settle_splits(dataset, keep=keep_splits)
+    return dataset
+
+
+def guess_task(folder: str | Path) -> str:
+    """Return the task that a folder's annotations are for: `det`, `seg`, `both` or `cls`.
+
+    Raises:
+        UserError: As for `find_dataset`.
+    """
+    dataset = find_dataset(folder, task=None, keep_splits=True)
+    if dataset.format in ('masks', SORTED):
+        return 'seg' if dataset.format == 'masks' else 'cls'
+    return 'both' if any(item.mask for item in dataset.images) else 'det'
+
+
+def _is_sorted_by_class(root: Path) -> bool:
+    from .formats.sorted_images import is_sorted  # the other tasks need no classifier
+
+    return is_sorted(root)
+
+
+def _sorted_by_class(root: Path, format_name: str | None, *, keep: bool) -> Dataset:
+    from .formats.sorted_images import read_sorted
+
+    if format_name is not None:
+        raise UserError(
+            '--layout is one of boxes or masks; leave it out for images sorted by class'
+        )
+    dataset = read_sorted(root)
+    if dataset.images:
+        _settle_splits(dataset, keep=keep)
     return dataset
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from ...common.messages import UserError
 from .names import MADE_SPLIT, read_json
-from .records import Dataset, Labelled
+from .records import SORTED, Dataset, Labelled
 
 
 def made_files(dataset: Dataset) -> dict[str, tuple[Path, bytes]]:
@@ -27,9 +27,16 @@ def made_files(dataset: Dataset) -> dict[str, tuple[Path, bytes]]:
             text = json.dumps(_part_of_coco(dataset, items))
             files[split] = path.with_suffix('.json'), text.encode()
         else:
-            text = ''.join(f'{item.path.stem}\n' for item in items)
+            text = ''.join(f'{_line(dataset, item)}\n' for item in items)
             files[split] = path.with_suffix('.txt'), text.encode()
     return files
+
+
+def _line(dataset: Dataset, item: Labelled) -> str:
+    if item.label is None:
+        return item.path.stem
+    path = item.path.relative_to(dataset.sources['train'].images)
+    return f'{path.as_posix()}\t{dataset.classes[item.label]}'
 
 
 def _part_of_coco(dataset: Dataset, items: Sequence[Labelled]) -> dict[str, Any]:
@@ -52,7 +59,11 @@ def _part_of_coco(dataset: Dataset, items: Sequence[Labelled]) -> dict[str, Any]
 def note_outdated(dataset: Dataset) -> None:
     """Note if the split written earlier no longer matches the dataset, in place."""
     folder = dataset.root / MADE_SPLIT
-    if dataset.format not in ('coco', 'voc', 'masks') or dataset.foreign or not folder.is_dir():
+    if (
+        dataset.format not in ('coco', 'voc', 'masks', SORTED)
+        or dataset.foreign
+        or not folder.is_dir()
+    ):
         return
     files = made_files(dataset)
     if all(path.is_file() and path.read_bytes() == text for path, text in files.values()):
@@ -63,7 +74,11 @@ def note_outdated(dataset: Dataset) -> None:
             listed.update(path.read_text(encoding='utf-8').splitlines())
         elif path.is_file():
             listed.update(Path(image['file_name']).stem for image in read_json(path)['images'])
-    new = sorted(item.path.name for item in dataset.images if item.path.stem not in listed)
+    new = sorted(
+        item.path.name
+        for item in dataset.images
+        if listed.isdisjoint((item.path.stem, _line(dataset, item)))
+    )
     named = f': {len(new)} annotated image(s) are not in its lists, e.g. {new[0]}' if new else ''
     dataset.notes.append(
         f'{folder} does not match the split of the current dataset{named}; delete it and write the '

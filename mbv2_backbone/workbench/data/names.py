@@ -217,17 +217,24 @@ def read_class_file(path: Path) -> ClassNames:
 def split_by_name(items: Iterable[Labelled]) -> dict[str, list[Labelled]]:
     """Take about a fifth of the images for validation, chosen by a hash of their names.
 
-    An image keeps its split when others are added.
+    An image keeps its split when others are added. Images sorted by class are split class by class.
 
     Raises:
-        UserError: If there are fewer than two.
+        UserError: If there are fewer than two, or fewer than two of a class.
     """
     items = sorted(items, key=_hash)
     if len(items) < 2:
         raise UserError(f'found {len(items)} labelled image(s); at least 2 are needed for a split')
-    held_out = {item.path for item in items if _hash(item) % 5 == 0}
-    if not 0 < len(held_out) < len(items):
-        held_out = {items[0].path}
+    held_out: set[Path] = set()
+    for label in sorted({item.label for item in items}, key=str):
+        same = [item for item in items if item.label == label]
+        if len(same) < 2:
+            raise UserError(
+                f'{same[0].path} is the only image of its class, so none is left to validate on; '
+                f'add more, or sort the images into train and val yourself'
+            )
+        chosen = {item.path for item in same if _hash(item) % 5 == 0}
+        held_out |= chosen if 0 < len(chosen) < len(same) else {same[0].path}
     parts = {
         'train': [item for item in items if item.path not in held_out],
         'val': [item for item in items if item.path in held_out],

@@ -18,6 +18,7 @@ Outline = Sequence[Sequence[float]]
 
 Size = tuple[int, int]
 
+SORTED = 'folders'  # the format of images that are sorted by class
 VOID_NAMES = ('void', 'ignore', 'ignored', 'unlabelled', 'unlabeled')
 
 
@@ -49,6 +50,7 @@ class Record:
         labels: Index into the dataset's `classes` for each box.
         is_ignored: Whether each box is difficult (VOC) or a crowd (COCO).
         mask: File of the image's mask, if the dataset has masks.
+        label: Index of the class of the whole image, if it has one.
         has_boxes: Whether the dataset has boxes, even if this image has none.
         dropped: The boxes that cannot be trained on, as in the file, and why.
         doubted: The boxes that their outlines contradict, and how.
@@ -63,6 +65,7 @@ class Record:
     labels: tuple[int, ...] = ()
     is_ignored: tuple[bool, ...] = ()
     mask: Path | None = None
+    label: int | None = None
     has_boxes: bool = False
     dropped: tuple[tuple[Any, str], ...] = ()
     doubted: tuple[tuple[Any, str], ...] = ()
@@ -74,6 +77,11 @@ class Record:
         """The boxes to learn from, which are those that are not ignored, with their labels."""
         objects = zip(self.boxes, self.labels, self.is_ignored, strict=True)
         return [(box, label) for box, label, is_ignored in objects if not is_ignored]
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether there is anything to learn from."""
+        return bool(self.learned or self.mask or self.label is not None)
 
     @property
     def relative_boxes(self) -> list[Box]:
@@ -96,6 +104,7 @@ class Labelled:
         classes: Classes of the dataset.
         annotation: The file with its boxes, if there is one.
         mask: The file with its mask, if there is one.
+        label: Index of the class of the whole image, where images are sorted by class.
     """
 
     path: Path
@@ -103,6 +112,7 @@ class Labelled:
     classes: tuple[str, ...] = ()
     annotation: Path | None = None
     mask: Path | None = None
+    label: int | None = None
 
     @cached_property
     def facts(self) -> ImageFacts:
@@ -129,6 +139,7 @@ class Labelled:
             labels=tuple(self.classes.index(item.name) for item, _ in sound),
             is_ignored=tuple(item.is_ignored for item, _ in sound),
             mask=self.mask,
+            label=self.label,
             has_boxes=bool(self.classes or self.annotation),
             dropped=tuple(dropped),
             doubted=tuple(doubted),
@@ -159,8 +170,8 @@ class Dataset:
 
     Attributes:
         root: The folder.
-        format: `coco`, `voc`, `yolo`, `labelme` or `masks`.
-        classes: Names of the box classes, in the order of their indices.
+        format: `coco`, `voc`, `yolo`, `labelme`, `masks` or, sorted by class, `folders`.
+        classes: Names of the classes of boxes or of whole images, in the order of their indices.
         mask_classes: Names of the mask values from 0 on; empty if they have no names.
         mask_palette: Colour of each of them, RGB, for masks that are stored as colours.
         splits: Images by the name of the split, such as `train`, `val` and `test`.
@@ -226,7 +237,7 @@ class Dataset:
         there = [
             split
             for split in ('val', 'test')
-            if any(item.record.learned or item.mask for item in self.splits.get(split, ()))
+            if any(item.record.is_labelled for item in self.splits.get(split, ()))
         ]
         if not there:
             raise UserError(f'{self.root} has no labelled images for validation or testing')

@@ -18,8 +18,8 @@ _DEPTH = 5  # folders below the root
 _SKIPPED = (MADE_SPLIT, CROPS, '__MACOSX', 'work_dirs')
 # Folders of a dataset that may hold others; any other with images and annotations in folders of
 # its own is a dataset of its own.
-_PARTS = ('images', 'imgs', 'img', 'image', 'jpegimages', 'img_dir', 'labels', 'label', 'ann_dir')
-_PARTS += ('annotations', 'annotation', 'annots', 'ann', 'masks', 'mask', 'data', 'xml', 'xmls')
+PARTS = ('images', 'imgs', 'img', 'image', 'jpegimages', 'img_dir', 'labels', 'label', 'ann_dir')
+PARTS += ('annotations', 'annotation', 'annots', 'ann', 'masks', 'mask', 'data', 'xml', 'xmls')
 # SegmentationClass, masks, ann_dir, trainannot, labels, gtFine, visualizations, overlays
 _DRAWN = re.compile(r'seg|mask|ann(ot|_|$)|label(s|map|_|$)|^gt|visuali|overlay', re.IGNORECASE)
 
@@ -52,7 +52,7 @@ class Folder:
     def is_of_root(self) -> bool:
         """Whether the folder belongs to the root's dataset, not to one of a folder in it."""
         own = [part.lower() for part in self.parts if not split_folder(part)]
-        return len(own) <= 1 or own[0] in _PARTS
+        return len(own) <= 1 or own[0] in PARTS
 
     def named(self, suffix: str) -> dict[str, Path]:
         """Return the files with a suffix, in upper or lower case, by name without it."""

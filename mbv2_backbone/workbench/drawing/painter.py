@@ -55,12 +55,10 @@ class Painter:
         """
         drawing = self.draw(image, sample, 'pred')
         labels = mask_labels(sample, 'pred_sem_seg')
-        if 'pred_scores' in sample:
-            return self._with_classes(drawing, sample)
-        if labels is None:
-            return drawing
-        shown = range(len(self.masks.names)) if whole_legend else np.unique(labels)
-        return self._with_legend(drawing, shown, size_hw=image.shape[:2])
+        if labels is not None:
+            shown = range(len(self.masks.names)) if whole_legend else np.unique(labels)
+            drawing = self._with_legend(drawing, shown, size_hw=image.shape[:2])
+        return self._with_classes(drawing, sample, size_hw=image.shape[:2])
 
     def comparison(self, image: np.ndarray, sample: BaseDataElement) -> np.ndarray:
         """Draw the ground truth and the prediction side by side, with one legend.
@@ -82,7 +80,8 @@ class Painter:
         drawing = np.concatenate(panels, axis=1)
         drawing = np.concatenate([caption_strip(captions, drawing.shape[1], size_hw), drawing])
         shown = np.union1d(truth, mask_labels(sample, 'pred_sem_seg'))
-        return self._with_legend(drawing, shown, size_hw=size_hw)
+        drawing = self._with_legend(drawing, shown, size_hw=size_hw)
+        return self._with_classes(drawing, sample, size_hw=size_hw)
 
     def draw(self, image: np.ndarray, sample: BaseDataElement, side: str) -> np.ndarray:
         """Draw the ground truth (`gt`) or the prediction (`pred`), masks below boxes, no legend."""
@@ -105,14 +104,18 @@ class Painter:
         colours = [self.boxes.palette[label] for label in labels]
         return draw_boxes(image, found.bboxes.numpy(), names, colours)
 
-    def _with_classes(self, drawing: np.ndarray, sample: BaseDataElement) -> np.ndarray:
+    def _with_classes(
+        self, drawing: np.ndarray, sample: BaseDataElement, *, size_hw: tuple[int, int]
+    ) -> np.ndarray:
         """Write the likeliest classes below the image, and the true one if it is known."""
+        if 'pred_scores' not in sample:
+            return drawing
         names, palette = self.images.names, self.images.palette
         entries = [(f'{names[k]} {score:.2f}', palette[k]) for k, score in likeliest(sample)]
         if 'gt_label' in sample:
             truth = int(sample.gt_label)
             entries.append((f'truth: {names[truth]}', palette[truth]))
-        return self._below(drawing, entries, size_hw=drawing.shape[:2])
+        return self._below(drawing, entries, size_hw=size_hw)
 
     def _with_legend(
         self, drawing: np.ndarray, labels: Sequence[int], *, size_hw: tuple[int, int]

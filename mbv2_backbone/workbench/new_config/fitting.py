@@ -24,6 +24,7 @@ _MIN_EPOCH = 50  # iterations; restarting loaders and validating take time, too
 _MAX_WARMUP = 500
 _DET_SIZE, _LARGE_DET_SIZE = 320, 512
 _SEG_SIZE = 512
+_CLS_SIZE, _MIN_CLS_SIZE = 224, 64
 _MIN_SIZE = 96
 _SMALL_BOX = 16  # side in pixels of the input
 _ZOOMS = (0.85, 1.0, 1.2)  # scales of the boxes in training, relative to those at test time
@@ -124,6 +125,16 @@ def det_size(image_sizes: np.ndarray, relative_wh: np.ndarray) -> int:
     has_small = len(sides) and np.quantile(sides, 0.1) * _DET_SIZE < _SMALL_BOX
     longest = 32 * ceil(np.median(image_sizes.max(-1)) / 32)
     return int(max(_MIN_SIZE, min(longest, _LARGE_DET_SIZE if has_small else _DET_SIZE)))
+
+
+def cls_size(image_sizes: np.ndarray) -> int:
+    """Choose the side of a classifier's square input: 224 as in the paper, less for small images.
+
+    Args:
+        image_sizes: `(N, 2)` width and height of the images.
+    """
+    shorter = 32 * ceil(np.median(image_sizes.min(-1)) / 32)
+    return int(max(_MIN_CLS_SIZE, min(_CLS_SIZE, shorter)))
 
 
 def seg_size(image_sizes: np.ndarray, longest: int | None = None) -> tuple[int, int]:

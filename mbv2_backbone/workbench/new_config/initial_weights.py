@@ -22,7 +22,10 @@ _DETECTOR = 'tensorflow://ssdlite_mobilenet_v2_coco_2018_05_09'
 _SEGMENTOR = 'tensorflow://deeplabv3_mnv2_pascal_train_aug_2018_01_29'
 _WHOLE_DETECTOR = 'backbone, neck and head'
 _BEST = dict(
-    det=(_DETECTOR, _IMAGENET), seg=(_SEGMENTOR, _IMAGENET), both=(_DETECTOR, _IMAGENET)
+    det=(_DETECTOR, _IMAGENET),
+    seg=(_SEGMENTOR, _IMAGENET),
+    both=(_DETECTOR, _IMAGENET),
+    cls=(_IMAGENET,),
 )  # all of width 1
 
 
@@ -98,7 +101,7 @@ def choose_weights(task: str, width: float, wanted: str | None) -> InitialWeight
     """Choose what to start from.
 
     Args:
-        task: `det`, `seg` or `both`.
+        task: `det`, `seg`, `both` or `cls`.
         width: Width of the backbone.
         wanted: A path or an address; `none` for scratch; `None` for the best that can be fetched.
 

@@ -15,6 +15,8 @@ from .code import Name
 
 def check_fits(dataset: Dataset, task: str) -> None:
     """Reject a dataset that lacks what a task needs, or that no dataset class reads."""
+    if task == 'cls':
+        return
     has_masks = any(item.mask for item in dataset.images)
     if task != 'seg':
         if dataset.format == 'masks':

@@ -17,14 +17,16 @@ from ...common.messages import UserError
 from ...common.own_configs import PREFIX, config_path, is_installed
 from ..data.check.check import Report, check_dataset
 from ..data.check.stats import relative_wh
-from ..data.find import find_dataset
+from ..data.find import find_dataset, guess_task
 from ..data.names import read_class_file
 from ..data.records import Dataset
+from .cls import cls_settings
 from .code import assign
 from .det import det_settings
 from .fitting import (
     TRAINED_STEPS,
     Schedule,
+    cls_size,
     det_size,
     plan_class_weights,
     plan_priors,
@@ -35,20 +37,26 @@ from .initial_weights import choose_weights
 from .paths import check_fits, plan_split
 from .seg import seg_settings, trained_classes
 
-_HEADS = dict(det='ssdlite', seg='deeplabv3', both='ssdlite-deeplabv3')
+_PREFIXES = dict(
+    det='ssdlite_mbv2', seg='deeplabv3_mbv2', both='ssdlite-deeplabv3_mbv2', cls='mobilenetv2'
+)
 _TITLES = dict(
-    det='SSDLite-MobileNetV2', seg='DeepLabV3-MobileNetV2', both='SSDLite and DeepLabV3 in one'
+    det='SSDLite-MobileNetV2',
+    seg='DeepLabV3-MobileNetV2',
+    both='SSDLite and DeepLabV3 in one',
+    cls='MobileNetV2 as a classifier',
 )
 _BASES = dict(
     det='ssdlite_mbv2_coco_plus.py',
     seg='_base_/deeplabv3_mbv2.py',
     both='ssdlite-deeplabv3_mbv2_sample.py',
+    cls='mobilenetv2_folders.py',
 )
 _SEG_BASES = (
     'mmseg::_base_/default_runtime.py',
     'mmseg::_base_/schedules/schedule_40k.py',
 )
-_MAX_BATCH = dict(det=16, seg=8, both=16)
+_MAX_BATCH = dict(det=16, seg=8, both=16, cls=32)
 _LARGE = 512  # side in pixels above which the batch size is halved
 
 
@@ -108,7 +116,7 @@ class NewConfig:
 
 def new_config(
     data: str | Path,
-    task: str,
+    task: str | None = None,
     *,
     out: str | Path | None = None,
     force: bool = False,
@@ -123,11 +131,12 @@ def new_config(
 
     Args:
         data: Folder of the dataset.
-        task: `det`, `seg` or `both`.
+        task: `det`, `seg`, `both` or `cls`; by default the one that the annotations are for.
         out: Path of the config; by default it is in `configs` and named after the folder.
         force: Replace an existing config.
         layout: Format of the dataset, if the folder has several: `coco`, `voc` or `masks`.
-        size: Side of a detector's square input in pixels, or the longer side of a segmentor's.
+        size: Side of the square input of a detector or classifier in pixels, or the longer side of
+            a segmentor's.
         width: Width multiplier of the backbone.
         epochs: Passes over the training images.
         pretrained: Checkpoint to start from; `none` trains from scratch, `None` chooses the best
@@ -151,7 +160,7 @@ def new_config(
 
 def write_config(
     folder: str | Path,
-    task: str,
+    task: str | None,
     *,
     out: str | Path | None = None,
     force: bool = False,
@@ -159,7 +168,8 @@ def write_config(
 ) -> NewConfig:
     """Write a config with choices that differ from the defaults; see `new_config`."""
     name = re.sub(r'\W+', '_', Path(folder).resolve().name).strip('_').lower() or 'set'
-    path = Path(out or osp.join('configs', f'{_HEADS[task]}_mbv2_{name}.py'))
+    task = task or _only_task(folder)
+    path = Path(out or osp.join('configs', f'{_PREFIXES[task]}_{name}.py'))
     if path.exists() and not force:
         raise UserError(f'{path} already exists; give another --out, or --force to replace it')
     dataset = find_dataset(folder, format_name=choices.format_name, task=task)
@@ -178,6 +188,13 @@ def write_config(
     last = f'iter_{schedule.max_iters}' if task == 'seg' else f'epoch_{schedule.epochs}'
     checkpoint = osp.join('work_dirs', path.stem, f'{last}.pth')
     return NewConfig(path, report, facts, checkpoint, list(split_files))
+
+
+def _only_task(folder: str | Path) -> str:
+    task = guess_task(folder)
+    if task == 'both':
+        raise UserError(f'{folder} has boxes and masks; give --task det, seg or both')
+    return task
 
 
 def _write(text: str, path: Path, split_files: Mapping[Path, bytes]) -> None:
@@ -214,6 +231,12 @@ def _choose(
         is_trained=start.address is not None,
     )
     facts = []
+    if task == 'cls':
+        size = choices.size or cls_size(image_sizes)
+        schedule = plan(size)
+        facts = [f'input {size}x{size}', _describe(schedule), start.fact]
+        make = partial(cls_settings, dataset, schedule, size=size, weights=start, **common)
+        return make, facts, schedule
     if task != 'det':
         pixels = report.stats['train'].pixels
         weights = plan_class_weights([pixels[name] for name in trained_classes(dataset)])

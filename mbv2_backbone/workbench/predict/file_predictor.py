@@ -95,7 +95,7 @@ def array_pipeline(cfg: Config) -> Compose:
             f'the test pipeline must begin with LoadImageFromFile, got {steps[0]["type"]}; '
             f'predict.py puts the images of its own inputs there'
         )
-    loaders = ('LoadAnnotations', 'LoadLabelMap')
+    loaders = ('LoadAnnotations', 'LoadLabelMap', 'LoadImageLabel')
     steps = [step for step in steps[1:] if not type_name(step).endswith(loaders)]
     is_for_classes = type_name(steps[-1]) == 'PackClassInputs'
     loader = 'ImageFromArray' if is_for_classes else 'LoadImageFromNDArray'

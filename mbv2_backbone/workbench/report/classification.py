@@ -24,7 +24,9 @@ class ClassCollector:
         self.extremes = Extremes()
 
     def add(self, sample: BaseDataElement) -> None:
-        """Add the prediction of an image."""
+        """Add the prediction of an image whose class is known."""
+        if 'gt_label' not in sample:
+            return
         scores = sample.pred_scores.cpu().numpy()
         truth, found = int(sample.gt_label), int(scores.argmax())
         self.confusion[truth, found] += 1

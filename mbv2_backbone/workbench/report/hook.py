@@ -49,7 +49,7 @@ class ReportHook(Hook):
         self.num_seen = 0
         self.seconds = dict.fromkeys(('data', 'model', 'metric', 'report'), 0.0)
         with self._or_no_report(runner):
-            if self.task == 'cls':
+            if self.summary.image_classes().names:
                 self.images = ClassCollector(self.summary.image_classes())
             if self.task in ('det', 'joint'):
                 samples = samples_of(runner.test_dataloader.dataset)
@@ -145,11 +145,16 @@ class ReportHook(Hook):
         prefix = getattr(_metric_with(runner, 'ignore_index'), 'prefix', None)
         start = '' if self.task == 'seg' else f'{prefix}/'
         of_masks = {key: value for key, value in metrics.items() if key.startswith(start)}
+        of_images = {key: value for key, value in metrics.items() if key.startswith('accuracy/')}
         reports = []
         if self.boxes is not None:
             metric = _metric_with(runner, 'precision')
             report = self.boxes.report(
-                metrics={key: value for key, value in metrics.items() if key not in of_masks},
+                metrics={
+                    key: value
+                    for key, value in metrics.items()
+                    if key not in of_masks and key not in of_images
+                },
                 precision=getattr(metric, 'precision', None),
                 iou_thrs=getattr(metric, 'iou_thrs', ()),
             )
@@ -157,7 +162,7 @@ class ReportHook(Hook):
         if self.masks is not None:
             reports.append(self.masks.report(metrics=of_masks, prefix=prefix))
         if self.images is not None:
-            reports.append(self.images.report(metrics=metrics))
+            reports.append(self.images.report(metrics=of_images))
         return [
             Part(report, *collector.extremes.worst_and_best())
             for report, collector in zip(reports, self._collectors, strict=True)

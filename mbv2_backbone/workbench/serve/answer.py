@@ -31,8 +31,8 @@ def answer(predictor: FilePredictor, data: bytes) -> dict:
     Returns:
         `width` and `height` of the image; `boxes`, each with `label`, `score` and `xyxy` in
         pixels, by descending score; `mask`, a gray PNG of the labels as a data URL, and `areas`,
-        the share of the image of each label in it, or `None`; `likeliest`, label and score of
-        classes of the whole image, or `None`; `milliseconds` the prediction took.
+        the share of the image of each label in it, or `None`; `likeliest`, label and score of the
+        image's likeliest classes; `milliseconds` the prediction took.
 
     Raises:
         UserError: If it is not an image, or too large.
@@ -47,10 +47,8 @@ def answer(predictor: FilePredictor, data: bytes) -> dict:
         height=height,
         milliseconds=milliseconds,
         boxes=_boxes(sample),
+        likeliest=[dict(label=label, score=score) for label, score in _classes(sample)],
         **_masks(sample),
-        likeliest=[dict(label=label, score=score) for label, score in likeliest(sample)]
-        if 'pred_scores' in sample
-        else None,
     )
 
 
@@ -93,6 +91,10 @@ def _boxes(sample: BaseDataElement) -> list[dict]:
         dict(label=label, score=score, xyxy=[round(v, 1) for v in xyxy])
         for label, score, xyxy in zip(*columns, strict=True)
     ]
+
+
+def _classes(sample: BaseDataElement) -> list[tuple[int, float]]:
+    return likeliest(sample) if 'pred_scores' in sample else []
 
 
 def _masks(sample: BaseDataElement) -> dict:

@@ -63,7 +63,7 @@ def _refusals(runner: Runner, checkpoint: Mapping[str, Any], path: str) -> Itera
     meta = checkpoint['meta']
     theirs = meta.get('dataset_meta') or {}
     ours = getattr(runner.train_dataloader.dataset, 'metainfo', {})
-    for key in ('classes', 'seg_classes'):
+    for key in ('classes', 'seg_classes', 'image_classes'):
         names = [tuple(one.get(key) or ()) for one in (theirs, ours)]
         if all(names) and names[0] != names[1]:
             yield f'its {key} are {", ".join(names[0])}; those of the config {", ".join(names[1])}'

@@ -167,7 +167,7 @@ def test_what_cannot_be_exported_is_refused_by_name(small, tmp_path):
     with pytest.raises(UserError, match='RandomFlip'):
         read_geometry(cfg)
     cfg.test_dataloader.dataset.pipeline[1] = dict(type='Resize', scale=(64, 64))
-    with pytest.raises(UserError, match='one Resize or one CentreView .*not both'):
+    with pytest.raises(UserError, match=r'one Resize or one CentreView .*not both'):
         read_geometry(cfg)
     del cfg.test_dataloader.dataset.pipeline[2]
     assert read_geometry(cfg).rules.fit == 'stretch'

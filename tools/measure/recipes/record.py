@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from .job import Job
 
-METRIC = dict(det='coco/bbox_mAP', joint='coco/bbox_mAP', seg='mIoU')
+METRIC = dict(det='coco/bbox_mAP', joint='coco/bbox_mAP', seg='mIoU', cls='accuracy/top1')
 _NEEDED = {'name', 'seed', 'digest', 'data', 'task', 'final', 'validations'}
 _NO_METRICS = ('time', 'data_time')
 
@@ -66,7 +66,11 @@ def make_record(job: Job, cfg: Config, digest: str) -> dict[str, Any]:
         date=datetime.now().astimezone().isoformat(timespec='seconds'),
         task=summary.task,
         data=Path(datasets[0].config['data_root']).name,
-        classes=list(summary.box_classes().names or summary.mask_classes().names),
+        classes=list(
+            summary.box_classes().names
+            or summary.mask_classes().names
+            or summary.image_classes().names
+        ),
         params=counts['params'],
         madds=counts['madds'],
         train_minutes=round(seconds_of_training(rows) / 60, 2),

@@ -13,11 +13,20 @@ _SIGNS = (
     'the means, ratio, and a sign: ▲ above and ▼ below it in every seed, ≈ the ranges overlap, '
     '? fewer than two seeds. Minutes are those of the device named.'
 )
-_MEANS = dict(det=('coco/bbox_mAP', 'coco/bbox_mAP_50'), seg=('mIoU', 'mAcc'))
-_OF_CLASS = dict(det=('coco/{}_precision', 'coco/{}_50_precision'), seg=('IoU/{}', 'Acc/{}'))
+_MEANS = dict(
+    det=('coco/bbox_mAP', 'coco/bbox_mAP_50'),
+    seg=('mIoU', 'mAcc'),
+    cls=('accuracy/top1', 'accuracy/top5'),
+)
+_OF_CLASS = dict(
+    det=('coco/{}_precision', 'coco/{}_50_precision'),
+    seg=('IoU/{}', 'Acc/{}'),
+    cls=('accuracy/{}', ''),
+)
 _TITLES = dict(
     det=('mAP', 'mAP50', 'AP', 'AP50'),
     seg=('mIoU', 'mean accuracy', 'IoU', 'accuracy'),
+    cls=('top-1', 'top-5', 'top-1', 'top-5'),
 )
 _SIZES = dict(small='coco/bbox_mAP_s', medium='coco/bbox_mAP_m', large='coco/bbox_mAP_l')
 _NONE = '-'
@@ -65,7 +74,7 @@ def _dataset(
 
 
 def _kind(group: Group) -> str:
-    return 'seg' if group.first['task'] == 'seg' else 'det'
+    return 'det' if group.first['task'] == 'joint' else group.first['task']
 
 
 def _main_table(groups: Sequence[Group], reference: Group | None) -> str:
@@ -122,10 +131,10 @@ def _row(what: str, group: Group, reference: Group | None, keys: Sequence[str]) 
 
 
 def spread_text(values: Sequence[float], task: str) -> str:
-    """Return mean, lowest and highest; mAP with three places, mIoU, in percent, with one."""
+    """Return mean, lowest and highest; mAP with three places, what is in percent with one."""
     if not values:
         return _NONE
-    places = 1 if task == 'seg' else 3
+    places = 3 if task == 'det' else 1
     text = f'{mean(values):.{places}f}'
     if len(values) > 1:
         text += f' ({min(values):.{places}f} to {max(values):.{places}f})'
@@ -139,7 +148,7 @@ def against(group: Group, reference: Group | None, key: str) -> str:
     values, others = group.values(key), reference.values(key)
     if not values or not others:
         return _NONE
-    places = 1 if _kind(group) == 'seg' else 3
+    places = 3 if _kind(group) == 'det' else 1
     difference = f'{mean(values) - mean(others):+.{places}f}'
     ratio = f'{mean(values) / mean(others):.2f} times, ' if mean(others) > 0 else ''
     return f'{difference} ({ratio}{sign_of(values, others)})'

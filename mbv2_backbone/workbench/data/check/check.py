@@ -71,22 +71,16 @@ def check_data(source: str | Path, *, task: str | None = None, layout: str | Non
 
     Args:
         source: Folder of a dataset, or a config.
-        task: What to check in a folder: boxes (`det`), masks (`seg`) or both, the default; or
-            images sorted by class (`cls`).
+        task: What to check in a folder: boxes (`det`), masks (`seg`), both (`both`), or images
+            sorted by class (`cls`); by default whatever there is.
         layout: Format of a folder that has several: `coco`, `voc`, `yolo`, `labelme` or `masks`;
             by default the one that suits the task.
 
     Raises:
         UserError: If there is no dataset of that kind, or the config cannot be read.
     """
-    if Path(source).is_dir() and task == 'cls':
-        from .image_classes import check_class_folders
-
-        dataset, findings = check_class_folders(Path(source))
-        findings += find_overlap(dataset.splits)
-        return Report(dataset, _count(dataset, {}), findings)
     if Path(source).is_dir():
-        return check_folder(source, format_name=layout, task=task or 'both')
+        return check_folder(source, format_name=layout, task=task)
     if not Path(source).suffix and not Path(source).exists():
         raise UserError(f'there is no folder {source}')
     if task or layout:
@@ -95,7 +89,7 @@ def check_data(source: str | Path, *, task: str | None = None, layout: str | Non
 
 
 def check_folder(
-    folder: str | Path, *, format_name: str | None = None, task: str = 'both'
+    folder: str | Path, *, format_name: str | None = None, task: str | None = None
 ) -> Report:
     """Check the dataset in a folder; see `find_dataset` for the arguments."""
     return check_dataset(find_dataset(folder, format_name=format_name, task=task))

@@ -38,7 +38,7 @@ def find_faults(dataset: Dataset, masks: Mapping[Path, MaskFacts]) -> list[Findi
         findings.append(Finding('warning', '\n'.join(lines), f'{_IF_MEANT}; else annotate them'))
     for split, items in dataset.splits.items():
         found = _check_split(split, items)
-        if split == 'test' and not any(item.record.learned or item.mask for item in items):
+        if split == 'test' and not any(item.record.is_labelled for item in items):
             # It is not used for testing: configs take a split with labels.
             found = [replace(f, level='warning') if f.level == 'error' else f for f in found]
         findings += found
@@ -101,6 +101,8 @@ def _turned(split: str, items: Sequence[Labelled]) -> list[Finding]:
 def _as_sample(record: Record) -> dict:
     """Return a record in the format of the datasets' samples."""
     sample = dict(img_path=str(record.path), seg_map_path=record.mask)
+    if record.label is not None:
+        sample['gt_label'] = record.label
     if record.stated_wh:
         sample |= dict(zip(('width', 'height'), record.stated_wh, strict=True))
     if record.has_boxes:

@@ -37,6 +37,7 @@ class SplitStats:
         ignored: Boxes that nothing is learned from: crowds, or difficult.
         masks: Images with a mask.
         pixels: Share of the masks' pixels by class, in [0, 1], without ignored ones.
+        labels: Images by class, where they are sorted by class.
     """
 
     images: int
@@ -49,6 +50,7 @@ class SplitStats:
     ignored: int = 0
     masks: int = 0
     pixels: dict[str, float] = field(default_factory=dict)
+    labels: dict[str, int] = field(default_factory=dict)
 
 
 def relative_wh(records: Sequence[Record]) -> np.ndarray:
@@ -69,10 +71,12 @@ def count_split(
     areas = np.array([(x2 - x1) * (y2 - y1) for found in learned for (x1, y1, x2, y2), _ in found])
     sizes = Counter('x'.join(map(str, r.size_wh)) for r in records if all(r.size_wh))
     facts = [masks[record.mask] for record in records if record.mask in masks]
+    sorted_by = Counter(record.label for record in records if record.label is not None)
+    named = {} if sorted_by else dict(enumerate(classes))
     return SplitStats(
         images=len(records),
         empty=learned.count([]),
-        boxes={name: labels[index] for index, name in enumerate(classes)},
+        boxes={name: labels[index] for index, name in named.items()},
         coco_sizes={
             name: int(((low <= areas) & (areas < high)).sum())
             for name, (low, high) in COCO_AREAS.items()
@@ -83,6 +87,7 @@ def count_split(
         ignored=sum(sum(record.is_ignored) for record in records),
         masks=len(facts),
         pixels=_pixel_shares(facts, mask_classes),
+        labels={classes[label]: count for label, count in sorted(sorted_by.items())},
     )
 
 
@@ -113,6 +118,8 @@ def describe(stats: Mapping[str, SplitStats]) -> str:
             _block('area of boxes, pixels', stats, lambda split: split.areas),
             _block('box size relative to the image', stats, lambda split: split.relative_sizes),
         ]
+    if any(split.labels for split in stats.values()):
+        blocks.append(_block('images by class', stats, lambda split: split.labels))
     blocks.append(_block('size of images', stats, _frequent_sizes))
     if any(split.pixels for split in stats.values()):
         blocks.append(_block('share of mask pixels', stats, lambda split: split.pixels))

@@ -12,12 +12,13 @@ import numpy as np
 
 from ....annotations.masks import BACKGROUND_COLOUR, write_palette_png
 from ..formats.coco import write_coco
+from ..formats.folders import crop_of, write_jpeg
 from ..formats.voc import write_voc_files
 from ..names import CROPS
 from ..outlines import mask_to_polygons
 from ..records import AnnotatedImage, Item
 
-_MARGIN = 0.15  # of the longer side of a box, around it in its crop
+_QUALITY = 92
 
 
 @dataclass(frozen=True)
@@ -88,11 +89,12 @@ def write_dataset(
     for split, image_rgb, instances in scenes:
         images = splits.setdefault(split, [])
         path = pixels / f'{split}_{len(images):05d}.jpg'
-        _write_jpeg(path, image_rgb)
+        write_jpeg(path, image_rgb[..., ::-1], _QUALITY)
         for i, instance in enumerate(instances):
             folder = root / CROPS / split / classes[instance.label]
             folder.mkdir(parents=True, exist_ok=True)
-            _write_jpeg(folder / f'{len(images):05d}_{i}.jpg', crop_of(image_rgb, instance))
+            crop = crop_of(image_rgb, instance.item.box)
+            write_jpeg(folder / f'{len(images):05d}_{i}.jpg', crop[..., ::-1], _QUALITY)
         labels = label_map(image_rgb.shape[:2], instances)
         write_palette_png(masks / f'{path.stem}.png', labels, [BACKGROUND_COLOUR, *palette_rgb])
         items = [instance.item for instance in instances]
@@ -104,20 +106,6 @@ def write_dataset(
         'empty': {split: sum(not p.items for p in images) for split, images in splits.items()},
         'boxes': {split: _count_boxes(images, classes) for split, images in splits.items()},
     }
-
-
-def _write_jpeg(path: Path, image_rgb: np.ndarray) -> None:
-    _, jpeg = cv2.imencode('.jpg', image_rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])
-    path.write_bytes(jpeg.tobytes())
-
-
-def crop_of(image_rgb: np.ndarray, instance: Instance) -> np.ndarray:
-    """Return the square part of an image around an object, cut at the image's edges."""
-    x, y, width, height = instance.box_xywh
-    half = (0.5 + _MARGIN) * max(width, height)
-    left, top = (max(0, round(centre - half)) for centre in (x + width / 2, y + height / 2))
-    right, bottom = (round(centre + half) for centre in (x + width / 2, y + height / 2))
-    return image_rgb[top:bottom, left:right]
 
 
 def _count_boxes(images: Iterable[AnnotatedImage], classes: Sequence[str]) -> dict[str, int]:

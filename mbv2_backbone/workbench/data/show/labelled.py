@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from ...configs.summary import Classes
 from ...drawing.pixels import ink_on, letter_font, overlay, resized
@@ -29,15 +29,21 @@ class LabelledImage:
         image: `(H, W, 3)` uint8 BGR.
         shapes: Its objects.
         label_map: Class of each pixel, `(H, W)` uint8; `None` without a mask.
+        label: Class of the whole image; `None` without one.
     """
 
     image: np.ndarray
     shapes: Sequence[Item] = ()
     label_map: np.ndarray | None = None
+    label: int | None = None
 
 
 def draw_labels(
-    labelled: LabelledImage, size_wh: tuple[int, int], boxes: Classes, masks: Classes
+    labelled: LabelledImage,
+    size_wh: tuple[int, int],
+    boxes: Classes,
+    masks: Classes,
+    images: Classes,
 ) -> np.ndarray:
     """Resize an image and draw its labels on it, with lines and letters of a fixed size.
 
@@ -59,6 +65,8 @@ def draw_labels(
     for shape in shapes:
         _draw_box(draw, shape, tuple(boxes.palette[shape.label]), size_wh)
     _draw_tags(draw, shapes, boxes, size_wh)
+    if labelled.label is not None:
+        _draw_class(draw, images.names[labelled.label], images.palette[labelled.label])
     return np.asarray(canvas)[..., ::-1]
 
 
@@ -115,10 +123,26 @@ def _draw_tags(
         if place is None:
             continue
         taken.append(place)
-        colour = tuple(boxes.palette[shape.label])
-        draw.rectangle([*place[:2], place[2] - 1, place[3] - 1], fill=colour)
-        middle = (place[1] + place[3]) // 2
-        draw.text((place[0] + 2, middle), name, fill=ink_on(colour), font=font, anchor='lm')
+        _draw_tag(draw, place, name, boxes.palette[shape.label], font)
+
+
+def _draw_class(draw: ImageDraw.ImageDraw, name: str, colour: Colour) -> None:
+    """Write the class of a whole image into its upper left corner."""
+    font = letter_font(_LETTERS_HW)
+    place = 0, 0, math.ceil(font.getlength(name)) + 4, font.size + 4
+    _draw_tag(draw, place, name, colour, font)
+
+
+def _draw_tag(
+    draw: ImageDraw.ImageDraw,
+    place: tuple[int, int, int, int],
+    name: str,
+    colour: Sequence[int],
+    font: ImageFont.FreeTypeFont,
+) -> None:
+    draw.rectangle([*place[:2], place[2] - 1, place[3] - 1], fill=tuple(colour))
+    middle = (place[1] + place[3]) // 2
+    draw.text((place[0] + 2, middle), name, fill=ink_on(colour), font=font, anchor='lm')
 
 
 def _free_place(

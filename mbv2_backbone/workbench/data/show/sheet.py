@@ -55,6 +55,7 @@ def contact_sheet(
     captions: Sequence[str] = (),
     boxes: Classes,
     masks: Classes,
+    images: Classes,
 ) -> np.ndarray:
     """Draw a contact sheet; its legend counts the objects to learn from in each first image.
 
@@ -64,6 +65,7 @@ def contact_sheet(
         captions: Written above the images of each group, in their order.
         boxes: Classes of the objects.
         masks: Classes of the label maps.
+        images: Classes of whole images.
 
     Returns:
         `(H, W, 3)` uint8 BGR.
@@ -74,7 +76,7 @@ def contact_sheet(
     sizes = [fitted_size(labelled.image, tile) for group in groups for labelled in group.images]
     height = max(height for _, height in sizes)
     rows = [
-        np.concatenate([_draw_group(g, tile, height, boxes, masks) for g in row], axis=1)
+        np.concatenate([_draw_group(g, tile, height, boxes, masks, images) for g in row], axis=1)
         for row in (groups[i : i + columns] for i in range(0, len(groups), columns))
     ]
     width = max(row.shape[1] for row in rows)
@@ -90,7 +92,8 @@ def contact_sheet(
             for k, caption in enumerate(captions)
         ]
         strips.append(caption_strip(places, width, _TEXT_HW))
-    legend = legend_strip(_legend([g.images[0] for g in groups], boxes, masks), width, _TEXT_HW)
+    firsts = [group.images[0] for group in groups]
+    legend = legend_strip(_legend(firsts, boxes, masks, images), width, _TEXT_HW)
     width = max(width, title_width, legend.shape[1])
     sheet = np.concatenate([_padded(part, width) for part in (*strips, *rows, legend)])
     return np.pad(sheet, ((_GAP, _GAP), (_GROUP_GAP, 0), (0, 0)), constant_values=255)
@@ -101,11 +104,11 @@ def _padded(part: np.ndarray, width: int) -> np.ndarray:
     return np.pad(part, margin, constant_values=255)
 
 
-def _draw_group(group: Group, tile: int, height: int, boxes: Classes, masks: Classes) -> np.ndarray:
+def _draw_group(group: Group, tile: int, height: int, *classes: Classes) -> np.ndarray:
     step = tile + _GAP
     canvas = np.full((height, len(group.images) * step - _GAP + _GROUP_GAP, 3), 255, np.uint8)
     for i, labelled in enumerate(group.images):
-        drawn = draw_labels(labelled, fitted_size(labelled.image, tile), boxes, masks)
+        drawn = draw_labels(labelled, fitted_size(labelled.image, tile), *classes)
         x = i * step + (tile - drawn.shape[1]) // 2
         canvas[height - drawn.shape[0] :, x : x + drawn.shape[1]] = drawn
     name = shortened(group.name, canvas.shape[1] - _GROUP_GAP)
@@ -124,10 +127,10 @@ def shortened(name: str, width: int) -> str:
 
 
 def _legend(
-    images: Sequence[LabelledImage], boxes: Classes, masks: Classes
+    labelled: Sequence[LabelledImage], boxes: Classes, masks: Classes, images: Classes
 ) -> list[tuple[str, Sequence[int]]]:
     """Return a line and a colour for each class that occurs."""
-    shapes = [shape for labelled in images for shape in labelled.shapes]
+    shapes = [shape for one in labelled for shape in one.shapes]
     num_boxes = Counter(shape.label for shape in shapes if not shape.is_ignored)
     ignored = sum(shape.is_ignored for shape in shapes)
     lines = {
@@ -137,7 +140,7 @@ def _legend(
         )
         for label in sorted({shape.label for shape in shapes})
     }
-    maps = [labelled.label_map.ravel() for labelled in images if labelled.label_map is not None]
+    maps = [one.label_map.ravel() for one in labelled if one.label_map is not None]
     pixels = np.bincount(np.concatenate(maps), minlength=256) if maps else np.zeros(256)
     for name, colour, count in zip(masks.names, masks.palette, pixels, strict=False):
         if count:
@@ -145,6 +148,10 @@ def _legend(
             share += '' if any(colour) else ', not coloured'
             counted = f'{lines[name][0]}, {share}' if name in lines else share
             lines[name] = counted, colour
+    counts = Counter(one.label for one in labelled if one.label is not None)
+    for label, count in sorted(counts.items()):
+        text = f'{count} image{"" if count == 1 else "s"}'
+        lines[images.names[label]] = text, images.palette[label]
     entries = [(f'{name}: {counted}', colour) for name, (counted, colour) in lines.items()]
     if ignored:
         entries.append((f'dashed: {ignored} ignored', (255, 255, 255)))

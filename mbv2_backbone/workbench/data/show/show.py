@@ -14,7 +14,7 @@ from ....common.notebook import Output
 from ...configs.summary import Classes
 from ..annotated_images import Findings, load_image, read_annotated_image
 from ..find import find_dataset
-from ..records import Dataset
+from ..records import SORTED, Dataset
 from .labelled import Colour, LabelledImage
 from .sheet import Group, contact_sheet, picked
 
@@ -74,7 +74,7 @@ def folder_sheet(folder: str, *, split: str, num: int, seed: int) -> np.ndarray:
     Returns:
         `(H, W, 3)` uint8 BGR.
     """
-    dataset = find_dataset(folder, task='both', keep_splits=True)
+    dataset = find_dataset(folder, task=None, keep_splits=True)
     splits = dataset.splits
     if split not in splits and len(splits) > 1:
         raise UserError(f'{folder} has no split {split!r}; choose --split {" or ".join(splits)}')
@@ -88,14 +88,16 @@ def folder_sheet(folder: str, *, split: str, num: int, seed: int) -> np.ndarray:
             raise UserError(findings.problems[-1])
         label_map = _label_map(labelled[place].mask, dataset)
         maps.append(label_map)
-        shown = LabelledImage(load_image(image), image.items, label_map)
+        shown = LabelledImage(load_image(image), image.items, label_map, labelled[place].label)
         groups.append(Group(image.path.name, [shown]))
-    boxes = Classes(dataset.classes, distinct_colours(len(dataset.classes)))
+    classes = Classes(dataset.classes, distinct_colours(len(dataset.classes)))
+    boxes, images = (Classes(), classes) if dataset.format == SORTED else (classes, Classes())
     return contact_sheet(
         groups,
         title=f'{folder}, {split}: {len(groups)} of {len(labelled)} images, seed {seed}',
         boxes=boxes,
         masks=_mask_classes(dataset, boxes, maps),
+        images=images,
     )
 
 

@@ -66,6 +66,7 @@ def config_sheet(
         captions=['as labelled', *augmented] if augmented else (),
         boxes=summary.box_classes(),
         masks=summary.mask_classes(),
+        images=summary.image_classes(),
     )
 
 
@@ -109,7 +110,7 @@ def _labelled(info: dict, dataset: BaseDataset) -> LabelledImage:
     except BrokenSampleError as error:
         raise UserError(f'{path} {error}') from error
     image = info['img'] if 'img' in info else decode_image(info['img_bytes'])
-    return LabelledImage(image, shapes, info.get('gt_seg_map'))
+    return LabelledImage(image, shapes, info.get('gt_seg_map'), info.get('gt_label'))
 
 
 def _augmented(
@@ -123,7 +124,9 @@ def _augmented(
             raise UserError(f'the pipeline rejected {path} {_MAX_REFUSALS} times in a row')
         image = packed['inputs'].numpy().transpose(1, 2, 0).clip(0, 255).astype(np.uint8)
         sample = packed['data_samples']
-        images.append(LabelledImage(image, _shapes_of(sample), mask_labels(sample, 'gt_sem_seg')))
+        masks = mask_labels(sample, 'gt_sem_seg')
+        label = int(sample.gt_label) if 'gt_label' in sample else None
+        images.append(LabelledImage(image, _shapes_of(sample), masks, label))
     return images
 
 

@@ -4,7 +4,7 @@ import { css, drawFound } from './draw.js';
 
 export const byId = (id) => document.getElementById(id);
 
-let about = null; // name, threshold; the classes of boxes, masks and images with their colours
+let about = null; // name, threshold, and the classes of boxes, masks and images with their colours
 let predictFile = null;
 let ready = null; // resolves once `about` is known
 const hidden = new Set(); // names of classes
@@ -50,7 +50,7 @@ export function decode(file, options = {}) {
 }
 
 // `found` has the image, its width and height, boxes, mask, areas (the share of each label in the
-// mask), likeliest (label and score of classes of the whole image) and the milliseconds that the prediction took.
+// mask), likeliest (label and score of the image's classes) and the milliseconds that it took.
 function show(found) {
   shown = found;
   const boxNames = found.boxes.map(({ label }) => about.boxes[label]);
@@ -59,16 +59,17 @@ function show(found) {
   byId('found').hidden = byId('drawing').hidden = false;
   byId('box-part').hidden = byId('boxes').hidden = !about.boxes.length;
   byId('areas').hidden = !found.mask;
-  byId('likeliest').hidden = !found.likeliest;
-  byId('class-part').hidden = Boolean(found.likeliest);
+  const likeliest = found.likeliest ?? [];
+  byId('likeliest').hidden = !likeliest.length;
+  fillRows('likeliest', likeliest.map(({ label, score }) =>
+    [about.images[label].name, `${(100 * score).toFixed(1)} %`]));
   byId('time').textContent =
     `${found.width} x ${found.height} pixels, predicted in ${found.milliseconds} ms`;
   byId('total').textContent = found.boxes.length;
   fillRows('areas', areas.map(([label, share]) =>
     [about.masks[label].name, `${(100 * share).toFixed(1)} %`]));
-  fillRows('likeliest', (found.likeliest ?? []).map(({ label, score }) =>
-    [about.images[label].name, `${(100 * score).toFixed(1)} %`]));
   const colours = new Map([...maskNames, ...boxNames].map(({ name, colour }) => [name, colour]));
+  byId('classes').parentElement.hidden = Boolean(likeliest.length) && !colours.size;
   byId('classes').replaceChildren(...[...colours].map(([name, colour]) => toggle(name, colour)));
   draw();
 }

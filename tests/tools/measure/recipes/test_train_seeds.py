@@ -10,13 +10,17 @@ import time
 from pathlib import Path
 
 import pytest
+from helpers.class_data import write_classes
 from helpers.paths import ROOT
 from helpers.small import write_small_config
+from measure.recipes.groups import read_groups
 from measure.recipes.job import Job
 from measure.recipes.record import read_record
+from measure.recipes.table import accuracy_markdown
 from measure.recipes.train_seeds import name_of, run_seeds
 
 from mbv2_backbone.common.messages import UserError
+from mbv2_backbone.workbench.new_config.write import Choices, write_config
 
 # Replaces tools/train.py: notes how it was called, and writes what a training logs.
 FAKE = """
@@ -134,3 +138,29 @@ def test_overrides_need_a_name():
     assert name_of('configs/a.py', ['x=1'], 'b') == 'b'
     with pytest.raises(UserError, match='--name'):
         name_of('configs/a.py', ['x=1'], None)
+
+
+def test_a_classifier_is_trained_recorded_and_tabled(tmp_path):
+    root = write_classes(tmp_path / 'colours')
+    choices = Choices(width=0.35, size=64, passes=1, pretrained='none')
+    write_config(root, 'cls', out=tmp_path / 'photos.py', choices=choices)
+    job = Job(
+        name='photos',
+        config=str(tmp_path / 'photos.py'),
+        out=str(tmp_path / 'out'),
+        work_dirs=str(tmp_path / 'work_dirs'),
+    )
+    run_seeds(job, [0, 1], ROOT / 'tools' / 'train.py')
+    record = read_record(Path(job.out, 'photos-seed1.json'))
+    assert (record['task'], record['data']) == ('cls', 'colours')
+    assert record['classes'] == ['blue', 'green', 'red']
+    assert 0 < record['params'] < 1e6 < record['madds']
+    table = accuracy_markdown(read_groups(job.out), ('photos',), ('red',))
+    values = [
+        read_record(Path(job.out, f'photos-seed{seed}.json'))['final']['accuracy/top1']
+        for seed in (0, 1)
+    ]
+    spread = f'{sum(values) / 2:.1f} ({min(values):.1f} to {max(values):.1f})'
+    assert '| run | seeds | top-1 | top-5 | against the reference | best top-1 |' in table
+    assert f'| photos | 2 | {spread} | - | - | {spread} |' in table
+    assert '| red | photos |' in table

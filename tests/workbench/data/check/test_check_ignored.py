@@ -119,7 +119,7 @@ def legend_of(root):
     images = [read_annotated_image(i, 'coco', Findings()) for i in dataset.splits['train']]
     shown = [LabelledImage(np.zeros((30, 40, 3), np.uint8), image.items) for image in images]
     classes = Classes(dataset.classes, [(9, 9, 9)] * len(dataset.classes))
-    return _legend(shown, classes, Classes((), ()))
+    return _legend(shown, classes, Classes(), Classes())
 
 
 def dataset_of(root, kind, **kwargs):

@@ -7,17 +7,18 @@ from helpers.show import PLAIN, TEAL, is_colour
 from mbv2_backbone.common.messages import UserError
 from mbv2_backbone.workbench.data.records import Item
 from mbv2_backbone.workbench.data.show.labelled import Classes, LabelledImage, draw_labels
-from mbv2_backbone.workbench.data.show.sheet import Group, contact_sheet, picked, shortened
+from mbv2_backbone.workbench.data.show.sheet import Group, _legend, contact_sheet, picked, shortened
 from mbv2_backbone.workbench.data.show.show import distinct_colours
 from mbv2_backbone.workbench.drawing.pixels import letter_font
 
 RED, GREEN = (255, 0, 0), (0, 200, 0)
 BOXES = Classes(('cat', 'dog'), (RED, GREEN))
 MASKS = Classes(('background', 'road'), ((0, 0, 0), (0, 0, 250)))
+IMAGES = Classes(('day', 'night'), ((0, 200, 200), (200, 0, 200)))
 
 
 def draw(shapes=(), label_map=None, size=(200, 100), image=PLAIN):
-    return draw_labels(LabelledImage(image, shapes, label_map), size, BOXES, MASKS)
+    return draw_labels(LabelledImage(image, shapes, label_map), size, BOXES, MASKS, IMAGES)
 
 
 @pytest.mark.parametrize('scale', [1, 2])
@@ -64,7 +65,9 @@ def test_no_tag_covers_another():
 
 def test_a_name_wider_than_the_tile_is_left_out():
     classes = Classes(('a name much wider than a small tile',), (RED,))
-    drawn = draw_labels(LabelledImage(PLAIN, [Item(0, (20, 40, 60, 80))]), (60, 30), classes, MASKS)
+    drawn = draw_labels(
+        LabelledImage(PLAIN, [Item(0, (20, 40, 60, 80))]), (60, 30), classes, MASKS, IMAGES
+    )
     assert is_colour(drawn, RED).any()
     assert not is_colour(drawn[:10], RED).any()
 
@@ -86,6 +89,19 @@ def test_masks_are_overlaid_but_black_is_not():
     assert is_colour(drawn[20, 180], TEAL)
 
 
+def test_the_class_of_an_image_is_in_its_corner_and_in_the_legend():
+    one = LabelledImage(PLAIN, label=1)
+    drawn = draw_labels(one, (200, 100), BOXES, MASKS, IMAGES)
+    tag = np.flatnonzero(is_colour(drawn, IMAGES.palette[1]).any(1))
+    assert tag[0] == 0
+    assert tag[-1] < 20
+    assert is_colour(drawn[:20], IMAGES.palette[1])[:, :20].any()
+    entries = _legend([one, LabelledImage(PLAIN, label=0), one], BOXES, MASKS, IMAGES)
+    assert entries == [
+        ('day: 1 image', IMAGES.palette[0]), ('night: 2 images', IMAGES.palette[1])
+    ]  # fmt: skip
+
+
 def test_the_caller_s_label_map_is_not_changed():
     label_map = np.zeros((100, 200), np.uint8)
     draw(label_map=label_map)
@@ -93,7 +109,9 @@ def test_the_caller_s_label_map_is_not_changed():
 
 
 def sheet_of(groups, **kwargs):
-    return contact_sheet(groups, title='a dataset', boxes=BOXES, masks=MASKS, **kwargs)
+    return contact_sheet(
+        groups, title='a dataset', boxes=BOXES, masks=MASKS, images=IMAGES, **kwargs
+    )
 
 
 def test_a_sheet_of_one_empty_image():
@@ -114,7 +132,7 @@ def test_the_legend_counts_what_is_labelled():
 def test_a_long_title_is_not_cut():
     groups = [Group('a.jpg', [LabelledImage(PLAIN)])]
     title = 'configs/a_long_name_of_a_config.py, train: 1 of 1 images, seed 0 ' * 3
-    sheet = contact_sheet(groups, title=title, boxes=BOXES, masks=MASKS)
+    sheet = contact_sheet(groups, title=title, boxes=BOXES, masks=MASKS, images=IMAGES)
     assert sheet.shape[1] > letter_font((560, 560)).getlength(title)
     assert (sheet[:40, -60:] < 100).any(), 'the end of the title is not there'
     assert (sheet[:, -2:] == 255).all()

@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from helpers.class_data import write_classes
 from helpers.paths import ROOT
 from helpers.show import PLAIN, TEAL, is_colour
 
@@ -20,13 +21,15 @@ def config_for(folder, name, sample_dataset):
     path = folder / f'of_{name}'
     base = ROOT / 'configs' / name
     path.write_text(f"_base_ = '{base}'\n")
-    return str(path), [f'data_root={sample_dataset}/']
+    root = sample_dataset / 'sample_crops' if name.startswith('mobilenetv2') else sample_dataset
+    return str(path), [f'data_root={root}/']
 
 
 CONFIGS = (
     'ssdlite_mbv2_sample.py',
     'deeplabv3_mbv2_sample.py',
     'ssdlite-deeplabv3_mbv2_sample.py',
+    'mobilenetv2_sample.py',
 )
 
 
@@ -43,6 +46,14 @@ def test_a_config_of_each_task(name, sample_dataset, tmp_path):
     columns = sheet[:, 18:].shape[1] // 4
     tiles = [sheet[60:500, 18 + i * columns : 18 + i * columns + 200] for i in range(4)]
     assert all((tiles[0] != tile).mean() > 0.05 for tile in tiles[1:]), 'nothing was augmented'
+
+
+def test_a_folder_of_images_sorted_by_class_shows_their_classes(tmp_path):
+    root = write_classes(tmp_path / 'photos', dict(blue=2, red=3), splits=('train',))
+    show(str(root), str(tmp_path / 'a.png'), num=5)
+    sheet = cv2.imread(str(tmp_path / 'a.png'))
+    for colour in distinct_colours(2):
+        assert is_colour(sheet, colour).sum() > 100
 
 
 def test_val_is_shown_without_augmentation(sample_dataset, tmp_path):

@@ -1,5 +1,6 @@
-"""`data check --task cls` finds what would stop or spoil the training of a classifier."""
+"""`data check` finds what would stop or spoil the training of a classifier."""
 
+import re
 import shutil
 
 import pytest
@@ -29,7 +30,7 @@ def test_each_fault_is_found(tmp_path):
     shutil.copy(root / 'train/blue/0.jpg', root / 'val/blue/same.jpg')
     report = check_data(root, task='cls')
     found = levels(report)
-    assert found['train: only one image of green'] == 'warning'
+    assert found['train: only one image of green; more would be better'] == 'warning'
     assert found['train: 1 of 61 images are broken'] == 'warning'
     assert 'train: 1 image(s) are grayscale' in str(report)
     assert '1 images are in more than one split' in str(report)
@@ -39,13 +40,12 @@ def test_each_fault_is_found(tmp_path):
 @pytest.mark.parametrize(
     ('spoil', 'message'),
     [
-        (lambda r: shutil.rmtree(r / 'val'), 'there is no folder val'),
         (lambda r: shutil.rmtree(r / 'val/red'), 'val has no image of red'),
         (lambda r: shutil.rmtree(r / 'train/red'), 'val has folders of other classes'),
         (lambda r: (r / 'train/pink').mkdir(), 'train has no image of pink'),
         (lambda r: (r / 'val/red/0.jpg').write_bytes(b''), 'red/0.jpg is empty'),
     ],
-    ids=['no val', 'only in train', 'only in val', 'no image', 'broken in val'],
+    ids=['only in train', 'only in val', 'no image', 'broken in val'],
 )
 def test_what_stops_training_is_an_error(spoil, message, tmp_path):
     root = write_classes(tmp_path)
@@ -55,7 +55,22 @@ def test_what_stops_training_is_an_error(spoil, message, tmp_path):
     assert report.stops_training
 
 
-def test_a_folder_without_splits_is_refused(tmp_path):
+@pytest.mark.parametrize('task', [None, 'cls'])
+def test_without_a_split_it_is_said_how_the_images_are_split(task, tmp_path):
     root = write_classes(tmp_path)
-    with pytest.raises(UserError, match='has no folder train; sort the images into'):
-        check_data(root / 'train', task='cls')
+    report = check_data(root / 'train', task=task)
+    assert not report.stops_training
+    assert 'no validation split (found: train); a hash of their names takes about' in str(report)
+    assert re.search(r'images by class +train +val\n  blue +3 +1\n', str(report))
+
+
+def test_photos_that_are_not_sorted_are_not_taken_for_a_class(tmp_path):
+    root = write_classes(tmp_path / 'a', dict(images=4, masks=4), splits=('train',))
+    with pytest.raises(UserError, match='holds no images with annotations'):
+        check_data(root / 'train/images')
+    with pytest.raises(UserError, match='holds no images with annotations'):
+        check_data(root / 'train')
+    with pytest.raises(
+        UserError, match=r'has no images sorted by class, .* laid out so:\n  train/'
+    ):
+        check_data(root / 'train/images', task='cls')

@@ -126,10 +126,10 @@ class Metadata(InputRules):
     @property
     def task(self) -> str:
         """`det`, `seg`, `joint` or `cls`."""
-        if self.classification:
-            return 'cls'
         if self.detection and self.segmentation:
             return 'joint'
+        if self.classification:
+            return 'cls'
         return 'det' if self.detection else 'seg'
 
     @property

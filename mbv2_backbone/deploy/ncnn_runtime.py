@@ -41,9 +41,10 @@ class NcnnRuntime:
         if self.metadata.is_raw:
             rest = [name for name in names if name not in found]
             found |= {name: self._extract(extractor, name) for name in rest}
-        elif self.metadata.classification:
+            return {name: found[name][None] for name in names}
+        if self.metadata.classification:
             found['probabilities'] = self._extract(extractor, 'probabilities')
-        elif self.metadata.detection:
+        if self.metadata.detection:
             rows = self._extract(extractor, 'detections').reshape(-1, 6)
             found['labels'] = rows[:, 0].astype(np.int64) - 1
             found |= {'scores': rows[:, 1], 'boxes': rows[:, 2:]}

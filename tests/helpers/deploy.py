@@ -86,6 +86,7 @@ LRASPP = """
             _delete_=True, type='MobileLRASPPHead', in_channels=(8, 80), channels=32,
             num_classes=5, norm_cfg=dict(type='BN')))
 """
+THREE = JOINT.replace('        decode', '        cls_head=dict(in_channels=1280),\n        decode')
 CLASSIFIER = """
     _base_ = {base!r}
     model = dict(backbone=dict(widen_factor=0.35))
@@ -107,6 +108,7 @@ EXPORTABLE = {
     'deeplabv3plus': (DEEPLABV3PLUS, 'deeplabv3_mbv2_sample'),
     'lraspp': (LRASPP, 'deeplabv3_mbv2_sample'),
     'joint': (JOINT, 'ssdlite-deeplabv3_mbv2_sample'),
+    'three': (THREE, 'ssdlite-deeplabv3-classifier_mbv2_sample'),
     'cls': (CLASSIFIER, 'mobilenetv2_sample'),
     'slim': (SLIM, 'mobilenetv2_sample'),
 }

@@ -13,7 +13,8 @@ from ...deploy.metadata import InputRules
 from ..configs.read import RESIZES, inner_dataset, type_name
 
 Size = tuple[int, int]
-_LOADING = ('LoadImageFromFile', 'LoadImageAsAnnotated', 'LoadAnnotations', 'LoadLabelMap')
+_LOADING_TRUTH = ('LoadAnnotations', 'LoadLabelMap', 'LoadImageLabel')
+_LOADING = ('LoadImageFromFile', 'LoadImageAsAnnotated', *_LOADING_TRUTH)
 _PACKING = ('PackDetInputs', 'PackSegInputs', 'PackClassInputs')
 
 

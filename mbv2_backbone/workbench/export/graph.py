@@ -195,7 +195,12 @@ class Heads(NamedTuple):
     image: nn.Module | None
 
 
-HEAD_NAMES = ('bbox_head', 'decode_head', 'head')  # of `Heads`, in a model
+HEAD_NAMES = (
+    'bbox_head',
+    'decode_head',
+    'head',
+    'cls_head',
+)  # in a model; a joint one has the last
 
 
 def heads_of(model: nn.Module) -> Heads:
@@ -204,7 +209,8 @@ def heads_of(model: nn.Module) -> Heads:
     Raises:
         UserError: If it has none, or one of another kind.
     """
-    box_head, mask_head, image_head = (getattr(model, name, None) for name in HEAD_NAMES)
+    box_head, mask_head, *image_heads = (getattr(model, name, None) for name in HEAD_NAMES)
+    image_head = image_heads[0] or image_heads[1]
     if box_head is not None:
         from ...det.head import SSDLiteHead  # a segmentation model needs no mmdet
 

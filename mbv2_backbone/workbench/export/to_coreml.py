@@ -116,7 +116,8 @@ class CoreMLGraph(nn.Module):
                 scores[0], boxes[0], self.metadata.detection, self.metadata.input_size
             )
         if self.metadata.segmentation:
-            results += (outputs[0].argmax(1).int(), outputs[0])
+            logits, *outputs = outputs
+            results += (logits.argmax(1).int(), logits)
         if self.metadata.classification:
             results += (outputs[0].softmax(1),)
         return results
@@ -186,7 +187,7 @@ def convert(graph: CoreMLGraph, metadata: Metadata) -> ct.models.MLModel:
     passes = ct.PassPipeline.DEFAULT
     passes.remove_passes(_LEFT_OUT)
     is_half = metadata.precision == 'float16'
-    names_classes = metadata.classification and not metadata.is_raw
+    names_classes = metadata.task == 'cls' and not metadata.is_raw
     with quiet(), torch.no_grad():
         traced = torch.jit.trace(graph, example, check_trace=False)
         return ct.convert(

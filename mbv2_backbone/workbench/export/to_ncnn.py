@@ -55,7 +55,7 @@ def save(graph: ExportGraph, metadata: Metadata, path: str) -> Saved:
         softmax = Layer(
             'Softmax', 'softmax', ('class_logits',), ('probabilities',), {0: '0', 1: '1'}
         )
-        final = NcnnModel((*raw.layers, softmax), raw.weights)
+        final = NcnnModel((*final.layers, softmax), final.weights)
     write(final, metadata, path)
     write(raw, raw_metadata, check_path(path))
     return Saved(check_path(path), final)

@@ -101,12 +101,13 @@ def use_exported(cfg: Config, path: str, summary: ConfigSummary) -> None:
         UserError: If the file cannot be read, or its task or classes differ from the config's.
     """
     metadata = predictor_of(path).metadata
+    image_head = 'cls_head' if summary.task == 'joint' else 'head'
     for head, what, given, classes in (
         ('bbox_head', 'boxes', metadata.detection, summary.boxes),
         ('decode_head', 'masks', metadata.segmentation, summary.masks),
-        ('head', 'classes of whole images', metadata.classification, summary.boxes),
+        (image_head, 'classes of whole images', metadata.classification, summary.image_classes()),
     ):
-        if (head in cfg.model) != (given is not None):
+        if bool(cfg.model.get(head)) != (given is not None):
             does = 'gives' if given else 'gives no'
             has = 'has' if head in cfg.model else 'has no'
             raise UserError(f'{path} {does} {what}, but the model of the config {has} {head}')

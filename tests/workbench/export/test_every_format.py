@@ -24,6 +24,7 @@ RAW_OUTPUTS = dict.fromkeys(EXPORTABLE, MASKS) | {
     'pyramid': BOXES,
     'tensorflow': BOXES,
     'joint': BOXES | MASKS,
+    'three': BOXES | MASKS | CLASSES,
     'cls': CLASSES,
     'slim': CLASSES,
 }
@@ -33,6 +34,7 @@ SIZES = {  # height and width; the others have the config's, which is a square
     'deeplabv3plus': (97, 129),
     'lraspp': (97, 129),
     'joint': (96, 144),
+    'three': (96, 144),
 }
 # Web pages are in test_to_web.py.
 TESTED = ('onnx', 'openvino', 'ncnn', 'torch-export', 'executorch', 'litert', 'coreml')
@@ -44,7 +46,11 @@ OPTIONS['coreml', 'tensorflow'] = dict(is_raw=True, precision='float32')
 OPTIONS['litert', 'tensorflow'] = dict(is_raw=True)
 # What takes long to convert is in the default run with these models alone, ExecuTorch with none;
 # test_to_litert.py and test_to_coreml.py convert `det` too.
-QUICK = {'litert': ('joint', 'cls'), 'coreml': ('joint', 'cls'), 'executorch': ()}
+QUICK = dict.fromkeys(TESTED, tuple(model for model in EXPORTABLE if model != 'three')) | {
+    'litert': ('joint', 'cls'),
+    'coreml': ('joint', 'cls'),
+    'executorch': (),
+}
 PARTS = {
     'openvino': ['.xml', '.bin'],
     'executorch': ['.pte', '.json'],

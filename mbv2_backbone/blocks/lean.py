@@ -144,7 +144,8 @@ def convolve(conv: nn.Conv2d, x: Tensor) -> Tensor:
     if torch.compiler.is_compiling():
         return conv(x)
     forgotten = _input_forgotten(x) if hasattr(x.grad_fn, 'remade') else nullcontext()
-    with forgotten, FastStrides() if max(conv.stride) > 1 else nullcontext():
+    is_strided = x.requires_grad and max(conv.stride) > 1
+    with forgotten, FastStrides() if is_strided else nullcontext():
         return conv(x)
 
 

@@ -85,7 +85,7 @@ def test_the_loss_stays_on_the_device(path, amp):
 
 @pytest.mark.parametrize('path', CONFIGS, ids=map(osp.basename, CONFIGS))
 def test_only_the_boxes_of_a_prediction_wait(path):
-    """A detector waits first for the number of its candidates; see tests/det/test_postprocess_waiting.py."""
+    """A detector first waits for its number of candidates; tests/det has all of its waits."""
     cfg = load_config(path)
     model = MODELS.build(cfg.model).eval()
     batch = model.data_preprocessor(batch_of(cfg), False)

@@ -2,6 +2,7 @@
 # make test   install, run the tests
 # make slow   install, run what takes minutes: trainings from end to end, several processes, and
 #             every command of the README
+# make gpu    install, measure a CUDA GPU for at most 8 minutes: docs/gpu.json, and rows in the README
 # make litert install what writes .tflite files
 # make matrix install each supported combination of versions, and use it; needs the disk's space
 # Needs only Python 3.10 to 3.14 with venv and pip; everything goes into .venv.
@@ -13,7 +14,7 @@ WORK := work_dirs/ssdlite_mbv2_sample
 # Where it is set, each of many processes compiles torch and the toolboxes anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test slow lint litert matrix clean
+.PHONY: demo test slow lint gpu litert matrix clean
 
 define CHECK
 import sys; here = sys.version_info[:2]; \
@@ -57,6 +58,11 @@ slow: .venv/installed-dev
 lint: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+gpu: .venv/installed
+	$(BIN)/python tools/benchmark.py gpu configs/ssdlite_mbv2_coco.py --json docs/gpu.json
+	$(BIN)/python tools/benchmark.py table docs/gpu.json --mark gpu --into docs/speed.md
+	$(BIN)/python tools/benchmark.py table docs/gpu.json --mark gpu --brief --into README.md
 
 litert: .venv/installed
 	@echo '== Installing what writes LiteRT files into .venv; 750 MB'

@@ -82,7 +82,9 @@ def parse_args() -> argparse.Namespace:
         '--peak-memory', action='store_true', help='measure peak memory instead of time'
     )
     train.add_argument(
-        '--profile', action='store_true', help='show which of our operators take the time'
+        '--profile',
+        action='store_true',
+        help='show which operators take the time, of ours and of what --peer names',
     )
     train.add_argument(
         '--peer-channels-last', action='store_true', help='also time the peers in channels_last'
@@ -98,6 +100,18 @@ def parse_args() -> argparse.Namespace:
         '--amp',
         action=argparse.BooleanOptionalAction,
         help='mixed precision of our model, as in tools/train.py',
+    )
+
+    losses = add('losses', 'losses on the CPU beside those on the device')
+    add_flags(losses, 'batch', 'size', batch_size=4)
+
+    gpu = add('gpu', 'training, losses, step, memory and prediction on a GPU', rounds=10)
+    add_flags(gpu, 'batch', 'size', batch_size=None)
+    gpu.add_argument(
+        '--device', choices=('cuda', 'cpu'), default='cuda', help='cpu: a trial of the command'
+    )
+    gpu.add_argument(
+        '--minutes', type=float, default=8.0, help='of which each part has a fixed share'
     )
 
     data = add('data', 'the training pipeline, from file to tensor', rounds=10, warmup=1)
@@ -166,6 +180,9 @@ def parse_args() -> argparse.Namespace:
         metavar='WORK',
         help="only the ratios of our times to the peers', for these kinds of work (default: all)",
     )
+    table.add_argument(
+        '--mark', default='speed', metavar='NAME', help='<!-- NAME:begin --> instead of speed'
+    )
     table.set_defaults(command=write_table)
 
     plan = kinds.add_parser('plan', help='estimated hours and loader processes on 1, 8 and 64 GPUs')
@@ -200,7 +217,7 @@ def write_table(args: argparse.Namespace) -> None:
     results = [result for path in args.files for result in read_json(path)]
     text = speed_table(results) if args.brief is None else brief_table(results, args.brief)
     if args.into:
-        put_between(args.into, 'speed', text)
+        put_between(args.into, args.mark, text)
     else:
         print(text)
 

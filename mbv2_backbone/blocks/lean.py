@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from contextlib import nullcontext
 from math import inf
 
 import torch
@@ -12,6 +13,8 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional as F
+
+from .strided import FastStrides
 
 
 class _ClampInPlace(torch.autograd.Function):
@@ -138,9 +141,11 @@ def _unpack(packed: Tensor | tuple[FunctionCtx, list[int]]) -> Tensor:
 
 def convolve(conv: nn.Conv2d, x: Tensor) -> Tensor:
     """Call a convolution, which does not keep its input if a lean norm can make it again."""
-    if torch.compiler.is_compiling() or not hasattr(x.grad_fn, 'remade'):
+    if torch.compiler.is_compiling():
         return conv(x)
-    with _input_forgotten(x):
+    forgotten = _input_forgotten(x) if hasattr(x.grad_fn, 'remade') else nullcontext()
+    is_strided = x.requires_grad and max(conv.stride) > 1
+    with forgotten, FastStrides() if is_strided else nullcontext():
         return conv(x)
 
 

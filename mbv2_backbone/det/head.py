@@ -19,6 +19,7 @@ from .losses import box_loss, classification_loss
 from .postprocess import (
     class_scores,
     is_plain_nms,
+    numbers_like,
     select_candidates,
     split_by_image,
     suppress_and_split,
@@ -302,7 +303,8 @@ class SSDLiteHead(BaseDenseHead):
                     "clip_after_nms needs test_cfg.nms=dict(type='nms', iou_threshold=…)"
                 )
             if self.clips_before_nms(cfg):
-                sides = boxes.new_tensor([meta['img_shape'][1::-1] for meta in batch_img_metas])
+                sides = [meta['img_shape'][1::-1] for meta in batch_img_metas]
+                sides = numbers_like(sides, boxes)
                 boxes = boxes.clamp(min=0).minimum(sides.repeat(1, 2)[found.image])
             if with_nms and is_plain_nms(cfg.get('nms')):
                 return suppress_and_split(

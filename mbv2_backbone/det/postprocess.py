@@ -34,9 +34,9 @@ class Candidates(NamedTuple):
     label: Tensor
     score: Tensor
 
-    def where(self, mask: Tensor) -> Candidates:
-        """Return the candidates that a mask `(K,)` selects."""
-        return Candidates(*(values[mask] for values in self))
+    def at(self, indices: Tensor) -> Candidates:
+        """Return the candidates at the indices `(L,)`."""
+        return Candidates(*(values[indices] for values in self))
 
 
 def class_scores(logits: Tensor, *, use_sigmoid: bool) -> Tensor:
@@ -78,8 +78,7 @@ def select_candidates(
     if 0 < max_per_level < len(score):
         level = level_of[found.prior]
         group = level * num_images + found.image
-        within = _rank_in_group(group) < max_per_level
-        found = found.where(within)
+        found = found.at(_true_at(_rank_in_group(group) < max_per_level))
     return found
 
 
@@ -100,12 +99,25 @@ def _may_exceed(logits: Tensor, score_thr: float, use_sigmoid: bool) -> Tensor:
 
 def _rank_in_group(group: Tensor) -> Tensor:
     """Return for each item how many items before it have the same group `(K,)`."""
-    order = group.argsort(stable=True)
-    counts = torch.bincount(group)
-    start = counts.cumsum(0) - counts
+    ordered, order = group.sort(stable=True)
     rank = torch.empty_like(group)
-    rank[order] = torch.arange(len(group), device=group.device) - start[group[order]]
+    rank[order] = torch.arange(len(group), device=group.device) - _start_of(ordered, ordered)
     return rank
+
+
+def _start_of(groups: Tensor, ordered: Tensor) -> Tensor:
+    """Return where each group begins in what is `ordered` by group."""
+    return torch.searchsorted(ordered, groups)
+
+
+def _true_at(mask: Tensor) -> Tensor:
+    """Return where a mask `(K,)` is true. A GPU's host waits, once for all that are indexed."""
+    return mask.nonzero().squeeze(1)
+
+
+def numbers_like(rows: list, like: Tensor) -> Tensor:
+    """Return numbers as a tensor with the dtype and device of another, without waiting for it."""
+    return torch.tensor(rows, dtype=like.dtype).to(like.device, non_blocking=True)
 
 
 def is_plain_nms(rules: dict | None) -> bool:
@@ -138,22 +150,22 @@ def suppress_and_split(
         For each image `bboxes`, `scores` and `labels`, by descending score.
     """
     if rescale:
-        factors = boxes.new_tensor(
-            [[1 / factor for factor in meta['scale_factor']] for meta in batch_img_metas]
-        )
+        inverse = [[1 / factor for factor in meta['scale_factor']] for meta in batch_img_metas]
+        factors = numbers_like(inverse, boxes)
         boxes = boxes * factors.repeat(1, 2)[found.image]
     if cfg.get('min_bbox_size', -1) >= 0:
         is_large = (boxes[:, 2:] - boxes[:, :2] > cfg.min_bbox_size).all(1)
-        boxes, found = boxes[is_large], found.where(is_large)
+        large = _true_at(is_large)
+        boxes, found = boxes[large], found.at(large)
     group = found.image * num_classes + found.label
-    kept = suppress(boxes, found.score, group, iou_threshold=cfg.nms.iou_threshold)
-    boxes, found = boxes[kept], found.where(kept)
+    kept = _true_at(suppress(boxes, found.score, group, iou_threshold=cfg.nms.iou_threshold))
+    boxes, found = boxes[kept], found.at(kept)
     if cfg.get('clip_after_nms', False):
-        sides = boxes.new_tensor([meta['img_shape'][1::-1] for meta in batch_img_metas])
+        sides = numbers_like([meta['img_shape'][1::-1] for meta in batch_img_metas], boxes)
         sides = sides * factors if rescale else sides
         boxes = boxes.clamp(min=0).minimum(sides.repeat(1, 2)[found.image])
-        has_area = (boxes[:, 2:] > boxes[:, :2]).all(1)
-        boxes, found = boxes[has_area], found.where(has_area)
+        with_area = _true_at((boxes[:, 2:] > boxes[:, :2]).all(1))
+        boxes, found = boxes[with_area], found.at(with_area)
     limit = cfg.max_per_img if cfg.get('max_per_img', -1) > 0 else None
     return split_by_image(boxes, found, len(batch_img_metas), limit)
 
@@ -162,7 +174,8 @@ def split_by_image(
     boxes: Tensor, found: Candidates, num_images: int, stop: int | None = None
 ) -> list[InstanceData]:
     """Return `bboxes`, `scores` and `labels` `[:stop]` of each image."""
-    counts = torch.bincount(found.image, minlength=num_images).tolist()
+    images = torch.arange(num_images + 1, device=found.image.device)
+    counts = _start_of(images, found.image).diff().tolist()
     columns = (values.split(counts) for values in (boxes, found.score, found.label))
     # Slicing tensors is several times faster than slicing an InstanceData.
     return [
@@ -190,8 +203,10 @@ def suppress(boxes: Tensor, scores: Tensor, group: Tensor, *, iou_threshold: flo
     boxes = boxes.double()
     boxes = boxes + (group * (boxes.max() - boxes.min() + 1))[:, None]
     order = group.argsort(stable=True)
-    sizes = group[order].unique_consecutive(return_counts=True)[1].tolist()
     limit = _MAX_AT_ONCE if boxes.device.type == 'cpu' else _MAX_AT_ONCE_GPU
+    sizes = [len(group)]
+    if sizes[0] > limit:
+        sizes = group[order].unique_consecutive(return_counts=True)[1].tolist()
     for part in order.split(list(_joined(sizes, limit))):
         kept[part[nms(boxes[part], scores[part].double(), iou_threshold)]] = True
     return kept

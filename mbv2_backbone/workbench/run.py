@@ -32,6 +32,7 @@ from .configs.machine import (
     fit_machine,
     keep_freed_memory,
     launch,
+    overlap_copies,
     to_memory_format,
 )
 from .configs.palettes import fill_palettes
@@ -282,6 +283,7 @@ def _build_runner(planned: Config, recorded: Config, machine: Machine) -> Runner
         if planned.launcher == 'pytorch':
             join_cpu_processes(planned)
     runner = build_runner(planned, recorded)
+    overlap_copies(bare_model(runner.model), machine)
     if is_model_wrapper(runner.model):
         # torch distributes gradients in the memory format that the weights have when they are
         # wrapped; a later change would permute the gradients of the first step.

@@ -7,6 +7,7 @@ tensor, a mask as an index. The backward pass needs a real device (torch 2.15).
 
 import glob
 import os.path as osp
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -15,7 +16,11 @@ from measure.speed.training import random_batch
 from mmengine.registry import MODELS
 from mmengine.structures import BaseDataElement
 from torch import nn
-from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensorMode,
+)
 
 from mbv2_backbone.workbench.configs.read import load_config, task_of
 
@@ -76,6 +81,23 @@ def test_the_loss_stays_on_the_device(path, amp):
     total = losses_on_cuda(load_config(path), amp=amp)
     assert total.device.type == 'cuda'
     assert total.requires_grad
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=map(osp.basename, CONFIGS))
+def test_only_the_boxes_of_a_prediction_wait(path):
+    """A detector first waits for its number of candidates; tests/det has all of its waits."""
+    cfg = load_config(path)
+    model = MODELS.build(cfg.model).eval()
+    batch = model.data_preprocessor(batch_of(cfg), False)
+    has_boxes = task_of(cfg) in ('det', 'joint')
+    waits = pytest.raises(DynamicOutputShapeException) if has_boxes else nullcontext()
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode, torch.no_grad(), waits as found:
+        model, inputs, samples = (
+            to_cuda(value, mode) for value in (model, batch['inputs'], batch['data_samples'])
+        )
+        model(inputs, samples, mode='predict')
+    if has_boxes:
+        assert 'select_candidates' in [entry.name for entry in found.traceback]
 
 
 @pytest.mark.parametrize(

@@ -173,6 +173,8 @@ def fit_machine(cfg: Config, machine: Machine) -> None:
         cfg.pop('sync_bn', None)  # torch's SyncBatchNorm runs on GPUs only
     for split in ('train', 'val', 'test'):
         loader = cfg.get(f'{split}_dataloader')
+        if loader and machine.device == 'cuda':
+            loader.setdefault('pin_memory', True)
         if loader and loader.get('num_workers', 0) > machine.max_workers:
             loader.num_workers = machine.max_workers
             if machine.max_workers == 0:
@@ -189,6 +191,16 @@ def to_memory_format(model: nn.Module, machine: Machine) -> None:
     """Convert the weights to the machine's memory format; activations follow them."""
     if machine.channels_last:
         model.to(memory_format=torch.channels_last)
+
+
+def overlap_copies(model: nn.Module, machine: Machine) -> None:
+    """Let a GPU copy a batch while the host goes on; the loaders put it into pinned memory.
+
+    The host is steps ahead of the GPU, so that the next batch is there when its turn comes.
+    """
+    if machine.device == 'cuda' and hasattr(model, 'data_preprocessor'):
+        # mmengine's argument, which mmseg's class does not pass on.
+        model.data_preprocessor._non_blocking = True
 
 
 def keep_freed_memory() -> None:

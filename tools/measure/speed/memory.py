@@ -15,9 +15,14 @@ from mbv2_backbone.workbench.configs.machine import detect_machine
 from .steps import StepJob, StepProcess, build_step
 
 STEPS = 2  # in the second one the optimizer's state exists
-RUNS = 3  # where a buffer finds room differs from process to process
+_RUNS = 3  # on a CPU: where a buffer finds room differs from process to process
 _SMALL = (64, 64)
 _MIB = 2**20
+
+
+def num_runs() -> int:
+    """Return of how many processes the middle one counts; a GPU's allocator repeats itself."""
+    return 1 if detect_machine().device == 'cuda' else _RUNS
 
 
 def memory_rows(job: StepJob, peers: Sequence[str]) -> list[dict]:
@@ -37,8 +42,8 @@ def memory_rows(job: StepJob, peers: Sequence[str]) -> list[dict]:
     }
     rows = []
     for name, each in jobs.items():
-        runs = [StepProcess(each).ask(peak_of_step) for _ in range(RUNS)]
-        found = sorted(runs, key=itemgetter('step'))[RUNS // 2]
+        runs = [StepProcess(each).ask(peak_of_step) for _ in range(num_runs())]
+        found = sorted(runs, key=itemgetter('step'))[len(runs) // 2]
         rows.append({'name': name, **{f'{key} MiB': value for key, value in found.items()}})
     return rows
 

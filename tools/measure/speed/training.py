@@ -7,6 +7,7 @@ from mmengine.config import Config
 from torch import nn
 from torch.nn import functional as F
 
+from mbv2_backbone.workbench.configs.compiling import compile_networks, compile_options
 from mbv2_backbone.workbench.configs.machine import Machine, fit_machine, to_memory_format
 from mbv2_backbone.workbench.configs.plan import apply_steps
 from mbv2_backbone.workbench.configs.read import task_of
@@ -35,6 +36,8 @@ def ours_step(
         cfg.model.backbone.with_cp = True
     model = build_random(cfg).to(machine.device)
     to_memory_format(model, machine)
+    if (options := compile_options(cfg)) is not None:
+        compile_networks(model, options)
     return _mmengine_step(model, cfg, random_batch(cfg, task_of(cfg), batch_size, size))
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import tempfile
 from argparse import Namespace
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from mbv2_backbone.common.messages import UserError
 from mbv2_backbone.workbench.configs.read import task_of
 
+from .agreement import losses
 from .conditions import set_threads
 from .deployment import deploy
+from .gpu import measure_all
 from .models import input_size, set_size
 from .plotted_work import endurance, scaling
 from .request import Results, load_request, requested_peers, timed_result
@@ -76,7 +79,7 @@ def backbone(args: Namespace) -> Results:
 
 def train(args: Namespace) -> Results:
     """Time training steps, measure their memory, or see where their time goes."""
-    from .memory import RUNS, STEPS, memory_rows
+    from .memory import STEPS, memory_rows, num_runs
     from .profile import profile_rows
     from .steps import StepJob, StepProcess, training_calls
 
@@ -95,22 +98,29 @@ def train(args: Namespace) -> Results:
     settings = dict(batch=job.batch_size, size=job.size)
     if machine.device == 'cpu' and not is_kept:
         settings['freed memory'] = 'not kept'
+    if machine.precision != 'float32':
+        settings['precision'] = machine.precision
+    if cfg.get('compile'):
+        settings['networks'] = 'compiled'
     if args.profile:
-        rows, notes = StepProcess(job).ask(profile_rows)
-        return [
-            make_result(
-                'profile of train',
-                config=args.config,
-                machine=machine,
-                settings=settings,
-                rows=rows,
-                notes=notes,
+        results = []
+        for who in ('ours', *(args.peer or ())):
+            rows, notes = StepProcess(replace(job, who=who)).ask(profile_rows)
+            results.append(
+                make_result(
+                    'profile of train',
+                    config=args.config,
+                    machine=machine,
+                    settings=settings | dict(of=who),
+                    rows=rows,
+                    notes=[f'{who}: {note}' for note in notes],
+                )
             )
-        ]
+        return results
     if args.peak_memory:
         notes = [
-            f'each in its own process, {STEPS} steps, the middle of {RUNS} processes; `step` is '
-            'the peak above what was taken before the first, `peak` is all'
+            f'each in its own process, {STEPS} steps, the middle of {num_runs()} processes; `step` '
+            'is the peak above what was taken before the first, `peak` is all'
         ]
         return [
             make_result(
@@ -260,6 +270,8 @@ WORK: dict[str, Callable[[Namespace], Results]] = dict(
     complexity=complexity,
     backbone=backbone,
     train=train,
+    losses=losses,
+    gpu=measure_all,
     data=data,
     predict=predict,
     deploy=deploy,

@@ -19,10 +19,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+# The older layout of this package (fb34dea) is there too, for measuring what has changed since.
 # Stage, then what belongs to it: `module:name` or `module:Class.method`. What a checkout does not
 # have is left out. A call counts for the innermost stage.
 _RUNNER = 'mmengine.runner:Runner.'
-_HOOK = 'mbv2_backbone.workbench.report.hook:ReportHook.'
+_HOOKS = ('mbv2_backbone.workbench.report.hook', 'mbv2_backbone.report.hook')
 STAGES = {
     'config and checks': (
         'mbv2_backbone.workbench.run:load_config',
@@ -30,6 +31,7 @@ STAGES = {
         'mbv2_backbone.workbench.run:apply_steps',
         'mbv2_backbone.workbench.checks.broken_images:BrokenImagesHook.before_test',
         'mbv2_backbone.workbench.predict.predict:load_config',
+        'mbv2_backbone.engine.run:load_config',
     ),
     'model and weights': (
         f'{_RUNNER}build_model',
@@ -42,7 +44,7 @@ STAGES = {
     ),
     'annotations and loader': (f'{_RUNNER}build_test_loop',),
     'decoding': (
-        'mbv2_backbone.annotations.loading:LoadImageAsAnnotated.transform',
+        'cv2:imdecode',
         'mbv2_backbone.workbench.predict.outputs:read_image',
         'mbv2_backbone.workbench.predict.outputs:read_reduced',
     ),
@@ -58,7 +60,9 @@ STAGES = {
     'masks': ('mmseg.models:BaseSegmentor.postprocess_result',),
     'metric': ('mmengine.evaluator:Evaluator.process', 'mmengine.evaluator:Evaluator.evaluate'),
     'report': tuple(
-        f'{_HOOK}{name}' for name in ('before_test_epoch', 'after_test_iter', 'after_test_epoch')
+        f'{hook}:ReportHook.{name}'
+        for hook in _HOOKS
+        for name in ('before_test_epoch', 'after_test_iter', 'after_test_epoch')
     ),
     'drawing and writing': ('mbv2_backbone.workbench.predict.outputs:PredictionRun._write',),
 }
@@ -112,7 +116,6 @@ def run(out: str, tool: str, args: list[str]) -> None:
     sys.argv[:] = [tool, *args]
     sys.path[0] = str(Path(tool).parent)
     os.environ.setdefault('MBV2_BACKBONE_FAST_START', '1')  # as the tools do
-    importlib.import_module('mbv2_backbone.workbench.api')
     for stage, places in STAGES.items():
         for place in places:
             stages.watch(stage, place)

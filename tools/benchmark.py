@@ -162,6 +162,24 @@ def parse_args() -> argparse.Namespace:
     startup = add('startup', 'from command to first iteration, and to --help', rounds=3, warmup=1)
     add_flags(startup, 'batch', batch_size=2)
 
+    command = add('command', 'a whole command, from start to end', rounds=3, warmup=1)
+    add_flags(command, 'peer')
+    command.add_argument('--tool', choices=('test', 'predict'), default='test', help='the command')
+    command.add_argument('--images', type=int, default=300, help='images that it reads')
+    command.add_argument(
+        '--options', default='', help='further arguments of our command, in one string'
+    )
+    command.add_argument(
+        '--checkout',
+        action='append',
+        default=[],
+        metavar='FOLDER',
+        help='also run the command of another checkout of this repository; may be repeated',
+    )
+    command.add_argument(
+        '--split', action='store_true', help='show where the time of our command goes instead'
+    )
+
     scaling = add('scaling', 'time against size, batch and width', rounds=15, warmup=3)
     add_flags(scaling, 'size', 'threads')
     scaling.add_argument('--out', required=True, metavar='PNG', help='plot to write')

@@ -21,6 +21,11 @@ EXIF_ORIENTATION = 0x0112
 # reads otherwise: transparent TIFF and GIF, and TIFF that always comes turned.
 _BY_OPENCV = ('JPEG', 'MPO', 'PNG', 'BMP', 'WEBP')
 _AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+_REDUCED = {
+    8: cv2.IMREAD_REDUCED_COLOR_8,
+    4: cv2.IMREAD_REDUCED_COLOR_4,
+    2: cv2.IMREAD_REDUCED_COLOR_2,
+}
 _FLIPS = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}  # OpenCV's codes, after a transposition from 5 on
 _UNDO = {6: 8, 8: 6}  # the other orientations undo themselves
 _EXIF_BYTES = 1 << 14  # of the end of a PNG; 64 KiB would make a check of 10,000 a tenth slower
@@ -97,6 +102,38 @@ def read_image(
         return decode_image(Path(path).read_bytes(), annotated_wh)
     except (OSError, ValueError):
         return None
+
+
+def read_reduced(
+    path: str | os.PathLike[str], enough_wh: tuple[int, int]
+) -> tuple[np.ndarray, tuple[int, int]] | None:
+    """Read an image; a JPEG at 1/2, 1/4 or 1/8 of its size if that is still large enough.
+
+    Blocks of pixels are averaged while they are decoded. Resizing the whole image skips pixels
+    instead, so what is predicted on the two differs a little.
+
+    Args:
+        path: The file.
+        enough_wh: Width and height that the result must not be smaller than.
+
+    Returns:
+        `(H, W, 3)` uint8 BGR, and width and height of the whole image; `None` if it is missing or
+        broken.
+    """
+    try:
+        data = Path(path).read_bytes()
+        with Image.open(BytesIO(data)) as image:
+            is_jpeg = image.format in ('JPEG', 'MPO')
+            facts = ImageFacts(_stored_wh(image), read_orientation(image))
+        room = min(have // need for have, need in zip(facts.seen_wh, enough_wh, strict=True))
+        flags = next((flags for factor, flags in _REDUCED.items() if factor <= room), None)
+        if not is_jpeg or flags is None:
+            pixels = decode_image(data)
+            return pixels, pixels.shape[1::-1]
+        pixels = imdecode(data, flags | cv2.IMREAD_IGNORE_ORIENTATION)
+    except (OSError, ValueError):
+        return None
+    return None if pixels is None else (_turn(pixels, facts.orientation), facts.seen_wh)
 
 
 def decode_image(data: bytes, annotated_wh: tuple[int, int] | None = None) -> np.ndarray:

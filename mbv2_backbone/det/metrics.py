@@ -48,6 +48,7 @@ class FastCocoMetric(NumberedTruth, CocoMetric):
     def __init__(self, *, backend: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.precision: np.ndarray | None = None
+        self._kept: dict[str, list[dict]] | None = None
         installed = installed_backends()
         self.backend = backend or installed[0]
         if self.backend not in installed:
@@ -58,6 +59,8 @@ class FastCocoMetric(NumberedTruth, CocoMetric):
 
     def results2json(self, results: Sequence[dict], outfile_prefix: str) -> dict[str, str]:
         """Write the same file as mmdet, which encodes it row by row and takes far longer.
+
+        While metrics are computed from it and it is not to stay, its rows are kept in memory.
 
         Args:
             results: For each image `img_id`, `bboxes` `(D, 4)` xyxy, `scores` and `labels`.
@@ -79,8 +82,11 @@ class FastCocoMetric(NumberedTruth, CocoMetric):
                 for box, score, label in zip(*columns, strict=True)
             ]
         path = Path(f'{outfile_prefix}.bbox.json')
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(rows), encoding='utf-8')
+        if self._kept is None or self.outfile_prefix is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(rows), encoding='utf-8')
+        else:
+            self._kept[str(path)] = rows
         return dict(bbox=str(path), proposal=str(path))
 
     def compute_metrics(self, results: list) -> dict[str, float]:
@@ -94,10 +100,18 @@ class FastCocoMetric(NumberedTruth, CocoMetric):
             evaluations.append(eval_class(self.backend)(truth, *args))
             return evaluations[-1]
 
+        def load(path: str) -> list[dict]:
+            # The evaluation of one metric adds to the rows, so each has its own.
+            return list(map(dict, self._kept[path])) if path in self._kept else load_file(path)
+
         precision, classes = None, self.dataset_meta['classes']
-        # mmdet takes the class from this name of its module and has no argument for it.
-        with patch.object(coco_metric, 'COCOeval', evaluation):
-            metrics = super().compute_metrics(results)
+        load_file, self._kept = coco_metric.load, {}
+        # mmdet takes both from these names of its module and has no argument for them.
+        try:
+            with patch.multiple(coco_metric, COCOeval=evaluation, load=load):
+                metrics = super().compute_metrics(results)
+        finally:
+            self._kept = None
         for done in evaluations:
             if done.params.iouType == 'bbox' and done.params.useCats:
                 precision = precision_of_labels(done, range(1, len(classes) + 1))

@@ -44,6 +44,7 @@ from .configs.summary import ConfigSummary, summarise
 from .configs.tta_config import use_tta
 from .drawing import painter as drawing  # noqa: F401  (registers PictureHook)
 from .predict.exported_model import exported_steps
+from .predict.fast_test import FastTestHook
 from .report.curve_hook import CurveHook
 from .train.calibration import CalibrationHook
 from .train.changed_config import ChangedConfigHook
@@ -235,6 +236,7 @@ def evaluate(
     if not is_file:
         model = bare_model(runner.model)
         check_covers(model.module if tta else model, state_dict, checkpoint)
+        runner.register_hook(FastTestHook(machine=machine))
     return runner.test()
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+S = TypeVar('S')
 T = TypeVar('T')
 _END = object()
 
@@ -29,3 +30,26 @@ def in_background(items: Iterable[T], *, ahead: int) -> Iterator[T]:
                 yield item
         finally:
             thread.shutdown(cancel_futures=True)
+
+
+def mapped(function: Callable[[S], T], items: Iterable[S], *, threads: int) -> Iterator[T]:
+    """Yield `function` of each item in order, of several items at a time.
+
+    An error is raised where the result would have been yielded.
+
+    Args:
+        function: It may run in several threads at once.
+        items: Its arguments.
+        threads: Number of threads, and of results that are made in advance.
+    """
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: deque = deque()
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) > threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)

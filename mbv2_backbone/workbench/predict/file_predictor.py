@@ -25,8 +25,7 @@ from ..drawing.painter import painter_of
 from .background import in_background
 from .coco_rows import CocoRows
 from .exported_model import exported_steps
-from .fold import folded
-from .packed import pack_convolutions
+from .fold import folded_for
 
 K = TypeVar('K')
 
@@ -42,6 +41,9 @@ class FilePredictor:
         cfg: The config.
         checkpoint: Path of a checkpoint that covers the whole model, or of an exported file.
         score_thr: Boxes below it are neither drawn nor written.
+
+    Attributes:
+        input_wh: Width and height that the pipeline resizes to; `None` if it does not.
     """
 
     def __init__(self, cfg: Config, checkpoint: str, *, score_thr: float) -> None:
@@ -52,14 +54,14 @@ class FilePredictor:
         source = apply_steps(cfg, exported_steps(checkpoint, summary)) if is_file else cfg
         if is_file:
             self.model = MODELS.build(source.model).eval().to(machine.device)
+            to_memory_format(self.model, machine)
         else:
             model, meta = build_model(cfg, checkpoint)
             check_class_order(checkpoint, meta, summary)
-            self.model = folded(model, strict=False).to(machine.device)
-        to_memory_format(self.model, machine)
-        if machine.device == 'cpu':
-            pack_convolutions(self.model)
+            self.model = folded_for(model, machine)
         self.pipeline = array_pipeline(source)
+        sizes = [t.scale for t in self.pipeline.transforms if getattr(t, 'scale', None)]
+        self.input_wh: tuple[int, int] | None = tuple(sizes[0]) if sizes else None
         self.painter = painter_of(summary, score_thr)
         names = (self.painter.boxes.names, self.painter.masks.names, self.painter.images.names)
         self.rows = CocoRows(*names, score_thr=score_thr)

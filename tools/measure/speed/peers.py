@@ -64,11 +64,23 @@ def stock_config(package: str, name: str) -> Config:
     Raises:
         UserError: If the package or the config is not installed.
     """
-    spec = find_spec(package)
-    path = Path(spec.origin).parent / '.mim' / 'configs' / name if spec else None
-    if path is None or not path.is_file():
+    path = toolbox_folder(package, 'configs') / name
+    if not path.is_file():
         raise UserError(f'{package} with its configs is not installed (looked for {name})')
     return Config.fromfile(path)
+
+
+def toolbox_folder(package: str, name: str) -> Path:
+    """Return the folder `configs` or `tools` that mmdet or mmseg installed.
+
+    Raises:
+        UserError: If the package or its folder is not installed.
+    """
+    spec = find_spec(package)
+    path = Path(spec.origin).parent / '.mim' / name if spec else None
+    if path is None or not path.is_dir():
+        raise UserError(f'{package} with its {name} is not installed')
+    return path
 
 
 def peer_config(peer: str, cfg: Config, size: Size) -> Config:

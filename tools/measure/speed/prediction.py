@@ -81,7 +81,7 @@ def prediction_calls(
     images = [random_image(rng, image_size) for _ in range(max(batch_size, _SETTLE_IMAGES))]
     shown = images[:batch_size]
     model = build_random(cfg)
-    _prepare(model, array_pipeline(cfg), images, cfg, candidates)
+    prepare_random(model, array_pipeline(cfg), images, cfg, candidates)
     calls = {
         'ours, folded': _ours(cfg, model, shown),
         'ours, eager': _eager(cfg, model, machine, shown),
@@ -195,7 +195,7 @@ def _toolbox(
             pipeline = Compose(
                 [dict(type='LoadImageFromNDArray'), resize, dict(type='PackSegInputs')]
             )
-    _prepare(model, pipeline, images, theirs, candidates)
+    prepare_random(model, pipeline, images, theirs, candidates)
     model.to(machine.device)
 
     @torch.no_grad()
@@ -209,7 +209,7 @@ def _packed(pipeline: Compose, images: Sequence[np.ndarray]) -> dict:
     return pseudo_collate([pipeline(dict(img=im, img_id=i)) for i, im in enumerate(images)])
 
 
-def _prepare(
+def prepare_random(
     model: nn.Module,
     pipeline: Compose,
     images: list[np.ndarray],

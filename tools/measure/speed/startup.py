@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
 from mmengine.config import Config
@@ -21,7 +20,7 @@ from mbv2_backbone.workbench.data.sample.sample import generate_sample
 
 from .child import child_environment
 from .models import input_size
-from .peers import peer_config
+from .peers import peer_config, toolbox_folder
 from .timing import Call
 
 _FIRST_ITERATION = re.compile(r'(Epoch|Iter)\(train\).*loss: ')
@@ -63,7 +62,7 @@ def startup_calls(
         raise UserError(
             f'startup is compared with mmdet: it needs a detection config, not {config}'
         )
-    theirs_tool = _mmdet_tool()
+    theirs_tool = toolbox_folder('mmdet', 'tools') / 'train.py'
     root = folder / 'sample'
     generate_sample(root, num_train=24, num_val=8, size=128)
     options = [
@@ -90,14 +89,6 @@ def startup_calls(
         'mmdet --help': lambda: _run_until([*lent, '--help'], usage, as_shipped),
     }
     return first, helps, list(NOTES)
-
-
-def _mmdet_tool() -> Path:
-    spec = find_spec('mmdet')
-    tool = Path(spec.origin).parent / '.mim' / 'tools' / 'train.py' if spec else None
-    if tool is None or not tool.is_file():
-        raise UserError('mmdet with its tools is not installed')
-    return tool
 
 
 def _mmdet_config(cfg: Config, work_dir: Path) -> Config:

@@ -266,6 +266,50 @@ def startup(args: Namespace) -> Results:
         ]
 
 
+def command(args: Namespace) -> Results:
+    """Time whole commands."""
+    from .commands import command_calls
+
+    cfg, machine = load_request(args)
+    (peer,) = requested_peers(args, cfg, ('mmdet', 'mmseg'))
+    with tempfile.TemporaryDirectory() as folder:
+        timed = command_calls(
+            cfg,
+            args.config,
+            peer,
+            Path(folder),
+            tool=args.tool,
+            num_images=args.images,
+            tools=args.train_tool.parent,
+            checkouts=args.checkout,
+            options=args.options.split(),
+        )
+        settings = dict(images=args.images) | (dict(options=args.options) if args.options else {})
+        if args.split:
+            return [
+                make_result(
+                    f'processor time of {args.tool}.py',
+                    config=args.config,
+                    machine=machine,
+                    settings=settings,
+                    rows=timed.split(),
+                    notes=timed.notes[:2],
+                )
+            ]
+        result = timed_result(
+            args,
+            machine,
+            timed.calls,
+            (),
+            reference=peer,
+            batch_size=args.images,
+            work=f'{args.tool}.py',
+            **settings,
+        )
+        result['notes'] = timed.last_notes(args.rounds)
+        return [result]
+
+
 WORK: dict[str, Callable[[Namespace], Results]] = dict(
     complexity=complexity,
     backbone=backbone,
@@ -277,6 +321,7 @@ WORK: dict[str, Callable[[Namespace], Results]] = dict(
     deploy=deploy,
     evaluate=evaluate,
     startup=startup,
+    command=command,
     scaling=scaling,
     endurance=endurance,
 )

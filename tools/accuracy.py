@@ -47,7 +47,10 @@ def parse_args() -> argparse.Namespace:
         '--work-dirs', default='work_dirs/accuracy', help='folder of logs and checkpoints'
     )
     train.add_argument(
-        '--amp', action=argparse.BooleanOptionalAction, help='mixed precision, as in tools/train.py'
+        '--amp',
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help='mixed precision; off, as in all records',
     )
 
     table = add('table', 'Markdown tables of the JSON files', write_table)
@@ -91,7 +94,7 @@ def run_seeds(args: argparse.Namespace) -> None:
         name=name_of(args.config, options, args.name),
         config=args.config,
         options=options,
-        flags={None: (), True: ('--amp',), False: ('--no-amp',)}[args.amp],
+        flags=('--amp' if args.amp else '--no-amp',),
         out=args.out,
         work_dirs=args.work_dirs,
     )

@@ -12,7 +12,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--amp',
         action=argparse.BooleanOptionalAction,
-        help='mixed precision (default: on if the GPU supports bfloat16)',
+        help='mixed precision (default: on if the GPU or CPU multiplies in bfloat16)',
     )
     parser.add_argument(
         '--auto-scale-lr',

@@ -37,11 +37,15 @@ class _StridedDepthwise(torch.autograd.Function):
         stride, padding, dilation = ctx.settings
         needs_x, needs_weight = ctx.needs_input_grad[:2]
         grad_x = spread_gradient(grad, x.shape, weight, *ctx.settings) if needs_x else None
+        dtype = weight.dtype
+        if x.shape[3] < weight.shape[3]:
+            # There oneDNN reads beyond the map: weights that only saw padding get a gradient.
+            grad, x, weight = grad.float(), x.float(), weight.float()
         _, grad_weight, _ = torch.ops.aten.convolution_backward(
             grad, x, weight, None, stride, padding, dilation, False, [0, 0], len(weight),
             [False, needs_weight, False],
         )  # fmt: skip
-        return grad_x, grad_weight, None, None, None
+        return grad_x, grad_weight.to(dtype) if needs_weight else None, None, None, None
 
 
 def spread_gradient(

@@ -41,8 +41,9 @@ def test_machine_defaults():
     if torch.cuda.is_available():
         assert (machine.device, machine.backend) == ('cuda', 'nccl')
     else:
-        assert (machine.device, machine.backend, machine.precision) == ('cpu', 'gloo', 'float32')
+        assert (machine.device, machine.backend) == ('cpu', 'gloo')
         assert detect_machine(amp=True).precision == 'bfloat16'
+        assert detect_machine(amp=False).precision == 'float32'
     assert machine.channels_last
     loader = dict(num_workers=4, persistent_workers=True, prefetch_factor=2)
     cfg = Config(dict(train_dataloader=loader, optim_wrapper=dict(type='OptimWrapper')))
@@ -50,6 +51,26 @@ def test_machine_defaults():
     assert cfg.train_dataloader == dict(num_workers=0, persistent_workers=False)
     assert cfg.optim_wrapper == dict(type='AmpOptimWrapper', loss_scale='dynamic')
     assert not detect_machine(channels_last=False).channels_last
+
+
+@pytest.mark.parametrize(
+    ('flags', 'precision'),
+    [
+        ('avx512f avx512_bf16 avx512_vnni', 'bfloat16'),
+        ('amx_tile amx_bf16', 'bfloat16'),
+        ('avx512f avx512_vnni', 'float32'),
+        (None, 'float32'),
+    ],
+)
+def test_a_cpu_that_multiplies_in_bfloat16_trains_in_it(flags, precision, monkeypatch, tmp_path):
+    monkeypatch.setattr(machine, 'get_device', lambda: 'cpu')
+    if flags is not None:
+        (tmp_path / 'cpuinfo').write_text(f'model name\t: X\nflags\t\t: fpu {flags} sse\n')
+    monkeypatch.setattr(machine, 'Path', lambda path: tmp_path / path.rpartition('/')[2])
+    found = detect_machine()
+    assert found.precision == precision
+    assert f', {precision}, channels_last' in str(found)
+    assert detect_machine(amp=False).precision == 'float32'
 
 
 @pytest.mark.parametrize(

@@ -167,15 +167,18 @@ def test_custom_loops_and_hooks_stay():
     assert cfg.custom_hooks == [dict(type='NonFiniteHook', max_in_a_row=2)]
 
 
-def test_a_killed_detector_resumes_exactly(sample_dataset, tmp_path, monkeypatch):
+@pytest.mark.parametrize('amp', [False, True], ids=['float32', 'bfloat16'])
+def test_a_killed_detector_resumes_exactly(sample_dataset, tmp_path, monkeypatch, amp):
     """SIGKILL in the second epoch; the resumed run has loader processes, the first had none."""
     config = write_config(tmp_path / 'whole.py', sample_dataset)
-    run.train(config, work_dir=str(tmp_path / 'whole'))
+    run.train(config, work_dir=str(tmp_path / 'whole'), amp=amp)
     kill = f"custom_hooks.append(dict(type='SignalHook', signum={int(signal.SIGKILL)}, step=5))"
     killed = write_config(tmp_path / 'killed.py', sample_dataset, kill)
     work_dir = tmp_path / 'killed'
     result = subprocess.run(
-        train_command(killed, '--work-dir', work_dir), env=environment(), capture_output=True
+        train_command(killed, '--work-dir', work_dir, '--amp' if amp else '--no-amp'),
+        env=environment(),
+        capture_output=True,
     )
     assert result.returncode == -signal.SIGKILL, result.stderr.decode()[-3000:]
     assert [path.name for path in work_dir.glob('*.pth')] == ['epoch_1.pth']
@@ -184,7 +187,7 @@ def test_a_killed_detector_resumes_exactly(sample_dataset, tmp_path, monkeypatch
     monkeypatch.setattr(
         run, 'detect_machine', lambda **kwargs: replace(detect(**kwargs), max_workers=2)
     )
-    run.train(config, work_dir=str(work_dir), resume='auto')
+    run.train(config, work_dir=str(work_dir), resume='auto', amp=amp)
     assert_same(work_dir / 'epoch_2.pth', states(tmp_path / 'whole/epoch_2.pth'))
 
 

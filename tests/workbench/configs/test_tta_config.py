@@ -120,8 +120,12 @@ def test_boxes_equal_the_fusion_of_all_views(det, sample_dataset, tmp_path):
         limit = model.test_cfg.max_per_img
         assert len(found['scores']) == min(len(scores), limit) > 0
         torch.testing.assert_close(found['scores'], scores[:limit], rtol=1e-4, atol=1e-5)
-        torch.testing.assert_close(found['bboxes'], boxes[:limit], rtol=1e-3, atol=2e-2)
-        assert (found['labels'] == labels[:limit]).all()
+        # Rounding may exchange boxes of nearly the same score.
+        close = (found['scores'][:, None] - scores).abs() < 1e-4 * scores + 1e-5
+        close &= found['labels'][:, None] == labels
+        close &= ((found['bboxes'][:, None] - boxes).abs() < 1e-3 * boxes.abs() + 2e-2).all(-1)
+        assert close.any(1).all()
+        assert close.any(0)[: limit - 5].all()
 
 
 def slow_fusion(views, threshold):

@@ -62,7 +62,9 @@ def test_the_predictor_needs_no_torch(exported, tmp_path, name):
     path = exported.path if name == 'path' else exported.quantised.path
     image = tmp_path / 'image.png'
     Image.fromarray(random_images(1, (150, 200))[0]).save(image)
-    boxes, names, heavy = predict_in_a_bare_environment(tmp_path, PACKAGES, path, 'litert', image)
+    boxes, names, _, heavy = predict_in_a_bare_environment(
+        tmp_path, PACKAGES, path, 'litert', image
+    )
     assert heavy == []
     expected = Predictor(path, threads=1)(image)
     assert np.allclose(boxes, expected.boxes, atol=1e-3)

@@ -105,7 +105,7 @@ def test_the_page_has_the_onnx_export(web):
     import onnx
 
     assert set(contents(web)) == {
-        'camera.js', 'draw.js', 'files.js', 'index.html', 'model.onnx', 'network.js', 'page.css',
+        'camera.js', 'centre.js', 'draw.js', 'files.js', 'index.html', 'model.onnx', 'network.js', 'page.css',
         'page.js', 'panel.js', 'place.js', 'resize.js', 'ort/ort.wasm.bundle.min.mjs',
         'ort/ort-wasm-simd-threaded.wasm', 'ort/ort.webgpu.bundle.min.mjs',
         'ort/ort-wasm-simd-threaded.asyncify.wasm',
@@ -281,7 +281,7 @@ def test_a_page_of_each_model_gives_what_python_gives(
     [
         (dict(int8=True), 'not for web.*; browsers run 8 bits slower'),
         (dict(dynamic_batch=True), 'takes one image at a time'),
-        (dict(is_raw=True), 'shows final boxes and masks'),
+        (dict(is_raw=True), 'shows final boxes, masks and classes'),
     ],
 )
 def test_what_a_page_cannot_do_is_refused_before_anything_is_read(to, options, message):

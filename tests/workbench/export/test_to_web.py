@@ -105,8 +105,8 @@ def test_the_page_has_the_onnx_export(web):
     import onnx
 
     assert set(contents(web)) == {
-        'camera.js', 'centre.js', 'draw.js', 'files.js', 'index.html', 'model.onnx', 'network.js', 'page.css',
-        'page.js', 'panel.js', 'place.js', 'resize.js', 'ort/ort.wasm.bundle.min.mjs',
+        'camera.js', 'centre.js', 'draw.js', 'files.js', 'index.html', 'model.onnx', 'network.js',
+        'page.css', 'page.js', 'panel.js', 'place.js', 'resize.js', 'ort/ort.wasm.bundle.min.mjs',
         'ort/ort-wasm-simd-threaded.wasm', 'ort/ort.webgpu.bundle.min.mjs',
         'ort/ort-wasm-simd-threaded.asyncify.wasm',
     }  # fmt: skip

@@ -130,7 +130,7 @@ def test_the_page_in_a_browser(made, browser):
     with serving(str(config), str(checkpoint), ['randomness.seed=0']) as page:
         browser.get(page.url)
         browser.find_element('id', 'file').send_keys(str(path))
-        table = browser.find_element('id', 'images')
+        table = browser.find_element('id', 'likeliest')
         WebDriverWait(browser, 60).until(lambda _: table.is_displayed())
         rows = [row.text for row in table.find_elements('css selector', 'tbody tr')]
         for name in ('boxes', 'areas', 'threshold', 'classes'):

@@ -37,7 +37,8 @@ def use_tta(cfg: Config, scales: Sequence[float] = ()) -> None:
     if 'tta_model' not in cfg:
         if task == 'joint':
             raise UserError(
-                '--tta needs tta_model and tta_pipeline in a config with boxes and masks'
+                '--tta cannot merge boxes and masks at once: leave it out, or write tta_model, a '
+                'class that does, and tta_pipeline into the config'
             )
         merger = dict(seg='mmseg.SegTTAModel', cls='ClassTTAModel')
         cfg.tta_model = _box_merger(cfg) if task == 'det' else dict(type=merger[task])
@@ -48,7 +49,7 @@ def use_tta(cfg: Config, scales: Sequence[float] = ()) -> None:
         pipeline = deepcopy(dataset.pipeline)
         padding = None
         if any(scale != 1 for scale in scales):
-            fit = dict(det=_fix_priors, seg=_free_padding).get(task)
+            fit = dict(det=_fix_priors, joint=_fix_priors, seg=_free_padding).get(task)
             padding = fit and fit(cfg, pipeline)
         cfg.tta_pipeline = augmented(pipeline, scales or (1,), padding)
     dataset.pipeline = cfg.tta_pipeline

@@ -236,8 +236,12 @@ def test_impossible_scales(seg, step, scales, message):
 
 def test_a_joint_model_needs_its_own_merger():
     cfg = load_config(str(ROOT / 'configs' / 'ssdlite-deeplabv3_mbv2_sample.py'), None)
-    with pytest.raises(UserError, match='needs tta_model and tta_pipeline'):
+    with pytest.raises(UserError, match='cannot merge boxes and masks .* write tta_model'):
         cfg = use_tta((1, 2)).change(cfg)
+    cfg.tta_model = dict(type='Own')
+    cfg = use_tta((1, 2)).change(cfg)
+    assert cfg.model.type == 'Own'
+    assert cfg.model.module.bbox_head.anchor_generator.base_side == 128
 
 
 def test_priors_keep_their_size_at_every_scale(det):

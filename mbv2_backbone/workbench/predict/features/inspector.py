@@ -21,7 +21,7 @@ from ...configs.read import task_of
 from ..file_predictor import array_pipeline
 from .activation import box_scores, class_activation, mask_scores, scaled_to_one
 
-MAX_CLASSES = 4  # heatmaps at most for boxes, and as many for masks
+MAX_CLASSES = 4  # heatmaps at most for boxes, and as many for masks and for images
 
 
 @dataclass(frozen=True)
@@ -100,20 +100,21 @@ class FeatureInspector:
     ) -> dict[str, dict[int, Tensor]]:
         """Return the score of each label that was found, by the field of the data sample."""
         model, scores = self.model, {}
-        if self.task == 'cls':
-            logits = model.head(feats)[0]
-            best = logits.topk(min(MAX_CLASSES, len(logits))).indices.tolist()
-            return dict(pred_scores={label: logits[label] for label in best})
-        of_neck = model.neck(feats) if model.with_neck and self.task != 'joint' else feats
-        if self.task != 'seg':
+        of_neck = model.neck(feats) if self.task in ('det', 'seg') and model.with_neck else feats
+        if self.task in ('det', 'joint'):
             levels = model.det_feats(feats) if self.task == 'joint' else of_neck
             scores['pred_instances'] = box_scores(
                 model.bbox_head, levels, sample.metainfo, score_thr=self.score_thr
             )
-        if self.task != 'det':
+        if self.task in ('seg', 'joint'):
             height, width = sample.img_shape[:2]
             share = height / input_hw[0], width / input_hw[1]
             scores['pred_sem_seg'] = mask_scores(model.decode_head(of_neck), image_share=share)
+        image_head = model.head if self.task == 'cls' else getattr(model, 'cls_head', None)
+        if image_head is not None:
+            logits = image_head(feats)[0]
+            best = logits.topk(min(MAX_CLASSES, len(logits))).indices.tolist()
+            scores['pred_scores'] = {label: logits[label] for label in best}
         return scores
 
 

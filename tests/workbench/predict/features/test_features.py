@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from helpers.deploy import DETECTION, JOINT, SEGMENTATION, random_images, write_config
+from helpers.deploy import DETECTION, JOINT, SEGMENTATION, THREE, random_images, write_config
 from helpers.networks import randomise
 from helpers.paths import ROOT
 from mmengine.registry import MODELS
@@ -27,6 +27,7 @@ BASES = {
     'det': ('ssdlite_mbv2_sample', DETECTION),
     'seg': ('deeplabv3_mbv2_sample', SEGMENTATION),
     'joint': ('ssdlite-deeplabv3_mbv2_sample', JOINT),
+    'three': ('ssdlite-deeplabv3-classifier_mbv2_sample', THREE),
 }
 
 
@@ -163,15 +164,18 @@ def test_taps_equal_those_of_the_backbone(model):
         for info in inspector.model.backbone.feature_info
     ]
     fields = {found.field for found in inspection.classes}
-    assert fields <= {'pred_instances', 'pred_sem_seg'}
+    assert fields <= {'pred_instances', 'pred_sem_seg', 'pred_scores'}
     assert ('pred_sem_seg' in fields) == (task != 'det')
+    assert ('pred_scores' in fields) == (task == 'three')
     for found in inspection.classes:
         assert max(float(values.max()) for values in found.maps.values()) == pytest.approx(1)
-        if task == 'joint':  # each head shows the taps that it uses
-            of_mask = found.field == 'pred_sem_seg'
-            assert list(found.maps) == (
-                ['layer7'] if of_mask else ['layer4.expand', 'layer6.expand', 'conv2']
+        if task in ('joint', 'three'):  # each head shows the taps that it uses
+            used = dict(
+                pred_instances=['layer4.expand', 'layer6.expand', 'conv2'],
+                pred_sem_seg=['layer7'],
+                pred_scores=['conv2'],
             )
+            assert list(found.maps) == used[found.field]
 
 
 @pytest.mark.slow

@@ -131,7 +131,7 @@ def read_reduced(
             pixels = decode_image(data)
             return pixels, pixels.shape[1::-1]
         pixels = imdecode(data, flags | cv2.IMREAD_IGNORE_ORIENTATION)
-    except (OSError, ValueError):
+    except Exception:  # Pillow raises almost anything on damaged files
         return None
     return None if pixels is None else (_turn(pixels, facts.orientation), facts.seen_wh)
 

@@ -38,6 +38,12 @@ def test_blocks_are_averaged_and_the_whole_size_is_told(
         assert np.array_equal(pixels, whole)
 
 
+def test_an_image_of_more_pixels_than_pillow_opens_is_broken(tmp_path, rng, monkeypatch):
+    write(tmp_path / 'photo.jpg', (80, 60), rng)
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 1000)
+    assert read_reduced(tmp_path / 'photo.jpg', (10, 10)) is None
+
+
 def test_other_formats_are_read_whole_and_broken_files_give_none(tmp_path, rng):
     image = rng.integers(0, 256, (64, 48, 3), dtype=np.uint8)
     cv2.imwrite(str(tmp_path / 'a.png'), image)

@@ -51,7 +51,7 @@ class ConfigSummary:
         datasets: The datasets of each split: `train`, `val` and `test`.
         boxes: Classes of the boxes, or a classifier's; `None` if no dataset names them.
         masks: Classes of the masks; `None` if no dataset names them.
-        images: Classes of whole images that a joint model predicts.
+        images: Classes of whole images of a joint model; none if it has no classifier.
     """
 
     task: str

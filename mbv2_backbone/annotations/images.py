@@ -120,20 +120,19 @@ def read_reduced(
         `(H, W, 3)` uint8 BGR, and width and height of the whole image; `None` if it is missing or
         broken.
     """
-    try:
+    with suppress(Exception):  # Pillow raises almost anything, also on files that OpenCV reads
         data = Path(path).read_bytes()
         with Image.open(BytesIO(data)) as image:
             is_jpeg = image.format in ('JPEG', 'MPO')
             facts = ImageFacts(_stored_wh(image), read_orientation(image))
         room = min(have // need for have, need in zip(facts.seen_wh, enough_wh, strict=True))
         flags = next((flags for factor, flags in _REDUCED.items() if factor <= room), None)
-        if not is_jpeg or flags is None:
-            pixels = decode_image(data)
-            return pixels, pixels.shape[1::-1]
-        pixels = imdecode(data, flags | cv2.IMREAD_IGNORE_ORIENTATION)
-    except (OSError, ValueError):
-        return None
-    return None if pixels is None else (_turn(pixels, facts.orientation), facts.seen_wh)
+        if is_jpeg and flags is not None:
+            pixels = imdecode(data, flags | cv2.IMREAD_IGNORE_ORIENTATION)
+            if pixels is not None:
+                return _turn(pixels, facts.orientation), facts.seen_wh
+    pixels = read_image(path)
+    return None if pixels is None else (pixels, pixels.shape[1::-1])
 
 
 def decode_image(data: bytes, annotated_wh: tuple[int, int] | None = None) -> np.ndarray:

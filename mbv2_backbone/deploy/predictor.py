@@ -46,18 +46,20 @@ class Prediction:
     likeliest: tuple[tuple[str, float], ...] = ()
 
     def json(self) -> dict:
-        """Return what Roboflow's inference does: boxes with their centres in pixels, or classes."""
+        """Return what Roboflow's inference does: boxes with their centres in pixels, or classes.
+
+        A joint model's boxes are the `predictions`, beside `top`, the likeliest class of the image,
+        and its `confidence`.
+        """
         height, width = self.size_hw
-        if self.probabilities is not None:
+        found: dict = dict(image=dict(width=width, height=height))
+        if self.likeliest:
+            found |= dict(zip(('top', 'confidence'), self.likeliest[0], strict=True))
+        if self.probabilities is not None and self.mask is None:
             best = zip(_best(self.probabilities).tolist(), self.likeliest, strict=True)
             keys = ('class_id', 'class', 'confidence')
             rows = [dict(zip(keys, (label, *pair), strict=True)) for label, pair in best]
-            return dict(
-                image=dict(width=width, height=height),
-                predictions=rows,
-                top=rows[0]['class'],
-                confidence=rows[0]['confidence'],
-            )
+            return dict(found, predictions=rows)
         left, top, right, bottom = self.boxes.astype(float).T
         columns = {
             'x': (left + right) / 2,
@@ -69,10 +71,7 @@ class Prediction:
             'class': np.array(self.names),
         }
         rows = zip(*(column.tolist() for column in columns.values()), strict=True)
-        return dict(
-            image=dict(width=width, height=height),
-            predictions=[dict(zip(columns, row, strict=True)) for row in rows],
-        )
+        return dict(found, predictions=[dict(zip(columns, row, strict=True)) for row in rows])
 
 
 def _best(probabilities: np.ndarray) -> np.ndarray:

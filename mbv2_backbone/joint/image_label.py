@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os.path as osp
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -40,8 +41,9 @@ class LoadImageLabel(BaseTransform):
         self.classes = list(classes)
 
     @cached_property
-    def _listed(self) -> dict[Path, int]:
-        return dict(read_list(self.ann_file, Path(self.img_prefix), self.classes))
+    def _listed(self) -> dict[str, int]:
+        found = read_list(self.ann_file, Path(self.img_prefix), self.classes)
+        return {osp.abspath(path): label for path, label in found}
 
     def transform(self, results: dict) -> dict:
         """Add the class; see the class.
@@ -50,7 +52,7 @@ class LoadImageLabel(BaseTransform):
             UserError: If the list cannot be read, or names another class.
         """
         if self.ann_file:
-            label = self._listed.get(Path(results['img_path']))
+            label = self._listed.get(osp.abspath(results['img_path']))
         else:
             boxes = [b for b in results.get('instances', ()) if not b.get('ignore_flag')]
             largest = max(boxes, key=lambda box: _area(box['bbox']), default=None)

@@ -180,7 +180,7 @@ def evaluate(
         checkpoint: Path of the checkpoint, which must cover the whole model, or of an exported
             file; `best` or `last` of the work directory.
         work_dir: Where the log and the metrics go; default `work_dirs/<config name>`.
-        out: A `.pkl` file for the predictions of a model with boxes, or a folder for the masks.
+        out: A `.pkl` file for boxes and image classes, or a folder for the masks.
         show_dir: Folder for drawings of the predictions.
         tta: Test-time augmentation; the config's own, or with a flipped copy.
         tta_scales: Test-time augmentation at these sizes, relative to the config's, each flipped

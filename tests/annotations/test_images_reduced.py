@@ -38,6 +38,15 @@ def test_blocks_are_averaged_and_the_whole_size_is_told(
         assert np.array_equal(pixels, whole)
 
 
+def test_an_image_that_pillow_refuses_is_read_whole(tmp_path, rng, monkeypatch):
+    path = tmp_path / 'photo.jpg'
+    cv2.imwrite(str(path), rng.integers(0, 256, (60, 80, 3), dtype=np.uint8))
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 1000)
+    pixels, whole_wh = read_reduced(path, (10, 10))
+    assert np.array_equal(pixels, read_image(path))
+    assert whole_wh == (80, 60)
+
+
 def test_other_formats_are_read_whole_and_broken_files_give_none(tmp_path, rng):
     image = rng.integers(0, 256, (64, 48, 3), dtype=np.uint8)
     cv2.imwrite(str(tmp_path / 'a.png'), image)

@@ -1,6 +1,7 @@
 """supervision reads what `Predictor` returns; the format is that of Roboflow's inference."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import supervision
@@ -44,3 +45,12 @@ def test_the_format_can_be_written_as_json():
     (row,) = content['predictions']
     assert row['class'] == 'star'
     assert [row[key] for key in ('x', 'y', 'width', 'height')] == [30.25, 40.125, 39.5, 40.25]
+
+
+def test_a_joint_prediction_keeps_its_boxes_beside_the_class_of_the_image():
+    mask, probabilities = np.zeros((100, 200), np.uint8), np.float32([0.25, 0.75])
+    found = replace(
+        prediction(1), mask=mask, probabilities=probabilities, likeliest=(('b', 0.75), ('a', 0.25))
+    )
+    assert found.json() == prediction(1).json() | dict(top='b', confidence=0.75)
+    assert len(Detections.from_inference(found)) == 1

@@ -17,13 +17,15 @@ from mmengine.structures import InstanceData, PixelData
 from mbv2_backbone.common.messages import UserError
 from mbv2_backbone.joint import JointClassAccuracy, LoadImageLabel
 from mbv2_backbone.workbench.checks.before_run import check_classes
-from mbv2_backbone.workbench.configs.read import datasets_of, load_config
+from mbv2_backbone.workbench.checks.image_labels import check_image_labels
+from mbv2_backbone.workbench.configs.read import datasets_of, load_config, type_name
 from mbv2_backbone.workbench.configs.summary import summarise
 from mbv2_backbone.workbench.data.show.show import show
 from mbv2_backbone.workbench.predict.predict import predict
 from mbv2_backbone.workbench.run import evaluate, train
 
 CONFIG = config_path('ssdlite-deeplabv3-classifier_mbv2_sample')
+SPLITS = ('train', 'val', 'test')
 CLASSES = ('disc', 'square', 'triangle', 'star')
 
 
@@ -54,6 +56,8 @@ def test_a_list_names_the_class_of_each_image(tmp_path):
     )
     found = [load.transform(dict(img_path=f'images/{p}')) for p in ('a.jpg', 'sub/b.jpg', 'c.jpg')]
     assert [one.get('gt_label') for one in found] == [1, 0, None]
+    same = load.transform(dict(img_path=str(Path.cwd() / 'other' / '..' / 'images/a.jpg')))
+    assert same['gt_label'] == 1
     with pytest.raises(UserError, match='does not end in a class'):
         LoadImageLabel(ann_file=load.ann_file, classes=('day',)).transform(dict(img_path='a'))
     with pytest.raises(UserError, match='cannot be read'):
@@ -137,7 +141,13 @@ def test_the_metric_counts_the_images_with_a_class():
 
 
 def test_image_classes_set_the_head_the_loader_and_the_metainfo():
-    cfg = load_config(CONFIG, ['image_classes=("day","night")'])
+    named = 'image_classes=("day","night")'
+    with pytest.raises(UserError, match='give it an ann_file, a list of images'):
+        load_config(CONFIG, [named])
+    lists = [f'{split}_dataloader.dataset.pipeline.1.ann_file=a.txt' for split in SPLITS]
+    cfg = load_config(CONFIG, [named, *lists])
+    assert [type_name(d) for d in datasets_of(cfg)] == ['CheckedCocoDataset'] * 3
+    assert 'metainfo' not in cfg.train_dataloader.dataset.pipeline[1]
     assert cfg.model.cls_head.num_classes == 2
     assert cfg.model.bbox_head.num_classes == 4
     assert {d.metainfo.image_classes for d in datasets_of(cfg)} == {('day', 'night')}
@@ -147,6 +157,38 @@ def test_image_classes_set_the_head_the_loader_and_the_metainfo():
     cfg.model.cls_head.num_classes = 3
     with pytest.raises(UserError, match=r'predicts 3 classes.* put one `image_classes'):
         check_classes(cfg, summarise(cfg), ('train',))
+
+
+def test_without_classes_at_the_top_they_are_those_of_the_boxes():
+    cfg = load_config(CONFIG, ['classes=None'])
+    for dataset in datasets_of(cfg):
+        dataset.metainfo = dict(classes=CLASSES, seg_classes=('background', *CLASSES))
+    assert summarise(cfg).image_classes().names == CLASSES
+    cfg.model.cls_head.num_classes = 3
+    with pytest.raises(UserError, match=r'predicts 3 classes.* has 4 \(disc'):
+        check_classes(cfg, summarise(cfg), ('train',))
+    cfg.model.pop('cls_head')
+    assert summarise(cfg).image_classes().names == ()
+
+
+def test_a_classifier_that_would_learn_nothing_is_refused(tmp_path):
+    cfg = load_config(CONFIG)
+    check_image_labels(cfg, summarise(cfg), SPLITS)
+    cfg.train_dataloader.dataset.pipeline[-1].meta_keys = ('img_path',)
+    check_image_labels(cfg, summarise(cfg), ('val', 'test'))
+    with pytest.raises(UserError, match='put gt_label into the meta_keys'):
+        check_image_labels(cfg, summarise(cfg), SPLITS)
+    (tmp_path / 'labels.txt').write_text('a.jpg disc\n')
+    cfg = load_config(CONFIG)
+    loader = cfg.train_dataloader.dataset.pipeline[1]
+    loader.update(ann_file=str(tmp_path / 'labels.txt'), img_prefix=str(tmp_path))
+    with pytest.raises(UserError, match=r'no image of .*labels.txt is there, e.g. .*a.jpg'):
+        check_image_labels(cfg, summarise(cfg), ('train',))
+    (tmp_path / 'a.jpg').touch()
+    check_image_labels(cfg, summarise(cfg), ('train',))
+    cfg.model.pop('cls_head')
+    loader.ann_file = 'none.txt'
+    check_image_labels(cfg, summarise(cfg), ('train',))
 
 
 @pytest.fixture(scope='module')

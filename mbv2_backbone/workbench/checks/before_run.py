@@ -17,6 +17,7 @@ from ...common.messages import MAX_NAMED, UserError, first_lines, first_names
 from ..configs.palettes import file_palette
 from ..configs.read import type_name, walk
 from ..configs.summary import ConfigSummary
+from .image_labels import check_image_labels
 
 if TYPE_CHECKING:
     from .mask_values import MaskRules
@@ -43,6 +44,7 @@ def check_before_run(
     check_classes(cfg, summary, splits)
     check_data(summary, splits)
     check_evaluators(cfg, summary, splits)
+    check_image_labels(cfg, summary, splits)
     if is_first_process(launcher):
         check_masks(cfg, summary, splits)
 
@@ -144,6 +146,8 @@ def check_classes(cfg: Config, summary: ConfigSummary, splits: Sequence[str]) ->
         heads = sorted({node['num_classes'] for node in walk(part) if 'num_classes' in node})
         for dataset in summary.of(splits):
             classes = dataset.metainfo.get(key)
+            if key == 'image_classes' and not classes:
+                classes = dataset.metainfo.get('classes')
             wrong = [number for number in heads if classes and number != len(classes)]
             if wrong:
                 raise UserError(

@@ -20,6 +20,7 @@ from .box_counts import contradictions, count_samples, judge_outlines
 from .broken_images import MAX_BROKEN
 from .finding import Finding
 from .image_files import check_samples, samples_of
+from .image_labels import check_image_labels
 
 CHECKED_SPLITS = ('train', 'val')
 
@@ -41,6 +42,11 @@ def check_config_data(
     findings += _tell("the evaluators' files are there", check, summary, splits)
     for split in splits:
         findings += _check_split(cfg, summary, split)
+    if cfg.model.get('cls_head'):
+        check = partial(check_image_labels, cfg)
+        findings += _tell('the classifier has labels to learn from', check, summary, splits)
+    if summary.task in ('det', 'cls'):
+        return findings
     check = partial(check_masks, cfg)
     return findings + _tell('all masks can be used', check, summary, splits)
 

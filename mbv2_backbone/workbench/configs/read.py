@@ -163,11 +163,21 @@ def _spread_seg_classes(cfg: Config) -> dict:
 
 
 def _spread_image_classes(cfg: Config) -> dict:
-    """Copy a joint model's image classes to its classifier and loaders; return their metainfo."""
+    """Copy a joint model's image classes to its classifier and loaders; return their metainfo.
+
+    Raises:
+        UserError: If they are not the boxes' and the labels would come from boxes.
+    """
     names = _class_names(cfg.get('image_classes') or cfg.classes, 'image_classes')
     cfg.model.cls_head.num_classes = len(names)
     for node in walk(datasets_of(cfg)):
         if type_name(node) == 'LoadImageLabel':
+            if not node.get('ann_file') and names != tuple(cfg.classes):
+                raise UserError(
+                    'LoadImageLabel without ann_file takes the class of a box, but image_classes '
+                    'are not the classes of the boxes: give it an ann_file, a list of images and '
+                    'their classes, or leave out image_classes'
+                )
             node['classes'] = names
     return dict(image_classes=names)
 
@@ -191,14 +201,14 @@ def match_output_stride(cfg: Config) -> None:
                 head['output_stride'] = output_stride
 
 
-def walk(node: Any) -> Iterator[dict]:
-    """Yield every dict inside a config value, outermost first."""
+def walk(node: Any, *, leave_out: str | None = None) -> Iterator[dict]:
+    """Yield every dict inside a config value, outermost first, but not what one key holds."""
     if isinstance(node, dict):
         yield node
-        node = list(node.values())
+        node = [value for key, value in node.items() if key != leave_out]
     if isinstance(node, (list, tuple)):
         for item in node:
-            yield from walk(item)
+            yield from walk(item, leave_out=leave_out)
 
 
 def type_name(config: Any) -> str:
@@ -232,7 +242,7 @@ def datasets_of(cfg: Config, splits: Sequence[str] = SPLITS) -> list[dict]:
         for node in loaders:
             found += [
                 inner
-                for inner in walk(node.get('dataset', {}))
+                for inner in walk(node.get('dataset', {}), leave_out='pipeline')
                 if 'type' in inner and ('data_root' in inner or 'ann_file' in inner)
             ]
     return found

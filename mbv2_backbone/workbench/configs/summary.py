@@ -51,7 +51,7 @@ class ConfigSummary:
         datasets: The datasets of each split: `train`, `val` and `test`.
         boxes: Classes of the boxes, or a classifier's; `None` if no dataset names them.
         masks: Classes of the masks; `None` if no dataset names them.
-        images: Classes of whole images that a joint model predicts.
+        images: Classes of whole images of a joint model; none if it has no classifier.
     """
 
     task: str
@@ -116,8 +116,8 @@ def summarise(cfg: Config) -> ConfigSummary:
                 names = tuple(named[0].metainfo['seg_classes'])
                 palette = named[0].metainfo.get('seg_palette') or random_palette(len(names))
                 masks = Classes(names, palette)
-            if named[0].metainfo.get('image_classes'):
-                names = tuple(named[0].metainfo['image_classes'])
+            if cfg.model.get('cls_head'):
+                names = tuple(named[0].metainfo.get('image_classes') or boxes.names)
                 palette = boxes.palette if names == boxes.names else random_palette(len(names))
                 images = Classes(names, palette)
             break

@@ -95,13 +95,14 @@ def find_dataset(
     return dataset
 
 
-def guess_task(folder: str | Path) -> str:
+def guess_task(folder: str | Path, *, format_name: str | None = None) -> str:
     """Return the task that a folder's annotations are for: `det`, `seg`, `both` or `cls`.
 
-    Raises:
-        UserError: As for `find_dataset`.
+    Args:
+        folder: See `find_dataset`, as for the other argument and what is raised.
+        format_name: Which format to read, if the folder has several.
     """
-    dataset = find_dataset(folder, task=None, keep_splits=True)
+    dataset = find_dataset(folder, format_name=format_name, task=None, keep_splits=True)
     if dataset.format in ('masks', SORTED):
         return 'seg' if dataset.format == 'masks' else 'cls'
     return 'both' if any(item.mask for item in dataset.images) else 'det'

@@ -195,12 +195,8 @@ class Heads(NamedTuple):
     image: nn.Module | None
 
 
-HEAD_NAMES = (
-    'bbox_head',
-    'decode_head',
-    'head',
-    'cls_head',
-)  # in a model; a joint one has the last
+# In a model; `head` is a classifier's, `cls_head` that of a joint model.
+HEAD_NAMES = ('bbox_head', 'decode_head', 'head', 'cls_head')
 
 
 def heads_of(model: nn.Module) -> Heads:

@@ -14,14 +14,12 @@ import numpy as np
 
 from ...common.files import replaced_whole, write_atomically
 from ...common.messages import UserError
-from ...common.own_configs import PREFIX, config_path, is_installed
 from ..data.check.check import Report, check_dataset
 from ..data.check.stats import relative_wh
 from ..data.find import find_dataset, guess_task
 from ..data.names import read_class_file
-from ..data.records import Dataset
 from .cls import cls_settings
-from .code import assign
+from .config_text import config_text
 from .det import det_settings
 from .fitting import (
     TRAINED_STEPS,
@@ -39,22 +37,6 @@ from .seg import seg_settings, trained_classes
 
 _PREFIXES = dict(
     det='ssdlite_mbv2', seg='deeplabv3_mbv2', both='ssdlite-deeplabv3_mbv2', cls='mobilenetv2'
-)
-_TITLES = dict(
-    det='SSDLite-MobileNetV2',
-    seg='DeepLabV3-MobileNetV2',
-    both='SSDLite and DeepLabV3 in one',
-    cls='MobileNetV2 as a classifier',
-)
-_BASES = dict(
-    det='ssdlite_mbv2_coco_plus.py',
-    seg='_base_/deeplabv3_mbv2.py',
-    both='ssdlite-deeplabv3_mbv2_sample.py',
-    cls='mobilenetv2_folders.py',
-)
-_SEG_BASES = (
-    'mmseg::_base_/default_runtime.py',
-    'mmseg::_base_/schedules/schedule_40k.py',
 )
 _MAX_BATCH = dict(det=16, seg=8, both=16, cls=32)
 _LARGE = 512  # side in pixels above which the batch size is halved
@@ -168,7 +150,7 @@ def write_config(
 ) -> NewConfig:
     """Write a config with choices that differ from the defaults; see `new_config`."""
     name = re.sub(r'\W+', '_', Path(folder).resolve().name).strip('_').lower() or 'set'
-    task = task or _only_task(folder)
+    task = task or _only_task(folder, choices.format_name)
     path = Path(out or osp.join('configs', f'{_PREFIXES[task]}_{name}.py'))
     if path.exists() and not force:
         raise UserError(f'{path} already exists; give another --out, or --force to replace it')
@@ -184,14 +166,14 @@ def write_config(
         raise UserError(f'{report.doubt.what}; {report.doubt.fix}')
     settings, facts, schedule = _choose(report, task, choices)
     split_files = plan_split(dataset)
-    _write(_text(dataset, task, settings(), facts, path), path, split_files)
+    _write(config_text(dataset, task, settings(), facts, path), path, split_files)
     last = f'iter_{schedule.max_iters}' if task == 'seg' else f'epoch_{schedule.epochs}'
     checkpoint = osp.join('work_dirs', path.stem, f'{last}.pth')
     return NewConfig(path, report, facts, checkpoint, list(split_files))
 
 
-def _only_task(folder: str | Path) -> str:
-    task = guess_task(folder)
+def _only_task(folder: str | Path, format_name: str | None) -> str:
+    task = guess_task(folder, format_name=format_name)
     if task == 'both':
         raise UserError(f'{folder} has boxes and masks; give --task det, seg or both')
     return task
@@ -279,42 +261,3 @@ def _schedule(
 
 def _describe(schedule: Schedule) -> str:
     return f'{schedule.max_iters} iterations of {schedule.batch_size} images'
-
-
-def _text(
-    dataset: Dataset, task: str, settings: dict[str, Any], facts: list[str], path: Path
-) -> str:
-    """Format the config."""
-    classes = trained_classes(dataset) if task == 'seg' else dataset.classes
-    val, _ = dataset.held_out
-    counts = [len(dataset.splits[split]) for split in ('train', val)]
-    root = str(dataset.root)
-    header = [
-        f'{_TITLES[task]} on {root}: {len(classes)} classes,',
-        f'{counts[0]} training images, {counts[1]} validation images. '
-        f'Written by tools/new_config.py.',
-        *facts,
-        f'python tools/train.py {path}',
-    ]
-    bases = _base(_BASES[task], path)
-    parts = {
-        '_base_': [bases, *_SEG_BASES] if task == 'seg' else bases,
-        'data_root': osp.join(root, ''),
-        'data_help': f'This config was written for the images in {root}.',
-        'classes': classes,
-        **settings,
-    }
-    comment = ''.join(f'# {line}\n' for line in header)
-    code = [assign(name, value) for name, value in parts.items()]
-    return comment + ''.join(f'\n{c}' if c.count('\n') > 2 else c for c in code)
-
-
-def _base(name: str, path: Path) -> str:
-    """Return how a config at a path refers to its base in this project."""
-    if is_installed():
-        return PREFIX + name  # a path would break in another environment
-    own, folder = osp.realpath(config_path(name)), osp.abspath(path.parent)
-    # mmengine resolves `..` sometimes by the text of the path, sometimes through links.
-    if folder == osp.realpath(folder):
-        own = osp.relpath(own, folder)
-    return own.replace('\\', '/')

@@ -101,17 +101,18 @@ def use_exported(cfg: Config, path: str, summary: ConfigSummary) -> None:
         UserError: If the file cannot be read, or its task or classes differ from the config's.
     """
     metadata = predictor_of(path).metadata
-    image_head = 'cls_head' if summary.task == 'joint' else 'head'
-    for head, what, given, classes in (
-        ('bbox_head', 'boxes', metadata.detection, summary.boxes),
-        ('decode_head', 'masks', metadata.segmentation, summary.masks),
-        (image_head, 'classes of whole images', metadata.classification, summary.image_classes()),
+    for what, given, classes in (
+        ('boxes', metadata.detection, summary.box_classes()),
+        ('masks', metadata.segmentation, summary.mask_classes()),
+        ('classes of whole images', metadata.classification, summary.image_classes()),
     ):
-        if bool(cfg.model.get(head)) != (given is not None):
-            does = 'gives' if given else 'gives no'
-            has = 'has' if head in cfg.model else 'has no'
-            raise UserError(f'{path} {does} {what}, but the model of the config {has} {head}')
-        if given and classes and tuple(given.classes) != classes.names:
+        if bool(classes.names) != (given is not None):
+            does, do = ('gives', 'predicts no') if given else ('gives no', 'predicts')
+            raise UserError(
+                f'{path} {does} {what}, but the model of the config {do} {what}: give the config '
+                f'that the file was exported with'
+            )
+        if given and tuple(given.classes) != classes.names:
             raise UserError(
                 f'{path} predicts the classes {", ".join(given.classes[:6])}, the data of the '
                 f'config has {", ".join(classes.names[:6])}; give the config it was exported with'

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .file_predictor import FilePredictor
 
 SHOWN = 6  # drawings below the cell of a notebook
+_READERS = 8  # threads at most; each keeps an image in memory
 
 
 @dataclass
@@ -109,7 +110,7 @@ class PredictionRun:
     def _read(
         self, sources: Sequence[Source]
     ) -> Iterator[tuple[tuple[Source, tuple[int, int]], np.ndarray]]:
-        for source, read in mapped(self._read_one, sources, threads=cpu_count()):
+        for source, read in mapped(self._read_one, sources, threads=min(cpu_count(), _READERS)):
             if read is None:
                 self.summary.unreadable.append(source.path)
             else:

@@ -142,10 +142,11 @@ class ReportHook(Hook):
         runner.logger.info(f'Report: {path} ({megabytes:.1f} MB, drawn in {taken:.1f} s)')
 
     def _parts(self, runner: Runner, metrics: dict[str, float]) -> list[Part]:
-        prefix = getattr(_metric_with(runner, 'ignore_index'), 'prefix', None)
+        prefix = _prefix_of(runner, 'ignore_index')
         start = '' if self.task == 'seg' else f'{prefix}/'
         of_masks = {key: value for key, value in metrics.items() if key.startswith(start)}
-        of_images = {key: value for key, value in metrics.items() if key.startswith('accuracy/')}
+        start = '' if self.task == 'cls' else f'{_prefix_of(runner, "topk")}/'
+        of_images = {key: value for key, value in metrics.items() if key.startswith(start)}
         reports = []
         if self.boxes is not None:
             metric = _metric_with(runner, 'precision')
@@ -172,6 +173,10 @@ class ReportHook(Hook):
 def _metric_with(runner: Runner, attribute: str) -> BaseMetric | None:
     metrics = runner.test_loop.evaluator.metrics
     return next((metric for metric in metrics if hasattr(metric, attribute)), None)
+
+
+def _prefix_of(runner: Runner, attribute: str) -> str | None:
+    return getattr(_metric_with(runner, attribute), 'prefix', None)
 
 
 def speed_of(seconds: dict[str, float], num_images: int, num_processes: int) -> dict:

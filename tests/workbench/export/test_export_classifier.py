@@ -186,7 +186,7 @@ def test_a_file_of_another_task_or_with_other_classes_is_refused(
     )
     cfg = load_config(detector, its_options)
     with pytest.raises(
-        UserError, match='gives no boxes, but the model of the config has bbox_head'
+        UserError, match='gives no boxes, but the model of the config predicts boxes'
     ):
         apply_steps(cfg, exported_steps(quantised.path, summarise(cfg)))
     cfg = load_config(config, [*options, 'classes=("disc","square","triangle","cross")'])

@@ -15,6 +15,7 @@ from mmengine.registry import DATASETS
 from mbv2_backbone.common.messages import UserError
 from mbv2_backbone.workbench.configs.read import datasets_of, load_config
 from mbv2_backbone.workbench.data.check.check import check_data
+from mbv2_backbone.workbench.data.find import guess_task
 from mbv2_backbone.workbench.new_config.fitting import cls_size
 from mbv2_backbone.workbench.new_config.write import Choices, new_config, write_config
 
@@ -165,6 +166,7 @@ def test_the_task_is_that_of_the_annotations(sample_dataset, tmp_path):
     assert 'decode_head' in load_config(str(tmp_path / 'b.py')).model
     with pytest.raises(UserError, match='has boxes and masks; give --task det, seg or both'):
         new_config(sample_dataset, out=tmp_path / 'c.py', width=0.35)
+    assert guess_task(sample_dataset, format_name='masks') == 'seg'
     new_config(sample_dataset / 'sample_crops', out=tmp_path / 'd.py', width=0.35)
     assert load_config(str(tmp_path / 'd.py')).model.type == 'ImageClassifier'
 

@@ -81,5 +81,6 @@ def training_batch(
             )
             if task == 'joint':
                 sample.gt_sem_seg = PixelData(sem_seg=mask)
+                sample.set_metainfo(dict(gt_label=0))  # for a classifier, if there is one
         samples.append(sample)
     return dict(inputs=inputs, data_samples=samples)

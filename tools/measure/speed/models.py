@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mbv2_backbone.common.messages import UserError
-from mbv2_backbone.workbench.configs.read import inner_dataset, type_name, walk
+from mbv2_backbone.workbench.configs.read import type_name, walk
 from mbv2_backbone.workbench.export.geometry import read_geometry
 
 from .inputs import Size
@@ -96,9 +96,6 @@ def input_size(cfg: Config, size: Sequence[int] | None = None, *, training: bool
         return tuple(size)
     if training and cfg.model.get('data_preprocessor', {}).get('size'):
         return tuple(cfg.model.data_preprocessor.size)
-    for step in inner_dataset(cfg.test_dataloader.dataset).get('pipeline', ()):
-        if type_name(step) == 'CentreView':
-            return (step['size'],) * 2
     try:
         return read_geometry(cfg).network_size
     except UserError as error:

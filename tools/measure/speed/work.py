@@ -271,6 +271,11 @@ def command(args: Namespace) -> Results:
     from .commands import command_calls
 
     cfg, machine = load_request(args)
+    if task_of(cfg) not in ('det', 'seg') or len(args.peer or ()) > 1:
+        raise UserError(
+            '`command` compares a detector with mmdet or a segmentor with mmseg: give such a '
+            'config, and --peer once at most'
+        )
     (peer,) = requested_peers(args, cfg, ('mmdet', 'mmseg'))
     with tempfile.TemporaryDirectory() as folder:
         timed = command_calls(

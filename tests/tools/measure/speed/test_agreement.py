@@ -10,8 +10,10 @@ from measure.speed.work import WORK
 from mbv2_backbone.common.messages import UserError
 from mbv2_backbone.workbench.configs.machine import detect_machine
 
+JOINT = 'ssdlite-deeplabv3-classifier_mbv2_sample'
 
-@pytest.mark.parametrize('name', ['ssdlite_mbv2_sample', 'deeplabv3_mbv2_sample'])
+
+@pytest.mark.parametrize('name', ['ssdlite_mbv2_sample', 'deeplabv3_mbv2_sample', JOINT])
 def test_losses_agree(name):
     (result,) = WORK['losses'](arguments('losses', name))
     first, same, half = result['rows']

@@ -90,3 +90,9 @@ def test_whole_predictions_are_of_detectors(tmp_path):
             config(name), config_path(name), 'mmseg', tmp_path, tool='predict', num_images=1,
             tools=ROOT / 'tools',
         )  # fmt: skip
+
+
+@pytest.mark.parametrize('name', ['ssdlite-deeplabv3_mbv2_sample', 'mobilenetv2_sample'])
+def test_commands_of_models_without_one_peer_are_refused(name):
+    with pytest.raises(UserError, match='a detector with mmdet or a segmentor with mmseg'):
+        WORK['command'](arguments('command', name, tool='test', images=1))

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import torch
 from mmengine.config import Config
+from torch.nn.modules.dropout import _DropoutNd
 
 from mbv2_backbone.common.messages import UserError
 from mbv2_backbone.workbench.configs.machine import Machine, to_memory_format
@@ -61,6 +62,9 @@ def loss_rows(cfg: Config, machine: Machine, *, batch_size: int, size: Size) -> 
     """
     set_size(cfg, size)
     reference = build_random(cfg).train()
+    for module in reference.modules():
+        if isinstance(module, _DropoutNd):  # draws other numbers each time
+            module.eval()
     batch = random_batch(cfg, task_of(cfg), batch_size, size)
     before = torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = False  # it rounds to 10 bits

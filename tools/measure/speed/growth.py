@@ -37,18 +37,27 @@ def growth_rows(
     Raises:
         UserError: If a process dies.
     """
+    return [
+        row
+        for field, values in series.items()
+        for value in values
+        for row in _rows_at(replace(job, **{field: value}), field, value, peers, rounds)
+    ]
+
+
+def _rows_at(
+    job: StepJob, field: str, value: object, peers: Sequence[str], rounds: int
+) -> list[dict]:
+    """Measure one point; its processes end with this call."""
+    processes = {who: StepProcess(replace(job, who=who)) for who in ('ours', *peers)}
+    peaks = {who: process.ask(peak_of_step) for who, process in processes.items()}
+    calls = {who: partial(process.ask, run_step) for who, process in processes.items()}
+    at = value[0] if field == 'size' else value
     rows = []
-    for field, values in series.items():
-        for value in values:
-            jobs = [replace(job, who=who, **{field: value}) for who in ('ours', *peers)]
-            processes = {each.who: StepProcess(each) for each in jobs}
-            peaks = {who: process.ask(peak_of_step) for who, process in processes.items()}
-            calls = {who: partial(process.ask, run_step) for who, process in processes.items()}
-            for who, seconds in time_in_turn(calls, rounds=rounds, warmup=0).items():
-                at = value[0] if field == 'size' else value
-                row = dict(series=field, value=at, by=who, name=f'{field} {at}, {who}')
-                measured = (1000 * quartiles(seconds)['median'], peaks[who]['step'])
-                rows.append(row | dict(zip(MEASURED, measured, strict=True)))
+    for who, seconds in time_in_turn(calls, rounds=rounds, warmup=0).items():
+        measured = (1000 * quartiles(seconds)['median'], peaks[who]['step'])
+        row = dict(series=field, value=at, by=who, name=f'{field} {at}, {who}')
+        rows.append(row | dict(zip(MEASURED, measured, strict=True)))
     return rows
 
 

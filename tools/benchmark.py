@@ -192,7 +192,9 @@ def parse_args() -> argparse.Namespace:
         ('sizes', int, (160, 320, 480, 640)),
         ('widths', float, (0.35, 0.5, 1.0, 1.4)),
     ):
-        growth.add_argument(f'--{name}', type=kind, nargs='+', default=values, help='points')
+        growth.add_argument(
+            f'--{name}', type=kind, nargs='*', default=values, help='points; none leaves it out'
+        )
     growth.add_argument('--out', required=True, metavar='PNG', help='plot to write')
 
     endurance = add('endurance', 'memory and open files over a whole training run')

@@ -51,7 +51,7 @@ def growth(args: Namespace) -> Results:
         raise UserError(f'growth is compared with mmdet: it needs a detector, not {args.config}')
     for name, least in dict(batches=1, sizes=32, widths=0.05).items():
         values = getattr(args, name)
-        if min(values) < least or len(set(values)) < 2:
+        if values and (min(values) < least or len(set(values)) < 2):
             raise UserError(
                 f'--{name} must be two or more values of at least {least}, got {values}'
             )

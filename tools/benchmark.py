@@ -184,6 +184,19 @@ def parse_args() -> argparse.Namespace:
     add_flags(scaling, 'size', 'threads')
     scaling.add_argument('--out', required=True, metavar='PNG', help='plot to write')
 
+    growth = add('growth', 'step time and peak memory over batch, image size and width')
+    add_flags(growth, 'peer', 'batch', 'size', 'threads', batch_size=4)
+    growth.add_argument('--rounds', type=int, default=3, help='timed steps at each point')
+    for name, kind, values in (
+        ('batches', int, (1, 4, 12, 24, 48)),
+        ('sizes', int, (160, 320, 480, 640)),
+        ('widths', float, (0.35, 0.5, 1.0, 1.4)),
+    ):
+        growth.add_argument(
+            f'--{name}', type=kind, nargs='*', default=values, help='points; none leaves it out'
+        )
+    growth.add_argument('--out', required=True, metavar='PNG', help='plot to write')
+
     endurance = add('endurance', 'memory and open files over a whole training run')
     endurance.add_argument('--out', required=True, metavar='PNG', help='plot to write')
 

@@ -12,7 +12,7 @@ import torch
 from mbv2_backbone.common.messages import UserError
 from mbv2_backbone.workbench.configs.machine import detect_machine
 
-from .steps import StepJob, StepProcess, build_step
+from .steps import StepJob, StepProcess, build_once, build_step
 
 STEPS = 2  # in the second one the optimizer's state exists
 _RUNS = 3  # on a CPU: where a buffer finds room differs from process to process
@@ -49,14 +49,14 @@ def memory_rows(job: StepJob, peers: Sequence[str]) -> list[dict]:
 
 
 def peak_of_step(job: StepJob) -> dict[str, int]:
-    """Run training steps in this process and measure them.
+    """Run training steps in this process, which keeps them for `run_step`, and measure them.
 
     Returns:
         MiB: `step`, the peak over what there was before the first step, and `peak`, the process's
         (CPU) or the allocator's (CUDA) in all.
     """
     build_step(replace(job, batch_size=2, size=_SMALL))()  # imports what a step needs
-    step = build_step(job)
+    step = build_once(job)
     has_cuda = detect_machine().device == 'cuda'
     if has_cuda:
         before = torch.cuda.memory_allocated()

@@ -8,7 +8,7 @@ from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.registry import MODELS, DefaultScope
@@ -125,6 +125,24 @@ def set_size(cfg: Config, size: Size) -> None:
     for node in (preprocessor, preprocessor.get('test_cfg') or {}):
         if node.get('size') is not None:
             node['size'] = size
+
+
+@torch.no_grad()
+def set_width(model_cfg: ConfigDict, widen_factor: float, scope: str | None = None) -> None:
+    """Let an SSDLite's backbone have a width multiplier, and neck and head its channels, in place.
+
+    Args:
+        model_cfg: The `model` of a config.
+        widen_factor: Width multiplier.
+        scope: The toolbox whose names it uses, if not the default scope.
+    """
+    model_cfg.backbone.widen_factor = widen_factor
+    backbone = build_random(Config(dict(model=model_cfg.backbone)), scope)
+    backbone.eval()  # mmdet's returns None
+    taps = [feature.shape[1] for feature in backbone(torch.zeros(1, 3, 64, 64))]
+    channels = (*taps, *model_cfg.neck.out_channels[len(taps) :])
+    model_cfg.neck.update(in_channels=channels[: len(taps)], out_channels=channels)
+    model_cfg.bbox_head.in_channels = channels
 
 
 @torch.no_grad()

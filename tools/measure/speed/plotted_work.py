@@ -1,4 +1,4 @@
-"""The kinds of work that also draw a plot: scaling and endurance."""
+"""The kinds of work that also draw a plot: scaling, growth and endurance."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import tempfile
 from argparse import Namespace
 from pathlib import Path
 
+from mbv2_backbone.common.messages import UserError
+from mbv2_backbone.workbench.configs.read import task_of
+
 from .conditions import set_threads
 from .models import input_size
-from .request import Results, load_request, plot_errors
+from .request import Results, load_request, plot_errors, requested_peers
 from .results import make_result
 
 
@@ -30,6 +33,51 @@ def scaling(args: Namespace) -> Results:
             settings=dict(size=size, rounds=args.rounds),
             rows=rows,
             notes=[verdict(slopes(rows)), f'plot in {args.out}'],
+        )
+    ]
+
+
+def growth(args: Namespace) -> Results:
+    """Plot time and memory of a training step against batch, image size and width.
+
+    Raises:
+        UserError: If the config is no detector, or the points are too few or too small.
+    """
+    from .growth import growth_rows, plot, verdict
+    from .steps import NOTES, ONE_IMAGE, StepJob
+
+    cfg, machine = load_request(args)
+    if task_of(cfg) != 'det':
+        raise UserError(f'growth is compared with mmdet: it needs a detector, not {args.config}')
+    for name, least in dict(batches=1, sizes=32, widths=0.05).items():
+        values = getattr(args, name)
+        if values and (min(values) < least or len(set(values)) < 2):
+            raise UserError(
+                f'--{name} must be two or more values of at least {least}, got {values}'
+            )
+    job = StepJob(
+        config=args.config,
+        batch_size=args.batch_size,
+        size=input_size(cfg, args.size, training=True),
+        threads=set_threads(args.threads),
+        width=cfg.model.backbone.get('widen_factor', 1.0),
+        cfg_options=tuple(args.cfg_options or ()),
+        amp=False,
+    )
+    sizes = [(side, side) for side in args.sizes]
+    series = dict(batch_size=args.batches, size=sizes, width=args.widths)
+    notes = [*NOTES, *([ONE_IMAGE] if 1 in args.batches else [])]
+    rows = growth_rows(job, series, requested_peers(args, cfg, ('mmdet',)), rounds=args.rounds)
+    with plot_errors(args.out):
+        plot(rows, args.out, f'{Path(args.config).stem}, training step, {machine.device}')
+    return [
+        make_result(
+            'growth',
+            config=args.config,
+            machine=machine,
+            settings=dict(batch=job.batch_size, size=job.size, rounds=args.rounds),
+            rows=rows,
+            notes=[*notes, verdict(rows), f'plot in {args.out}'],
         )
     ]
 

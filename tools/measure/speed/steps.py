@@ -18,7 +18,7 @@ from mbv2_backbone.common.messages import UserError
 from mbv2_backbone.workbench.configs.machine import detect_machine, keep_freed_memory
 from mbv2_backbone.workbench.configs.read import load_config
 
-from .conditions import set_threads
+from .conditions import set_threads, synchronizer
 from .inputs import Size
 from .peers import FIXED_NORM, NO_WEIGHTS
 from .timing import Call
@@ -27,6 +27,10 @@ from .training import ours_step, peer_step
 NOTES = (
     NO_WEIGHTS + '; the learning rate is 0, so that each step does the same work',
     'generated images and annotations, 7 boxes per image on average, the same for all',
+)
+ONE_IMAGE = (
+    'with a batch of one image, batch norms of maps of one pixel use their running statistics, as '
+    'in tools/train.py; the toolboxes raise an error there'
 )
 OWN_PROCESSES = (
     'ours keeps freed memory (glibc mallopt, as tools/train.py does on a CPU), and each peer runs '
@@ -46,6 +50,7 @@ class StepJob:
         batch_size: Images in a step.
         size: Height and width of the images.
         threads: CPU threads.
+        width: Width multiplier of an SSDLite and of mmdet's; `None` leaves each its own.
         who: `ours` or a peer: `mmdet`, `mmseg`, `torchvision`.
         cfg_options: Overrides of our config.
         amp: Mixed precision of ours; `None` chooses what fits the machine.
@@ -58,6 +63,7 @@ class StepJob:
     batch_size: int
     size: Size
     threads: int
+    width: float | None = None
     who: str = 'ours'
     cfg_options: tuple[str, ...] = ()
     amp: bool | None = None
@@ -71,7 +77,7 @@ def build_step(job: StepJob) -> Call:
     set_threads(job.threads)
     machine = detect_machine(amp=job.amp)
     cfg = load_config(job.config, list(job.cfg_options) or None)
-    settings = dict(batch_size=job.batch_size, size=job.size)
+    settings = dict(batch_size=job.batch_size, size=job.size, width=job.width)
     if job.who != 'ours':
         return peer_step(job.who, cfg, machine, channels_last=job.channels_last, **settings)
     if job.keeps_memory and machine.device == 'cpu':
@@ -119,12 +125,14 @@ def _glibc_tunables(settings: str) -> Iterator[None]:
         os.environ['GLIBC_TUNABLES'] = before
 
 
-_build_once = cache(build_step)
+build_once = cache(build_step)
 
 
 def run_step(job: StepJob) -> None:
-    """Run a job's step in this process, which keeps it for the next call."""
-    _build_once(job)()
+    """Run a job's step in this process, which keeps it for the next call, to its end."""
+    build_once(job)()
+    if wait := synchronizer(detect_machine()):
+        wait()
 
 
 def step_elsewhere(job: StepJob) -> Call:
@@ -167,6 +175,8 @@ def training_calls(
     notes = [*NOTES]
     if 'mmseg' in peers:
         notes.append(FIXED_NORM)
+    if job.batch_size == 1:
+        notes.append(ONE_IMAGE)
     if own_processes:
         notes.append(OWN_PROCESSES)
     return calls, notes

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ..markdown import markdown_table
 
-PLOTTED = ('scaling', 'endurance')
+PLOTTED = ('scaling', 'growth', 'endurance')
 
 
 def newest(results: Sequence[dict]) -> list[dict]:

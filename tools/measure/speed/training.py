@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import torch
 from mmengine.config import Config
 from torch import nn
@@ -11,15 +13,22 @@ from mbv2_backbone.workbench.configs.compiling import compile_networks, compile_
 from mbv2_backbone.workbench.configs.machine import Machine, fit_machine, to_memory_format
 from mbv2_backbone.workbench.configs.plan import apply_steps
 from mbv2_backbone.workbench.configs.read import task_of
+from mbv2_backbone.workbench.train.single_image import single_values_allowed
 
 from .inputs import Size, training_batch
-from .models import build_optimizer, build_random, class_counts, set_size
+from .models import build_optimizer, build_random, class_counts, set_size, set_width
 from .peers import peer_config, torchvision_detector, torchvision_segmentor
 from .timing import Call
 
 
 def ours_step(
-    cfg: Config, machine: Machine, *, batch_size: int, size: Size, with_cp: bool = False
+    cfg: Config,
+    machine: Machine,
+    *,
+    batch_size: int,
+    size: Size,
+    width: float | None = None,
+    with_cp: bool = False,
 ) -> Call:
     """Return our training step, fitted to the machine as tools/train.py does.
 
@@ -28,10 +37,13 @@ def ours_step(
         machine: What it is fitted to.
         batch_size: Images in a step.
         size: Height and width of the images.
+        width: Width multiplier of an SSDLite, if not the config's.
         with_cp: Compute the backbone's activations again in the backward pass.
     """
     cfg = apply_steps(cfg, [fit_machine(machine)])
     set_size(cfg, size)
+    if width is not None:
+        set_width(cfg.model, width)
     if with_cp:
         cfg.model.backbone.with_cp = True
     model = build_random(cfg).to(machine.device)
@@ -48,6 +60,7 @@ def peer_step(
     *,
     batch_size: int,
     size: Size,
+    width: float | None = None,
     channels_last: bool = False,
 ) -> Call:
     """Return a peer's training step as shipped: float32, contiguous unless asked otherwise."""
@@ -55,6 +68,8 @@ def peer_step(
     if peer == 'torchvision':
         return _torchvision_step(cfg, machine, batch_size, size, memory_format)
     theirs = peer_config(peer, cfg, size)
+    if width is not None:
+        set_width(theirs.model, width, peer)
     model = build_random(theirs, peer).to(machine.device, memory_format=memory_format)
     task = 'seg' if peer == 'mmseg' else 'det'
     return _mmengine_step(model, theirs, random_batch(cfg, task, batch_size, size))
@@ -75,7 +90,13 @@ def random_batch(cfg: Config, task: str, batch_size: int, size: Size) -> dict:
 def _mmengine_step(model: nn.Module, cfg: Config, batch: dict) -> Call:
     optimizer = build_optimizer(model, cfg)
     model.train()
-    return lambda: model.train_step(batch, optimizer)
+
+    def step() -> None:
+        is_one = len(batch['inputs']) == 1
+        with single_values_allowed(model) if is_one else nullcontext():
+            model.train_step(batch, optimizer)
+
+    return step
 
 
 def _torchvision_step(

@@ -16,7 +16,7 @@ from .conditions import set_threads
 from .deployment import deploy
 from .gpu import measure_all
 from .models import input_size, set_size
-from .plotted_work import endurance, scaling
+from .plotted_work import endurance, growth, scaling
 from .request import Results, load_request, requested_peers, timed_result
 from .results import make_result
 
@@ -328,5 +328,6 @@ WORK: dict[str, Callable[[Namespace], Results]] = dict(
     startup=startup,
     command=command,
     scaling=scaling,
+    growth=growth,
     endurance=endurance,
 )

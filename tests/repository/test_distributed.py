@@ -120,9 +120,9 @@ def test_two_processes_train_and_evaluate_as_one(sample_dataset, odd_dataset, tm
     config = write_config(tmp_path / 'a.py', sample_dataset, PARITY)
     with open(config, 'a', encoding='utf-8') as file:
         file.write('\n'.join(line.strip() for line in odd.splitlines()))
-    run.train(config, work_dir=str(tmp_path / 'one'))
+    run.train(config, work_dir=str(tmp_path / 'one'), amp=False)
     result = torchrun_train(
-        config, tmp_path / 'two', '--cfg-options', 'train_dataloader.batch_size=4'
+        config, tmp_path / 'two', '--no-amp', '--cfg-options', 'train_dataloader.batch_size=4'
     )
     assert result.returncode == 0, result.stderr[-3000:]
 

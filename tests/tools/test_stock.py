@@ -130,7 +130,8 @@ def test_mmseg_test(seg):
         assert stock[key] == pytest.approx(seg.metrics[key], abs=0.01)
     for path in Path(seg.predictions).glob('*.png'):
         stock = cv2.imread(str(seg.folder / 'stock' / path.name), cv2.IMREAD_UNCHANGED)
-        np.testing.assert_array_equal(stock, indices(path))
+        # Ours folds batch norms, which rounds in another way where two classes are nearly equal.
+        assert (stock == indices(path)).mean() > 0.999
 
 
 @pytest.mark.slow
@@ -222,7 +223,8 @@ def test_several_processes_test_as_one(det):
     done = torchrun('-m', 'mbv2_backbone', *args, '--work-dir', det.folder / 'two')
     assert done.returncode == 0, done.stderr[-3000:]
     stock = det.metrics_of('two')
-    assert stock['coco/bbox_mAP_50'] == pytest.approx(det.metrics['coco/bbox_mAP_50'])
+    # Rounded to 0.001; the folded batch norms of ours round in another way.
+    assert stock['coco/bbox_mAP_50'] == pytest.approx(det.metrics['coco/bbox_mAP_50'], abs=0.0011)
 
 
 # Finding the tools

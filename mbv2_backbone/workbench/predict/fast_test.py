@@ -36,11 +36,13 @@ class FastTestHook(Hook):
         """Put the folded model, a copy, and the loader into the runner."""
         self.before = runner.model, runner.test_loop.dataloader
         model, loader = self.before
-        if hasattr(model, 'module') and not is_model_wrapper(model):  # test-time augmentation
+        if is_model_wrapper(model):  # of several processes, which exchange gradients alone
+            model = model.module
+        if hasattr(model, 'module'):  # test-time augmentation
             runner.model = copy(model)
             runner.model._modules = dict(model._modules)
             runner.model.module = folded_for(model.module, self.machine)
-        elif not is_model_wrapper(model):
+        else:
             runner.model = folded_for(model, self.machine)
         if loader.num_workers == 0:
             runner.test_loop.dataloader = LoadedAhead(loader)

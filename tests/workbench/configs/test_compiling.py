@@ -82,7 +82,12 @@ def test_a_compiled_run_learns_the_same(name, sample_dataset, tmp_path):
     for compile_option in ('compile=False', 'compile.backend=eager'):
         torch._dynamo.reset()
         work_dir = tmp_path / compile_option
-        train(config_path(name), work_dir=str(work_dir), cfg_options=[*options, compile_option])
+        train(
+            config_path(name),
+            work_dir=str(work_dir),
+            amp=False,
+            cfg_options=[*options, compile_option],
+        )
         lines = next(work_dir.glob('*/vis_data/scalars.json')).read_text().splitlines()
         losses[compile_option] = [json.loads(line)['loss'] for line in lines if 'loss' in line]
         log = next(work_dir.glob('*/*.log')).read_text()

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.runtime
     ('name', 'peer', 'tool', 'options'),
     [
         ('ssdlite_mbv2_coco_mmdet-taps', 'mmdet', 'test', ''),
-        ('deeplabv3_mbv2_sample', 'mmseg', 'test', ''),
+        ('deeplabv3_mbv2_voc12aug', 'mmseg', 'test', ''),
         ('ssdlite_mbv2_sample', 'mmdet', 'predict', '--no-draw'),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -96,6 +97,12 @@ class FastStrides(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
+@cache
+def is_left_to_onednn() -> bool:
+    """Return whether torch leaves bfloat16 on this CPU to oneDNN, as it does from AVX-512 on."""
+    return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
 def _is_slow(
     x: Tensor,
     weight: Tensor,
@@ -110,6 +117,7 @@ def _is_slow(
         x.requires_grad
         and x.device.type == 'cpu'
         and dtype == torch.bfloat16
+        and is_left_to_onednn()
         and bias is None
         and max(stride) > 1
         and 1 < groups == len(weight) == x.shape[1]

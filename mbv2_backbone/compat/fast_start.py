@@ -6,40 +6,83 @@ Versions for all: mmengine 0.10.7, onedl-mmengine 0.10.12, torch 2.15.
 from __future__ import annotations
 
 import functools
+import gc
 import inspect
 import sys
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, config
+from mmengine.config.utils import _get_external_cfg_base_path
+from mmengine.dataset import BaseDataset
 from mmengine.visualization import Visualizer
 from torch.optim import Optimizer
 
 from ..common.code_layout import lay_out
 
+_YAPF = ('yapf', 'yapf.yapflib', 'yapf.yapflib.yapf_api')
 _CACHED = '__dynamo_disable'  # where torch._compile caches the disabled version of a function
 
 
 def lay_out_configs() -> None:
-    """Format configs with `lay_out` instead of yapf.
+    """Format configs with `lay_out` instead of yapf, and do without yapf.
 
-    Reason: the Runner has yapf format the whole config four times, a second or more each.
-    Delete when: mmengine formats a config once, or fast.
+    Reason: the Runner has yapf format the whole config four times, a second or more each. mmengine
+    imports it even to write a config that is not to be formatted: 0.15 s, for its two grammars.
+    Delete when: mmengine formats a config once, or fast, and imports yapf where it formats.
     """
 
     def pretty_text(self: Config) -> str:
         options = vars(self)
         is_formatted = options['_format_python_code']
         options['_format_python_code'] = False
+        names = () if 'yapf' in sys.modules else _YAPF
+        sys.modules.update({name: SimpleNamespace(FormatCode=None) for name in names})
         try:
             text = written.fget(self)
         finally:
             options['_format_python_code'] = is_formatted
+            for name in names:
+                del sys.modules[name]
         return lay_out(text) if is_formatted else text
 
     written = Config.pretty_text
     Config.pretty_text = property(pretty_text, doc=written.__doc__)
+
+
+def find_base_configs() -> None:
+    """Look for `mmdet::_base_/…` where base configs are.
+
+    Reason: mmengine first reads the 100 metafiles of the toolbox, in which no base config stands.
+    Delete when: mmengine looks at the file first.
+    """
+
+    def _get_external_cfg_path(package_path: str, cfg_file: str) -> str:
+        if cfg_file.startswith('_base_/'):
+            return _get_external_cfg_base_path(package_path, cfg_file)
+        return find(package_path, cfg_file)
+
+    find = config._get_external_cfg_path
+    config._get_external_cfg_path = _get_external_cfg_path
+
+
+def collect_little() -> None:
+    """Leave what is there before a dataset is built out of garbage collections.
+
+    Reason: each dataset collects garbage when it is built, which walks over all that the imports
+    made: a tenth of a second each.
+    Delete when: mmengine's BaseDataset collects no garbage.
+    """
+
+    @functools.wraps(BaseDataset._serialize_data)
+    def _serialize_data(self: BaseDataset) -> tuple:
+        gc.freeze()
+        return serialize(self)
+
+    serialize = BaseDataset._serialize_data
+    BaseDataset._serialize_data = _serialize_data
 
 
 def defer_figure() -> None:

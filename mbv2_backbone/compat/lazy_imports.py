@@ -59,9 +59,11 @@ _LOAD = '__load_deferred__'
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _IMPORTS = (ast.Import, ast.ImportFrom)
 _HEAVY = (*_PACKAGES, *_REGISTERED.values())
+# A newline first, of which there are few, makes the search several times as fast as `^` does.
 _MENTIONS_HEAVY = re.compile(
-    r'^\s*(?:import|from) (?:{})\b|{}'.format('|'.join(_PACKAGES), '|'.join(_REGISTERED)).encode(),
-    re.M,
+    r'\n[ \t]*(?:import|from) (?:{})\b|{}'.format(
+        '|'.join(_PACKAGES), '|'.join(_REGISTERED)
+    ).encode()
 )
 _VERSION = zlib.crc32(Path(__file__).read_bytes())
 _CACHE = Path(__file__).parent / '__pycache__' / 'lazy'
@@ -109,7 +111,7 @@ class _Finder(MetaPathFinder):
         spec = PathFinder.find_spec(fullname, path, target)
         if spec is None or type(spec.loader) is not SourceFileLoader:
             return None
-        if _MENTIONS_HEAVY.search(spec.loader.get_data(spec.origin)):
+        if _MENTIONS_HEAVY.search(b'\n' + spec.loader.get_data(spec.origin)):
             spec.loader = _Loader(fullname, spec.origin)
         return spec
 

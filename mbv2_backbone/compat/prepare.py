@@ -74,6 +74,8 @@ def start_fast() -> None:
     startup.lay_out_configs()
     startup.defer_figure()
     startup.defer_dynamo()
+    startup.find_base_configs()
+    startup.collect_little()
     compat_packages.replace_pkg_resources()
 
 

@@ -35,12 +35,14 @@ wrapper.update_params(sum(p.sum() for p in model.parameters()))
 HEAVY = (
     'imgaug', 'matplotlib', 'numba', 'pandas', 'scipy', 'shapely', 'skimage', 'sklearn', 'sympy',
     'torch._dynamo', 'torch.distributed.fsdp', 'torch.distributed.tensor', 'transformers', 'mmseg',
+    'yapf',
 )  # fmt: skip
 
 
 ON = {FAST_START: '1'}
 # A config that records how its process was started, and how a loader worker was.
 PROBE = """
+import gc
 import json
 import multiprocessing
 import sys
@@ -51,6 +53,7 @@ look = "__import__('mbv2_backbone') and __import__('sys').meta_path[0].__module_
 pool = multiprocessing.get_context('spawn').Pool(1)
 told = [eval(look), pool.apply(eval, (look,)), Config.pretty_text.fget.__module__]
 pool.terminate()
+told.append(gc.isenabled())
 print('PROBE', json.dumps([told, [name for name in heavy if name in sys.modules]]), flush=True)
 """
 TORCHRUN = ('-m', 'torch.distributed.run', '--nproc_per_node=1', '--standalone')
@@ -82,15 +85,16 @@ def probe(folder, *command, **settings):
     ids=['tool', 'doctor', 'module', 'torchrun'],
 )
 def test_the_processes_of_our_tools_start_fast(command, tmp_path):
-    (tool, worker, layout), heavy = probe(tmp_path, *command)
+    (tool, worker, layout, collects), heavy = probe(tmp_path, *command)
     assert tool == worker == lazy_imports.__name__
     assert layout == fast_start.__name__
+    assert collects, 'garbage is collected again once the package is imported'
     assert not heavy
 
 
 def test_the_fast_start_can_be_turned_off(tmp_path):
     told, heavy = probe(tmp_path, ROOT / 'tools/train.py', **{FAST_START: '0'})
-    assert not any('mbv2_backbone' in module for module in told)
+    assert not any('mbv2_backbone' in module for module in told[:3])
     assert 'torch.distributed.fsdp' in heavy
 
 
@@ -171,6 +175,62 @@ for a, b, c in zip(light, mixed, full):
 for name in ('add_param_group', 'zero_grad'):
     function = getattr(torch.optim.Optimizer, name).__wrapped__
     assert getattr(function, '__dynamo_disable')._torchdynamo_disable, name
+""",
+        **ON,
+    )
+
+
+def test_base_configs_are_read_without_the_metafiles_that_other_configs_need():
+    run_python(
+        """
+import mbv2_backbone
+from mmengine.config import Config, utils
+
+read = []
+load = utils.load
+utils.load = lambda path: read.append(str(path)) or load(path)
+base, scope = Config._get_cfg_path('mmdet::_base_/default_runtime.py', '')
+assert scope == 'mmdet' and Config.fromfile(base).default_scope == 'mmdet'
+assert not read, read
+other, _ = Config._get_cfg_path('mmdet::ssd/ssdlite_mobilenetv2-scratch_8xb24-600e_coco.py', '')
+assert Config.fromfile(other).model.type == 'SingleStageDetector'
+assert read
+""",
+        **ON,
+    )
+
+
+def test_a_dataset_collects_none_of_what_was_there_before_it():
+    run_python(
+        """
+import gc, mbv2_backbone
+from mmengine.dataset import BaseDataset
+
+class Rows(BaseDataset):
+    def load_data_list(self):
+        return [dict(row=i) for i in range(3)]
+
+rows = Rows()
+assert [rows.get_data_info(i)['row'] for i in range(3)] == [0, 1, 2]
+assert gc.get_freeze_count() > 50_000, gc.get_freeze_count()
+assert gc.isenabled()
+""",
+        **ON,
+    )
+
+
+def test_a_config_is_written_without_yapf_which_stays_what_it_is_for_others():
+    run_python(
+        """
+import sys, mbv2_backbone
+from mmengine.config import Config
+cfg = Config(dict(a=dict(b=(1, 2)), c='text'))
+text = cfg.pretty_text
+assert not [name for name in sys.modules if name.startswith('yapf')]
+from yapf.yapflib.yapf_api import FormatCode
+assert FormatCode('a = {  }')[0].strip() == 'a = {}'
+assert cfg.pretty_text == text and Config.fromstring(text, '.py').to_dict() == cfg.to_dict()
+assert sys.modules['yapf.yapflib.yapf_api'].FormatCode is FormatCode
 """,
         **ON,
     )

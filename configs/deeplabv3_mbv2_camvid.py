@@ -34,7 +34,7 @@ train_pipeline = [
         crop_size=crop_size,
     ),
     dict(type='FastPhotoMetricDistortion'),
-    dict(type='PackSegInputs'),
+    dict(type='FastPackSegInputs'),
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),

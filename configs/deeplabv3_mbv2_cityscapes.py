@@ -25,7 +25,7 @@ train_pipeline = [
         crop_size=(769, 769),
     ),
     dict(type='FastPhotoMetricDistortion'),
-    dict(type='PackSegInputs'),
+    dict(type='FastPackSegInputs'),
 ]
 # Images keep their size and are padded to 16 k + 1 pixels.
 test_pipeline = [

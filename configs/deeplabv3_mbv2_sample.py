@@ -42,7 +42,7 @@ train_pipeline = [
         crop_size=size,
         cat_max_ratio=0.95,
     ),
-    dict(type='PackSegInputs'),
+    dict(type='FastPackSegInputs'),
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),

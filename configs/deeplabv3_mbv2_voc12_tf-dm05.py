@@ -24,7 +24,7 @@ train_pipeline = [
         crop_size=size,
         cat_max_ratio=1.0,
     ),
-    dict(type='PackSegInputs'),
+    dict(type='FastPackSegInputs'),
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),

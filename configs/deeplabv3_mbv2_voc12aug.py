@@ -23,7 +23,7 @@ train_pipeline = [
         crop_size=(513, 513),
         cat_max_ratio=1.0,
     ),
-    dict(type='PackSegInputs'),
+    dict(type='FastPackSegInputs'),
 ]
 # Images keep their size and are padded to 513 pixels, as in the paper.
 test_pipeline = [

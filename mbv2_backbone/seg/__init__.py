@@ -6,13 +6,14 @@ from .deeplabv3plus import DeepLabV3PlusHead
 from .losses import PixelCrossEntropyLoss
 from .lraspp import MobileLRASPPHead
 from .metrics import ClassIoUMetric
-from .transforms import FastPhotoMetricDistortion, RandomResizeCropFlip
+from .transforms import FastPackSegInputs, FastPhotoMetricDistortion, RandomResizeCropFlip
 
 __all__ = [
     'CamVidDataset',
     'ClassIoUMetric',
     'DeepLabV3Head',
     'DeepLabV3PlusHead',
+    'FastPackSegInputs',
     'FastPhotoMetricDistortion',
     'LoadLabelMap',
     'MobileLRASPPHead',

@@ -3,7 +3,6 @@
 from functools import partial
 
 import cv2
-import mmseg.datasets.transforms  # noqa: F401
 import numpy as np
 import pytest
 import torch
@@ -11,6 +10,7 @@ from helpers.transforms import build_pipeline, run
 from helpers.transforms import smooth_image as draw_waves
 from mmengine.registry import init_default_scope
 from mmseg.datasets import BaseSegDataset
+from mmseg.datasets.transforms import PackSegInputs
 from PIL import Image
 
 from mbv2_backbone.annotations.masks import read_mask
@@ -18,6 +18,7 @@ from mbv2_backbone.seg import datasets
 from mbv2_backbone.seg import transforms as module
 from mbv2_backbone.seg.datasets import LoadLabelMap
 from mbv2_backbone.seg.transforms import (
+    FastPackSegInputs,
     RandomResizeCropFlip,
     crop_of_labels,
     crop_of_resized,
@@ -237,7 +238,7 @@ def test_the_whole_pipeline_packs_the_same_as_mmsegs(tmp_path):
         cv2.imwrite(str(tmp_path / f'images/{i}.jpg'), smooth_image(60, 80, i))
         cv2.imwrite(str(tmp_path / f'labels/{i}.png'), patches(np.random.default_rng(i), 60, 80))
 
-    def dataset(*steps):
+    def dataset(*steps, pack='PackSegInputs'):
         return BaseSegDataset(
             data_root=str(tmp_path),
             data_prefix=dict(img_path='images', seg_map_path='labels'),
@@ -246,13 +247,14 @@ def test_the_whole_pipeline_packs_the_same_as_mmsegs(tmp_path):
                 dict(type='LoadImageFromFile'),
                 dict(type='LoadAnnotations'),
                 *steps,
-                dict(type='PackSegInputs'),
+                dict(type=pack),
             ],
         )
 
     options = dict(scale=(100, 50), ratio_range=(0.5, 2.0), crop_size=(40, 48))
     stock = dataset(*stock_steps(**options), dict(type='PhotoMetricDistortion'))
-    ours = dataset(our_step(**options), dict(type='FastPhotoMetricDistortion'))
+    colours = dict(type='FastPhotoMetricDistortion')
+    ours = dataset(our_step(**options), colours, pack='FastPackSegInputs')
     for seed in range(24):
         expected, stock_next = run(stock.__getitem__, seed % 3, seed)
         got, our_next = run(ours.__getitem__, seed % 3, seed)
@@ -262,3 +264,32 @@ def test_the_whole_pipeline_packs_the_same_as_mmsegs(tmp_path):
         mine, theirs = got['data_samples'], expected['data_samples']
         assert torch.equal(mine.gt_sem_seg.data, theirs.gt_sem_seg.data)
         assert mine.metainfo == theirs.metainfo
+
+
+@pytest.mark.parametrize('shape', [(5, 7, 3), (5, 7), (5, 7, 4), (4, 6, 1)])
+@pytest.mark.parametrize('dtype', [np.uint8, np.float32])
+@pytest.mark.parametrize('is_cropped', [False, True])
+def test_packing_gives_the_tensors_of_mmsegs(shape, dtype, is_cropped):
+    rng = np.random.default_rng(0)
+    img = rng.integers(0, 256, (9, 9, *shape[2:])).astype(dtype)
+    img = img[1 : 1 + shape[0], 2 : 2 + shape[1]]
+    results = dict(
+        img=img if is_cropped else img.copy(), gt_seg_map=rng.integers(0, 9, shape[:2]), flip=True
+    )
+    before = results['img'].copy()
+    keys = ('flip',)
+    got = FastPackSegInputs(meta_keys=keys)(dict(results))
+    expected = PackSegInputs(meta_keys=keys)(dict(results))
+    assert torch.equal(got['inputs'], expected['inputs'])
+    assert got['inputs'].dtype == expected['inputs'].dtype
+    assert got['inputs'].is_contiguous()
+    mine, theirs = got['data_samples'], expected['data_samples']
+    assert torch.equal(mine.gt_sem_seg.data, theirs.gt_sem_seg.data)
+    assert mine.metainfo == theirs.metainfo == dict(flip=True)
+    assert np.array_equal(results['img'], before)
+
+
+def test_labels_are_packed_without_an_image():
+    packed = FastPackSegInputs(meta_keys=())(dict(gt_seg_map=np.ones((2, 3), np.uint8)))
+    assert packed['data_samples'].gt_sem_seg.data.tolist() == [[[1, 1, 1]] * 2]
+    assert 'inputs' not in packed

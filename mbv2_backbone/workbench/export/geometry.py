@@ -15,7 +15,7 @@ from ..configs.read import RESIZES, inner_dataset, type_name
 Size = tuple[int, int]
 _LOADING_TRUTH = ('LoadAnnotations', 'LoadLabelMap', 'LoadImageLabel')
 _LOADING = ('LoadImageFromFile', 'LoadImageAsAnnotated', *_LOADING_TRUTH)
-_PACKING = ('PackDetInputs', 'PackSegInputs', 'PackClassInputs')
+_PACKING = ('PackDetInputs', 'PackSegInputs', 'FastPackSegInputs', 'PackClassInputs')
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -93,7 +93,7 @@ def _pipelines(dataset: Dataset, size_wh: tuple[int, int]) -> dict[str, Any]:
             crop_size=Name('crop_size'),
         ),
         dict(type='FastPhotoMetricDistortion'),
-        dict(type='PackSegInputs'),
+        dict(type='FastPackSegInputs'),
     ]
     test = [
         dict(type='LoadImageFromFile'),

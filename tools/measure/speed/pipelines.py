@@ -12,6 +12,7 @@ import numpy as np
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import DATASETS, DefaultScope
+from PIL import Image
 
 from mbv2_backbone.common.messages import UserError
 from mbv2_backbone.workbench.checks.before_run import check_data
@@ -23,7 +24,8 @@ from .models import class_counts, input_size, quiet, set_size
 from .peers import MMDET_CONFIG, stock_config
 from .timing import Call
 
-FILE_SIZE = (480, 640)
+COCO_SIZE = (480, 640)
+VOC_SIZE = (375, 500)  # its masks are palette files
 _JPEG_QUALITY = 90
 
 
@@ -125,12 +127,13 @@ def draw_infos(
         UserError: If there is no JPEG file in `images`.
     """
     rng = np.random.default_rng(0)
+    size = VOC_SIZE if task_of(cfg) == 'seg' else COCO_SIZE
     if images is None:
         paths = [Path(folder) / f'{i:03d}.jpg' for i in range(num_files)]
         for path in paths:
             options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
-            cv2.imwrite(str(path), random_image(rng, FILE_SIZE), options)
-        what = f'{num_files} generated JPEG files of {FILE_SIZE[1]}x{FILE_SIZE[0]}'
+            cv2.imwrite(str(path), random_image(rng, size), options)
+        what = f'{num_files} generated JPEG files of {size[1]}x{size[0]}'
     else:
         paths = sorted(p for p in Path(images).rglob('*') if p.suffix.lower() in ('.jpg', '.jpeg'))
         if not paths:
@@ -148,7 +151,9 @@ def _draw_info(cfg: Config, rng: np.random.Generator, path: Path, folder: Path, 
     info = dict(img_path=str(path), img_id=index, height=size[0], width=size[1])
     if num_seg_classes:
         mask_path = folder / f'mask_{index:03d}.png'
-        cv2.imwrite(str(mask_path), random_mask(rng, size, num_seg_classes))
+        mask = Image.fromarray(random_mask(rng, size, num_seg_classes), 'P')
+        mask.putpalette(np.repeat(np.arange(256), 3).tolist())
+        mask.save(mask_path)
         info |= dict(
             seg_map_path=str(mask_path), label_map=None, reduce_zero_label=False, seg_fields=[]
         )

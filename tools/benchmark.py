@@ -87,6 +87,11 @@ def parse_args() -> argparse.Namespace:
         help='show which operators take the time, of ours and of what --peer names',
     )
     train.add_argument(
+        '--roofline',
+        action='store_true',
+        help='show what the operators attain of what the CPU does at most, of ours and of --peer',
+    )
+    train.add_argument(
         '--peer-channels-last', action='store_true', help='also time the peers in channels_last'
     )
     train.add_argument(

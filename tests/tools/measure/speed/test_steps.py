@@ -10,6 +10,7 @@ from measure.speed import steps
 from measure.speed.memory import memory_rows
 from measure.speed.models import build_optimizer, build_random
 from measure.speed.profile import profile_rows
+from measure.speed.roofline import Meter, roofline_rows
 from measure.speed.steps import StepJob, StepProcess
 from measure.speed.training import ours_step, peer_step
 
@@ -58,6 +59,43 @@ def test_a_profile_names_what_takes_the_time():
     assert 'aten::convolution_backward' in [row['name'] for row in rows[:3]]
     assert [row['ms'] for row in rows] == sorted((row['ms'] for row in rows), reverse=True)
     assert 'ms without the profiler' in notes[0]
+
+
+def test_a_roofline_bounds_each_operator_by_its_arithmetic_and_its_memory():
+    rows, notes = roofline_rows(step_job('ssdlite_mbv2_sample', amp=False, keeps_memory=False))
+    whole, *parts = rows
+    by_name = {row['name']: row for row in parts}
+    assert whole['name'] == 'all operators'
+    assert [row['ms'] for row in parts] == sorted((row['ms'] for row in parts), reverse=True)
+    assert whole['ms'] >= sum(row['ms'] for row in parts) - 1
+    assert whole['bound ms'] >= max(row['bound ms'] for row in parts)
+    assert {'convolution, 1x1', 'convolution_backward, 1x1'} <= by_name.keys()
+    assert by_name['convolution, 1x1']['GFLOP/s'] > 0
+    assert 'in float32 GFLOP/s (1x1 convolutions' in notes[1]
+
+
+def test_operators_are_counted_by_hand():
+    # 2 x 8 outputs of 4 x 4 pixels, each of 3 x 3 x 6 products, two FLOPs each
+    x, weight = torch.ones(2, 6, 6, 6, requires_grad=True), torch.ones(8, 6, 3, 3)
+    weight.requires_grad_()
+    with Meter({torch.float32: 1e9}, 1e9) as meter:
+        torch.conv2d(x, weight).sum().backward()
+    forward = 2 * 2 * 8 * 16 * 54
+    cost = meter.costs['convolution, 3x3']
+    assert (cost.calls, cost.flops) == (1, forward)
+    assert cost.bytes == 4 * (2 * 6 * 36 + 8 * 54 + 2 * 8 * 16)
+    assert cost.bound == max(cost.flops, cost.bytes) / 1e9
+    assert meter.costs['convolution_backward, 3x3'].flops == 2 * forward
+
+    depthwise = torch.ones(6, 1, 3, 3)
+    with Meter({torch.float32: 1e9}, 1e9) as meter:
+        torch.conv2d(x.detach(), depthwise, groups=6)
+        torch.ones(3, 4) @ torch.ones(4, 5)
+        torch.ones(2, 3).view(3, 2)
+    assert meter.costs['convolution, depthwise 3x3'].flops == 2 * 2 * 6 * 16 * 9
+    assert meter.costs['mm'].flops == 2 * 3 * 4 * 5
+    assert meter.costs['mm'].bytes == 4 * (12 + 20 + 15)
+    assert 'view' not in meter.costs
 
 
 def test_each_job_has_its_own_process():

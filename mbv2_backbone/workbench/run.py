@@ -32,7 +32,6 @@ from .configs.machine import (
     fit_machine,
     keep_freed_memory,
     launch,
-    overlap_copies,
     to_memory_format,
 )
 from .configs.palettes import fill_palettes
@@ -48,6 +47,7 @@ from .predict.fast_test import FastTestHook
 from .report.curve_hook import CurveHook
 from .train.calibration import CalibrationHook
 from .train.changed_config import ChangedConfigHook
+from .train.copies import overlap_copies
 from .train.loops import batches_per_epoch, end_loader_processes
 from .train.robust import make_robust
 from .train.signals import StopHook, stop_signals

@@ -207,16 +207,6 @@ def to_memory_format(model: nn.Module, machine: Machine) -> None:
         model.to(memory_format=torch.channels_last)
 
 
-def overlap_copies(model: nn.Module, machine: Machine) -> None:
-    """Let a GPU copy a batch while the host goes on; the loaders put it into pinned memory.
-
-    The host is steps ahead of the GPU, so that the next batch is there when its turn comes.
-    """
-    if machine.device == 'cuda' and hasattr(model, 'data_preprocessor'):
-        # mmengine's argument, which mmseg's class does not pass on.
-        model.data_preprocessor._non_blocking = True
-
-
 def keep_freed_memory() -> None:
     """Make glibc keep freed memory for the next step instead of returning it to the kernel.
 

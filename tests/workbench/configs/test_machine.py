@@ -6,6 +6,7 @@ from dataclasses import replace
 import mmengine.device
 import pytest
 import torch
+from helpers.bench import config
 from mmengine.config import Config
 
 from mbv2_backbone.workbench.configs import machine
@@ -115,3 +116,13 @@ def test_the_machine_decides_the_precision_of_a_config_with_amp(precision, expec
     cfg = Config(dict(optim_wrapper=dict(asked, accumulative_counts=2)))
     cfg = fit_machine(replace(detect_machine(), precision=precision)).change(cfg)
     assert cfg.optim_wrapper == dict(expected, accumulative_counts=2)
+
+
+@pytest.mark.parametrize(('device', 'pinned'), [('cuda', True), ('cpu', None)])
+def test_only_for_a_gpu_memory_is_pinned(device, pinned):
+    cfg = fit_machine(replace(detect_machine(), device=device)).change(config('ssdlite_mbv2_coco'))
+    loaders = [cfg[f'{split}_dataloader'] for split in ('train', 'val', 'test')]
+    assert [loader.get('pin_memory') for loader in loaders] == [pinned] * 3
+    chosen = config('ssdlite_mbv2_coco', 'train_dataloader.pin_memory=False')
+    machine = replace(detect_machine(), device=device)
+    assert not fit_machine(machine).change(chosen).train_dataloader.pin_memory

@@ -141,7 +141,7 @@ def predict(args: Namespace) -> Results:
             notes,
             reference=peers[0],
             batch_size=args.batch_size,
-            settle=2 if args.batch_size == 1 else 0,
+            settle=8 if args.batch_size == 1 else 0,
             **settings,
         )
     ]

@@ -24,22 +24,8 @@ test_pipeline = [
     dict(type='PackClassInputs'),
 ]
 folders = dict(type='ClassFolderDataset', data_root=data_root)
-train_dataloader = dict(
-    batch_size=32,
-    num_workers=4,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=True),
-    dataset=dict(data_prefix=dict(img_path='train'), pipeline=train_pipeline, **folders),
-)
-val_dataloader = dict(
-    batch_size=64,
-    num_workers=4,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        data_prefix=dict(img_path='val'), pipeline=test_pipeline, test_mode=True, **folders
-    ),
-)
+train_dataloader = dict(batch_size=32, dataset=dict(pipeline=train_pipeline, **folders))
+val_dataloader = dict(batch_size=64, dataset=dict(pipeline=test_pipeline, **folders))
 test_dataloader = val_dataloader
 max_epochs = 30
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=1)

@@ -23,20 +23,10 @@ test_pipeline = [
 ]
 imagenet = dict(type='ImageNetFolderDataset', data_root=data_root)
 train_dataloader = dict(
-    batch_size=32,
-    num_workers=8,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=True),
-    dataset=dict(data_prefix=dict(img_path='train'), pipeline=train_pipeline, **imagenet),
+    batch_size=32, num_workers=8, dataset=dict(pipeline=train_pipeline, **imagenet)
 )
 val_dataloader = dict(
-    batch_size=64,
-    num_workers=8,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        data_prefix=dict(img_path='val'), pipeline=test_pipeline, test_mode=True, **imagenet
-    ),
+    batch_size=64, num_workers=8, dataset=dict(pipeline=test_pipeline, **imagenet)
 )
 test_dataloader = val_dataloader
 max_epochs = 300

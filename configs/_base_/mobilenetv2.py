@@ -14,6 +14,20 @@ model = dict(
     backbone=dict(type='MobileNetV2Backbone', out_indices=('conv2',)),
     head=dict(type='ClassifierHead', in_channels=1280, num_classes=1000, dropout_ratio=0.2),
 )
+# A config adds the batch size, the type and root of its dataset, and the pipeline.
+train_dataloader = dict(
+    num_workers=4,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=True),
+    dataset=dict(data_prefix=dict(img_path='train')),
+)
+val_dataloader = dict(
+    num_workers=4,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(data_prefix=dict(img_path='val'), test_mode=True),
+)
+test_dataloader = val_dataloader
 val_cfg = dict()
 test_cfg = dict()
 val_evaluator = dict(type='ClassAccuracy', topk=(1, 5))

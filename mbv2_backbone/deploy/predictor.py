@@ -14,7 +14,7 @@ from .metadata import Metadata
 from .nms import select_boxes
 from .runtimes import Runtime, load_runtime
 
-NUM_LIKELIEST = 5
+NUM_LIKELIEST = 5  # wherever predictions are data: here, in JSON files and on the pages
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,9 @@ class Prediction:
         if self.likeliest:
             found |= dict(zip(('top', 'confidence'), self.likeliest[0], strict=True))
         if self.probabilities is not None and self.mask is None:
-            best = zip(_best(self.probabilities).tolist(), self.likeliest, strict=True)
+            best = zip(likeliest_of(self.probabilities), self.likeliest, strict=True)
             keys = ('class_id', 'class', 'confidence')
-            rows = [dict(zip(keys, (label, *pair), strict=True)) for label, pair in best]
+            rows = [dict(zip(keys, (label, *pair), strict=True)) for (label, _), pair in best]
             return dict(found, predictions=rows)
         left, top, right, bottom = self.boxes.astype(float).T
         columns = {
@@ -74,8 +74,15 @@ class Prediction:
         return dict(found, predictions=[dict(zip(columns, row, strict=True)) for row in rows])
 
 
-def _best(probabilities: np.ndarray) -> np.ndarray:
-    return np.argsort(-probabilities, kind='stable')[:NUM_LIKELIEST]
+def likeliest_of(probabilities: np.ndarray, count: int = NUM_LIKELIEST) -> list[tuple[int, float]]:
+    """Return label and probability of the likeliest classes, the best first.
+
+    Args:
+        probabilities: `(C,)`, of each class.
+        count: Of how many; fewer are returned if there are fewer classes.
+    """
+    best = np.argsort(-probabilities, kind='stable')[:count]
+    return list(zip(best.tolist(), probabilities[best].tolist(), strict=True))
 
 
 class Predictor:
@@ -216,5 +223,5 @@ class Predictor:
         else:
             probabilities = outputs['probabilities'][i]
         names = self.metadata.classification.classes
-        best = tuple((names[k], float(probabilities[k])) for k in _best(probabilities))
+        best = tuple((names[k], score) for k, score in likeliest_of(probabilities))
         return replace(found, probabilities=probabilities, likeliest=best)

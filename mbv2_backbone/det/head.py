@@ -1,25 +1,26 @@
-"""The SSDLite head for mmdet: convolutions, and the connection to priors, targets and losses."""
+"""The SSDLite head for mmdet: what connects its convolutions to priors, targets and losses."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import torch
-from mmcv.cnn import ConvModule
 from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
 from mmdet.registry import MODELS, TASK_UTILS
 from mmdet.utils import reduce_mean
 from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..blocks import convolve, make_lean
+from ..blocks import make_lean
 from .assigner import TargetBuilder
+from .head_convs import depthwise_predictors
 from .losses import box_loss, classification_loss
 from .postprocess import (
     class_scores,
+    clip_to_images,
+    flatten_levels,
     is_plain_nms,
-    numbers_like,
     select_candidates,
     split_by_image,
     suppress_and_split,
@@ -114,29 +115,12 @@ class SSDLiteHead(BaseDenseHead):
         self._build_targets = TargetBuilder(assigner, num_classes=num_classes)
         self._neg_pos_ratio = train_cfg.get('neg_pos_ratio', 3)
         self._smoothl1_beta = train_cfg.get('smoothl1_beta', 1.0)
-        norm_cfg = norm_cfg or dict(type='BN')
-        act_cfg = act_cfg or dict(type='LeanReLU6')
-        self.cls_convs = self._predictors(self.cls_out_channels, norm_cfg, act_cfg)
-        self.reg_convs = self._predictors(4, norm_cfg, act_cfg)
+        layers = dict(norm_cfg=norm_cfg, act_cfg=act_cfg)
+        maps = list(zip(self.in_channels, self.num_base_priors, strict=True))
+        self.cls_convs = depthwise_predictors(maps, self.cls_out_channels, **layers)
+        self.reg_convs = depthwise_predictors(maps, 4, **layers)
         make_lean(self)
         self._prior_cache: dict[tuple, tuple[Tensor, Tensor]] = {}
-
-    def _predictors(self, out_channels: int, norm_cfg: dict, act_cfg: dict) -> nn.ModuleList:
-        return nn.ModuleList(
-            _Predictor(
-                ConvModule(
-                    channels,
-                    channels,
-                    3,
-                    padding=1,
-                    groups=channels,
-                    norm_cfg=norm_cfg,
-                    act_cfg=act_cfg,
-                ),
-                nn.Conv2d(channels, num * out_channels, 1),
-            )
-            for channels, num in zip(self.in_channels, self.num_base_priors, strict=True)
-        )
 
     def forward(self, x: tuple[Tensor, ...]) -> tuple[list[Tensor], list[Tensor]]:
         """Predict on each feature map.
@@ -245,12 +229,8 @@ class SSDLiteHead(BaseDenseHead):
         Returns:
             Logits `(N, P, cls_out_channels)` and box codes `(N, P, 4)`, both float32.
         """
-        logits = [
-            score.permute(0, 2, 3, 1).reshape(len(score), -1, self.cls_out_channels)
-            for score in cls_scores
-        ]
-        deltas = [pred.permute(0, 2, 3, 1).reshape(len(pred), -1, 4) for pred in bbox_preds]
-        return torch.cat(logits, 1).float(), torch.cat(deltas, 1).float()
+        logits = flatten_levels(cls_scores, self.cls_out_channels)
+        return logits, flatten_levels(bbox_preds, 4)
 
     def scores(self, logits: Tensor) -> Tensor:
         """Return the classes' scores `(..., num_classes)` in [0, 1]."""
@@ -303,9 +283,7 @@ class SSDLiteHead(BaseDenseHead):
                     "clip_after_nms needs test_cfg.nms=dict(type='nms', iou_threshold=…)"
                 )
             if self.clips_before_nms(cfg):
-                sides = [meta['img_shape'][1::-1] for meta in batch_img_metas]
-                sides = numbers_like(sides, boxes)
-                boxes = boxes.clamp(min=0).minimum(sides.repeat(1, 2)[found.image])
+                boxes = clip_to_images(boxes, found.image, batch_img_metas)
             if with_nms and is_plain_nms(cfg.get('nms')):
                 return suppress_and_split(
                     boxes,
@@ -320,11 +298,3 @@ class SSDLiteHead(BaseDenseHead):
                 self._bbox_post_process(result, cfg, rescale, with_nms, meta)
                 for result, meta in zip(results, batch_img_metas, strict=True)
             ]
-
-
-class _Predictor(nn.Sequential):
-    """Depthwise convolution with norm and activation, then a 1x1 convolution."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        depthwise, pointwise = self
-        return convolve(pointwise, depthwise(x))

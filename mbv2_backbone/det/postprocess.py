@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from math import inf, log
 from typing import NamedTuple
 
@@ -37,6 +37,21 @@ class Candidates(NamedTuple):
     def at(self, indices: Tensor) -> Candidates:
         """Return the candidates at the indices `(L,)`."""
         return Candidates(*(values[indices] for values in self))
+
+
+def flatten_levels(outputs: Iterable[Tensor], channels: int) -> Tensor:
+    """Join a head's outputs over the levels, place by place and there prior by prior.
+
+    Args:
+        outputs: For each level `(N, A * C, H, W)`.
+        channels: C, the numbers of a prior.
+
+    Returns:
+        `(N, P, C)`, float32.
+    """
+    return torch.cat(
+        [out.permute(0, 2, 3, 1).reshape(len(out), -1, channels) for out in outputs], 1
+    ).float()
 
 
 def class_scores(logits: Tensor, *, use_sigmoid: bool) -> Tensor:
@@ -115,9 +130,28 @@ def _true_at(mask: Tensor) -> Tensor:
     return mask.nonzero().squeeze(1)
 
 
-def numbers_like(rows: list, like: Tensor) -> Tensor:
+def _numbers_like(rows: list, like: Tensor) -> Tensor:
     """Return numbers as a tensor with the dtype and device of another, without waiting for it."""
     return torch.tensor(rows, dtype=like.dtype).to(like.device, non_blocking=True)
+
+
+def clip_to_images(
+    boxes: Tensor,
+    image: Tensor,
+    batch_img_metas: Sequence[dict],
+    factors: Tensor | None = None,
+) -> Tensor:
+    """Clip boxes to the images that they are on.
+
+    Args:
+        boxes: `(K, 4)` xyxy in pixels of the input, or of the original images.
+        image: `(K,)` index of each one's image.
+        batch_img_metas: For each image `img_shape`, its height and width in the input.
+        factors: `(N, 2)`, what x and y were multiplied by to be pixels of the original images.
+    """
+    sides = _numbers_like([meta['img_shape'][1::-1] for meta in batch_img_metas], boxes)
+    sides = sides if factors is None else sides * factors
+    return boxes.clamp(min=0).minimum(sides.repeat(1, 2)[image])
 
 
 def is_plain_nms(rules: dict | None) -> bool:
@@ -151,7 +185,7 @@ def suppress_and_split(
     """
     if rescale:
         inverse = [[1 / factor for factor in meta['scale_factor']] for meta in batch_img_metas]
-        factors = numbers_like(inverse, boxes)
+        factors = _numbers_like(inverse, boxes)
         boxes = boxes * factors.repeat(1, 2)[found.image]
     if cfg.get('min_bbox_size', -1) >= 0:
         is_large = (boxes[:, 2:] - boxes[:, :2] > cfg.min_bbox_size).all(1)
@@ -161,9 +195,7 @@ def suppress_and_split(
     kept = _true_at(suppress(boxes, found.score, group, iou_threshold=cfg.nms.iou_threshold))
     boxes, found = boxes[kept], found.at(kept)
     if cfg.get('clip_after_nms', False):
-        sides = numbers_like([meta['img_shape'][1::-1] for meta in batch_img_metas], boxes)
-        sides = sides * factors if rescale else sides
-        boxes = boxes.clamp(min=0).minimum(sides.repeat(1, 2)[found.image])
+        boxes = clip_to_images(boxes, found.image, batch_img_metas, factors if rescale else None)
         with_area = _true_at((boxes[:, 2:] > boxes[:, :2]).all(1))
         boxes, found = boxes[with_area], found.at(with_area)
     limit = cfg.max_per_img if cfg.get('max_per_img', -1) > 0 else None

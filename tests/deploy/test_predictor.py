@@ -24,6 +24,7 @@ from mbv2_backbone.deploy.image import (
 )
 from mbv2_backbone.deploy.metadata import Metadata, Segmentation
 from mbv2_backbone.deploy.nms import nms, select_boxes
+from mbv2_backbone.deploy.predictor import likeliest_of
 from mbv2_backbone.det import SSDLiteHead
 from mbv2_backbone.det.targets import decode
 
@@ -84,6 +85,14 @@ def test_masks_equal_the_argmax_of_resized_logits(old, placed, new, align_corner
     where = Placement(new, placed)
     mask = where.mask_back(logits.argmax(0), logits, align_corners=align_corners)
     assert np.array_equal(mask, expected)
+
+
+@pytest.mark.parametrize('num_classes', [1, 4, 5, 6, 1000])
+def test_the_five_likeliest_classes_come_best_first(num_classes):
+    probabilities = np.random.default_rng(num_classes).integers(0, 50, num_classes) / np.float32(50)
+    order = sorted(range(num_classes), key=lambda k: (-probabilities[k], k))  # of equal ones first
+    assert likeliest_of(probabilities) == [(k, float(probabilities[k])) for k in order[:5]]
+    assert likeliest_of(probabilities, 3) == likeliest_of(probabilities)[:3]
 
 
 def test_a_large_mask_is_resized_in_blocks(monkeypatch):

@@ -1,6 +1,7 @@
 """Small configs with random checkpoints, for the tests of exports."""
 
 import logging
+import shutil
 import textwrap
 from functools import cache
 from importlib.util import find_spec
@@ -87,9 +88,13 @@ LRASPP = """
             num_classes=5, norm_cfg=dict(type='BN')))
 """
 THREE = JOINT.replace('        decode', '        cls_head=dict(in_channels=1280),\n        decode')
-CLASSIFIER = """
-    _base_ = {base!r}
-    model = dict(backbone=dict(widen_factor=0.35))
+# More classes than a prediction names.
+IMAGE_CLASSES = ('disc', 'square', 'triangle', 'star', 'cross', 'ring', 'heart')
+CLASSIFIER = f"""
+    _base_ = {{base!r}}
+    classes = {IMAGE_CLASSES}
+    palette = {[(30 * i, 20, 200) for i in range(7)]}
+    model = dict(backbone=dict(widen_factor=0.35), head=dict(num_classes=7))
     test_pipeline = [
         dict(type='LoadImageAsAnnotated'),
         dict(type='CentreView', size=64, resize=73, interpolation='bicubic'),
@@ -118,8 +123,10 @@ def write_config(folder, text, base, sample_dataset):
     """Write a config and a checkpoint; return their paths and the option of the data root."""
     path = folder / f'{base}.py'
     path.write_text(textwrap.dedent(text.format(base=str(ROOT / 'configs' / f'{base}.py'))))
-    crops = 'sample_crops/' * ('mobilenetv2' in base)
-    options = [f'data_root={sample_dataset}/{crops}']
+    root = sample_dataset
+    if 'mobilenetv2' in base:
+        root = copy_crops(sample_dataset / 'sample_crops', folder / 'crops')
+    options = [f'data_root={root}/']
     model = randomise(MODELS.build(load_config(str(path), options).model))
     if hasattr(model, 'bbox_head'):
         for conv in model.bbox_head.cls_convs:
@@ -132,6 +139,15 @@ def write_config(folder, text, base, sample_dataset):
     checkpoint = folder / f'{base}.pth'
     torch.save(dict(state_dict=model.state_dict()), checkpoint)
     return str(path), str(checkpoint), options
+
+
+def copy_crops(crops, root):
+    """Make folders of `IMAGE_CLASSES` of those of the sample dataset, some of them twice."""
+    names = sorted(path.name for path in (crops / 'train').iterdir())
+    for split in ('train', 'val'):
+        for name, source in zip(IMAGE_CLASSES, names * 2, strict=False):
+            shutil.copytree(crops / split / source, root / split / name)
+    return root
 
 
 def exporter(folder, sample_dataset, to=None):

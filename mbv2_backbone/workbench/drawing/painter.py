@@ -17,10 +17,11 @@ from torch import Tensor
 
 from ...annotations.images import decode_image
 from ...common.files import result_path
+from ...deploy.predictor import NUM_LIKELIEST, likeliest_of
 from ..configs.summary import Classes, ConfigSummary, summarise
 from .pixels import caption_strip, draw_boxes, legend_strip, overlay
 
-NUM_LIKELIEST = 3
+NUM_DRAWN_CLASSES = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +112,8 @@ class Painter:
         if 'pred_scores' not in sample:
             return drawing
         names, palette = self.images.names, self.images.palette
-        entries = [(f'{names[k]} {score:.2f}', palette[k]) for k, score in likeliest(sample)]
+        drawn = likeliest(sample, NUM_DRAWN_CLASSES)
+        entries = [(f'{names[k]} {score:.2f}', palette[k]) for k, score in drawn]
         if 'gt_label' in sample:
             truth = int(sample.gt_label)
             entries.append((f'truth: {names[truth]}', palette[truth]))
@@ -176,11 +178,9 @@ def painter_of(summary: ConfigSummary, score_thr: float = 0.3) -> Painter:
     return Painter(boxes=boxes, masks=masks, images=images, score_thr=score_thr)
 
 
-def likeliest(sample: BaseDataElement) -> list[tuple[int, float]]:
+def likeliest(sample: BaseDataElement, count: int = NUM_LIKELIEST) -> list[tuple[int, float]]:
     """Return label and score of the likeliest classes of a whole image, the best first."""
-    scores = sample.pred_scores
-    best = scores.topk(min(NUM_LIKELIEST, len(scores)))
-    return list(zip(best.indices.tolist(), best.values.tolist(), strict=True))
+    return likeliest_of(sample.pred_scores.cpu().numpy(), count)
 
 
 def mask_labels(sample: BaseDataElement, key: str) -> np.ndarray | None:

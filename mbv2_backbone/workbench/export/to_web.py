@@ -11,6 +11,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from ...deploy.metadata import Metadata
+from ...deploy.predictor import NUM_LIKELIEST
 from . import onnxruntime_web, to_onnx
 from .graph import ExportGraph
 from .saved import Saved, check_path
@@ -91,7 +92,12 @@ def _with(html: str, old: str, new: str) -> str:
 
 
 def _exported(name: str, metadata: Metadata, *, has_web_gpu: bool) -> str:
-    content = dict(name=name, metadata=asdict(metadata), hasWebGpu=has_web_gpu)
+    content = dict(
+        name=name,
+        metadata=asdict(metadata),
+        hasWebGpu=has_web_gpu,
+        numLikeliest=NUM_LIKELIEST,
+    )
     text = json.dumps(content).replace('<', r'\u003c')  # a name may contain `</script>`
     return f'<script id="exported" type="application/json">{text}</script>'
 

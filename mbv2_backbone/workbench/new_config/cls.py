@@ -10,8 +10,7 @@ from ..data.records import Dataset
 from .code import Name
 from .fitting import Schedule
 from .initial_weights import InitialWeights
-from .parts import NORM, epoch_schedule
-from .paths import held_out_settings
+from .parts import NORM, epoch_loaders, epoch_schedule
 
 _TRAINED_LR = 0.5  # of that from scratch
 
@@ -60,21 +59,7 @@ def _loaders(dataset: Dataset, schedule: Schedule) -> dict[str, Any]:
         data_root=Name('data_root'),
         metainfo=dict(classes=Name('classes')),
     )
-    loader = dict(batch_size=schedule.batch_size, num_workers=2)
-    train = _files(dataset, 'train') | dict(pipeline=Name('train_pipeline'))
-    repeated: dict[str, Any] = {**train, '': Name('images')}
-    if schedule.repeat > 1:
-        repeated = dict(type='RepeatDataset', times=schedule.repeat, dataset=repeated)
-    settings = dict(
-        images=common,
-        train_dataloader=loader | dict(drop_last=True, dataset=dict(_delete_=True) | repeated),
-    )
-
-    def held_out(split: str) -> dict[str, Any]:
-        files = _files(dataset, split) | dict(pipeline=Name('test_pipeline'), test_mode=True)
-        return loader | dict(dataset=dict(_delete_=True) | files | {'': Name('images')})
-
-    return settings | held_out_settings(dataset.held_out, 'dataloader', held_out)
+    return epoch_loaders(dataset, schedule, common, _files, num_workers=2)
 
 
 def _files(dataset: Dataset, split: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from ..data.records import Dataset
 from .code import Name
 from .fitting import Priors, Schedule
 from .initial_weights import InitialWeights
-from .parts import HEAD, NECK, NORM, TAPS, epoch_schedule
+from .parts import HEAD, NECK, NORM, TAPS, epoch_loaders, epoch_schedule
 from .paths import held_out_settings, one_suffix
 
 _NECK_CHANNELS = 128
@@ -129,26 +129,7 @@ def _loaders(dataset: Dataset, schedule: Schedule) -> dict[str, Any]:
         common['data_prefix'] = dict(sub_data_root='')
         if dataset.counts_from == 0:
             common['counts_from'] = 0
-    train = _files(dataset, 'train') | dict(pipeline=Name('train_pipeline'))
-    repeated: dict[str, Any] = {**train, '': Name('images')}
-    if schedule.repeat > 1:
-        repeated = dict(type='RepeatDataset', times=schedule.repeat, dataset=repeated)
-    settings = dict(
-        images=common,
-        train_dataloader=dict(
-            batch_size=schedule.batch_size,
-            num_workers=2,
-            drop_last=True,
-            dataset=dict(_delete_=True) | repeated,
-        ),
-    )
-
-    def held_out(split: str) -> dict[str, Any]:
-        files = _files(dataset, split) | dict(pipeline=Name('test_pipeline'), test_mode=True)
-        files = dict(_delete_=True) | files | {'': Name('images')}
-        return dict(batch_size=schedule.batch_size, dataset=files)
-
-    return settings | held_out_settings(dataset.held_out, 'dataloader', held_out)
+    return epoch_loaders(dataset, schedule, common, _files)
 
 
 def _files(dataset: Dataset, split: str) -> dict[str, Any]:

@@ -15,7 +15,6 @@ from PIL import Image
 from torchvision.ops import box_iou
 
 from mbv2_backbone.common.messages import UserError
-from mbv2_backbone.seg.padding import PadToGrid
 from mbv2_backbone.workbench.configs.machine import detect_machine
 from mbv2_backbone.workbench.configs.read import load_config
 from mbv2_backbone.workbench.configs.tta_config import augmented, use_tta
@@ -273,19 +272,6 @@ def test_resizing_of_tensorflow_is_scaled_in_its_place():
         ('LegacyResize', (300, 300)),
         ('LegacyResize', (450, 450)),
     ]
-
-
-def test_padding_to_a_grid():
-    results = PadToGrid(divisor=16, remainder=1, pad_val=(1, 2, 3))(
-        dict(img=np.full((33, 40, 3), 9, np.uint8))
-    )
-    assert results['img'].shape == (33, 49, 3)
-    assert results['padding_size'] == (0, 9, 0, 0)
-    assert results['pad_shape'] == results['img_shape'] == (33, 49)
-    assert (results['img'][:, 40:] == (1, 2, 3)).all()
-    assert (results['img'][:, :40] == 9).all()
-    with pytest.raises(ValueError, match='remainder must be within 0 and 15, got 16'):
-        PadToGrid(divisor=16, remainder=16)
 
 
 def test_scales_from_the_command_line(det, tmp_path):

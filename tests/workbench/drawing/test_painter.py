@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from mmengine.structures import InstanceData, PixelData
+from mmengine.structures import BaseDataElement, InstanceData, PixelData
 from mmseg.structures import SegDataSample
 
 from mbv2_backbone.workbench.configs.summary import Classes
@@ -59,6 +59,18 @@ def test_only_boxes_above_the_threshold_are_drawn():
     )
     assert drawn[60, 25].tolist() == list(BLUE[::-1])
     assert not (drawn == RED[::-1]).all(-1).any()
+
+
+def test_three_classes_of_an_image_are_written_below_it():
+    classes = Classes(tuple('abcde'), (RED, BLUE, RED, BLUE, RED))
+    painter = Painter(boxes=Classes(), masks=Classes(), images=classes)
+    scores = torch.tensor([0.1, 0.3, 0.05, 0.4, 0.15])
+    image = np.full((60, 200, 3), 100, np.uint8)
+    drawn = painter.prediction(image, BaseDataElement(pred_scores=scores))
+    three = scores * (scores > 0.12)
+    assert drawn.shape[0] > 60
+    assert (drawn == painter.prediction(image, BaseDataElement(pred_scores=three))).all()
+    assert (drawn != painter.prediction(image, BaseDataElement(pred_scores=three / 2))).any()
 
 
 def test_overlay_and_legend():

@@ -16,11 +16,9 @@ from packaging.requirements import Requirement
 
 from mbv2_backbone.common.messages import UserError
 from mbv2_backbone.deploy import Predictor
-from mbv2_backbone.deploy.predictor import Prediction
 from mbv2_backbone.workbench.configs.plan import apply_steps
 from mbv2_backbone.workbench.configs.read import load_config
 from mbv2_backbone.workbench.configs.summary import summarise
-from mbv2_backbone.workbench.export import compare as verify
 from mbv2_backbone.workbench.export import export as export_module
 from mbv2_backbone.workbench.export.export import export
 from mbv2_backbone.workbench.export.int8 import between_convolutions
@@ -273,21 +271,6 @@ def test_a_mistake_ends_with_a_message(small):
     assert result.stderr.splitlines()[-1].startswith('error: no checkpoint at nowhere.pth')
 
 
-def test_a_comparison_names_what_exceeds_its_tolerance():
-    good = verify.Comparison(num_boxes=1000, num_matched=996, num_extra=4, raw=dict(scores=9e-5))
-    assert good.problems() == []
-    bad = verify.Comparison(
-        raw=dict(scores=2e-4, boxes=float('inf')), num_boxes=10, num_matched=9,
-        score_difference=0.1, num_pixels=10, num_equal_pixels=9,
-    )  # fmt: skip
-    assert len(bad.problems()) == 5
-    ours = dict(scores=np.array([[0.5, np.nan]]))
-    assert verify.raw_difference(ours, dict(scores=np.zeros((1, 2))), 10)['scores'] == np.inf
-    assert verify.raw_difference(dict(a=np.ones(3)), dict(a=np.ones(2)), 1)['a'] == np.inf
-    boxes = verify.raw_difference(dict(boxes=np.ones(4)), dict(boxes=np.zeros(4)), 10)
-    assert boxes['boxes'] == pytest.approx(0.1)
-
-
 def test_8_bits_that_cost_too_much_are_named():
     result = Quantised('x', dict(mIoU=(70.0, 68.9), mAP=(30.0, 29.0)), (4, 1), (2, 1))
     assert len(result.problems()) == 1
@@ -302,15 +285,3 @@ def test_what_lies_between_the_first_convolution_and_the_last_is_quantised():
     is_conv = [i in (2, 4, 6, 8) for i in range(9)]
     assert between_convolutions(inputs, is_conv) == [4, 5, 6]
     assert between_convolutions(inputs, is_conv, left_out=0) == [2, 3, 4, 5, 6, 8]
-
-
-def test_the_pixels_of_all_images_count():
-    def masks(value):
-        none = dict(boxes=np.zeros((0, 4)), scores=np.zeros(0), labels=np.zeros(0, int), names=())
-        return [Prediction(**none, mask=np.full((4, 4), value), size_hw=(4, 4))]
-
-    result = verify.Comparison()
-    assert result.equal_pixels is None
-    verify.compare_predictions(result, masks(0), masks(1))
-    verify.compare_predictions(result, masks(1), masks(1))
-    assert result.equal_pixels == 0.5

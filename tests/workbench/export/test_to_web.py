@@ -261,6 +261,7 @@ def test_a_page_of_each_model_gives_what_python_gives(
     found = predict_file(browser, data)
     if result.metadata.classification:
         names, given = zip(*found.likeliest, strict=True)
+        assert len(names) == 5
         assert names == tuple(name for name, _ in expected.likeliest)
         np.testing.assert_allclose(given, [p for _, p in expected.likeliest], atol=TOLERANCE)
         browser.find_element('id', 'file').send_keys(str(tmp_path / 'photo'))

@@ -3,10 +3,22 @@
 import json
 
 import pytest
+import torch
+from mmengine.structures import BaseDataElement
 
-from mbv2_backbone.workbench.predict.coco_rows import RowFile, coco_category_ids
+from mbv2_backbone.workbench.predict.coco_rows import CocoRows, RowFile, coco_category_ids
 
 ROWS = [dict(id=i, score=i / 8, name='\u00e9"') for i in range(5)]
+
+
+def test_an_image_has_a_row_for_each_of_its_five_likeliest_classes():
+    rows = CocoRows((), (), tuple('abcdefg'), score_thr=0.3)
+    scores = torch.tensor([0.02, 0.25, 0.08, 0.3, 0.05, 0.2, 0.1])
+    found = rows(BaseDataElement(pred_scores=scores), 3, 'x.jpg')
+    assert [(row['category_name'], row['category_id'], row['score']) for row in found] == [
+        ('d', 3, 0.3), ('b', 1, 0.25), ('f', 5, 0.2), ('g', 6, 0.1), ('c', 2, 0.08)
+    ]  # fmt: skip
+    assert all((row['image_id'], row['file_name']) == (3, 'x.jpg') for row in found)
 
 
 @pytest.mark.parametrize('count', [0, 1, 5])

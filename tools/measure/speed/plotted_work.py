@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import tempfile
 from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
 
 from mbv2_backbone.common.messages import UserError
+from mbv2_backbone.workbench.configs.machine import Machine
 from mbv2_backbone.workbench.configs.read import task_of
 
 from .conditions import set_threads
@@ -23,18 +25,16 @@ def scaling(args: Namespace) -> Results:
     set_threads(args.threads)
     size = input_size(cfg, args.size)
     rows = scaling_rows(cfg, machine, size=size, rounds=args.rounds, warmup=args.warmup)
-    with plot_errors(args.out):
-        plot(rows, args.out, f'{Path(args.config).stem}, backbone, {machine.device}')
-    return [
-        make_result(
-            'scaling',
-            config=args.config,
-            machine=machine,
-            settings=dict(size=size, rounds=args.rounds),
-            rows=rows,
-            notes=[verdict(slopes(rows)), f'plot in {args.out}'],
-        )
-    ]
+    return _plotted(
+        'scaling',
+        args,
+        machine,
+        rows,
+        plot,
+        title=f'backbone, {machine.device}',
+        settings=dict(size=size, rounds=args.rounds),
+        notes=[verdict(slopes(rows))],
+    )
 
 
 def growth(args: Namespace) -> Results:
@@ -68,18 +68,16 @@ def growth(args: Namespace) -> Results:
     series = dict(batch_size=args.batches, size=sizes, width=args.widths)
     notes = [*NOTES, *([ONE_IMAGE] if 1 in args.batches else [])]
     rows = growth_rows(job, series, requested_peers(args, cfg, ('mmdet',)), rounds=args.rounds)
-    with plot_errors(args.out):
-        plot(rows, args.out, f'{Path(args.config).stem}, training step, {machine.device}')
-    return [
-        make_result(
-            'growth',
-            config=args.config,
-            machine=machine,
-            settings=dict(batch=job.batch_size, size=job.size, rounds=args.rounds),
-            rows=rows,
-            notes=[*notes, verdict(rows), f'plot in {args.out}'],
-        )
-    ]
+    return _plotted(
+        'growth',
+        args,
+        machine,
+        rows,
+        plot,
+        title=f'training step, {machine.device}',
+        settings=dict(batch=job.batch_size, size=job.size, rounds=args.rounds),
+        notes=[*notes, verdict(rows)],
+    )
 
 
 def endurance(args: Namespace) -> Results:
@@ -90,16 +88,41 @@ def endurance(args: Namespace) -> Results:
     with tempfile.TemporaryDirectory() as folder:
         options = [f'work_dir={folder}', *(args.cfg_options or [])]
         rows = endurance_rows(args.config, args.train_tool, options)
+    return _plotted(
+        'endurance',
+        args,
+        machine,
+        rows,
+        plot,
+        title=machine.device,
+        settings=dict(iterations=rows[-1]['iteration']),
+        notes=[verdict(rows)],
+        every=max(1, len(rows) // 10),
+    )
+
+
+def _plotted(
+    work: str,
+    args: Namespace,
+    machine: Machine,
+    rows: list[dict],
+    plot: Callable[[list[dict], str, str], None],
+    *,
+    title: str,
+    settings: dict,
+    notes: list[str],
+    every: int = 1,
+) -> Results:
+    """Draw all rows into the plot, whose title begins with the config; return each `every`th."""
     with plot_errors(args.out):
-        plot(rows, args.out, f'{Path(args.config).stem}, {machine.device}')
-    shown = range(0, len(rows), max(1, len(rows) // 10))
+        plot(rows, args.out, f'{Path(args.config).stem}, {title}')
     return [
         make_result(
-            'endurance',
+            work,
             config=args.config,
             machine=machine,
-            settings=dict(iterations=rows[-1]['iteration']),
-            rows=[rows[i] for i in shown],
-            notes=[verdict(rows), f'plot in {args.out}'],
+            settings=settings,
+            rows=rows[::every],
+            notes=[*notes, f'plot in {args.out}'],
         )
     ]

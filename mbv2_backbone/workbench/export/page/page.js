@@ -5,8 +5,8 @@ import { byId, decode, say, start } from './panel.js';
 import { areasOf, boxesBack, likeliestOf, maskBack, place } from './place.js';
 
 const FIRST_THRESHOLD = 0.3;
-const exported = JSON.parse(byId('exported').textContent); // name, metadata, hasWebGpu
-const { metadata } = exported;
+const exported = JSON.parse(byId('exported').textContent); // what to_web.py writes
+const { metadata, numLikeliest } = exported;
 const { detection, segmentation, classification } = metadata;
 const network = loadNetwork(metadata, exported);
 
@@ -50,7 +50,7 @@ async function predict(image) {
   const boxes = detection ? boxesBack(outputs, pixels, placed) : [];
   const mask = segmentation
     ? maskBack(outputs, pixels, placed, segmentation.align_corners) : null;
-  const likeliest = classification ? likeliestOf(outputs.probabilities.data) : null;
+  const likeliest = classification ? likeliestOf(outputs.probabilities.data, numLikeliest) : null;
   const milliseconds = Math.round(10 * (performance.now() - begin)) / 10;
   const areas = mask && areasOf(mask);
   const { width, height } = image;

@@ -2,8 +2,6 @@
 import { legacyResize, resize } from './resize.js';
 import { centreView } from './centre.js';
 
-const NUM_LIKELIEST = 5;
-
 // Resizes, pads or cuts an image of getImageData to the network's input; returns the input's values, row
 // by row, and the width and height that the image has in it, from the upper left corner.
 export function place(image, rules) {
@@ -110,9 +108,9 @@ function cellsAround(old, size, alignCorners) {
 }
 
 // The likeliest classes of a whole image, the best first.
-export function likeliestOf(probabilities) {
+export function likeliestOf(probabilities, count) {
   const found = Array.from(probabilities, (score, label) => ({ label, score }));
-  return found.sort((a, b) => b.score - a.score).slice(0, NUM_LIKELIEST);
+  return found.sort((a, b) => b.score - a.score).slice(0, count);
 }
 
 // The share of the image that each label of a mask has, by label.

@@ -104,10 +104,12 @@ def run(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) ->
     if 'local_rank' in args:
         os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     gc.disable()  # imports leave no garbage, and looking for it takes a tenth of their time
-    from mbv2_backbone.common.messages import UserError
+    try:
+        from mbv2_backbone.common.messages import UserError
 
-    gc.freeze()
-    gc.enable()
+        gc.freeze()
+    finally:
+        gc.enable()
     try:
         main(args)
     except KeyboardInterrupt as stop:

@@ -75,7 +75,7 @@ class ImageClassifier(BaseModel):
         if mode == 'tensor':
             return logits
         samples = data_samples or [BaseDataElement() for _ in logits]
-        for sample, scores in zip(samples, logits.softmax(1), strict=True):
+        for sample, scores in zip(samples, logits.float().softmax(1), strict=True):
             sample.pred_scores, sample.pred_label = scores, scores.argmax()
         return samples
 

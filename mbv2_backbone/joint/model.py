@@ -110,7 +110,8 @@ class JointModel(SingleStageDetector):
             labels = self._label_map(image_logits, sample, rescale=rescale)
             sample.pred_sem_seg = PixelData(sem_seg=labels[None])
         if self.cls_head is not None:
-            for sample, scores in zip(samples, self.cls_head(feats).softmax(1), strict=True):
+            probabilities = self.cls_head(feats).float().softmax(1)
+            for sample, scores in zip(samples, probabilities, strict=True):
                 sample.pred_scores, sample.pred_label = scores, scores.argmax()
         return samples
 

@@ -16,6 +16,7 @@ from mmseg.registry import TRANSFORMS
 Crop = tuple[int, int, int, int]  # x1, y1, x2, y2 on the resized image, end excluded
 
 CROP_TRIES = 10  # mmseg's
+MAX_CHANNELS = 128  # that OpenCV, of any version, takes apart
 MAX_SHIFT = 1 / 32  # pixels of the image by which a resampled crop may be off
 
 
@@ -262,7 +263,8 @@ class FastPackSegInputs(PackSegInputs):
     def transform(self, results: dict) -> dict:
         """Pack the image, its labels and what is known of it."""
         img = results.get('img')
-        if img is not None and img.ndim == 3 and img.dtype == np.uint8:
+        is_fit = img is not None and img.ndim == 3 and img.dtype == np.uint8 and img.size > 0
+        if is_fit and img.shape[2] <= MAX_CHANNELS:
             planes = np.empty((img.shape[2], *img.shape[:2]), np.uint8)
             cv2.split(img, list(planes))
             results = {**results, 'img': planes.transpose(1, 2, 0)}

@@ -10,6 +10,7 @@ from mmengine.structures import BaseDataElement
 
 from mbv2_backbone.cls import ClassifierHead, ImageClassifier
 from mbv2_backbone.cls.classifier import mix
+from mbv2_backbone.workbench.drawing.painter import likeliest
 
 
 def classifier(width=0.35, **kwargs):
@@ -65,6 +66,16 @@ def test_the_modes_agree_with_the_layers_written_out():
         torch.testing.assert_close(sample.pred_scores, expected)
         torch.testing.assert_close(other.pred_scores, expected)
         assert sample.pred_label == max(range(5), key=expected.tolist().__getitem__)
+
+
+def test_scores_are_float32_where_the_network_computes_in_bfloat16():
+    model = randomise(classifier()).eval()
+    with torch.no_grad(), torch.autocast('cpu', torch.bfloat16):
+        assert model(images(1, 3, 32, 32)).dtype == torch.bfloat16
+        (sample,) = model(images(1, 3, 32, 32), mode='predict')
+    assert sample.pred_scores.dtype == torch.float32
+    assert len(likeliest(sample)) == 5
+    torch.testing.assert_close(sample.pred_scores.sum(), torch.tensor(1.0))
 
 
 @pytest.mark.parametrize('smoothing', [0.0, 0.1])

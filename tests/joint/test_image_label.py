@@ -127,6 +127,12 @@ def test_predictions_have_all_three_and_the_first_two_are_as_without(model):
         assert torch.equal(ours.pred_sem_seg.sem_seg, theirs.pred_sem_seg.sem_seg)
 
 
+def test_scores_are_float32_where_the_network_computes_in_bfloat16(model):
+    with torch.no_grad(), torch.autocast('cpu', torch.bfloat16):
+        found = model.predict(torch.randn(2, 3, 96, 96), samples([0, None]))
+    assert {sample.pred_scores.dtype for sample in found} == {torch.float32}
+
+
 def test_the_metric_counts_the_images_with_a_class():
     metric = JointClassAccuracy()
     metric.dataset_meta = dict(classes=('a',), image_classes=('day', 'night'))

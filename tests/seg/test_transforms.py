@@ -266,7 +266,7 @@ def test_the_whole_pipeline_packs_the_same_as_mmsegs(tmp_path):
         assert mine.metainfo == theirs.metainfo
 
 
-@pytest.mark.parametrize('shape', [(5, 7, 3), (5, 7), (5, 7, 4), (4, 6, 1)])
+@pytest.mark.parametrize('shape', [(5, 7, 3), (5, 7), (5, 7, 4), (4, 6, 1), (5, 7, 600), (0, 7, 3)])
 @pytest.mark.parametrize('dtype', [np.uint8, np.float32])
 @pytest.mark.parametrize('is_cropped', [False, True])
 def test_packing_gives_the_tensors_of_mmsegs(shape, dtype, is_cropped):

@@ -1,6 +1,7 @@
 """What the tools share: messages of failures that name the file at fault, and how they start."""
 
 import argparse
+import gc
 import os
 import subprocess
 import sys
@@ -80,6 +81,13 @@ def test_the_message_that_names_the_file_is_shown(main, message, capsys):
 def test_other_errors_keep_their_traceback():
     with pytest.raises(ZeroDivisionError):
         run(lambda _: 1 / 0, argparse.Namespace())
+
+
+def test_garbage_is_collected_after_an_import_that_failed(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'mbv2_backbone.common.messages', None)
+    with pytest.raises(ImportError):
+        run(lambda _: None, argparse.Namespace())
+    assert gc.isenabled()
 
 
 @pytest.mark.parametrize('load', [load_into, load_weights], ids=['backbone', 'whole model'])

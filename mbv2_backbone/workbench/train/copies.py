@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
-from types import ModuleType
+from types import MethodType, ModuleType
 from typing import Any
 
 import torch
@@ -23,27 +23,28 @@ def overlap_copies(model: nn.Module, machine: Machine) -> None:
         preprocessor = model.data_preprocessor
         # mmengine's argument, which mmseg's class does not pass on.
         preprocessor._non_blocking = True
-        preprocessor.forward = on_own_stream(preprocessor.forward, torch.cuda)
+        forward = on_own_stream(type(preprocessor).forward, torch.cuda)
+        preprocessor.forward = MethodType(forward, preprocessor)  # a copy's is bound to the copy
 
 
 def on_own_stream(prepare: Callable, streams: ModuleType) -> Callable:
-    """Let a function that copies data to the GPU work on a stream of its own.
+    """Let a method that copies data to the GPU work on a stream of its own.
 
     What comes after it on the current stream waits for it; it waits for nothing there. Data that is
     on the GPU already may still be computed on the current stream, and stays there.
 
     Args:
-        prepare: The function; its first argument is the data.
+        prepare: The method; its first argument after `self` is the data.
         streams: `torch.cuda`.
     """
     own = streams.Stream()
 
     @wraps(prepare)
-    def call(data: Any, *args: Any, **kwargs: Any) -> Any:
+    def call(self: Any, data: Any, *args: Any, **kwargs: Any) -> Any:
         if any(tensor.is_cuda for tensor in tensors_of(data)):
-            return prepare(data, *args, **kwargs)
+            return prepare(self, data, *args, **kwargs)
         with streams.stream(own):
-            batch = prepare(data, *args, **kwargs)
+            batch = prepare(self, data, *args, **kwargs)
         current = streams.current_stream()
         current.wait_stream(own)
         for tensor in tensors_of(batch):

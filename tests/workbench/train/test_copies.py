@@ -1,6 +1,8 @@
 """Copies of batches to a GPU: without waiting, on a stream of their own."""
 
+import pickle
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import replace
 from unittest.mock import MagicMock
 
@@ -72,7 +74,7 @@ def test_the_step_waits_for_the_copy_which_waits_for_nothing(name, monkeypatch):
     preprocessor = build_random(cfg).data_preprocessor
     batch = random_batch(cfg, task_of(cfg), 2, SIZE)
     expected = preprocessor(batch, True)
-    events, prepare = [], preprocessor.forward
+    events, prepare = [], type(preprocessor).forward
     streams = Streams(events)
 
     def noted(*args, **kwargs):
@@ -83,7 +85,7 @@ def test_the_step_waits_for_the_copy_which_waits_for_nothing(name, monkeypatch):
     monkeypatch.setattr(
         torch.Tensor, 'record_stream', lambda x, s: (kept.append(x), events.append(s))
     )
-    got = on_own_stream(noted, streams)(batch, True)
+    got = on_own_stream(noted, streams)(preprocessor, batch, True)
     assert events[:4] == ['enter', 'prepare', 'leave', ('wait for', True)]
     assert set(events[4:]) == {streams.current}
     assert torch.equal(got['inputs'], expected['inputs'])
@@ -111,8 +113,20 @@ def test_all_that_is_copied_is_kept_until_the_step_has_used_it(monkeypatch):
 
 def test_what_is_on_the_gpu_already_stays_on_its_stream():
     events = []
-    call = on_own_stream(lambda data: data, Streams(events))
+    call = on_own_stream(lambda _, data: data, Streams(events))
     with FakeTensorMode():
         data = dict(inputs=[torch.ones(3), torch.ones(3, device='cuda')])
-        assert call(data) is data
+        assert call(None, data) is data
     assert events == []
+
+
+def test_a_copied_model_prepares_its_own_data(monkeypatch):
+    model = build_random(config('ssdlite_mbv2_coco'))
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, 'cuda', Streams([]))
+        overlap_copies(model, replace(detect_machine(), device='cuda'))
+    copied = deepcopy(model).data_preprocessor
+    assert copied.forward.__self__ is copied is not model.data_preprocessor
+    assert copied.forward.__func__ is model.data_preprocessor.forward.__func__
+    unpickled = pickle.loads(pickle.dumps(model.data_preprocessor))
+    assert unpickled.forward.__self__ is unpickled

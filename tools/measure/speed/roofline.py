@@ -131,9 +131,9 @@ def _name(func: Callable, args: tuple) -> str:
     name = str(func.overloadpacket).removeprefix('aten.')
     if func not in (_CONVOLUTION, _GRADIENT):
         return name
-    weight = args[1] if func is _CONVOLUTION else args[2]
+    weight, groups = (args[1], args[8]) if func is _CONVOLUTION else (args[2], args[9])
     kernel = 'x'.join(map(str, weight.shape[2:]))
-    is_depthwise = weight.shape[1] == 1 and weight.shape[0] > 1
+    is_depthwise = weight.shape[1] == 1 and groups > 1
     return f'{name}, {"depthwise " * is_depthwise}{kernel}'
 
 
@@ -143,14 +143,17 @@ def count_flops(func: Callable, args: tuple, kwargs: dict, out: object) -> float
     A multiplication and an addition are two.
     """
     if func is _CONVOLUTION:
-        return _convolution_flops(out, args[1])
+        x, weight, is_transposed = args[0], args[1], args[6]
+        return _convolution_flops(x if is_transposed else out, weight)
     if func is _GRADIENT:
-        return _convolution_flops(args[0], args[2]) * sum(args[10][:2])
+        grad, x, weight, is_transposed = *args[:3], args[7]
+        return _convolution_flops(x if is_transposed else grad, weight) * sum(args[10][:2])
     count = flop_registry.get(func.overloadpacket)
     return count(*args, **kwargs, out_val=out) if count else 0
 
 
 def _convolution_flops(result: Tensor, weight: Tensor) -> float:
+    """Count from the result, or for a transposed convolution, whose inputs are its, from those."""
     return 2 * result.numel() * weight[0].numel()
 
 

@@ -90,12 +90,24 @@ def test_operators_are_counted_by_hand():
     depthwise = torch.ones(6, 1, 3, 3)
     with Meter({torch.float32: 1e9}, 1e9) as meter:
         torch.conv2d(x.detach(), depthwise, groups=6)
+        torch.conv2d(x.detach()[:, :1], weight.detach()[:, :1])
         torch.ones(3, 4) @ torch.ones(4, 5)
         torch.ones(2, 3).view(3, 2)
     assert meter.costs['convolution, depthwise 3x3'].flops == 2 * 2 * 6 * 16 * 9
+    assert meter.costs['convolution, 3x3'].flops == forward / 6  # one channel is not depthwise
     assert meter.costs['mm'].flops == 2 * 3 * 4 * 5
     assert meter.costs['mm'].bytes == 4 * (12 + 20 + 15)
     assert 'view' not in meter.costs
+
+
+def test_transposed_convolutions_are_counted_by_hand():
+    # 2 x 6 inputs of 5 x 5 pixels, each of 3 x 3 x 8 products
+    x, weight = torch.ones(2, 6, 5, 5), torch.ones(6, 8, 3, 3, requires_grad=True)
+    with Meter({torch.float32: 1e9}, 1e9) as meter:
+        torch.conv_transpose2d(x, weight, stride=2).sum().backward()
+    forward = 2 * 2 * 6 * 25 * 72
+    assert meter.costs['convolution, 3x3'].flops == forward
+    assert meter.costs['convolution_backward, 3x3'].flops == forward  # of the weight only
 
 
 def test_each_job_has_its_own_process():

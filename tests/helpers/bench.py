@@ -19,7 +19,7 @@ def arguments(work, name, **kwargs):
     defaults = dict(
         work=work, config=config_path(name), cfg_options=None, peer=None,
         size=SIZE, batch_size=2, threads=1, rounds=2, warmup=0, runtimes=[], exported=[],
-        candidates=20, files=2, images=None, peak_memory=False, profile=False,
+        candidates=20, files=2, images=None, peak_memory=False, profile=False, roofline=False,
         keep_freed_memory=False, peer_channels_last=False, amp=None,
     )  # fmt: skip
     return Namespace(**defaults | kwargs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import time
 from copy import deepcopy
 from typing import Any
 
@@ -33,6 +34,7 @@ _CHOSEN = (
     'tta_pipeline',
 )
 _CHOSEN_OF_LOADER = ('num_workers', 'persistent_workers', 'prefetch_factor')
+_SECOND = '%Y%m%d_%H%M%S'  # as mmengine's Runner formats it
 _OWN_WRAPPER = 'Bf16OptimWrapper'
 _OWN_CONSTRUCTOR = 'MergedOptimWrapperConstructor'
 _PARTS = tuple(f'mbv2_backbone.{task}' for task in ('det', 'seg', 'joint', 'cls'))
@@ -113,6 +115,9 @@ def _has(module: str, kind: str) -> bool:
 def build_runner(planned: Config, recorded: Config) -> Runner:
     """Build the Runner from one config, but make it write another to files and checkpoints.
 
+    mmengine names logger, metrics and log folder of a run by the second in which it begins, and
+    those of one name are shared; a second run of a process begins in a later second.
+
     Args:
         planned: The config to run.
         recorded: The Runner's `cfg`, which it writes to the work directory, to checkpoints and
@@ -130,4 +135,6 @@ def build_runner(planned: Config, recorded: Config) -> Runner:
                 logger.handlers[0].addFilter(lambda record: not _PREAMBLE.match(record.msg))
             return logger
 
+    while any(name.endswith(time.strftime(_SECOND)) for name in MMLogger._instance_dict):
+        time.sleep(0.02)
     return RecordingRunner.from_cfg(planned)

@@ -119,3 +119,16 @@ def test_a_runner_records_another_config_than_it_is_built_from(tmp_path, kind):
     assert (tmp_path / 'source.py').read_text() == "note = 'what is written'\n"
     (config,) = tmp_path.glob('*/vis_data/config.py')
     assert 'ToyModel' not in config.read_text()
+
+
+def test_two_runs_of_a_process_never_share_a_log_however_fast_they_are(tmp_path):
+    runs = []
+    for name in ('first', 'second', 'third'):
+        cfg = toy_config(tmp_path / name)
+        cfg.experiment_name = 'same'
+        runs.append(build_runner(cfg, cfg))
+        runs[-1].logger.error(f'this is the {name}')
+    assert len({run.experiment_name for run in runs}) == 3
+    for name in ('first', 'second', 'third'):
+        (log,) = (tmp_path / name).glob('*/*.log')
+        assert re.findall(r'this is the (\w+)', log.read_text()) == [name]

@@ -11,6 +11,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import mean
 
 import torch
 from torch import Tensor
@@ -21,6 +22,7 @@ from torch.utils.flop_counter import flop_registry
 from mbv2_backbone.workbench.configs.machine import detect_machine
 
 from .steps import StepJob, build_step
+from .timing import Call, time_in_turn
 
 WARMUP = 2
 STEPS = 3
@@ -59,12 +61,7 @@ def roofline_rows(job: StepJob) -> tuple[list[dict], list[str]]:
         types.append(torch.bfloat16)
     peaks = {dtype: peak_flops(dtype) for dtype in types}
     bandwidth = peak_bandwidth()
-    for _ in range(WARMUP):
-        step()
-    begin = time.perf_counter()
-    for _ in range(STEPS):
-        step()
-    milliseconds = 1000 * (time.perf_counter() - begin) / STEPS
+    milliseconds = 1000 * mean(_seconds(step, rounds=STEPS, warmup=WARMUP))
     with Meter(peaks, bandwidth) as meter:
         for _ in range(STEPS):
             step()
@@ -170,11 +167,10 @@ def peak_bandwidth() -> float:
     return 2 * source.nbytes / _least_seconds(lambda: target.copy_(source))
 
 
-def _least_seconds(work: Callable[[], object]) -> float:
-    times = []
+def _least_seconds(work: Call) -> float:
     with torch.no_grad():
-        for _ in range(_PEAK_ROUNDS + 1):
-            begin = time.perf_counter()
-            work()
-            times.append(time.perf_counter() - begin)
-    return min(times[1:])
+        return min(_seconds(work, rounds=_PEAK_ROUNDS, warmup=1))
+
+
+def _seconds(work: Call, *, rounds: int, warmup: int) -> list[float]:
+    return time_in_turn({'work': work}, rounds=rounds, warmup=warmup)['work']
